@@ -1,0 +1,121 @@
+"""The one table of languages, and where the files of a language lie.
+
+A new language is one copied block here and, where its audio needs fetching, one folder in ``recipes/``.
+"""
+
+import os
+from pathlib import Path
+
+from errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+LANGUAGE_CONFIGS = {
+    "satere": {
+        "name": "Sateré-Mawé",
+        "segmented_dir": "satere/segments",
+        "output_dir": "satere_units",
+        "bpe_dir": "satere_bpe",
+        "vocoder_dir": "satere_vocoder",
+        "encoder": "facebook/wav2vec2-xls-r-300m",
+        "layer": 14,
+        "n_units": 100,
+        "vocab_size": 500,
+        "asr_language": None,
+    },
+    "portuguese": {
+        "name": "Portuguese",
+        "segmented_dir": "portuguese/segments",
+        "output_dir": "portuguese_units",
+        "bpe_dir": "portuguese_bpe",
+        "vocoder_dir": "portuguese_vocoder",
+        "encoder": "facebook/wav2vec2-xls-r-300m",
+        "layer": 14,
+        "n_units": 100,
+        "vocab_size": 500,
+        "asr_language": "pt",
+    },
+    "spanish": {
+        "name": "Spanish (recorded prompts)",
+        "segmented_dir": "spanish/segments",
+        "output_dir": "spanish_units",
+        "bpe_dir": "spanish_bpe",
+        "vocoder_dir": "spanish_vocoder",
+        "encoder": "mfcc",
+        "layer": None,
+        "n_units": 200,
+        "vocab_size": 500,
+        "asr_language": "es",
+    },
+    "english": {
+        "name": "English (recorded prompts)",
+        "segmented_dir": "english/segments",
+        "output_dir": "english_units",
+        "bpe_dir": "english_bpe",
+        "vocoder_dir": "english_vocoder",
+        "encoder": "mfcc",
+        "layer": None,
+        "n_units": 200,
+        "vocab_size": 500,
+        "asr_language": "en",
+    },
+}
+
+
+def language_config(language: str | None) -> dict:
+    """The table's entry; an unknown or missing name lists the known ones."""
+    known = ", ".join(sorted(LANGUAGE_CONFIGS))
+    if not language:
+        raise UserError(f"no language given: expected --language X (or TRAINING_LANGUAGE=X), X one of: {known}")
+    if language not in LANGUAGE_CONFIGS:
+        raise UserError(
+            f"unknown language '{language}': expected one of: {known}; "
+            "a new language is one entry of LANGUAGE_CONFIGS in src/languages.py"
+        )
+    return LANGUAGE_CONFIGS[language]
+
+
+def data_root() -> Path:
+    """Where inputs lie: DATA_ROOT, or ``data`` in the repository."""
+    return Path(os.environ.get("DATA_ROOT") or REPOSITORY / "data").resolve()
+
+
+def exp_root() -> Path:
+    """Where outputs land: EXP_ROOT, or ``exp`` in the repository."""
+    return Path(os.environ.get("EXP_ROOT") or REPOSITORY / "exp").resolve()
+
+
+def language_paths(language: str | None, tag: str = "", generator: str = "v3") -> dict[str, Path]:
+    """Every folder and file of one chain, by name.
+
+    ``data``, ``raw``, ``segments``, ``manifest`` (segments.jsonl), ``splits``, ``transcripts``, ``speakers``,
+    ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe`` and ``vocoder``
+    are under EXP_ROOT and carry the tag.
+    """
+    config = language_config(language)
+    suffix = f"_{tag}" if tag else ""
+    segments = data_root() / config["segmented_dir"]
+    data = segments.parent
+    units = exp_root() / (config["output_dir"] + suffix)
+    return {
+        "data": data,
+        "raw": data / "raw",
+        "segments": segments,
+        "manifest": data / "segments.jsonl",
+        "splits": data / "splits.json",
+        "transcripts": data / "transcripts.tsv",
+        "speakers": data / "speakers.tsv",
+        "cache": data / "cache",
+        "units": units,
+        "corpus": units / "corpus_timestamped.json",
+        "bpe": exp_root() / (config["bpe_dir"] + suffix),
+        "vocoder": exp_root() / f"{config['vocoder_dir']}_{generator}{suffix}",
+    }
+
+
+def resolve_in(root: Path, relative: str) -> Path:
+    """``root / relative``, refusing absolute paths and paths that leave ``root`` (symbolic links followed)."""
+    path = (root / relative).resolve()
+    if Path(relative).is_absolute() or not path.is_relative_to(root.resolve()):
+        raise UserError(f"path '{relative}' leaves {root}: expected a relative path inside it; repair the manifest")
+    return path

@@ -1,0 +1,123 @@
+"""Audio in and out, and the project's only log-mel.
+
+Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
+"""
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchaudio
+
+import av
+import soundfile
+
+from errors import UserError
+from frames import HOP_SAMPLES, SAMPLE_RATE
+
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
+N_MELS = 80
+LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
+
+
+def stream_audio(path: Path, *, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
+    """Decode any audio file as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
+
+    Raises UserError for a file without an audio stream, without channels, or that cannot be decoded.
+    """
+    block, held, n_held = int(block_seconds * SAMPLE_RATE), [], 0
+    for piece in _decode(path):
+        held.append(piece)
+        n_held += len(piece)
+        if n_held >= block:
+            whole = np.concatenate(held)
+            yield whole[:block]
+            held, n_held = [whole[block:]], len(whole) - block
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _decode(path: Path) -> Iterator[np.ndarray]:
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise UserError(f"{path}: expected an audio stream, found none; remove the file or convert it anew")
+            stream = container.streams.audio[0]
+            if not stream.codec_context.channels:
+                raise UserError(f"{path}: expected at least one channel, found 0; convert the file anew")
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            for frame in container.decode(stream):
+                for resampled in resampler.resample(frame):
+                    yield resampled.to_ndarray().reshape(-1)
+            for resampled in resampler.resample(None):
+                yield resampled.to_ndarray().reshape(-1)
+    except av.FFmpegError as error:
+        raise UserError(
+            f"{path}: expected decodable audio, found: {error}; remove the file or convert it anew"
+        ) from error
+
+
+def load_audio(path: Path) -> np.ndarray:
+    """A whole file as (S,) float32 mono at 16 kHz in [-1, 1]; WAV at 16 kHz directly, anything else decoded."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: expected an audio file, found none")
+    if Path(path).suffix.lower() == ".wav":
+        with soundfile.SoundFile(path) as wav:
+            if wav.samplerate == SAMPLE_RATE and wav.channels == 1:
+                return wav.read(dtype="float32")
+    blocks = list(stream_audio(Path(path)))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def load_crop(path: Path, start_sample: int, n_samples: int) -> np.ndarray:
+    """(n_samples,) float32 of a 16 kHz mono WAV from ``start_sample``; zeros past its end."""
+    with soundfile.SoundFile(path) as wav:
+        if wav.samplerate != SAMPLE_RATE or wav.channels != 1:
+            raise UserError(
+                f"{path}: expected {SAMPLE_RATE} Hz mono, found {wav.samplerate} Hz with {wav.channels} channels; "
+                "run scripts/segment_audio.py"
+            )
+        wav.seek(min(start_sample, wav.frames))
+        return wav.read(n_samples, dtype="float32", fill_value=0.0)
+
+
+def save_audio(path: Path, waveform: np.ndarray) -> None:
+    """Write (S,) float in [-1, 1] as 16 kHz mono PCM16 WAV, atomically; louder samples are clipped."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pcm = np.round(np.clip(np.asarray(waveform, np.float64), -1, 1) * 32767).astype(np.int16)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".wav.tmp", delete=False) as temporary:
+        soundfile.write(temporary, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    os.chmod(temporary.name, 0o644)
+    os.replace(temporary.name, path)
+
+
+@functools.lru_cache(maxsize=32)
+def mel_filterbank(n_fft: int, n_mels: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(n_fft // 2 + 1, n_mels) slaney-normalised triangular filters from 0 to 8000 Hz."""
+    filters = torchaudio.functional.melscale_fbanks(
+        n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+    )
+    return filters.to(dtype=dtype, device=device)
+
+
+def compute_mel_spectrogram(
+    waveform: torch.Tensor, *, n_fft: int = 1024, hop: int = HOP_SAMPLES, n_mels: int = N_MELS
+) -> torch.Tensor:
+    """Natural log of the mel *amplitude* spectrogram, floored at 1e-5.
+
+    waveform: (B, S) float. A Hann window of ``n_fft`` samples is centred on the middle of each frame, so S samples give
+    S // hop frames. Returns (B, M, frames). Used for features, loss and scores alike.
+    """
+    padded = torch.nn.functional.pad(waveform, (n_fft // 2 - hop // 2, n_fft // 2))
+    window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
+    spectrum = torch.stft(padded, n_fft, hop, n_fft, window, center=False, return_complex=True)
+    # The epsilon keeps the gradient of the absolute value finite at silence.
+    amplitude = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-12)
+    mel = amplitude.transpose(1, 2) @ mel_filterbank(n_fft, n_mels, waveform.dtype, waveform.device)
+    n_frames = waveform.shape[-1] // hop
+    return torch.log(mel.clamp_min(LOG_FLOOR)).transpose(1, 2)[..., :n_frames]

@@ -1,0 +1,191 @@
+"""The experiment folder: config.json, train.log, metrics.jsonl, atomic files, finished or not."""
+
+import argparse
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from errors import UserError
+from languages import REPOSITORY
+
+RECORDED_PACKAGES = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "accelerate",
+    "numpy",
+    "scikit-learn",
+    "tokenizers",
+    "praat-parselmouth",
+)
+# Flags that say how a run is carried out, not what it computes.
+EXECUTION_FLAGS = frozenset({"resume", "overwrite", "exp", "num_workers", "quiet", "save_every"})
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary neighbour of ``path``, then rename it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: expected a JSON file, found none") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: expected JSON, found {error}") from error
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """SHA-256 over the bytes of several files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_environment() -> dict:
+    """Git commit and dirty flag, package versions, machine and thread count, for config.json."""
+
+    def git(*words: str) -> str | None:
+        found = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True)
+        return found.stdout.strip() if found.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": bool(status) if status is not None else None,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join(sys.argv),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def open_experiment(
+    exp: Path,
+    args: argparse.Namespace,
+    *,
+    inputs: Iterable[Path],
+    derived: dict | None = None,
+    ignore: Iterable[str] = (),
+) -> str:
+    """Make or re-enter ``exp`` as ``args.resume`` and ``args.overwrite`` say.
+
+    Returns "new", "resumed", or "finished" (the same configuration has finished already). A name that exists is refused
+    without --resume or --overwrite; resuming under another configuration or from other input is refused, with the
+    difference named. ``ignore`` names further flags that may differ between resumes.
+    """
+    exp, config_file = Path(exp), Path(exp) / "config.json"
+    if args.overwrite and args.resume not in (None, "auto"):
+        raise UserError("--resume and --overwrite exclude each other; give one")
+    config = {
+        "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
+        "derived": derived or {},
+        "input_hash": hash_files(inputs),
+        "environment": describe_environment(),
+    }
+    if args.overwrite and exp.exists():
+        _refuse_foreign_folder(exp)
+        shutil.rmtree(exp)
+    if config_file.exists():
+        if args.resume is None:
+            raise UserError(
+                f"{exp}: exists already; --resume continues it, --overwrite starts anew, --tag or --exp names another"
+            )
+        _compare_configurations(exp, read_json(config_file), config, EXECUTION_FLAGS | set(ignore))
+        return "finished" if is_finished(exp) else "resumed"
+    if args.resume == "latest":
+        raise UserError(f"{exp}: nothing to resume, expected {config_file}; leave --resume out to start")
+    exp.mkdir(parents=True, exist_ok=True)
+    write_json(config_file, config)
+    return "new"
+
+
+def _refuse_foreign_folder(exp: Path) -> None:
+    if not (exp / "config.json").exists() and any(exp.iterdir()):
+        raise UserError(
+            f"{exp}: expected an experiment folder (with config.json), found other files; --overwrite refused"
+        )
+
+
+def _compare_configurations(exp: Path, old: dict, new: dict, ignore: set[str]) -> None:
+    before, now = old["arguments"], json.loads(json.dumps(new["arguments"], default=str))
+    changed = [
+        f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if key not in ignore and before.get(key) != now.get(key)
+    ]
+    if old["input_hash"] != new["input_hash"]:
+        changed.append("the input files")
+    if changed:
+        raise UserError(
+            f"{exp}: was made with another configuration ({'; '.join(changed)}); "
+            "--overwrite starts anew, --tag or --exp names another, or give the old flags"
+        )
+
+
+def mark_finished(exp: Path, summary: dict) -> None:
+    """Write ``finished.json``: from here on the experiment counts as complete."""
+    write_json(Path(exp) / "finished.json", summary)
+
+
+def is_finished(exp: Path) -> bool:
+    return (Path(exp) / "finished.json").exists()
+
+
+def require_finished(exp: Path, *, phase: str, command: str) -> None:
+    """Refuse to stand on an unfinished phase, naming the command that finishes it."""
+    if not is_finished(exp):
+        raise UserError(
+            f"{exp}: expected a finished {phase}, found {'an unfinished' if exp.exists() else 'no'} one; run: {command}"
+        )
+
+
+def append_metrics(exp: Path, row: dict) -> None:
+    """Append one JSON object to ``metrics.jsonl``; units belong in the keys (``seconds``, ``validation_mel_nat``)."""
+    with open(Path(exp) / "metrics.jsonl", "a", encoding="utf-8") as out:
+        out.write(json.dumps(row) + "\n")
+
+
+def read_metrics(exp: Path) -> list[dict]:
+    """The rows of ``metrics.jsonl``; an incomplete last line (a killed run) is left out."""
+    path, rows = Path(exp) / "metrics.jsonl", []
+    if not path.exists():
+        return rows
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def cut_metrics(exp: Path, last_step: int) -> None:
+    """Drop the rows after ``last_step``: a resumed run writes them again."""
+    kept = "".join(json.dumps(row) + "\n" for row in read_metrics(exp) if row.get("step", 0) <= last_step)
+    write_atomically(Path(exp) / "metrics.jsonl", lambda temporary: temporary.write_text(kept, encoding="utf-8"))

@@ -1,0 +1,88 @@
+"""The corpus of unit utterances: run lengths, and the file between the phases."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from errors import UserError
+
+REQUIRED_KEYS = ("id", "audio", "duration", "split", "unit_rate", "units", "durations")
+
+
+def deduplicate(frame_units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of equal units: (F,) int -> units (U,) and their durations in frames (U,), U <= F."""
+    frame_units = np.asarray(frame_units)
+    if len(frame_units) == 0:
+        return frame_units.astype(np.int64), np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.diff(frame_units, prepend=frame_units[0] - 1))
+    return frame_units[starts].astype(np.int64), np.diff(starts, append=len(frame_units)).astype(np.int64)
+
+
+def expand(units: np.ndarray, durations: np.ndarray) -> np.ndarray:
+    """The inverse of ``deduplicate``: (U,), (U,) -> (sum of durations,)."""
+    if len(units) != len(durations):
+        raise UserError(f"expected one duration a unit, found {len(units)} units and {len(durations)} durations")
+    return np.repeat(np.asarray(units, np.int64), np.asarray(durations, np.int64))
+
+
+def frame_units(utterance: dict) -> np.ndarray:
+    """(F, n_streams) units at 50 Hz of one utterance: the first stream expanded, residual streams beside it."""
+    streams = [expand(utterance["units"], utterance["durations"])]
+    streams += [np.asarray(stream, np.int64) for stream in utterance.get("residual_units", [])]
+    if len({len(stream) for stream in streams}) != 1:
+        raise UserError(
+            f"utterance {utterance['id']}: streams of different lengths {[len(s) for s in streams]}; rerun phase 1"
+        )
+    return np.stack(streams, axis=1)
+
+
+def write_corpus(path: Path, utterances: Iterable[dict]) -> int:
+    """One valid JSON array with one utterance a line, written atomically and as it streams; returns the count."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    n_written = 0
+    with open(temporary, "w", encoding="utf-8") as out:
+        out.write("[")
+        for utterance in utterances:
+            out.write(",\n" if n_written else "\n")
+            json.dump(utterance, out, ensure_ascii=False, separators=(",", ":"))
+            n_written += 1
+        out.write("\n]\n")
+    os.replace(temporary, path)
+    return n_written
+
+
+def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[dict]:
+    """Stream the utterances of ``corpus_timestamped.json`` line by line, those of ``splits`` only where given.
+
+    Raises UserError, naming file and line, for a file that is missing, cut short, or lacks a key.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: expected phase 1's corpus, found none; run scripts/run_phase1.sh <language>")
+    wanted, last = set(splits) if splits is not None else None, ""
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            last = line.strip()
+            if last in ("[", "]", ""):
+                continue
+            utterance = _parse_utterance(path, number, last.rstrip(","))
+            if wanted is None or utterance["split"] in wanted:
+                yield utterance
+    if last != "]":
+        raise UserError(f"{path}: expected a closing ']', found the file cut short; rerun phase 1")
+
+
+def _parse_utterance(path: Path, number: int, text: str) -> dict:
+    try:
+        utterance = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}, line {number}: expected one utterance a line, found {error}; rerun phase 1"
+        ) from error
+    missing = [key for key in REQUIRED_KEYS if key not in utterance]
+    if missing:
+        raise UserError(f"{path}, line {number}: expected keys {REQUIRED_KEYS}, missing {missing}; rerun phase 1")
+    return utterance
