@@ -69,7 +69,7 @@ def describe_environment() -> dict:
     """Git commit and dirty flag, package versions, machine and thread count, for config.json."""
 
     def git(*words: str) -> str | None:
-        found = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True)
+        found = subprocess.run(["git", "-C", str(REPOSITORY), *words], check=False, capture_output=True, text=True)
         return found.stdout.strip() if found.returncode == 0 else None
 
     status = git("status", "--porcelain")
