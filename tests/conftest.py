@@ -1,0 +1,55 @@
+"""Shared fixtures: roots of a throw-away language, and tiny encoders. Plain helpers are in tests/synthetic.py."""
+
+from pathlib import Path
+
+import pytest
+
+from synthetic import save_tiny_encoder, write_segments, write_units
+
+
+@pytest.fixture
+def language_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Empty DATA_ROOT and EXP_ROOT under ``tmp_path``, set in the environment: {"data": …, "exp": …}."""
+    roots = {"data": tmp_path / "data", "exp": tmp_path / "exp"}
+    for name, root in roots.items():
+        root.mkdir()
+        monkeypatch.setenv(f"{name.upper()}_ROOT", str(root))
+    for name in ("TRAINING_LANGUAGE", "TAG", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS"):
+        monkeypatch.delenv(name, raising=False)
+    return roots
+
+
+@pytest.fixture
+def tiny_language(language_roots: dict[str, Path]) -> dict:
+    """``language_roots`` with ten segments of Spanish: keys data, exp, rows (of segments.jsonl), language."""
+    rows = write_segments(language_roots["data"], "spanish")
+    return language_roots | {"rows": rows, "language": "spanish"}
+
+
+@pytest.fixture
+def tiny_units(tiny_language: dict) -> dict:
+    """``tiny_language`` with phase 1 done on random units: further keys units (folder), n_units."""
+    folder = write_units(tiny_language["exp"], tiny_language["rows"], n_units=12)
+    return tiny_language | {"units": folder, "n_units": 12}
+
+
+@pytest.fixture(scope="session")
+def tiny_xlsr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder shaped like XLS-R: wav2vec2 with layer norm, random weights."""
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny_xlsr"), "xlsr")
+
+
+@pytest.fixture(scope="session")
+def tiny_hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder shaped like HuBERT-base: group norm in the first convolution, random weights."""
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny_hubert"), "hubert")
+
+
+@pytest.fixture(scope="session")
+def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny_wavlm"), "wavlm")
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny_whisper"), "whisper")
