@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -10,12 +9,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from errors import UserError
+from files import hash_files, read_json, write_atomically, write_json
 from languages import REPOSITORY
 
 RECORDED_PACKAGES = (
@@ -30,39 +30,6 @@ RECORDED_PACKAGES = (
 )
 # Flags that say how a run is carried out, not what it computes.
 EXECUTION_FLAGS = frozenset({"resume", "overwrite", "exp", "num_workers", "quiet", "save_every"})
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, then rename it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(temporary)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: expected a JSON file, found none") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: expected JSON, found {error}") from error
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """SHA-256 over the bytes of several files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def describe_environment() -> dict:

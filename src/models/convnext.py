@@ -1,0 +1,21 @@
+"""ConvNeXt blocks over frames (Liu et al. 2022, "A ConvNet for the 2020s"; in one dimension as in Vocos, Siuzdak 2023)."""
+
+import torch
+from torch import nn
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over time, then a pointwise expansion: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, *, kernel: int = 7, expansion: int = 3, scale: float = 0.5):
+        super().__init__()
+        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.expand = nn.Linear(channels, expansion * channels)
+        self.contract = nn.Linear(expansion * channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """x: (B, T, C); mask: (B, T, 1), 0 on padding, so that a padded batch equals its utterances one by one."""
+        mixed = self.norm(self.depthwise(x.transpose(1, 2)).transpose(1, 2))
+        return (x + self.scale * self.contract(nn.functional.gelu(self.expand(mixed)))) * mask

@@ -1,0 +1,120 @@
+"""V3: a source-filter generator for small data and small machines.
+
+A ConvNeXt trunk at the frame rate predicts, per half frame, a filter for a pulse train at the given F0 and one for
+white noise; both are applied in the STFT domain and one inverse STFT makes the waveform. Kin: DDSP (Engel et al.
+2020), neural source-filter models (Wang et al. 2019), HiFTNet (Li et al. 2023), Vocos (Siuzdak 2023).
+
+Axes: B batch, F unit frames (50 Hz), T = 2 F filter frames (100 Hz), K STFT bins, C channels, S = 320 F samples.
+"""
+
+import torch
+from torch import nn
+
+from frames import HOP_SAMPLES, SAMPLE_RATE
+from models.convnext import ConvNeXtBlock
+from models.noise import hashed_noise
+from models.pitch_embedding import PitchEmbedding
+from models.source import pulse_train
+
+# exp(5) and exp(-9): filters between +43 and -78 dB of unit-power excitation cover speech at [-1, 1].
+MAX_LOG_GAIN, MIN_LOG_GAIN = 5.0, -9.0
+MARGIN_FRAMES = 1  # unit frames around the utterance, so that every sample lies under a full set of STFT windows
+
+
+class GeneratorV3(nn.Module):
+    """units (B, F) or (B, F, n_streams), f0 (B, F) -> waveform (B, 320 F)."""
+
+    def __init__(
+        self,
+        n_units: int,
+        *,
+        n_streams: int = 1,
+        n_speakers: int = 0,
+        channels: int = 320,
+        n_blocks: int = 6,
+        head_channels: int = 160,
+        n_head_blocks: int = 2,
+        n_fft: int = 640,
+    ):
+        super().__init__()
+        self.n_fft, self.hop, self.n_streams = n_fft, HOP_SAMPLES // 2, n_streams
+        self.units = nn.ModuleList(nn.Embedding(n_units, channels) for _ in range(n_streams))
+        self.pitch = PitchEmbedding(channels)
+        # Row 0 is the unknown speaker.
+        self.speakers = nn.Embedding(n_speakers + 1, channels) if n_speakers else None
+        self.norm = nn.LayerNorm(channels)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(channels) for _ in range(n_blocks))
+        self.upsample = nn.Linear(channels, 2 * head_channels)
+        self.head_blocks = nn.ModuleList(ConvNeXtBlock(head_channels) for _ in range(n_head_blocks))
+        self.head_norm = nn.LayerNorm(head_channels)
+        self.head = nn.Linear(head_channels, 2 * (n_fft // 2 + 1))
+        nn.init.normal_(self.head.weight, std=0.02)
+        # Starting near the level of speech saves the first hundred steps.
+        nn.init.constant_(self.head.bias, -3.0)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def forward(
+        self,
+        units: torch.Tensor,
+        f0: torch.Tensor,
+        speaker: torch.Tensor | None = None,
+        *,
+        noise: torch.Tensor | None = None,
+        phase: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Speak.
+
+        units: (B, F) or (B, F, n_streams) int64, -1 = padding; f0: (B, F) float Hz, 0 = unvoiced; speaker: (B,)
+        int64, 0 = unknown; noise: (B, 320 F + 640) unit-variance white noise from one frame before the first sample to
+        one after the last (default: of key 0); phase: (B,) cycles of the pulse train one frame before the first sample.
+        Returns (B, 320 F) float32 in about [-1, 1], zero on padding.
+        """
+        units = units[..., None] if units.dim() == 2 else units
+        padded_units = nn.functional.pad(units, (0, 0, MARGIN_FRAMES, MARGIN_FRAMES), value=-1)
+        padded_f0 = nn.functional.pad(f0, (MARGIN_FRAMES, MARGIN_FRAMES))
+        harmonic_gain, noise_gain = self.filters(padded_units, padded_f0, speaker)
+        with torch.no_grad(), torch.autocast(units.device.type, enabled=False):
+            pulses, _ = pulse_train(padded_f0.float(), hop=HOP_SAMPLES, sample_rate=SAMPLE_RATE, phase=phase)
+            if noise is None:
+                keys = torch.zeros(len(units), dtype=torch.int64, device=units.device)
+                noise = hashed_noise(keys, pulses.shape[1], start=-MARGIN_FRAMES * HOP_SAMPLES)
+            pulse_spectrum, noise_spectrum = self._stft(pulses), self._stft(noise)
+        with torch.autocast(units.device.type, enabled=False):
+            spectrum = harmonic_gain.float() * pulse_spectrum + noise_gain.float() * noise_spectrum
+            waveform = self._overlap_add(spectrum)
+        margin = MARGIN_FRAMES * HOP_SAMPLES
+        mask = (units[..., 0] >= 0).to(waveform.dtype).repeat_interleave(HOP_SAMPLES, dim=1)
+        return waveform[:, margin : waveform.shape[1] - margin] * mask
+
+    def filters(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses and of the noise, linear amplitude."""
+        mask = (units[..., :1] >= 0).to(f0.dtype)
+        x = self.pitch(f0) + sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))
+        if self.speakers is not None:
+            index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
+            x = x + self.speakers(index)[:, None]
+        x = self.norm(x) * mask
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.upsample(x).reshape(len(x), 2 * x.shape[1], -1)
+        mask = mask.repeat_interleave(2, dim=1)
+        for block in self.head_blocks:
+            x = block(x, mask)
+        log_gain = self.head(self.head_norm(x)).float().clamp(MIN_LOG_GAIN, MAX_LOG_GAIN)
+        return torch.exp(log_gain).chunk(2, dim=-1)
+
+    def _stft(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(B, S) -> (B, S / 160, K) complex; window t is centred on sample 160 t + 80."""
+        margin = self.n_fft // 2 - self.hop // 2
+        frames = nn.functional.pad(waveform, (margin, margin)).unfold(1, self.n_fft, self.hop)
+        return torch.fft.rfft(frames * self.window)
+
+    def _overlap_add(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """The inverse of ``_stft`` wherever all windows overlap: (B, T, K) -> (B, 160 T)."""
+        n_frames, margin = spectrum.shape[1], self.n_fft // 2 - self.hop // 2
+        frames = torch.fft.irfft(spectrum, n=self.n_fft) * self.window
+        length = self.n_fft + self.hop * (n_frames - 1)
+        folded = nn.functional.fold(frames.transpose(1, 2), (1, length), (1, self.n_fft), stride=(1, self.hop))
+        # Squared Hann windows at hop n_fft / 4 sum to 3/2 everywhere.
+        overlap = 0.375 * self.n_fft / self.hop
+        return folded[:, 0, 0, margin : length - margin] / overlap

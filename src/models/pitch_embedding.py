@@ -1,0 +1,30 @@
+"""F0 as the generators see it: a bin and a value."""
+
+import torch
+from torch import nn
+
+F0_FLOOR, F0_CEILING = 60.0, 500.0  # Hz
+N_PITCH_BINS = 32
+REFERENCE_F0 = 170.0  # Hz: between a low and a high voice
+
+
+def pitch_bins(f0: torch.Tensor, n_bins: int = N_PITCH_BINS) -> torch.Tensor:
+    """(…) Hz to int64 bins: 0 = unvoiced, 1 to n_bins - 1 log-spaced from 60 to 500 Hz (clipped outside)."""
+    # In float64 so that a value on an edge falls on the same side as in speech.pitch.extract_pitch_bins.
+    edges = torch.logspace(0, 1, n_bins, base=F0_CEILING / F0_FLOOR, dtype=torch.float64, device=f0.device) * F0_FLOOR
+    bins = torch.bucketize(f0.double(), edges, right=True).clamp(1, n_bins - 1)
+    return torch.where(f0 > 0, bins, 0)
+
+
+class PitchEmbedding(nn.Module):
+    """F0 twice: as a bin (any shape of response) and as log F0 with a voicing flag (smooth): (B, F) Hz -> (B, F, C)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bins = nn.Embedding(N_PITCH_BINS, channels)
+        self.values = nn.Linear(2, channels)
+
+    def forward(self, f0: torch.Tensor) -> torch.Tensor:
+        voiced = (f0 > 0).to(f0.dtype)
+        octaves = torch.log2(f0.clamp_min(1.0) / REFERENCE_F0) * voiced
+        return self.bins(pitch_bins(f0)) + self.values(torch.stack([octaves, voiced], dim=-1))

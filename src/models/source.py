@@ -1,0 +1,36 @@
+"""The harmonic excitation: a band-limited pulse train that follows F0."""
+
+import torch
+import torch.nn.functional as F
+
+
+def upsample_f0(f0: torch.Tensor, hop: int) -> torch.Tensor:
+    """(B, F) Hz at frames to (B, F * hop) Hz at samples: linear between voiced frames, 0 where the frame is unvoiced."""
+    voiced = (f0 > 0).to(f0.dtype)
+    weights = F.interpolate(voiced[:, None], scale_factor=hop, mode="linear")[:, 0]
+    weighted = F.interpolate((f0 * voiced)[:, None], scale_factor=hop, mode="linear")[:, 0]
+    return weighted / weights.clamp_min(1e-6) * voiced.repeat_interleave(hop, dim=1)
+
+
+def pulse_train(
+    f0: torch.Tensor, *, hop: int, sample_rate: int, phase: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Harmonics 1 to floor(Nyquist / F0) in cosine phase, scaled to unit power; zero where unvoiced.
+
+    f0: (B, F) Hz, 0 = unvoiced; phase: (B,) float64 cycles before the first sample (default 0).
+    Returns (B, F * hop) in f0's type and the phase (B,) after the last sample. The sum of K cosines in closed form is
+    the Dirichlet kernel: sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2.
+    """
+    samples_f0 = upsample_f0(f0, hop)
+    # float32 phase drifts by whole periods within minutes, hence float64 and wrapping.
+    cycles = torch.cumsum(samples_f0.double() / sample_rate, dim=1)
+    if phase is not None:
+        cycles = cycles + phase[:, None]
+    angle = (2 * torch.pi * (cycles % 1.0)).to(f0.dtype)
+    n_harmonics = torch.floor(sample_rate / 2 / samples_f0.clamp_min(1.0)).clamp_min(1.0)
+    half_sine = torch.sin(angle / 2)
+    near_pulse = half_sine.abs() < 1e-4
+    kernel = torch.sin((n_harmonics + 0.5) * angle) / torch.where(near_pulse, torch.ones_like(angle), 2 * half_sine)
+    kernel = torch.where(near_pulse, n_harmonics + 0.5, kernel) - 0.5
+    pulses = kernel * torch.sqrt(2.0 / n_harmonics) * (samples_f0 > 0)
+    return pulses, cycles[:, -1] % 1.0
