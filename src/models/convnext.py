@@ -1,4 +1,4 @@
-"""ConvNeXt blocks over frames (Liu et al. 2022, "A ConvNet for the 2020s"; in one dimension as in Vocos, Siuzdak 2023)."""
+"""ConvNeXt blocks over frames (Liu et al. 2022, "A ConvNet for the 2020s"; in one dimension: Vocos, Siuzdak 2023)."""
 
 import torch
 from torch import nn

@@ -18,7 +18,8 @@ from models.source import pulse_train
 
 # exp(5) and exp(-9): filters between +43 and -78 dB of unit-power excitation cover speech at [-1, 1].
 MAX_LOG_GAIN, MIN_LOG_GAIN = 5.0, -9.0
-MARGIN_FRAMES = 1  # unit frames around the utterance, so that every sample lies under a full set of STFT windows
+# Unit frames around the utterance, so that every sample lies under whole STFT windows, each filled with excitation.
+MARGIN_FRAMES = 2
 
 
 class GeneratorV3(nn.Module):
@@ -65,8 +66,8 @@ class GeneratorV3(nn.Module):
         """Speak.
 
         units: (B, F) or (B, F, n_streams) int64, -1 = padding; f0: (B, F) float Hz, 0 = unvoiced; speaker: (B,)
-        int64, 0 = unknown; noise: (B, 320 F + 640) unit-variance white noise from one frame before the first sample to
-        one after the last (default: of key 0); phase: (B,) cycles of the pulse train one frame before the first sample.
+        int64, 0 = unknown; noise: (B, 320 F + 1280) unit-variance white noise from two frames before the first sample
+        to two after the last (default: of key 0); phase: (B,) cycles of the pulse train before the first sample.
         Returns (B, 320 F) float32 in about [-1, 1], zero on padding.
         """
         units = units[..., None] if units.dim() == 2 else units
@@ -86,7 +87,9 @@ class GeneratorV3(nn.Module):
         mask = (units[..., 0] >= 0).to(waveform.dtype).repeat_interleave(HOP_SAMPLES, dim=1)
         return waveform[:, margin : waveform.shape[1] - margin] * mask
 
-    def filters(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def filters(
+        self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses and of the noise, linear amplitude."""
         mask = (units[..., :1] >= 0).to(f0.dtype)
         x = self.pitch(f0) + sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))

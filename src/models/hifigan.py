@@ -1,4 +1,4 @@
-"""The HiFi-GAN trunk (Kong et al. 2020) in the shape published for units (Polyak et al. 2021): 5 · 4 · 4 · 2 · 2 = 320."""
+"""The HiFi-GAN trunk (Kong et al. 2020) as published for units (Polyak et al. 2021), 5 · 4 · 4 · 2 · 2 = 320."""
 
 import torch
 import torch.nn.functional as F

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 
 def upsample_f0(f0: torch.Tensor, hop: int) -> torch.Tensor:
-    """(B, F) Hz at frames to (B, F * hop) Hz at samples: linear between voiced frames, 0 where the frame is unvoiced."""
+    """(B, F) Hz at frames to (B, F * hop) Hz at samples: linear between voiced frames, 0 in unvoiced ones."""
     voiced = (f0 > 0).to(f0.dtype)
     weights = F.interpolate(voiced[:, None], scale_factor=hop, mode="linear")[:, 0]
     weighted = F.interpolate((f0 * voiced)[:, None], scale_factor=hop, mode="linear")[:, 0]

@@ -24,7 +24,7 @@ _EDGES = np.geomspace(F0_FLOOR, F0_CEILING, N_PITCH_BINS)
 
 
 def extract_f0(waveform: np.ndarray) -> np.ndarray:
-    """F0 of (S,) float in [-1, 1] at 16 kHz: (S // 320,) float32 in Hz, 0 = unvoiced; frame i is centred on 320 i + 160."""
+    """F0 of (S,) float at 16 kHz: (S // 320,) float32 Hz, 0 = unvoiced; frame i is centred on 320 i + 160."""
     n_frames = samples_to_frames(len(waveform))
     if n_frames == 0:
         return np.zeros(0, np.float32)
@@ -46,7 +46,7 @@ def extract_pitch_bins(f0: np.ndarray) -> np.ndarray:
 
 
 def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
-    """(F,) float32 F0 of one recording, read from ``cache`` where it is newer than the audio, else computed and kept."""
+    """(F,) float32 F0 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
     path = Path(cache) / "f0_praat" / f"{utterance_id}.npy"
     if path.exists() and path.stat().st_mtime_ns >= Path(audio).stat().st_mtime_ns:
         return np.load(path, allow_pickle=False)

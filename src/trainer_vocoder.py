@@ -1,0 +1,464 @@
+# %% [markdown]
+# # Phase 3: a voice from units
+#
+# Reads phase 1's `corpus_timestamped.json` and the segments, trains a vocoder that speaks unit ids with their pitch,
+# and leaves `checkpoints/latest.pt`, `checkpoints/best.pt`, samples and metrics in `exp/<language>_vocoder_<version>/`.
+#
+# ```
+# python src/trainer_vocoder.py --language spanish --generator v3 --max_minutes 8
+# torchrun --standalone --nproc-per-node=2 src/trainer_vocoder.py --language satere --steps 200000
+# ```
+
+# %%
+import argparse
+import copy
+import logging
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from tqdm import tqdm
+
+from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from errors import UserError
+from files import read_json
+from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
+from languages import data_root, language_paths
+from speech.audio import load_crop, save_audio
+from speech.pitch import fill_f0_cache
+from training.batches import CropDataset, StepSampler, collate, load_utterances
+from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
+from training.experiment import (
+    append_metrics,
+    cut_metrics,
+    is_finished,
+    mark_finished,
+    open_experiment,
+    require_finished,
+)
+from training.losses import mel_loss
+from training.vocoder import GENERATORS, build_generator, speak, synthesize_utterances
+from units.corpus import read_corpus
+
+log = logging.getLogger("oral_units")
+
+EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
+CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
+DEFAULT_STEPS = 200_000
+
+# %% [markdown]
+# ## Arguments
+#
+# - **Learning rate 1e-3, cosine to 2 %**: with a regression loss alone a small run gains more from ending at a low
+#   rate than from anything else; the schedule is a function of the step and the planned number of steps.
+# - **16 crops of 0.96 s**: long enough for the trunk to see words, short enough that a batch holds many sounds.
+# - **Betas (0.8, 0.99)**: HiFi-GAN's; the short memory of the gradient suits a loss of many resolutions.
+
+
+# %%
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Phase 3: train a unit vocoder.", formatter_class=HELP_FORMATTER)
+    add_language_flags(parser)
+    add_experiment_flags(parser)
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--generator", choices=sorted(GENERATORS), default="v3", help="version of the generator")
+    model.add_argument(
+        "--channels", type=int, default=None, help="width of the trunk (default: the version's full size)"
+    )
+    model.add_argument("--speaker_embedding", action="store_true", help="learn one voice a speaker of the manifest")
+
+    budget = parser.add_argument_group("budget (one of; default: --steps 200000)").add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, default=None, help="updates of the generator")
+    budget.add_argument("--epochs", type=float, default=None, help="passes over the training split")
+    budget.add_argument(
+        "--max_minutes", type=float, default=None, help="wall time; becomes a number of steps after a short calibration"
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument("--batch_size", type=int, default=16, help="crops a step, over all processes")
+    training.add_argument("--crop_frames", type=int, default=48, help="length of a crop (frames of 20 ms)")
+    training.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
+    training.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
+    training.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay")
+    training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    training.add_argument(
+        "--patience", type=int, default=0, help="stop after so many validations without gain; 0 = never"
+    )
+    training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and noise")
+
+    watching = parser.add_argument_group("watching")
+    watching.add_argument("--log_every", type=int, default=20, help="steps between rows of metrics.jsonl")
+    watching.add_argument("--eval_every", type=int, default=200, help="steps between validations")
+    watching.add_argument("--validation_seconds", type=float, default=90.0, help="seconds of the val split to judge on")
+    watching.add_argument("--save_every", type=int, default=200, help="steps between writings of latest.pt")
+    watching.add_argument("--sample_every", type=int, default=1000, help="steps between sample recordings")
+    watching.add_argument("--num_samples", type=int, default=4, help="recordings a sampling")
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="autocast of the model"
+    )
+    machine.add_argument("--compile", action="store_true", help="compile the generator with torch.compile")
+    machine.add_argument(
+        "--num_workers", type=int, default=None, help="reading processes (default: 0 on a CPU, else 4)"
+    )
+    machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
+    args = parse_flags(parser, argv)
+    if args.steps is None and args.epochs is None and args.max_minutes is None:
+        args.steps = DEFAULT_STEPS
+    return args
+
+
+# %% [markdown]
+# ## Data and models
+
+
+# %%
+def load_split(args: argparse.Namespace, paths: dict[str, Path], split: str) -> list[dict]:
+    """The utterances of one split, their F0 computed in parallel beforehand."""
+    entries = read_corpus(paths["corpus"], splits=[split])
+    fill_f0_cache(paths["cache"], [(entry["id"], data_root() / entry["audio"]) for entry in entries])
+    return load_utterances(paths["corpus"], data_root(), paths["cache"], [split])
+
+
+def choose_validation(utterances: list[dict], seconds: float) -> list[dict]:
+    """An even spread of utterances of about ``seconds`` in all, sorted by length so that batches are dense."""
+    total = sum(len(utterance["units"]) for utterance in utterances) / UNIT_RATE
+    stride = max(1, int(total / seconds))
+    return sorted(utterances[::stride], key=lambda utterance: (len(utterance["units"]), utterance["id"]))
+
+
+def build_sizes(args: argparse.Namespace, units_config: dict, speakers: list[str]) -> dict:
+    """The generator's constructor arguments, stored in the checkpoint."""
+    derived = units_config["derived"]
+    sizes = {"n_units": derived["n_units"], "n_streams": derived["n_streams"], "n_speakers": len(speakers)}
+    return sizes | ({"channels": args.channels} if args.channels else {})
+
+
+def batches(
+    args: argparse.Namespace, dataset: CropDataset, accelerator: Accelerator, first: int, last: int
+) -> Iterator[dict]:
+    """The batches of steps ``first`` to ``last`` for this process, on its device."""
+    sampler = StepSampler(first, last, args.batch_size, rank=accelerator.process_index, world=accelerator.num_processes)
+    workers = args.num_workers if args.num_workers is not None else (0 if accelerator.device.type == "cpu" else 4)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, pin_memory=workers > 0)
+    for batch in loader:
+        yield {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
+
+
+# %% [markdown]
+# ## Steps, validation, samples
+
+
+# %%
+def learning_rate(step: int, total: int | None, peak: float, warmup: int) -> float:
+    """Linear warm-up, then a cosine down to 2 % of the peak at ``total`` steps."""
+    warm = min(1.0, (step + 1) / max(1, warmup))
+    progress = min(1.0, step / total) if total else 0.0
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def plan_steps(args: argparse.Namespace, n_items: int) -> int | None:
+    """The number of steps the budget stands for; None while --max_minutes waits for its calibration."""
+    if args.epochs is not None:
+        return max(1, math.ceil(args.epochs * n_items / args.batch_size))
+    return args.steps
+
+
+def calibrate(args: argparse.Namespace, step_seconds: list[float], evaluation_seconds: float, spent: float) -> int:
+    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of the rest."""
+    seconds = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
+    return max(args.warmup, int((60 * args.max_minutes - spent) / seconds))
+
+
+@torch.inference_mode()
+def validate(vocoder: dict, utterances: list[dict]) -> float:
+    """Mean log-mel distance (nats) of the averaged weights over the validation frames."""
+    total, n_samples = 0.0, 0
+    for utterance, (_, waveform) in zip(utterances, synthesize_utterances(vocoder, utterances)):
+        original = load_crop(utterance["audio"], 0, len(waveform))
+        distance = mel_loss(torch.from_numpy(waveform)[None], torch.from_numpy(original)[None]).item()
+        total, n_samples = total + distance * len(waveform), n_samples + len(waveform)
+    return total / n_samples
+
+
+def write_samples(folder: Path, vocoder: dict, utterances: list[dict], step: int) -> None:
+    for name, waveform in synthesize_utterances(vocoder, utterances):
+        save_audio(folder / f"step_{step:07d}" / f"{name}.wav", waveform)
+    for utterance in utterances:
+        original = load_crop(utterance["audio"], 0, frames_to_samples(len(utterance["units"])))
+        save_audio(folder / "original" / f"{utterance['id']}.wav", original)
+
+
+# %% [markdown]
+# ## The loop
+#
+# Every step: validate → sample → save → (stop) → update. A checkpoint holds everything that the next step depends on.
+
+
+# %%
+def main() -> int:
+    args = parse_args()
+    paths = language_paths(args.language, args.tag, args.generator)
+    exp = args.exp or paths["vocoder"]
+    phase1 = f"scripts/run_phase1.sh {args.language}"
+    require_finished(paths["units"], phase="phase 1", command=phase1)
+    accelerator = Accelerator(mixed_precision=args.mixed_precision, cpu=args.cpu)
+    rank0 = accelerator.is_main_process
+    units_config = read_json(paths["units"] / "config.json")
+
+    if rank0:
+        enter_experiment(args, exp, paths, units_config)
+    accelerator.wait_for_everyone()
+    if is_finished(exp) and (args.steps is None or args.steps <= read_json(exp / "finished.json")["step"]):
+        log.info("%s: already finished with this configuration; nothing to do", exp)
+        return 0
+    resume_from = find_checkpoint(args, exp)
+    state = load_checkpoint(resume_from) if resume_from else None
+
+    set_seed(args.seed)
+    with accelerator.main_process_first():
+        train, validation = load_split(args, paths, "train"), load_split(args, paths, "val")
+    speakers = sorted({u["speaker"] for u in train if u["speaker"]}) if args.speaker_embedding else []
+    dataset = CropDataset(train, crop_frames=args.crop_frames, seed=args.seed, speakers=speakers)
+    validation = choose_validation(validation, args.validation_seconds)
+    sampled = validation[:: max(1, len(validation) // max(1, args.num_samples))][: args.num_samples]
+
+    sizes = build_sizes(args, units_config, speakers)
+    generator = build_generator(args.generator, sizes)
+    generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
+    averaged = {"generator": generator_ema, "speakers": speakers, "device": accelerator.device}
+    optimizer_generator = torch.optim.AdamW(
+        generator.parameters(), lr=args.lr, betas=(0.8, 0.99), weight_decay=args.weight_decay
+    )
+    step, total_steps, best, stale, spent = 0, plan_steps(args, len(dataset)), math.inf, 0, 0.0
+    if state:
+        generator.load_state_dict(state["generator"])
+        generator_ema.load_state_dict(state["generator_ema"])
+        step, best, stale, spent = state["step"], state["best"], state["stale"], state["seconds"]
+        total_steps = state["total_steps"] if args.max_minutes else total_steps
+    generator_raw = generator
+    generator, optimizer_generator = accelerator.prepare(generator, optimizer_generator)
+    if state:
+        optimizer_generator.load_state_dict(state["optimizer_generator"])
+        restore_random_state(state["random_state"])
+        note_changes(state, accelerator)
+        if rank0:
+            cut_metrics(exp, step)
+    speaking = torch.compile(generator) if args.compile else generator
+
+    def checkpoint() -> dict:
+        return {
+            "version": args.generator,
+            "sizes": sizes,
+            "speakers": speakers,
+            "step": step,
+            "total_steps": total_steps,
+            "best": best,
+            "stale": stale,
+            "seconds": spent + time.monotonic() - started,
+            "threads": torch.get_num_threads(),
+            "processes": accelerator.num_processes,
+            "generator": generator_raw.state_dict(),
+            "generator_ema": generator_ema.state_dict(),
+            "optimizer_generator": optimizer_generator.state_dict(),
+            "random_state": random_state(),
+        }
+
+    stop_signal: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda received, _: stop_signal.append(received))
+
+    writer = SummaryWriter(exp / "tensorboard", purge_step=step) if rank0 else None
+    hours = sum(len(u["units"]) for u in train) / UNIT_RATE / 3600
+    n_parameters = sum(parameter.numel() for parameter in generator_raw.parameters())
+    log.info(
+        "%s: %.2f h to train on, %.1f M parameters, %d threads", exp, hours, n_parameters / 1e6, torch.get_num_threads()
+    )
+    started, since_log, step_seconds, evaluation_seconds = time.monotonic(), [], [], 0.0
+    first_step = step
+    progress = tqdm(total=total_steps, initial=step, unit="step", desc=exp.name, disable=None if rank0 else True)
+    source = batches(args, dataset, accelerator, step, total_steps or 10**9)
+
+    while True:
+        last = total_steps is not None and step >= total_steps
+        stopping = bool(stop_signal)
+
+        if rank0 and (last or step % args.eval_every == 0) and step > first_step and not stopping:
+            clock = time.monotonic()
+            distance = validate(averaged, validation)
+            evaluation_seconds = time.monotonic() - clock
+            stale = 0 if distance < best else stale + 1
+            log_row(exp, writer, step, spent + time.monotonic() - started, {"validation_mel_nat": distance})
+            if distance < best:
+                best = distance
+                save_checkpoint(exp / "checkpoints" / "best.pt", checkpoint())
+        if rank0 and sampled and step > first_step and (last or step % args.sample_every == 0):
+            write_samples(exp / "samples", averaged, sampled, step)
+        gives_up = bool(args.patience) and agree(accelerator, stale >= args.patience)
+        stopping = agree(accelerator, stopping)
+        if rank0 and step > first_step and (last or stopping or gives_up or step % args.save_every == 0):
+            finite_mean(exp, step, since_log)
+            save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
+        if last or gives_up or stopping:
+            break
+
+        clock = time.monotonic()
+        rate = learning_rate(step, total_steps, args.lr, args.warmup)
+        for group in optimizer_generator.param_groups:
+            group["lr"] = rate
+        batch = next(source)
+
+        generator.train()
+        with accelerator.autocast():
+            resynthesis = speak(speaking, batch["units"], batch["f0"], batch["speaker"], batch["key"])
+        loss_generator_mel = mel_loss(resynthesis.float(), batch["audio"])
+        optimizer_generator.zero_grad(set_to_none=True)
+        accelerator.backward(loss_generator_mel)
+        gradient_norm = accelerator.clip_grad_norm_(generator.parameters(), args.clip)
+        optimizer_generator.step()
+        update_ema(generator_ema, generator_raw, step)
+
+        step += 1
+        since_log.append(torch.stack([loss_generator_mel.detach(), torch.as_tensor(gradient_norm)]))
+        step_seconds.append(time.monotonic() - clock)
+        progress.update()
+        if step % args.log_every == 0 or (total_steps is not None and step >= total_steps):
+            mel, norm = finite_mean(exp, step, since_log)
+            if rank0:
+                seconds = (
+                    args.batch_size * args.crop_frames / UNIT_RATE / float(np.median(step_seconds[-len(since_log) :]))
+                )
+                row = {
+                    "train_mel_nat": mel,
+                    "gradient_norm": norm,
+                    "learning_rate": rate,
+                    "audio_seconds_per_second": seconds,
+                }
+                log_row(exp, writer, step, spent + time.monotonic() - started, row)
+                progress.set_postfix(mel=f"{mel:.3f}", best=f"{best:.3f}")
+            since_log = []
+        if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
+            if rank0:
+                clock = time.monotonic()
+                validate(averaged, validation)
+                evaluation_seconds = time.monotonic() - clock
+            elapsed = spent + time.monotonic() - started
+            planned = calibrate(args, step_seconds[CALIBRATION_STEPS.start :], evaluation_seconds, elapsed) + step
+            total_steps = broadcast(accelerator, planned)
+            log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
+            progress.total = total_steps
+
+    progress.close()
+    if stopping and not last:
+        log.info("%s: stopped by signal %s at step %d, saved; --resume continues", exp, stop_signal, step)
+        return EXIT_STOPPED
+    if rank0:
+        seconds = spent + time.monotonic() - started
+        mark_finished(exp, {"step": step, "best_validation_mel_nat": best, "seconds": round(seconds, 1)})
+        log.info(
+            "wrote %s: %d steps in %.1f minutes, best validation log-mel distance %.3f nats\nnext: %s",
+            exp,
+            step,
+            seconds / 60,
+            best,
+            f"python src/vocoder_test.py --exp {exp}",
+        )
+    return 0
+
+
+# %% [markdown]
+# ## The experiment folder, resuming, processes
+
+
+# %%
+def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path], units_config: dict) -> None:
+    """Make or re-enter the folder; keep phase 1's clusters beside the vocoder so that it can speak recordings alone."""
+    derived = {
+        "language": args.language,
+        "corpus": str(paths["corpus"]),
+        "units_exp": str(paths["units"]),
+        "data_root": str(data_root()),
+        "cache": str(paths["cache"]),
+        "generator": args.generator,
+        "sample_rate_hz": SAMPLE_RATE,
+    } | {key: units_config["derived"][key] for key in ("n_units", "n_streams", "encoder", "layer")}
+    # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
+    changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
+    open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=changeable)
+    configure_log(exp / "train.log")
+    (exp / "units").mkdir(exist_ok=True)
+    for name in ("kmeans.npz", "config.json"):
+        shutil.copyfile(paths["units"] / name, exp / "units" / name)
+
+
+def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
+    """The checkpoint to go on from: --resume's PATH, else latest.pt where there is one."""
+    if args.resume not in (None, "auto", "latest"):
+        return Path(args.resume)
+    latest = exp / "checkpoints" / "latest.pt"
+    return latest if latest.exists() else None
+
+
+def note_changes(state: dict, accelerator: Accelerator) -> None:
+    """Say what differs from the stopped run and keeps the result from being equal to the bit."""
+    if state["threads"] != torch.get_num_threads():
+        log.warning(
+            "threads: %d when stopped, %d now; results differ in the last bits",
+            state["threads"],
+            torch.get_num_threads(),
+        )
+    if state["processes"] != accelerator.num_processes:
+        log.warning(
+            "processes: %d when stopped, %d now; the same items a step", state["processes"], accelerator.num_processes
+        )
+
+
+def finite_mean(exp: Path, step: int, rows: list[torch.Tensor]) -> list[float]:
+    """The mean of logged rows, refusing NaN and Inf before anything is saved on top of them."""
+    if not rows:
+        return []
+    means = torch.stack(rows).mean(0)
+    if not torch.isfinite(means).all():
+        raise UserError(
+            f"{exp}: the loss is not finite at step {step} (log-mel, gradient norm: {means.tolist()}); "
+            "checkpoints/latest.pt is intact: lower --lr, or resume without --mixed_precision"
+        )
+    return means.tolist()
+
+
+def log_row(exp: Path, writer: SummaryWriter, step: int, seconds: float, values: dict[str, float]) -> None:
+    append_metrics(exp, {"step": step, "seconds": round(seconds, 3)} | values)
+    for name, value in values.items():
+        writer.add_scalar(name, value, step)
+
+
+def agree(accelerator: Accelerator, flag: bool) -> bool:
+    """True where any process says so: all of them leave the loop at the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = accelerator.gather(torch.tensor([float(flag)], device=accelerator.device))
+    return bool(flags.max().item())
+
+
+def broadcast(accelerator: Accelerator, value: int) -> int:
+    """Rank 0's value on every process."""
+    if accelerator.num_processes == 1:
+        return value
+    return int(accelerator.gather(torch.tensor([value], device=accelerator.device))[0].item())
+
+
+# %%
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,64 @@
+"""Checkpoints that hold everything, and the moving average of the weights."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from errors import UserError
+from files import write_atomically
+
+
+def ema_decay(step: int) -> float:
+    """min(0.999, (1 + s) / (10 + s)): follows quickly at first, then averages over a thousand steps."""
+    return min(0.999, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def update_ema(average: nn.Module, model: nn.Module, step: int) -> None:
+    """Move ``average`` towards ``model``, in place."""
+    weight = 1.0 - ema_decay(step)
+    averages, values = list(average.parameters()), [value.detach() for value in model.parameters()]
+    torch._foreach_lerp_(averages, values, weight)
+    for buffer, value in zip(average.buffers(), model.buffers()):
+        buffer.copy_(value)
+
+
+def random_state() -> dict:
+    """The state of every random generator a library might draw from."""
+    state = {"torch": torch.get_rng_state(), "python": list(random.getstate()[1]), "numpy": _numpy_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _numpy_state() -> list:
+    _, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    return [torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss]
+
+
+def restore_random_state(state: dict) -> None:
+    torch.set_rng_state(state["torch"])
+    random.setstate((3, tuple(state["python"]), None))
+    keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
+    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    """Write plain tensors, numbers and strings, atomically."""
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_checkpoint(path: Path) -> dict:
+    """Read a checkpoint on the CPU without running code from it; UserError where it is missing or damaged."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: expected a checkpoint, found none; run scripts/run_phase3.sh <language>")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        message = f"{path}: expected a checkpoint of this project, found something unreadable ({error})"
+        raise UserError(message.splitlines()[0] + "; delete it and resume from the other one") from error

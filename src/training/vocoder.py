@@ -1,0 +1,98 @@
+"""Building, loading and speaking with a vocoder.
+
+Axes: B batch, F frames (50 Hz), N unit streams, S = 320 F samples.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from errors import UserError
+from files import read_json
+from frames import HOP_SAMPLES
+from models.generator import Generator
+from models.generator_v2 import GeneratorV2
+from models.generator_v3 import MARGIN_FRAMES, GeneratorV3
+from models.noise import hashed_noise, noise_key
+from training.batches import PADDING_UNIT
+from training.checkpoints import load_checkpoint
+
+GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3}
+NOISE_SEED = 0
+
+
+def build_generator(version: str, sizes: dict) -> nn.Module:
+    """The generator of a version with its constructor's arguments; what ``sizes`` leaves out keeps the full size."""
+    return GENERATORS[version](**sizes)
+
+
+def speak(
+    generator: nn.Module, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None, keys: torch.Tensor
+) -> torch.Tensor:
+    """units (B, F, N), F0 (B, F) Hz, speaker (B,) and noise keys (B,) to (B, S); V1 and V2 need no noise."""
+    if not isinstance(getattr(generator, "module", generator), GeneratorV3):
+        return generator(units, f0, speaker)
+    margin = MARGIN_FRAMES * HOP_SAMPLES
+    noise = hashed_noise(keys, units.shape[1] * HOP_SAMPLES + 2 * margin, start=-margin)
+    return generator(units, f0, speaker, noise=noise)
+
+
+def load_vocoder(exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> dict:
+    """The generator of a trained experiment with its averaged weights.
+
+    checkpoint: "best" (by validation), "latest", or a path. Returns {"generator" (eval), "step", "config", "speakers",
+    "device"}; config is the experiment's config.json.
+    """
+    exp = Path(exp)
+    path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
+    state = load_checkpoint(path)
+    if "generator_ema" not in state:
+        raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
+    generator = build_generator(state["version"], state["sizes"])
+    generator.load_state_dict(state["generator_ema"])
+    return {
+        "generator": generator.eval().to(device),
+        "step": state["step"],
+        "config": read_json(exp / "config.json"),
+        "speakers": state["speakers"],
+        "device": torch.device(device),
+    }
+
+
+def synthesize_utterances(
+    vocoder: dict, items: Iterable[dict], *, max_batch_frames: int = 3000
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Speak items {"id", "units" (F, N) int64, "f0" (F,) float32 Hz, "speaker"} in their order.
+
+    Neighbours of similar length share a batch of at most ``max_batch_frames`` padded frames; the result does not
+    depend on it. Yields (id, (320 F,) float32).
+    """
+    batch: list[dict] = []
+    for item in items:
+        longest = max(len(entry["units"]) for entry in [*batch, item])
+        shortest = min(len(entry["units"]) for entry in [*batch, item])
+        if batch and (longest * (len(batch) + 1) > max_batch_frames or longest > 1.5 * shortest):
+            yield from _speak_batch(vocoder, batch)
+            batch = []
+        batch.append(item)
+    if batch:
+        yield from _speak_batch(vocoder, batch)
+
+
+@torch.inference_mode()
+def _speak_batch(vocoder: dict, batch: list[dict]) -> Iterator[tuple[str, np.ndarray]]:
+    lengths = [len(item["units"]) for item in batch]
+    units = np.full((len(batch), max(lengths), batch[0]["units"].shape[1]), PADDING_UNIT, np.int64)
+    f0 = np.zeros(units.shape[:2], np.float32)
+    for row, item in enumerate(batch):
+        units[row, : lengths[row]], f0[row, : lengths[row]] = item["units"], item["f0"]
+    rows = {name: row for row, name in enumerate(vocoder["speakers"], 1)}
+    speaker = torch.tensor([rows.get(item.get("speaker"), 0) for item in batch])
+    keys = torch.tensor([noise_key(NOISE_SEED, item["id"]) for item in batch])
+    inputs = [tensor.to(vocoder["device"]) for tensor in (torch.from_numpy(units), torch.from_numpy(f0), speaker, keys)]
+    waveforms = speak(vocoder["generator"], *inputs).float().cpu().numpy()
+    for row, item in enumerate(batch):
+        yield item["id"], waveforms[row, : lengths[row] * HOP_SAMPLES]
