@@ -1,0 +1,140 @@
+"""Speech encoders, one interface: 16 kHz waveforms in, exactly S // 320 feature frames at 50 Hz out.
+
+``mfcc`` needs no download; any Hugging Face speech encoder of the families in ``FAMILIES`` goes by hub id or folder.
+Axes: S samples, F frames of 320 samples, D features, B batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from errors import UserError
+from frames import HOP_SAMPLES, UNIT_RATE, samples_to_frames
+from speech.mfcc import MFCC_DIM, extract_mfcc
+from speech.pretrained import load_pretrained, read_pretrained_config
+from speech.windows import plan_batches, plan_windows, slice_frames, stitch_windows
+
+
+def describe_encoder(name: str, layer: int | None) -> dict:
+    """What is known without loading weights: ``family``, ``layer``, ``n_layers`` and the feature ``dim``.
+
+    Raises UserError for an unknown model, a family we do not serve, or a layer out of range.
+    """
+    if name == "mfcc":
+        if layer is not None:
+            raise UserError(f"mfcc has no layers: expected no --layer, found {layer}; leave it out")
+        return {"family": "mfcc", "layer": None, "n_layers": 0, "dim": MFCC_DIM}
+    config = read_pretrained_config(name)
+    n_layers = config.num_hidden_layers
+    if layer is None:
+        raise UserError(f"{name}: expected --layer 0..{n_layers} (0 = what enters the first layer), found none")
+    if not 0 <= layer <= n_layers:
+        raise UserError(f"{name}: expected --layer between 0 and {n_layers}, found {layer}; give one in that range")
+    return {"family": config.model_type, "layer": layer, "n_layers": n_layers, "dim": config.hidden_size}
+
+
+def load_encoder(
+    name: str,
+    layer: int | None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    window_seconds: float = 30.0,
+    overlap_seconds: float = 2.0,
+    max_batch_seconds: float = 120.0,
+    subtract_mean: bool = False,
+    context: int = 0,
+) -> dict:
+    """A plain dict for ``encode``: the description, the options and, but for mfcc, the model up to ``layer``.
+
+    ``dtype`` other than float32 runs the model under autocast; weights stay float32. ``window_seconds`` and
+    ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s); ``max_batch_seconds`` bounds the
+    padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc.
+    """
+    if not 0 <= overlap_seconds < window_seconds:
+        raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
+    description = describe_encoder(name, layer)
+    options = {"subtract_mean": subtract_mean, "context": context}
+    if name == "mfcc":
+        return {**description, **options, "name": name, "dim": MFCC_DIM * (2 * context + 1)}
+    if any(options.values()):
+        raise UserError(f"{name}: mean subtraction and context are options of mfcc alone; leave them out")
+    model = load_pretrained(name, layer, torch.device(device))
+    window = min(round(window_seconds * UNIT_RATE), model["max_frames"])
+    return {
+        **description,
+        **model,
+        "name": name,
+        "device": torch.device(device),
+        "dtype": dtype,
+        "window": window,
+        "overlap": min(round(overlap_seconds * UNIT_RATE), window // 2),
+        "budget": round(max_batch_seconds * UNIT_RATE),
+    }
+
+
+def position_slack(encoder: dict, n_frames: int) -> int:
+    """Frames by which a signal of ``n_frames`` can be shifted inside the encoder's input; 0 without positions.
+
+    Only Whisper adds an absolute position embedding. k-means on its states can cluster the position instead of the
+    sound unless the training clips lie at random offsets.
+    """
+    return max(encoder["max_frames"] - n_frames, 0) if encoder["family"] == "whisper" else 0
+
+
+def encode(encoder: dict, waveforms: Sequence[np.ndarray], *, offsets: Sequence[int] | None = None) -> list[np.ndarray]:
+    """Features of several signals: list of (S,) float32 in [-1, 1] -> list of (S // 320, D) float32.
+
+    Frame f describes the samples 320 f to 320 (f + 1): the field of view of every encoder is centred on 320 f + 160.
+    Batched and single results agree within 1e-4. ``offsets`` (frames, up to ``position_slack``) shift each signal in
+    Whisper's input; windows of longer signals lie at 0.
+    """
+    if encoder["family"] == "mfcc":
+        options = {key: encoder[key] for key in ("subtract_mean", "context")}
+        return [extract_mfcc(waveform, **options) for waveform in waveforms]
+    spans = [
+        plan_windows(samples_to_frames(len(waveform)), encoder["window"], encoder["overlap"]) for waveform in waveforms
+    ]
+    owners = [(item, span) for item, item_spans in enumerate(spans) for span in item_spans if span[1] > span[0]]
+    windows = _encode_windows(encoder, [encoder["normalize"](waveform) for waveform in waveforms], owners, offsets)
+    collected: list[list[np.ndarray]] = [[] for _ in waveforms]
+    for (item, _), features in zip(owners, windows):
+        collected[item].append(features)
+    empty = np.zeros((0, encoder["dim"]), np.float32)
+    return [stitch_windows(item_spans, pieces) if pieces else empty for item_spans, pieces in zip(spans, collected)]
+
+
+def _encode_windows(
+    encoder: dict,
+    waveforms: Sequence[np.ndarray],
+    owners: Sequence[tuple[int, tuple[int, int]]],
+    offsets: Sequence[int] | None,
+) -> list[np.ndarray]:
+    """Features of each (item, span) in ``owners``, computed in batches of similar length, returned in order."""
+    left, right = encoder["margins"]
+    lengths = [stop - start for _, (start, stop) in owners]
+    costs = [encoder["padded_frames"] or length for length in lengths]
+    found: list[np.ndarray] = [np.zeros(0)] * len(owners)
+    for batch in plan_batches(costs, encoder["budget"], equal_only=encoder["equal_only"]):
+        pieces = []
+        for index in batch:
+            item, (start, stop) = owners[index]
+            shift = HOP_SAMPLES * offsets[item] if offsets is not None and encoder["padded_frames"] else 0
+            shift = shift if len(waveforms[item]) // HOP_SAMPLES == lengths[index] else 0
+            piece = slice_frames(waveforms[item], start, stop, left=left, right=right)
+            pieces.append(np.pad(piece, (shift, 0)))
+        for index, features in zip(batch, _run_batch(encoder, pieces)):
+            found[index] = features[-lengths[index] :]
+    return found
+
+
+@torch.inference_mode()
+def _run_batch(encoder: dict, pieces: list[np.ndarray]) -> list[np.ndarray]:
+    """(S_i,) padded pieces -> their frames, those of a shift in front included; features outside autocast."""
+    inputs = {key: value.to(encoder["device"]) for key, value in encoder["prepare"](pieces).items()}
+    with torch.autocast(encoder["device"].type, encoder["dtype"], enabled=encoder["dtype"] != torch.float32):
+        states = encoder["model"](**inputs).last_hidden_state
+    states = states.float().cpu().numpy()
+    counts = [encoder["count_frames"](len(piece)) for piece in pieces]
+    return [state[:count] for state, count in zip(states, counts)]

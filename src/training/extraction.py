@@ -1,0 +1,118 @@
+"""The two streaming passes of phase 1: features of a sample for k-means, then the units of every segment.
+
+A run is a plain dict: ``encoder`` (from speech.encoders), ``data_root``, ``seed``, ``n_shard_utterances``,
+``num_workers``, ``quiet``, and ``rank`` of ``n_ranks`` processes. What comes out depends on the rows, the seed and the
+shard size, not on the number of processes or threads, nor on how often the run was interrupted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from tqdm import tqdm
+
+from frames import samples_to_frames
+from languages import resolve_in
+from speech.encoders import encode, position_slack
+from speech.loading import map_ahead, read_waveform
+from units.kmeans import hash_fraction, quantize_to_units, sample_frames
+from units.manifest import cut_chunks, cut_shards
+from units.shards import describe_utterance, shard_path, write_failures, write_features, write_lines
+
+CHUNK_SECONDS = 300.0  # of audio in memory, and as much again being read: 19 MB each
+
+Rows = Callable[[], Iterable[dict]]
+
+
+def fit_pass(run: dict, rows: Rows, folder: Path, frame_share: float) -> None:
+    """Write ``folder``/0000.npy…: a random ``frame_share`` of the features of every row, in order.
+
+    Each segment lies at a random offset in the input of an encoder that knows absolute positions.
+    """
+
+    def offset(row: dict, n_frames: int) -> int:
+        slack = position_slack(run["encoder"], n_frames)
+        return int(hash_fraction(run["seed"], "offset", row["id"]) * (slack + 1))
+
+    def keep(item: dict) -> np.ndarray:
+        return sample_frames(item["features"], frame_share, run["seed"], item["row"]["id"])
+
+    def write(path: Path, kept: list[np.ndarray]) -> None:
+        write_features(path, np.concatenate([np.zeros((0, run["encoder"]["dim"]), np.float32), *kept]))
+
+    _run_pass(run, rows, folder, ".npy", offset=offset, keep=keep, write=write)
+
+
+def assign_pass(run: dict, rows: Rows, folder: Path, kmeans: dict) -> None:
+    """Write ``folder``/0000.jsonl…: the corpus' utterance for every row that can be read, in order."""
+
+    def keep(item: dict) -> dict:
+        return describe_utterance(item["row"], len(item["waveform"]), quantize_to_units(item["features"], kmeans))
+
+    _run_pass(run, rows, folder, ".jsonl", offset=lambda row, n_frames: 0, keep=keep, write=write_lines)
+
+
+def _run_pass(
+    run: dict,
+    rows: Rows,
+    folder: Path,
+    suffix: str,
+    *,
+    offset: Callable[[dict, int], int],
+    keep: Callable[[dict], object],
+    write: Callable[[Path, list], None],
+) -> None:
+    """Encode this process's unfinished shards and ``write`` what ``keep`` makes of their readable items, in order."""
+    folder.mkdir(exist_ok=True)
+    seconds = sum(row["duration"] for _, shard in _pending_shards(run, rows(), folder, suffix) for row in shard)
+    title = {".npy": "sampling features", ".jsonl": "extracting units"}[suffix]
+    hidden = None if run["rank"] == 0 and not run["quiet"] else True
+    with tqdm(total=round(seconds), unit="s of audio", desc=title, disable=hidden, smoothing=0.05) as bar:
+        for index, items in _encode_shards(run, _pending_shards(run, rows(), folder, suffix), offset):
+            kept, failed = {}, {}
+            for item in items:
+                bar.update(item["row"]["duration"])
+                if item["failure"]:
+                    failed[item["position"]] = {"id": item["row"]["id"], "reason": item["failure"]}
+                else:
+                    kept[item["position"]] = keep(item)
+            write_failures(shard_path(folder, index, ".failed.json"), [failed[key] for key in sorted(failed)])
+            write(shard_path(folder, index, suffix), [kept[key] for key in sorted(kept)])
+
+
+def _pending_shards(run: dict, rows: Iterable[dict], folder: Path, suffix: str) -> Iterator[tuple[int, list[dict]]]:
+    """(index, rows) of this process's shards, dealt out round-robin, whose file is not there yet."""
+    for index, shard in cut_shards(rows, run["n_shard_utterances"]):
+        if index % run["n_ranks"] == run["rank"] and not shard_path(folder, index, suffix).exists():
+            yield index, shard
+
+
+def _encode_shards(
+    run: dict, shards: Iterable[tuple[int, list[dict]]], offset: Callable[[dict, int], int]
+) -> Iterator[tuple[int, Iterator[dict]]]:
+    """(shard index, its items, in no order and a chunk at a time); reading runs a chunk ahead of encoding."""
+    chunks = ((index, chunk) for index, rows in shards for chunk in cut_chunks(rows, CHUNK_SECONDS))
+    read = map_ahead(partial(_read_item, run), chunks, run["num_workers"])
+    for index, group in groupby(read, key=lambda pair: pair[0]):
+        yield index, (item for _, items in group for item in _add_features(run["encoder"], items, offset))
+
+
+def _read_item(run: dict, placed: tuple[int, dict]) -> dict:
+    """In a thread: one segment's audio, or why it failed; mfcc at once, since threads have the cores to themselves."""
+    position, row = placed
+    waveform, failure = read_waveform(resolve_in(run["data_root"], row["audio"]))
+    item = {"position": position, "row": row, "waveform": waveform, "failure": failure}
+    if waveform is not None and run["encoder"]["family"] == "mfcc":
+        item["features"] = encode(run["encoder"], [waveform])[0]
+    return item
+
+
+def _add_features(encoder: dict, items: list[dict], offset: Callable[[dict, int], int]) -> list[dict]:
+    todo = [item for item in items if item["waveform"] is not None and "features" not in item]
+    offsets = [offset(item["row"], samples_to_frames(len(item["waveform"]))) for item in todo]
+    for item, features in zip(todo, encode(encoder, [item["waveform"] for item in todo], offsets=offsets)):
+        item["features"] = features
+    return items
