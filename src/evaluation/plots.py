@@ -27,7 +27,7 @@ MEL_LEVELS = 40  # grey levels of a spectrogram: fewer levels pack into a smalle
 LOG_MEL_RANGE = (-9.0, 2.0)  # natural log of mel amplitude, the same for every picture so that they compare
 MEL_TICKS_HZ = (250, 1000, 2000, 4000)
 # Left and right edge of the plotting area as fractions of the width: the page's playhead relies on them.
-PLOT_LEFT, PLOT_RIGHT = 0.11, 0.985
+PLOT_LEFT, PLOT_RIGHT = 0.11, 0.97
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "oral-units",
@@ -147,7 +147,7 @@ def _mel_band(hertz: float, n_mels: int) -> float:
 def plot_pitch(tracks: Sequence[tuple[str, np.ndarray, int | None]], *, title: str, name: str) -> str:
     """F0 tracks over each other: (label, (F,) Hz with 0 = unvoiced, experiment number or None for the original)."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _new_axes(4.2, 1.7, bottom=0.2)
+        figure, axes = _new_axes(4.2, 1.7, bottom=0.2, top=0.13)
         for label, f0, series in tracks:
             voiced = np.where(f0 > 0, f0, np.nan)
             colour, width = (INK, 2.2) if series is None else (series_colour(series), 1.2)
@@ -157,7 +157,9 @@ def plot_pitch(tracks: Sequence[tuple[str, np.ndarray, int | None]], *, title: s
         axes.set_ylabel("F0, Hz", labelpad=1)
         axes.set_xlabel("seconds", labelpad=1)
         axes.tick_params(length=2)
-        axes.legend(frameon=False, fontsize=7, loc="upper right", labelcolor=INK, ncols=min(len(tracks), 3))
+        # Above the axes: inside, it would hide the track.
+        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "borderpad": 0, "ncols": min(len(tracks), 3)}
+        axes.legend(frameon=False, fontsize=7, labelcolor=INK, **place)
         medians = "; ".join(f"{label}: {_median_pitch(f0)}" for label, f0, _ in tracks)
         return _to_svg(figure, f"Pitch (F0) of {title}. {medians}.", name)
 

@@ -13,7 +13,7 @@ MP3_BITS_PER_SECOND = 48_000  # 16 kHz mono speech: no loss that hides a vocoder
 
 
 def encode_mp3(waveform: np.ndarray, *, bits_per_second: int = MP3_BITS_PER_SECOND) -> bytes:
-    """(S,) float in [-1, 1] at 16 kHz -> the bytes of a mono MP3 (with its gapless header); louder samples are clipped."""
+    """(S,) float in [-1, 1] at 16 kHz as the bytes of a mono MP3 with its gapless header; clipped."""
     pcm = np.round(np.clip(np.asarray(waveform, np.float64), -1, 1) * 32767).astype(np.int16)
     out = io.BytesIO()
     with av.open(out, "w", format="mp3") as container:
