@@ -1,0 +1,131 @@
+"""Say what a run of the whole chain needs in disk and time, from the size of the data; too little disk is an error.
+
+The rates were measured on two cores of a server CPU; they give the order of magnitude, not a promise.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+import av
+
+from cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
+from errors import UserError
+from frames import SAMPLE_RATE
+from languages import exp_root, language_paths
+from speech.audio import AUDIO_SUFFIXES
+
+RECIPE_HOURS = 0.6  # of speech: what a small recipe prepares where nothing is there yet
+PROBED_FILES = 40
+MEGABYTE = 1e6
+CHECKPOINT_MEGABYTES = 200  # latest and best, each with averaged weights and optimiser
+SECONDS_AN_HOUR = {"segmentation": 40.0, "mfcc": 10.0, "pitch": 12.0, "scores": 60.0}  # two cores, an hour of audio
+ENCODER_SECONDS_AN_HOUR = {"cpu": 1800.0, "cuda": 30.0}  # a model of XLS-R 300M's size
+STEP_SECONDS = {"cpu": 0.3, "cuda": 0.05}
+DEFAULT_STEPS = 200_000  # the trainer's own
+TEST_SHARE = 0.15
+FIXED_SECONDS = 60.0  # starting Python and its libraries, six times
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    add_language_flags(parser)
+    group = parser.add_argument_group("run")
+    group.add_argument("--encoder", default="mfcc", help="phase 1's encoder")
+    group.add_argument("--max_minutes", type=float, help="phase 3's budget in minutes")
+    group.add_argument("--steps", type=int, help="phase 3's budget in steps")
+    group.add_argument("--epochs", type=float, help="phase 3's budget in passes over the training split")
+    return parse_flags(parser, argv)
+
+
+def measure_hours(paths: dict[str, Path]) -> tuple[float, str]:
+    """Hours of audio and where the figure comes from: the manifest, else the raw files, else a small recipe's size."""
+    if paths["manifest"].exists():
+        with open(paths["manifest"], encoding="utf-8") as lines:
+            return sum(json.loads(line)["duration"] for line in lines if line.strip()) / 3600, "in segments"
+    files = [path for path in sorted(paths["raw"].rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+    if files:
+        return probe_hours(files), f"in {len(files)} recordings"
+    return RECIPE_HOURS, "expected from the recipe"
+
+
+def probe_hours(files: list[Path]) -> float:
+    """Hours in ``files``, from the lengths that an even sample of them states and from the bytes of all."""
+    seconds = n_bytes = 0.0
+    for path in files[:: max(1, len(files) // PROBED_FILES)]:
+        try:
+            with av.open(str(path)) as container:
+                seconds += (container.duration or 0) / av.time_base
+                n_bytes += path.stat().st_size
+        except av.FFmpegError:
+            continue
+    total = sum(path.stat().st_size for path in files)
+    return total * seconds / max(n_bytes, 1.0) / 3600
+
+
+def estimate_megabytes(hours: float) -> float:
+    """Segments as PCM16, raw files and resynthesis beside them, two checkpoints."""
+    segments = hours * 3600 * SAMPLE_RATE * 2 / MEGABYTE
+    return segments * (1.3 + 2 * TEST_SHARE) + CHECKPOINT_MEGABYTES
+
+
+def estimate_minutes(args: argparse.Namespace, hours: float, device: str) -> dict[str, float]:
+    """Minutes of each part of the chain."""
+    encoder = SECONDS_AN_HOUR["mfcc"] if args.encoder == "mfcc" else ENCODER_SECONDS_AN_HOUR[device]
+    parts = {
+        "data": hours * SECONDS_AN_HOUR["segmentation"] / 60,
+        "units": hours * (encoder + SECONDS_AN_HOUR["pitch"]) / 60,
+        "training": estimate_training(args, hours, device),
+        "scores": hours * TEST_SHARE * SECONDS_AN_HOUR["scores"] / 60,
+        "starting": FIXED_SECONDS / 60,
+    }
+    return parts
+
+
+def estimate_training(args: argparse.Namespace, hours: float, device: str) -> float:
+    """Minutes of phase 3 under its budget."""
+    if args.max_minutes is not None:
+        return args.max_minutes
+    crops = hours * (1 - 2 * TEST_SHARE) * 3600 / 0.96
+    steps = args.epochs * crops / 16 if args.epochs is not None else args.steps or DEFAULT_STEPS
+    return steps * STEP_SECONDS[device] / 60
+
+
+def existing_parent(path: Path) -> Path:
+    return path if path.exists() else existing_parent(path.parent)
+
+
+def spoken_time(minutes: float) -> str:
+    return f"{max(1, round(minutes))} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
+
+
+def main() -> None:
+    args = parse_args()
+    paths = language_paths(args.language, args.tag)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    hours, source = measure_hours(paths)
+    needed = estimate_megabytes(hours)
+    parts = estimate_minutes(args, hours, device)
+    print(f"{args.language}: {hours:.1f} hours of audio {source}; {os.cpu_count()} cores, device {device}")
+    print(f"needs about {needed / 1000:.1f} GB of disk and {spoken_time(sum(parts.values()))}:", end=" ")
+    print(", ".join(f"{name} {spoken_time(minutes)}" for name, minutes in parts.items()))
+    if parts["training"] > 24 * 60:
+        print("a shorter training: PHASE3_ARGS='--max_minutes 60'")
+    for place in {existing_parent(paths["data"]), existing_parent(exp_root())}:
+        free = shutil.disk_usage(place).free / MEGABYTE
+        if free < needed:
+            raise UserError(
+                f"{place}: expected {needed / 1000:.1f} GB of free disk, found {free / 1000:.1f}; make room or set "
+                "DATA_ROOT and EXP_ROOT to another disk"
+            )
+
+
+if __name__ == "__main__":
+    run_main(main)

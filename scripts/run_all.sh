@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# usage: bash scripts/run_all.sh <language>
+#
+# From recordings to a voice: data, phases 1 to 3, resynthesis of the test split, scores, report. Run again, it does only
+# what is missing or unfinished. Ctrl-C stops it at once.
+#
+#   TRAINING_LANGUAGE      the language, where none is given
+#   TAG                    suffix of the experiments' names: TAG=w4 makes exp/<language>_units_w4 and so on
+#   PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS
+#                          further flags of src/extract_units.py, src/train_bpe.py, src/trainer_vocoder.py
+#   ORAL_UNITS_WHISPER     a Whisper folder or hub id: also scores CER and WER
+#   NPROC                  processes in phases 1 and 3 (one a GPU); default 1
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
+
+read_words() { # read_words TEXT: sets words; quotes hold a flag's value together
+  local text
+  text="$(xargs -r -n 1 printf '%s\n' <<< "$1")" || fail "expected flags, found unmatched quotes: $1"
+  words=()
+  if [ -n "$text" ]; then mapfile -t words <<< "$text"; fi
+}
+
+step_number=0
+announce() {
+  step_number=$((step_number + 1))
+  printf '\n[%d/6] %s   (%d min so far)\n' "$step_number" "$*" $((SECONDS / 60))
+}
+
+estimate() { # what this run needs, from the size of the data and phase 3's budget
+  read_budget "${phase3[@]}"
+  run_step python "$repository/scripts/estimate_needs.py" --language "$language" --tag "$tag" "${budget[@]}" \
+    --encoder "$(flag_value --encoder "$(look_up encoder)" "${phase1[@]}")"
+}
+
+prepare_data() {
+  local recipe="$repository/recipes/$language/prepare.sh" data
+  data="$(look_up data)"
+  if [ -e "$recipe" ]; then
+    run_step bash "$recipe"
+  elif [ -d "$data/raw" ]; then
+    run_step python "$repository/scripts/segment_audio.py" --language "$language"
+  elif [ ! -e "$data/segments.jsonl" ]; then
+    fail "$data: expected recordings, found none, and $language has no recipe of its own;" \
+      "run first: bash recipes/mp3_folder/prepare.sh $language FOLDER_OF_RECORDINGS"
+  fi
+}
+
+scores_are_current() { # newer than the checkpoint, with Whisper's reading where it is asked for
+  [ "$vocoder/scores.json" -nt "$vocoder/checkpoints/best.pt" ] &&
+    { [ -z "${ORAL_UNITS_WHISPER:-}" ] || grep -q '"cer"' "$vocoder/scores.json"; }
+}
+
+if [ $# -gt 1 ] && [ "${1#-}" = "$1" ]; then
+  fail "run_all.sh takes a language only, found: ${*:2}; flags go into PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS"
+fi
+read_words "${PHASE1_ARGS:-}"
+phase1=("${words[@]}")
+read_words "${PHASE2_ARGS:-}"
+phase2=("${words[@]}")
+read_words "${PHASE3_ARGS:-}"
+phase3=("${words[@]}")
+start_phase "$@" --generator="$(flag_value --generator v3 "${phase3[@]}")"
+vocoder="$(flag_value --exp "$(look_up vocoder)" "${phase3[@]}")"
+export TAG="$tag"
+
+estimate
+announce "data"
+prepare_data
+announce "phase 1: units"
+run_step bash "$repository/scripts/run_phase1.sh" "$language" "${phase1[@]}"
+announce "phase 2: motifs"
+run_step bash "$repository/scripts/run_phase2.sh" "$language" "${phase2[@]}"
+announce "phase 3: voice"
+run_step bash "$repository/scripts/run_phase3.sh" "$language" "${phase3[@]}"
+announce "resynthesis and scores of the test split"
+if scores_are_current; then
+  echo "$vocoder/scores.json: newer than the checkpoint; nothing to do"
+else
+  asr=()
+  if [ -n "${ORAL_UNITS_WHISPER:-}" ]; then asr=(--asr "$ORAL_UNITS_WHISPER"); fi
+  run_step python "$repository/src/vocoder_test.py" --exp "$vocoder" "${asr[@]}"
+fi
+announce "report"
+run_step python "$repository/src/build_report.py" "$vocoder"
+printf '\ndone in %d minutes; open in a browser: %s\n' $(((SECONDS + 59) / 60)) "$vocoder/report.html"

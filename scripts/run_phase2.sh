@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# usage: bash scripts/run_phase2.sh <language> [flags of src/train_bpe.py]
+#
+# Phase 2: units -> motifs, by byte-pair encoding. Needs a finished phase 1, writes exp/<language>_bpe/. Run again, it does
+# what is missing; `bash scripts/run_phase2.sh <language> --help` lists the flags.
+#
+#   TRAINING_LANGUAGE   the language, where none is given
+#   TAG                 suffix of the experiment's name, the same as in phase 1
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
+
+start_phase "$@"
+exp="$(flag_value --exp "$(look_up bpe)" "${flags[@]}")"
+run_step python "$repository/src/train_bpe.py" --language "$language" --tag "$tag" "${flags[@]}"
+if has_flag --help "${flags[@]}"; then exit; fi
+say_written "$exp" tokenizer.json motifs.json
+echo "next: $(command_for run_phase3.sh)"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# usage: bash scripts/run_phase3.sh <language> [flags of src/trainer_vocoder.py]
+#
+# Phase 3: a voice that speaks units. Needs a finished phase 1, writes exp/<language>_vocoder_v3/. Run again, it goes on
+# from the last checkpoint; `bash scripts/run_phase3.sh <language> --help` lists the flags.
+#
+# The budget is --max_minutes, --steps or --epochs. Without one, the small recipes (those of mfcc units) train for
+# 8 minutes, other languages for the trainer's own default.
+#
+#   TRAINING_LANGUAGE   the language, where none is given
+#   TAG                 suffix of the experiment's name, the same as in phase 1
+#   NPROC               processes (one a GPU); default 1
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
+
+start_phase "$@"
+exp="$(flag_value --exp "$(look_up vocoder)" "${flags[@]}")"
+read_budget "${flags[@]}"
+python_command src/trainer_vocoder.py
+run_step "${command[@]}" --language "$language" --tag "$tag" "${flags[@]}" "${budget[@]}"
+if has_flag --help "${flags[@]}"; then exit; fi
+say_written "$exp" checkpoints/best.pt checkpoints/latest.pt samples metrics.jsonl
+echo "next: python src/vocoder_test.py --exp $exp   (scores), then python src/build_report.py $exp   (report.html)"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# usage: bash scripts/run_tests.sh [pytest flags and files]
+#
+# Sets the environment up as path.sh does, checks the style and runs the tests, on two processes by default.
+#
+#   ORAL_UNITS_WHISPER   a local Whisper folder: tests on real weights run as well
+set -euo pipefail
+if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
+  awk 'NR > 1 && !/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "$0"
+  exit 0
+fi
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+source path.sh 1
+# Each of the two processes keeps to one thread: more would fight over the cores.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+ruff check .
+ruff format --check .
+python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist worksteal "$@"

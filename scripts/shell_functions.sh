@@ -1,0 +1,122 @@
+# What the run_*.sh scripts share; sourced after `set -euo pipefail`.
+# shellcheck shell=bash
+
+repository="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." > /dev/null && pwd -P)"
+SMALL_RECIPE_MINUTES=8
+EXIT_USER_MISTAKE=2
+EXIT_STOPPED=99 # the same code as the trainer's: stopped, and the same command continues
+EXIT_INTERRUPTED=130
+
+fail() {
+  echo "error: $*" >&2
+  exit "$EXIT_USER_MISTAKE"
+}
+
+show_help() { awk 'NR > 1 && !/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "$0"; }
+
+plain_name() { # plain_name FLAG[=VALUE]: - and _ are alike in flags
+  local name="${1%%=*}"
+  echo "${name//_/-}"
+}
+
+has_flag() { # has_flag --name FLAG…
+  local wanted="$1" word
+  shift
+  for word in "$@"; do
+    if [ "$(plain_name "$word")" = "$wanted" ]; then return 0; fi
+  done
+  return 1
+}
+
+flag_value() { # flag_value --name DEFAULT FLAG…: the last value given, as `--name value` or `--name=value`
+  local wanted="$1" value="$2"
+  shift 2
+  while [ $# -gt 0 ]; do
+    if [ "$(plain_name "$1")" = "$wanted" ]; then
+      case "$1" in *=*) value="${1#*=}" ;; *) value="${2:-}" ;; esac
+    fi
+    shift
+  done
+  echo "$value"
+}
+
+# start_phase COMMAND-LINE…: sets up the shell and sets language, tag, generator, flags (an array) and table.
+start_phase() {
+  case "${1:-}" in
+    -h | --help) show_help && exit 0 ;;
+    "" | -*) language="$(flag_value --language "${TRAINING_LANGUAGE:-}" "$@")" ;;
+    *) language="$1" && shift ;;
+  esac
+  flags=("$@")
+  tag="$(flag_value --tag "${TAG:-}" "$@")"
+  generator="$(flag_value --generator v3 "$@")"
+  # The caller's own choice of online or offline stays.
+  source "$repository/path.sh" "${HF_HUB_OFFLINE:-1}"
+  table="$(python "$repository/scripts/show_language.py" --language="$language" --tag="$tag" --generator="$generator")" ||
+    exit "$EXIT_USER_MISTAKE"
+  if ! has_flag --resume "$@" && ! has_flag --overwrite "$@"; then flags=(--resume auto "${flags[@]}"); fi
+}
+
+look_up() { # look_up NAME: a line of the language's table, as printed by show_language.py
+  awk -F '\t' -v name="$1" '$1 == name {print $2}' <<< "$table"
+}
+
+# run_step COMMAND…: run it, hand on the signals of a scheduler, and stop the script where it fails. A signal reaches bash
+# only between commands, so the command runs beside it; SIGINT, which such a command would ignore, is set back for it.
+run_step() {
+  local child code told=""
+  (
+    trap - INT TERM USR1
+    exec "$@"
+  ) &
+  child=$!
+  trap 'told=TERM; kill -TERM "$child" 2> /dev/null || true' TERM USR1
+  trap 'told=INT; sleep 0.3; kill -INT "$child" 2> /dev/null || true' INT
+  while true; do
+    code=0
+    local before="$told"
+    wait "$child" || code=$?
+    if [ "$before" = "$told" ]; then break; fi
+  done
+  trap - INT TERM USR1
+  if [ "$told" = INT ]; then
+    echo "interrupted; the same command goes on from here" >&2
+    exit "$EXIT_INTERRUPTED"
+  elif [ "$code" = "$EXIT_STOPPED" ] || { [ "$told" = TERM ] && [ "$code" != 0 ]; }; then
+    echo "stopped by a signal; run the same command again to continue: bash $0 $language" >&2
+    exit "$EXIT_STOPPED"
+  elif [ "$code" != 0 ]; then
+    exit "$code"
+  fi
+}
+
+read_budget() { # read_budget FLAG…: sets budget to phase 3's, by default what suits the small recipes (of mfcc units)
+  local name value
+  budget=()
+  for name in max-minutes steps epochs; do
+    value="$(flag_value "--$name" "" "$@")"
+    if [ -n "$value" ]; then budget=("--$name=$value"); fi
+  done
+  if [ "${#budget[@]}" = 0 ] && [ "$(look_up encoder)" = mfcc ]; then budget=("--max-minutes=$SMALL_RECIPE_MINUTES"); fi
+}
+
+python_command() { # python_command SCRIPT: sets command; NPROC processes, by torchrun, where NPROC is over 1
+  command=(python)
+  if [ "${NPROC:-1}" -gt 1 ]; then command+=(-m torch.distributed.run --standalone "--nproc_per_node=$NPROC"); fi
+  command+=("$repository/$1")
+}
+
+say_written() { # say_written FOLDER FILE…: what a phase left, with sizes
+  local folder="$1" name
+  shift
+  echo "wrote $folder:"
+  for name in "$@"; do
+    if [ -e "$folder/$name" ]; then
+      printf '  %-28s %s\n' "$name" "$(du -shL "$folder/$name" | cut -f 1)"
+    fi
+  done
+}
+
+command_for() { # command_for SCRIPT: how to call a script of this chain, its tag included
+  echo "${tag:+TAG=$tag }bash scripts/$1 $language"
+}
