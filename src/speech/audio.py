@@ -86,10 +86,13 @@ def load_crop(path: Path, start_sample: int, n_samples: int) -> np.ndarray:
 
 
 def save_audio(path: Path, waveform: np.ndarray) -> None:
-    """Write (S,) float in [-1, 1] as 16 kHz mono PCM16 WAV, atomically; louder samples are clipped."""
+    """Write (S,) float in [-1, 1] as 16 kHz mono PCM16 WAV, atomically; louder samples are clipped.
+
+    What ``load_audio`` read from such a file is written back sample for sample.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pcm = np.round(np.clip(np.asarray(waveform, np.float64), -1, 1) * 32767).astype(np.int16)
+    pcm = np.clip(np.round(np.asarray(waveform, np.float64) * 32768), -32768, 32767).astype(np.int16)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".wav.tmp", delete=False) as temporary:
         soundfile.write(temporary, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     os.chmod(temporary.name, 0o644)

@@ -1,0 +1,174 @@
+"""A local Whisper as a listener: recordings in, texts out, through transformers.
+
+A. Radford et al. (2022), "Robust Speech Recognition via Large-Scale Weak Supervision". Greedy decoding, one window of
+at most 30 s at a time, no prompt from the window before, so that a text depends on its own recording alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tqdm import tqdm
+
+from errors import UserError
+from files import write_json
+from frames import SAMPLE_RATE
+
+WINDOW_SAMPLES = 30 * SAMPLE_RATE
+MIN_WINDOW_SAMPLES = 20 * SAMPLE_RATE  # a cut is looked for between here and 30 s
+QUIET_SAMPLES = SAMPLE_RATE // 5  # the cut lies in the quietest fifth of a second
+# Fast speech is below 10 tokens a second even where Whisper spells by bytes: more is a loop.
+TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 16, 440
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dtype: str = "auto") -> dict:
+    """Whisper from a folder or a hub id, ready for ``transcribe``: a plain dict.
+
+    language: as Whisper names it ("es", "pt"); None lets the model guess for each window. dtype: "fp32", "bf16", or
+    "auto": bf16 where the processor or GPU computes in it (1.5 x faster), else fp32. Raises UserError for a model that
+    is not there or is no Whisper, and for a language that it does not know.
+    """
+    from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    if dtype == "auto":
+        dtype = "bf16" if has_fast_bf16(device) else "fp32"
+    try:
+        extractor = WhisperFeatureExtractor.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = WhisperForConditionalGeneration.from_pretrained(name, dtype=DTYPES[dtype])
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--asr {name}: expected a Whisper folder or hub id, found: {reason}; "
+            f"where there is a network, run: python scripts/fetch_models.py {name}"
+        ) from error
+    _check_language(name, model.generation_config, language)
+    model.generation_config.max_length = None  # else transformers warns at each call that max_new_tokens wins
+    return {
+        "name": str(name),
+        "model": model.to(device).eval(),
+        "extractor": extractor,
+        "tokenizer": tokenizer,
+        "language": language,
+        "dtype": dtype,
+        "fingerprint": _fingerprint(model, language, dtype),
+    }
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether ``device`` multiplies in bfloat16 natively."""
+    if str(device).startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _check_language(name: str, generation_config, language: str | None) -> None:
+    known = [token.strip("<|>") for token in getattr(generation_config, "lang_to_id", None) or {"<|en|>": 0}]
+    if language is not None and language not in known:
+        raise UserError(
+            f"--asr_language {language}: {name} knows {', '.join(known)}; give one of these or another --asr"
+        )
+
+
+def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
+    digest = hashlib.sha256(f"{language} {dtype} {TOKENS_PER_SECOND} {MIN_WINDOW_SAMPLES}".encode())
+    for key, weights in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def find_windows(waveform: np.ndarray) -> list[tuple[int, int]]:
+    """(start, end) samples of windows of at most 30 s that cover (S,) ``waveform``, cut where it is quietest."""
+    windows, start = [], 0
+    while len(waveform) - start > WINDOW_SAMPLES:
+        searched = np.asarray(waveform[start + MIN_WINDOW_SAMPLES : start + WINDOW_SAMPLES], np.float64)
+        cumulated = np.concatenate([[0.0], np.cumsum(searched**2)])
+        energy = cumulated[QUIET_SAMPLES:] - cumulated[:-QUIET_SAMPLES]
+        end = start + MIN_WINDOW_SAMPLES + int(np.argmin(energy)) + QUIET_SAMPLES // 2
+        windows.append((start, end))
+        start = end
+    return [*windows, (start, len(waveform))]
+
+
+def transcribe(
+    asr: dict, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, bar: tqdm | None = None
+) -> list[str]:
+    """What Whisper hears in each of (S,) float32 ``waveforms`` at 16 kHz, as it writes it, in the order given.
+
+    Windows are batched by length, longest first; ``bar`` is moved on by the seconds heard. An empty waveform gives "".
+    """
+    pieces = [
+        (number, start, waveform[start:end])
+        for number, waveform in enumerate(waveforms)
+        for start, end in find_windows(waveform)
+        if end > start
+    ]
+    order = sorted(range(len(pieces)), key=lambda place: -len(pieces[place][2]))
+    heard: dict[int, str] = {}
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        windows = [pieces[place][2] for place in batch]
+        heard.update(zip(batch, _transcribe_batch(asr, windows)))
+        if bar is not None:
+            bar.update(sum(map(len, windows)) / SAMPLE_RATE)
+    texts: list[list[str]] = [[] for _ in waveforms]
+    for place, (number, _, _) in enumerate(pieces):
+        texts[number].append(heard[place])
+    return [" ".join(text for text in parts if text) for parts in texts]
+
+
+@torch.inference_mode()
+def _transcribe_batch(asr: dict, windows: list[np.ndarray]) -> list[str]:
+    """Texts of at most 30 s each. Every window is filled up to 30 s, so no text depends on its batch."""
+    model = asr["model"]
+    inputs = asr["extractor"](windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
+    limits = [min(MAX_TOKENS, SPARE_TOKENS + TOKENS_PER_SECOND * len(window) // SAMPLE_RATE) for window in windows]
+    told = {"language": asr["language"], "task": "transcribe"} if model.generation_config.is_multilingual else {}
+    tokens = model.generate(
+        inputs.input_features.to(model.device, model.dtype),
+        attention_mask=inputs.attention_mask.to(model.device),
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max(limits),
+        **told,
+    )
+    kept = [row[:limit] for row, limit in zip(tokens.tolist(), limits)]
+    return [text.strip() for text in asr["tokenizer"].batch_decode(kept, skip_special_tokens=True)]
+
+
+def hash_audio(waveform: np.ndarray) -> str:
+    """A short name for (S,) float audio by its 16-bit samples."""
+    pcm = np.round(np.asarray(waveform, np.float64) * 32768).astype("<i4")
+    return hashlib.sha256(pcm.tobytes()).hexdigest()[:32]
+
+
+def transcribe_cached(
+    asr: dict, waveforms: Sequence[np.ndarray], cache: Path | None, *, batch_size: int = 8, bar: tqdm | None = None
+) -> list[str]:
+    """``transcribe``, with the texts kept in ``cache``/asr_<model's fingerprint>.json by the hash of the audio."""
+    if cache is None:
+        return transcribe(asr, waveforms, batch_size=batch_size, bar=bar)
+    path = Path(cache) / f"asr_{asr['fingerprint']}.json"
+    known = _read_cache(path)
+    hashes = [hash_audio(waveform) for waveform in waveforms]
+    new = {name: waveform for name, waveform in zip(hashes, waveforms) if name not in known}
+    if bar is not None:
+        bar.update(sum(len(waveform) for name, waveform in zip(hashes, waveforms) if name in known) / SAMPLE_RATE)
+    if new:
+        texts = transcribe(asr, list(new.values()), batch_size=batch_size, bar=bar)
+        known = _read_cache(path) | known | dict(zip(new, texts))
+        write_json(path, known)
+    return [known[name] for name in hashes]
+
+
+def _read_cache(path: Path) -> dict[str, str]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
