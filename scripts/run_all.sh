@@ -35,11 +35,13 @@ estimate() { # what this run needs, from the size of the data and phase 3's budg
 prepare_data() {
   local recipe="$repository/recipes/$language/prepare.sh" data
   data="$(look_up data)"
-  if [ -e "$recipe" ]; then
+  if [ -e "$data/segments.jsonl" ] && [ ! -e "$data/raw" ]; then
+    echo "$data/segments.jsonl: segments without raw recordings, used as they are"
+  elif [ -e "$recipe" ]; then
     run_step bash "$recipe"
-  elif [ -d "$data/raw" ]; then
+  elif [ -e "$data/raw" ]; then
     run_step python "$repository/scripts/segment_audio.py" --language "$language"
-  elif [ ! -e "$data/segments.jsonl" ]; then
+  else
     fail "$data: expected recordings, found none, and $language has no recipe of its own;" \
       "run first: bash recipes/mp3_folder/prepare.sh $language FOLDER_OF_RECORDINGS"
   fi
