@@ -28,11 +28,11 @@ from evaluation.report_html import (
     render_differences,
     render_origin,
     render_scores,
-    render_units,
     section,
 )
 from evaluation.report_listen import render_examples, render_motifs
 from evaluation.report_summary import render_summary, report_title
+from evaluation.report_units import render_units
 from evaluation.report_warnings import collect_warnings
 from files import write_atomically
 
@@ -95,9 +95,8 @@ def render_all_units(experiments: Sequence[dict]) -> str:
         seen.add(item["units_exp"])
         if len(experiments) > 1:
             body += element("h3", name_badge(item, index))
-        if item["unit_report"]:
-            body += render_units(item["unit_report"], item["units_exp"].name)
-        else:
+        body += render_units(item, f"u{index}")
+        if not item["unit_report"]:
             where = f"--exp {item['units_exp']}" if item["units_exp"] else f"--language {language_of(item)}"
             body += missing("No unit statistics yet.", f"python src/validate_units.py {where}")
     return body

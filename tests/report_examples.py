@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from validate_units import build_unit_report
+
+from evaluation.scores import score_readings, summarise
 from speech.audio import save_audio
 from synthetic import speech_like, write_segments, write_units
 from units.corpus import read_corpus
 
 METRICS = {
-    "cer": ("", 0.22),
-    "wer": ("", 0.45),
     "mel_distance_nat": ("nat", 0.8),
     "mcd_db": ("dB", 6.2),
     "snr_db": ("dB", -1.4),
@@ -20,7 +21,7 @@ METRICS = {
     "vuv_error_percent": ("%", 7.0),
 }
 HEARD = "Por favor, introduzca su número de teléfono seguido de almohadilla"
-HEARD_WRONG = "Por sabor introduzca su numero de teléfono seguida de almohadilla <script>alert(1)</script>"
+HEARD_WRONG = "Por sabor <script>alert(1)</script> introduzca su numero de teléfono seguida de almohadilla"
 
 
 def write_vocoder_experiment(
@@ -62,30 +63,25 @@ def _score_utterance(rng: np.random.Generator, exp: Path, number: int, offset: f
     save_audio(exp / "test" / "original" / f"{name}.wav", original)
     save_audio(exp / "test" / "resynthesis" / f"{name}.wav", smooth)
     item = {"id": name, "duration": seconds}
-    item |= {key: max(0.0, mean * (1 + 0.3 * rng.standard_normal()) + offset) for key, (_, mean) in METRICS.items()}
-    if asr:
-        return item | {"asr_original": HEARD, "asr_resynthesis": HEARD_WRONG if number % 2 else HEARD}
-    return {key: value for key, value in item.items() if key not in ("cer", "wer")}
+    item |= {key: mean * (1 + 0.3 * rng.standard_normal()) + offset for key, (_, mean) in METRICS.items()}
+    if not asr:
+        return item
+    heard = " ".join(HEARD_WRONG.split()[: 5 + number % 6])
+    return item | {"asr_original": HEARD, "asr_resynthesis": heard} | score_readings(HEARD, heard)
 
 
 def _scores(name: str, utterances: list[dict], asr: bool) -> dict:
-    metrics = {}
-    for key, (unit, _) in METRICS.items():
-        values = [item[key] for item in utterances if key in item]
-        if values:
-            spread = 1.96 * np.std(values) / np.sqrt(len(values))
-            mean = float(np.mean(values))
-            metrics[key] = {"mean": mean, "low": mean - spread, "high": mean + spread, "n": len(values), "unit": unit}
-    judge = {"model": "whisper-base", "language": "es"} if asr else None
+    judge = {"model": "whisper-base", "language": "es", "dtype": "fp32"} if asr else None
     scores = {"exp": name, "checkpoint": "best", "step": 900, "split": "test", "n_utterances": len(utterances)}
-    scores |= {"seconds": sum(item["duration"] for item in utterances), "metrics": metrics}
-    return scores | {"utterances": utterances, "asr": judge}
+    scores |= {"seconds": sum(item["duration"] for item in utterances), "metrics": summarise(utterances)}
+    return scores | {"utterances": utterances, "asr": judge, "skipped": []}
 
 
 def write_chain(data: Path, exp: Path) -> Path:
     """Segments, units, motifs and a vocoder of Spanish under two roots; returns the vocoder's folder."""
     rows = write_segments(data, "spanish")
     units = write_units(exp, rows, n_units=12)
+    _write_json(units / "unit_report.json", build_unit_report(units, n_resamples=20, seed=0))
     utterances = list(read_corpus(units / "corpus_timestamped.json"))
     motifs = [_motif(utterances, token, length) for token, length in enumerate((1, 2, 2, 3, 4))]
     _write_json(exp / "spanish_bpe" / "motifs.json", motifs)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from evaluation.confidence import paired_difference, paired_ratio_difference
+from evaluation.scores import compare
 from files import read_json
 from languages import data_root
 from training.experiment import is_finished, read_metrics
+from units.corpus import read_corpus
 
+LONGEST_RUN = 25  # frames: half a second; longer runs are counted here too
 RANKING_METRICS = ("cer", "mel_distance_nat", "mcd_db")  # what "best" and "worst" mean, the first one that is there
 
 
@@ -19,7 +21,7 @@ def load_experiment(exp: Path) -> dict:
     """Everything known about ``exp``; what is not there is None (or empty).
 
     Keys: ``exp``, ``name``, ``config``, ``derived``, ``metrics`` (rows), ``scores``, ``units_exp``, ``unit_report``,
-    ``bpe_exp``, ``motifs``, ``data_root``, ``finished``.
+    ``encoder``, ``bpe_exp``, ``motifs``, ``data_root``, ``finished``.
     """
     exp = Path(exp).resolve()
     if not (exp / "config.json").is_file():
@@ -37,11 +39,17 @@ def load_experiment(exp: Path) -> dict:
         "scores": _read_if_there(exp / "scores.json"),
         "units_exp": units_exp,
         "unit_report": _read_if_there(units_exp / "unit_report.json") if units_exp else None,
+        "encoder": _encoder_of(units_exp),
         "bpe_exp": bpe_exp,
         "motifs": _read_if_there(bpe_exp / "motifs.json") if bpe_exp else None,
         "data_root": Path(root) if root and Path(root).is_dir() else data_root(),
         "finished": is_finished(exp),
     }
+
+
+def _encoder_of(units_exp: Path | None) -> str:
+    config = _read_if_there(units_exp / "config.json") if units_exp else None
+    return str(((config or {}).get("derived") or {}).get("encoder") or "")
 
 
 def _read_if_there(path: Path) -> dict | list | None:
@@ -117,41 +125,32 @@ def _has_numbers(row: dict, *keys: str) -> bool:
     return all(isinstance(row.get(key), int | float) for key in keys)
 
 
-def paired_differences(experiments: Sequence[dict]) -> list[dict]:
-    """Each experiment after the first minus the first, metric by metric, on the utterances that both have scores of.
-
-    Returns {"experiment", "metric", "unit", "mean", "low", "high", "n"}; mean is None where they share no utterance.
-    Rates that are sums over the corpus (CER, WER) are weighted by their utterance's length, as the score itself is.
-    """
+def paired_differences(experiments: Sequence[dict]) -> dict[str, dict]:
+    """{experiment's name: {metric: its mean minus the first experiment's, paired, with its 95 % interval}}."""
     if not experiments or not experiments[0]["scores"]:
-        return []
-    first, found = experiments[0]["scores"], []
-    for other in experiments[1:]:
-        for metric, entry in (other["scores"] or {"metrics": {}})["metrics"].items():
-            if metric in first["metrics"]:
-                difference = _paired_difference(first, other["scores"], metric)
-                found.append(
-                    {"experiment": other["name"], "metric": metric, "unit": entry.get("unit") or ""} | difference
-                )
-    return found
+        return {}
+    first = experiments[0]["scores"]["utterances"]
+    return {item["name"]: compare(item["scores"]["utterances"], first) for item in experiments[1:] if item["scores"]}
 
 
-def _paired_difference(first: dict, other: dict, metric: str) -> dict:
-    before = {item["id"]: item for item in first["utterances"] if is_number(item.get(metric))}
-    pairs = [(item, before[item["id"]]) for item in other["utterances"] if item["id"] in before]
-    pairs = [(now, then) for now, then in pairs if is_number(now.get(metric))]
-    if not pairs:
-        return {"mean": None, "low": None, "high": None, "n": 0}
-    now, then = ([item[metric] for item in side] for side in zip(*pairs))
-    lengths = [_reference_length(item, metric) for _, item in pairs]
-    if None in lengths:
-        return paired_difference(now, then)
-    return paired_ratio_difference((np.multiply(now, lengths), lengths), (np.multiply(then, lengths), lengths))
+def count_units(experiment: dict) -> tuple[np.ndarray, np.ndarray] | None:
+    """Frames of each unit (K,) and runs of 1 to LONGEST_RUN frames (longer ones in the last), streamed from the corpus.
 
-
-def _reference_length(item: dict, metric: str) -> int | None:
-    """Letters or words that a CER or WER of this utterance was divided by; None for every other metric."""
-    if not metric.startswith(("cer", "wer")):
+    None where there is no corpus.
+    """
+    corpus = experiment["units_exp"] / "corpus_timestamped.json" if experiment["units_exp"] else None
+    if corpus is None or not corpus.is_file():
         return None
-    reference = str(item.get("text" if "text" in metric else "asr_original") or "")
-    return max(1, len(reference.split() if metric.startswith("wer") else reference))
+    usage, runs = np.zeros(experiment["derived"].get("n_units") or 1), np.zeros(LONGEST_RUN)
+    for utterance in read_corpus(corpus):
+        frames = np.bincount(utterance["units"], weights=utterance["durations"], minlength=len(usage))
+        usage = frames + np.pad(usage, (0, len(frames) - len(usage)))
+        lengths = np.minimum(utterance["durations"], LONGEST_RUN).astype(np.int64) - 1
+        runs += np.bincount(lengths, minlength=LONGEST_RUN)
+    return usage, runs
+
+
+def unit_summary(experiment: dict) -> dict:
+    """The whole corpus's part of unit_report.json ({} where there is none)."""
+    splits = (experiment["unit_report"] or {}).get("splits") or {}
+    return splits.get("all") or splits.get("train") or next(iter(splits.values()), {})

@@ -1,15 +1,13 @@
-"""The report's written parts as HTML: headline, scores, curves, units, origin. All inserted text is escaped."""
+"""The report's written parts as HTML: scores, differences, curves, origin. All inserted text is escaped."""
 
 import difflib
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 from evaluation import plots
 from evaluation.report_data import curve, metric_keys
+from evaluation.text_errors import normalise_text
 
 # name: (label, better, decimals, what it means)
 METRICS = {
@@ -57,6 +55,8 @@ METRICS = {
     "gross_pitch_error_percent": ("Gross pitch error", "lower", 1, "voiced frames whose pitch is over 20 % off"),
     "vuv_error_percent": ("V/UV error", "lower", 1, "frames voiced in one and unvoiced in the other"),
     "ffe_percent": ("FFE", "lower", 1, "frames with either fault (F0 frame error)"),
+    "mos": ("MOS, predicted", "higher", 2, "how natural a listener would find it, 1 to 5, as DistillMOS predicts"),
+    "mos_original": ("MOS, originals", "higher", 2, "the same judge on the originals: the most that can be reached"),
     "snr_db": ("SNR", "higher", 2, "after the best gain and lag; a diagnostic only, a vocoder need not keep phase"),
 }
 # key of metrics.jsonl: (label, factor)
@@ -144,32 +144,32 @@ def render_scores(experiments: Sequence[dict]) -> str:
     return body
 
 
-def render_differences(differences: Sequence[dict], experiments: Sequence[dict]) -> str:
-    """Paired differences against the first experiment; an interval without zero is marked in words."""
+def render_differences(differences: dict[str, dict], experiments: Sequence[dict]) -> str:
+    """Paired differences against the first experiment; whether an interval leaves out zero is said in words."""
     if not differences:
         return ""
-    names = [name for name in METRICS if any(item["metric"] == name for item in differences)]
+    present = {name for metrics in differences.values() for name in metrics}
     rows = []
-    for name in names:
-        cells = [_format_difference(name, item) for item in differences if item["metric"] == name]
-        rows.append([metric_heading(name, next(d["unit"] for d in differences if d["metric"] == name)), *cells])
-    head = ["Measure", *(name_badge(item, index) for index, item in enumerate(experiments) if index and item["scores"])]
+    for name in [name for name in METRICS if name in present]:
+        unit = next(metrics[name]["unit"] for metrics in differences.values() if name in metrics)
+        cells = [_format_difference(name, metrics.get(name)) for metrics in differences.values()]
+        rows.append([metric_heading(name, unit), *cells])
+    badges = [name_badge(item, index) for index, item in enumerate(experiments) if item["name"] in differences]
     caption = f"Paired difference to {experiments[0]['name']} on the utterances both have (95 % bootstrap interval)"
-    return element("h3", "Is the difference real?") + table(head, rows, caption)
+    return element("h3", "Is the difference real?") + table(["Measure", *badges], rows, caption)
 
 
-def _format_difference(name: str, difference: dict) -> str:
-    if difference["mean"] is None:
+def _format_difference(name: str, difference: dict | None) -> str:
+    if difference is None:
         return "–"
     decimals, better = METRICS[name][2], METRICS[name][1]
     low, high = difference["low"], difference["high"]
     verdict = "no clear difference"
     if low > 0 or high < 0:
         verdict = "better" if (difference["mean"] > 0) == (better == "higher") else "worse"
-    kind = verdict.split()[0]
     interval = f"[{low:+.{decimals}f}, {high:+.{decimals}f}], n={difference['n']}"
     shown = f"<b>{difference['mean']:+.{decimals}f}</b> {element('small', interval)}"
-    return f'{shown} <span class="verdict {kind}">{verdict}</span>'
+    return f'{shown} <span class="verdict {verdict.split()[0]}">{verdict}</span>'
 
 
 def render_curves(experiments: Sequence[dict]) -> str:
@@ -210,10 +210,12 @@ def _curve_figure(experiments: Sequence[dict], stem: str, keys: Sequence[str], x
 def word_difference(original: str, heard: str) -> tuple[str, str]:
     """Both texts with what the other one lacks marked (``<del>`` in the first, ``<ins>`` in the second).
 
-    Words are compared without case, accents' composition and punctuation, as the scores compare them.
+    Words are compared as the error rates compare them: without case and punctuation.
     """
     words = [original.split(), heard.split()]
-    matcher = difflib.SequenceMatcher(None, *([_plain(word) for word in side] for side in words), autojunk=False)
+    matcher = difflib.SequenceMatcher(
+        None, *([normalise_text(word) for word in side] for side in words), autojunk=False
+    )
     marked: tuple[list[str], list[str]] = ([], [])
     for kind, first, first_end, second, second_end in matcher.get_opcodes():
         for side, (start, end), tag in ((0, (first, first_end), "del"), (1, (second, second_end), "ins")):
@@ -221,10 +223,6 @@ def word_difference(original: str, heard: str) -> tuple[str, str]:
             if text:
                 marked[side].append(text if kind == "equal" else element(tag, text))
     return " ".join(marked[0]), " ".join(marked[1])
-
-
-def _plain(word: str) -> str:
-    return re.sub(r"[^\w]", "", unicodedata.normalize("NFC", word).casefold())
 
 
 def render_origin(experiment: dict) -> str:
@@ -252,53 +250,3 @@ def render_origin(experiment: dict) -> str:
     ]
     folded = table(["Setting", "Value"], rows, f"Every argument and derived value of {experiment['name']}")
     return origin + element("details", element("summary", "Every setting") + folded)
-
-
-def render_units(report: dict, name: str) -> str:
-    """Unit statistics in numbers and two pictures; ``report`` is unit_report.json."""
-    tiles = "".join(
-        element("div", f"<b>{escape(value)}</b><span>{escape(label)}</span>", class_="tile")
-        for label, value in _unit_facts(report)
-    )
-    figures = ""
-    counts = report.get("usage") or []
-    if counts:
-        share = np.sort(np.asarray(counts, float))[::-1] / max(sum(counts), 1) * 100
-        alternative = f"Share of frames by unit, most frequent first: from {share[0]:.2f} % to {share[-1]:.2f} %"
-        svg = plots.plot_bars(
-            range(1, len(share) + 1),
-            share,
-            x_label="unit, by rank",
-            y_label="% of frames",
-            alternative=alternative,
-            name=f"usage-{name}",
-        )
-        figures += element("figure", svg + element("figcaption", "How often each unit is used"))
-    runs = report.get("run_length_histogram") or []
-    if sum(runs):
-        share = np.asarray(runs, float) / sum(runs) * 100
-        alternative = f"Share of runs by length: {share[0]:.0f} % last one frame (20 ms)"
-        svg = plots.plot_bars(
-            range(1, len(share) + 1),
-            share,
-            x_label="run length in frames of 20 ms",
-            y_label="% of runs",
-            alternative=alternative,
-            name=f"runs-{name}",
-        )
-        figures += element("figure", svg + element("figcaption", "How long a unit lasts"))
-    return element("div", tiles, class_="tiles") + element("div", figures, class_="grid")
-
-
-def _unit_facts(report: dict) -> list[tuple[str, str]]:
-    formats = {
-        "n_units": ("units", "{:,}"),
-        "effective_units": ("effective units (2 to the entropy)", "{:.0f}"),
-        "n_dead": ("dead units", "{:,}"),
-        "entropy_bits": ("bits a unit (entropy)", "{:.2f}"),
-        "bits_per_second": ("bits per second", "{:.0f}"),
-        "units_per_second": ("units a second, repeats merged", "{:.1f}"),
-        "mean_run_frames": ("frames a run on average", "{:.2f}"),
-    }
-    known = [(label, text.format(report[key])) for key, (label, text) in formats.items() if report.get(key) is not None]
-    return known

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from evaluation.report_data import is_number
+from evaluation.report_data import is_number, unit_summary
 from evaluation.report_html import METRICS, element, escape
 from languages import LANGUAGE_CONFIGS
 
@@ -66,6 +66,7 @@ def headline_tiles(experiment: dict) -> list[tuple[str, str]]:
     tiles = []
     for name, label in (
         ("cer", "letters misheard (CER)"),
+        ("mos", "naturalness, 1 to 5 (predicted)"),
         ("mel_distance_nat", "log-mel distance"),
         ("f0_rmse_cents", "pitch error, cents"),
         ("vuv_error_percent", "voiced/unvoiced errors, %"),
@@ -73,9 +74,9 @@ def headline_tiles(experiment: dict) -> list[tuple[str, str]]:
         mean = _mean(scores, name)
         if mean is not None:
             tiles.append((f"{mean:.{METRICS[name][2]}f}", label))
-    bits = (experiment["unit_report"] or {}).get("bits_per_second")
-    if is_number(bits):
-        tiles.append((f"{bits:.0f}", "bits per second of speech"))
+    summary = unit_summary(experiment)
+    if summary:
+        tiles.append((f"{summary['bits_per_second']['total']:.0f}", "bits per second of speech"))
     if is_number(derived.get("n_units")):
         tiles.append((f"{derived['n_units']}", "different units"))
     minutes = training_minutes(experiment)
@@ -90,10 +91,11 @@ def describe_for_researchers(experiment: dict) -> str:
     parts = [f"generator {derived['generator']}"] if derived.get("generator") else []
     if derived.get("n_units"):
         streams = derived.get("n_streams") or 1
-        parts.append(f"{derived['n_units']} units" + (f" in {streams} streams" if streams > 1 else ""))
+        source = f" of {experiment['encoder']}" if experiment["encoder"] else ""
+        parts.append(f"{derived['n_units']} units{source}" + (f" in {streams} streams" if streams > 1 else ""))
     if is_number(scores.get("step")):
         parts.append(f"checkpoint {scores.get('checkpoint')} at step {scores['step']:,}")
-    for name in ("cer", "wer", "mel_distance_nat", "mcd_db"):
+    for name in ("cer", "wer", "mos", "mel_distance_nat", "mcd_db", "f0_rmse_cents"):
         entry = (scores.get("metrics") or {}).get(name)
         if entry and is_number(entry.get("mean")):
             label, _, decimals, _ = METRICS[name]

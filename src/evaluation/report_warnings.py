@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.report_data import curve, is_number, metric_keys
+from evaluation.report_data import curve, is_number, metric_keys, unit_summary
 
 FEW_UTTERANCES = 10  # below this a mean says little
 COLLAPSED_DISCRIMINATOR_LOSS = 0.02  # a discriminator whose loss stays this low no longer teaches the generator
@@ -65,8 +65,7 @@ def _score_warnings(experiment: dict) -> list[str]:
         best = steps[int(np.nanargmin(values))] if np.isfinite(values).any() else scores["step"]
         if scores["step"] < best:
             found.append(f"The scores are of step {scores['step']:,}, but step {best:,} is better by now: score again.")
-    encoder = str(experiment["derived"].get("encoder") or (experiment["unit_report"] or {}).get("encoder") or "")
-    if scores.get("asr") and "whisper" in encoder.lower():
+    if scores.get("asr") and "whisper" in experiment["encoder"].lower():
         found.append("The judge (Whisper) is of the same family as the units' encoder: it is not independent.")
     return found
 
@@ -77,7 +76,8 @@ def _one_line(entry: dict) -> str:
 
 def _unit_warnings(experiment: dict) -> list[str]:
     report = experiment["unit_report"] or {}
-    dead, n_units = report.get("n_dead"), report.get("n_units")
-    if dead:
-        return [f"{dead} of {n_units} units are never used (dead units): fewer units would say the same."]
-    return []
+    found = [f"Units, {problem}." for problem in report.get("problems") or []]
+    dead = len(unit_summary(experiment).get("dead_units") or [])
+    if dead and not any("never used" in problem for problem in found):
+        found.append(f"{dead} of {report.get('n_units')} units are never used (dead units).")
+    return found
