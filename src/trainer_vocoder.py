@@ -30,12 +30,14 @@ from accelerate.utils import set_seed
 from tqdm import tqdm
 
 from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from device import choose_precision
 from errors import UserError
 from files import read_json
 from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import data_root, language_paths
 from speech.audio import load_crop, save_audio
 from speech.pitch import fill_f0_cache
+from training.adversarial import adversarial_window, split_judgement, warn_of_collapse
 from training.batches import CropDataset, StepSampler, collate, load_utterances
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import (
@@ -46,8 +48,10 @@ from training.experiment import (
     open_experiment,
     require_finished,
 )
-from training.losses import mel_loss
-from training.vocoder import GENERATORS, build_generator, speak, synthesize_utterances
+from training.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
+from training.processes import agree, broadcast
+from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
+from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, speak, synthesize_utterances
 from units.corpus import read_corpus
 
 log = logging.getLogger("oral_units")
@@ -93,6 +97,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     training.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     training.add_argument(
+        "--adversarial_after",
+        type=float,
+        default=None,
+        help="train against a discriminator from this step on; below 1: from this share of the planned steps on",
+    )
+    training.add_argument(
+        "--discriminator_lr", type=float, default=5e-4, help="peak learning rate of the discriminator"
+    )
+    training.add_argument(
+        "--discriminator_frames", type=int, default=24, help="what it sees of a crop (frames of 20 ms)"
+    )
+    training.add_argument(
+        "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
+    )
+    training.add_argument("--mel_weight", type=float, default=15.0, help="weight of the log-mel loss beside it")
+    training.add_argument("--feature_weight", type=float, default=2.0, help="weight of feature matching beside it")
+    training.add_argument(
         "--patience", type=int, default=0, help="stop after so many validations without gain; 0 = never"
     )
     training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and noise")
@@ -107,7 +128,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     machine = parser.add_argument_group("machine")
     machine.add_argument(
-        "--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="autocast of the model"
+        "--mixed_precision",
+        choices=("auto", "no", "bf16", "fp16"),
+        default="auto",
+        help="autocast of the models; auto: bf16 where the device computes in it",
     )
     machine.add_argument("--compile", action="store_true", help="compile the generator with torch.compile")
     machine.add_argument(
@@ -162,26 +186,6 @@ def batches(
 
 
 # %%
-def learning_rate(step: int, total: int | None, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine down to 2 % of the peak at ``total`` steps."""
-    warm = min(1.0, (step + 1) / max(1, warmup))
-    progress = min(1.0, step / total) if total else 0.0
-    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def plan_steps(args: argparse.Namespace, n_items: int) -> int | None:
-    """The number of steps the budget stands for; None while --max_minutes waits for its calibration."""
-    if args.epochs is not None:
-        return max(1, math.ceil(args.epochs * n_items / args.batch_size))
-    return args.steps
-
-
-def calibrate(args: argparse.Namespace, step_seconds: list[float], evaluation_seconds: float, spent: float) -> int:
-    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of the rest."""
-    seconds = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
-    return max(args.warmup, int((60 * args.max_minutes - spent) / seconds))
-
-
 @torch.inference_mode()
 def validate(vocoder: dict, utterances: list[dict]) -> float:
     """Mean log-mel distance (nats) of the averaged weights over the validation frames."""
@@ -214,7 +218,8 @@ def main() -> int:
     exp = args.exp or paths["vocoder"]
     phase1 = f"scripts/run_phase1.sh {args.language}"
     require_finished(paths["units"], phase="phase 1", command=phase1)
-    accelerator = Accelerator(mixed_precision=args.mixed_precision, cpu=args.cpu)
+    precision = choose_precision(args.mixed_precision, cpu=args.cpu)
+    accelerator = Accelerator(mixed_precision=precision, cpu=args.cpu)
     rank0 = accelerator.is_main_process
     units_config = read_json(paths["units"] / "config.json")
 
@@ -242,18 +247,31 @@ def main() -> int:
     optimizer_generator = torch.optim.AdamW(
         generator.parameters(), lr=args.lr, betas=(0.8, 0.99), weight_decay=args.weight_decay
     )
+    optimizers, discriminator = [(optimizer_generator, args.lr)], None
+    if args.adversarial_after is not None:
+        width = {"width": args.discriminator_width} if args.discriminator_width else {}
+        discriminator = DISCRIMINATORS[args.generator](**width)
+        optimizer_discriminator = torch.optim.AdamW(
+            discriminator.parameters(), lr=args.discriminator_lr, betas=(0.8, 0.99), weight_decay=args.weight_decay
+        )
+        optimizers.append((optimizer_discriminator, args.discriminator_lr))
     step, total_steps, best, stale, spent = 0, plan_steps(args, len(dataset)), math.inf, 0, 0.0
     if state:
         generator.load_state_dict(state["generator"])
         generator_ema.load_state_dict(state["generator_ema"])
         step, best, stale, spent = state["step"], state["best"], state["stale"], state["seconds"]
         total_steps = state["total_steps"] if args.max_minutes else total_steps
-    generator_raw = generator
+    generator_raw, discriminator_raw = generator, discriminator
     generator, optimizer_generator = accelerator.prepare(generator, optimizer_generator)
+    if discriminator is not None:
+        discriminator, optimizer_discriminator = accelerator.prepare(discriminator, optimizer_discriminator)
     if state:
         optimizer_generator.load_state_dict(state["optimizer_generator"])
+        if discriminator is not None and "discriminator" in state:
+            discriminator_raw.load_state_dict(state["discriminator"])
+            optimizer_discriminator.load_state_dict(state["optimizer_discriminator"])
         restore_random_state(state["random_state"])
-        note_changes(state, accelerator)
+        note_changes(state, accelerator, precision)
         if rank0:
             cut_metrics(exp, step)
     speaking = torch.compile(generator) if args.compile else generator
@@ -270,11 +288,19 @@ def main() -> int:
             "seconds": spent + time.monotonic() - started,
             "threads": torch.get_num_threads(),
             "processes": accelerator.num_processes,
+            "precision": precision,
             "generator": generator_raw.state_dict(),
             "generator_ema": generator_ema.state_dict(),
             "optimizer_generator": optimizer_generator.state_dict(),
             "random_state": random_state(),
-        }
+        } | (
+            {}
+            if discriminator is None
+            else {
+                "discriminator": discriminator_raw.state_dict(),
+                "optimizer_discriminator": optimizer_discriminator.state_dict(),
+            }
+        )
 
     stop_signal: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -309,45 +335,74 @@ def main() -> int:
         gives_up = bool(args.patience) and agree(accelerator, stale >= args.patience)
         stopping = agree(accelerator, stopping)
         if rank0 and step > first_step and (last or stopping or gives_up or step % args.save_every == 0):
-            finite_mean(exp, step, since_log)
+            finite_means(exp, step, since_log)
             save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
         if last or gives_up or stopping:
             break
 
         clock = time.monotonic()
-        rate = learning_rate(step, total_steps, args.lr, args.warmup)
-        for group in optimizer_generator.param_groups:
-            group["lr"] = rate
+        adversarial = is_adversarial(step, total_steps, args.adversarial_after)
+        for optimizer, peak in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, total_steps, peak, args.warmup)
         batch = next(source)
-
         generator.train()
         with accelerator.autocast():
-            resynthesis = speak(speaking, batch["units"], batch["f0"], batch["speaker"], batch["key"])
-        loss_generator_mel = mel_loss(resynthesis.float(), batch["audio"])
+            resynthesis = speak(speaking, batch["units"], batch["f0"], batch["speaker"], batch["key"]).float()
+        losses = {}
+
+        if adversarial:
+            window = adversarial_window(args, step)
+            with accelerator.autocast():
+                judged = torch.cat([batch["audio"][:, window], resynthesis.detach()[:, window]])
+                of_originals, of_resyntheses = split_judgement(discriminator(judged))
+            loss_discriminator = discriminator_loss(of_originals, of_resyntheses)
+            optimizer_discriminator.zero_grad(set_to_none=True)
+            accelerator.backward(loss_discriminator)
+            accelerator.clip_grad_norm_(discriminator.parameters(), args.clip)
+            optimizer_discriminator.step()
+            losses["discriminator_loss"] = loss_discriminator
+
+        loss_generator_mel = mel_loss(resynthesis, batch["audio"])
+        loss_generator = loss_generator_mel
+        if adversarial:
+            discriminator_raw.requires_grad_(False)
+            with accelerator.autocast():
+                judged = torch.cat([batch["audio"][:, window], resynthesis[:, window]])
+                of_originals, of_resyntheses = split_judgement(discriminator_raw(judged))
+            discriminator_raw.requires_grad_(True)
+            loss_generator_adversarial = adversarial_loss(of_resyntheses)
+            loss_generator_features = feature_matching_loss(of_originals, of_resyntheses)
+            loss_generator = (
+                loss_generator_adversarial
+                + args.feature_weight * loss_generator_features
+                + args.mel_weight * loss_generator_mel
+            )
+            losses |= {"adversarial_loss": loss_generator_adversarial, "feature_loss": loss_generator_features}
         optimizer_generator.zero_grad(set_to_none=True)
-        accelerator.backward(loss_generator_mel)
+        accelerator.backward(loss_generator)
         gradient_norm = accelerator.clip_grad_norm_(generator.parameters(), args.clip)
         optimizer_generator.step()
         update_ema(generator_ema, generator_raw, step)
 
         step += 1
-        since_log.append(torch.stack([loss_generator_mel.detach(), torch.as_tensor(gradient_norm)]))
+        losses |= {"train_mel_nat": loss_generator_mel, "gradient_norm": torch.as_tensor(gradient_norm)}
+        since_log.append({name: value.detach() for name, value in losses.items()})
         step_seconds.append(time.monotonic() - clock)
         progress.update()
         if step % args.log_every == 0 or (total_steps is not None and step >= total_steps):
-            mel, norm = finite_mean(exp, step, since_log)
+            means = finite_means(exp, step, since_log)
             if rank0:
                 seconds = (
                     args.batch_size * args.crop_frames / UNIT_RATE / float(np.median(step_seconds[-len(since_log) :]))
                 )
-                row = {
-                    "train_mel_nat": mel,
-                    "gradient_norm": norm,
-                    "learning_rate": rate,
+                extra = {
+                    "learning_rate": optimizer_generator.param_groups[0]["lr"],
                     "audio_seconds_per_second": seconds,
                 }
-                log_row(exp, writer, step, spent + time.monotonic() - started, row)
-                progress.set_postfix(mel=f"{mel:.3f}", best=f"{best:.3f}")
+                log_row(exp, writer, step, spent + time.monotonic() - started, means | extra)
+                warn_of_collapse(step, since_log)
+                progress.set_postfix(mel=f"{means['train_mel_nat']:.3f}", best=f"{best:.3f}")
             since_log = []
         if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
             if rank0:
@@ -411,7 +466,7 @@ def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
     return latest if latest.exists() else None
 
 
-def note_changes(state: dict, accelerator: Accelerator) -> None:
+def note_changes(state: dict, accelerator: Accelerator, precision: str) -> None:
     """Say what differs from the stopped run and keeps the result from being equal to the bit."""
     if state["threads"] != torch.get_num_threads():
         log.warning(
@@ -419,44 +474,30 @@ def note_changes(state: dict, accelerator: Accelerator) -> None:
             state["threads"],
             torch.get_num_threads(),
         )
+    if state["precision"] != precision:
+        log.warning("precision: %s when stopped, %s now; results differ", state["precision"], precision)
     if state["processes"] != accelerator.num_processes:
         log.warning(
             "processes: %d when stopped, %d now; the same items a step", state["processes"], accelerator.num_processes
         )
 
 
-def finite_mean(exp: Path, step: int, rows: list[torch.Tensor]) -> list[float]:
-    """The mean of logged rows, refusing NaN and Inf before anything is saved on top of them."""
-    if not rows:
-        return []
-    means = torch.stack(rows).mean(0)
-    if not torch.isfinite(means).all():
+def finite_means(exp: Path, step: int, rows: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """The mean of each loss, refusing NaN and Inf before anything is saved on top of them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    means = {name: torch.stack([row[name] for row in rows if name in row]).mean().item() for name in names}
+    if not all(math.isfinite(value) for value in means.values()):
         raise UserError(
-            f"{exp}: the loss is not finite at step {step} (log-mel, gradient norm: {means.tolist()}); "
-            "checkpoints/latest.pt is intact: lower --lr, or resume without --mixed_precision"
+            f"{exp}: the loss is not finite at step {step} ({means}); checkpoints/latest.pt is intact: "
+            "lower --lr, or resume with --mixed_precision no"
         )
-    return means.tolist()
+    return means
 
 
 def log_row(exp: Path, writer: SummaryWriter, step: int, seconds: float, values: dict[str, float]) -> None:
     append_metrics(exp, {"step": step, "seconds": round(seconds, 3)} | values)
     for name, value in values.items():
         writer.add_scalar(name, value, step)
-
-
-def agree(accelerator: Accelerator, flag: bool) -> bool:
-    """True where any process says so: all of them leave the loop at the same step."""
-    if accelerator.num_processes == 1:
-        return flag
-    flags = accelerator.gather(torch.tensor([float(flag)], device=accelerator.device))
-    return bool(flags.max().item())
-
-
-def broadcast(accelerator: Accelerator, value: int) -> int:
-    """Rank 0's value on every process."""
-    if accelerator.num_processes == 1:
-        return value
-    return int(accelerator.gather(torch.tensor([value], device=accelerator.device))[0].item())
 
 
 # %%

@@ -14,6 +14,7 @@ import torch
 
 from tqdm import tqdm
 
+from device import has_fast_bf16
 from errors import UserError
 from files import write_json
 from frames import SAMPLE_RATE
@@ -58,13 +59,6 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
         "dtype": dtype,
         "fingerprint": _fingerprint(model, language, dtype),
     }
-
-
-def has_fast_bf16(device: str) -> bool:
-    """Whether ``device`` multiplies in bfloat16 natively."""
-    if str(device).startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _check_language(name: str, generation_config, language: str | None) -> None:

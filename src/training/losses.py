@@ -21,3 +21,34 @@ def mel_loss(resynthesis: torch.Tensor, original: torch.Tensor, windows: dict[in
 
 def _log_mel(waveform: torch.Tensor, n_fft: int, n_mels: int) -> torch.Tensor:
     return compute_mel_spectrogram(waveform, n_fft=n_fft, hop=n_fft // 4, n_mels=n_mels)
+
+
+def discriminator_loss(
+    of_originals: list[list[torch.Tensor]], of_resyntheses: list[list[torch.Tensor]]
+) -> torch.Tensor:
+    """Least squares (Mao et al. 2017): originals should score 1, resyntheses 0; the mean over sub-discriminators."""
+    losses = [
+        (1 - original[-1]).square().mean() + resynthesis[-1].square().mean()
+        for original, resynthesis in zip(of_originals, of_resyntheses)
+    ]
+    return sum(losses) / len(losses)
+
+
+def adversarial_loss(of_resyntheses: list[list[torch.Tensor]]) -> torch.Tensor:
+    """The generator's side of the least squares: resyntheses should score 1."""
+    return sum((1 - features[-1]).square().mean() for features in of_resyntheses) / len(of_resyntheses)
+
+
+def feature_matching_loss(
+    of_originals: list[list[torch.Tensor]], of_resyntheses: list[list[torch.Tensor]]
+) -> torch.Tensor:
+    """Mean absolute difference of inner feature maps (Larsen et al. 2016), relative to the originals' magnitude.
+
+    Relative, so that neither the discriminator's width nor its depth changes the weight of the term.
+    """
+    distances = [
+        (resynthesis - original.detach()).abs().mean() / original.detach().abs().mean().clamp_min(1e-4)
+        for originals, resyntheses in zip(of_originals, of_resyntheses)
+        for original, resynthesis in zip(originals[:-1], resyntheses[:-1])
+    ]
+    return sum(distances) / len(distances)

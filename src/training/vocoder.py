@@ -13,6 +13,9 @@ from torch import nn
 from errors import UserError
 from files import read_json
 from frames import HOP_SAMPLES
+from models.discriminator import Discriminator
+from models.discriminator_v2 import DiscriminatorV2
+from models.discriminator_v3 import DiscriminatorV3
 from models.generator import Generator
 from models.generator_v2 import GeneratorV2
 from models.generator_v3 import MARGIN_FRAMES, GeneratorV3
@@ -21,6 +24,7 @@ from training.batches import PADDING_UNIT
 from training.checkpoints import load_checkpoint
 
 GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3}
+DISCRIMINATORS = {"v1": Discriminator, "v2": DiscriminatorV2, "v3": DiscriminatorV3}
 NOISE_SEED = 0
 
 
@@ -33,7 +37,8 @@ def speak(
     generator: nn.Module, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None, keys: torch.Tensor
 ) -> torch.Tensor:
     """units (B, F, N), F0 (B, F) Hz, speaker (B,) and noise keys (B,) to (B, S); V1 and V2 need no noise."""
-    if not isinstance(getattr(generator, "module", generator), GeneratorV3):
+    plain = getattr(generator, "_orig_mod", generator)
+    if not isinstance(getattr(plain, "module", plain), GeneratorV3):
         return generator(units, f0, speaker)
     margin = MARGIN_FRAMES * HOP_SAMPLES
     noise = hashed_noise(keys, units.shape[1] * HOP_SAMPLES + 2 * margin, start=-margin)

@@ -1,0 +1,20 @@
+"""Decisions that all processes of a training take together."""
+
+import torch
+
+from accelerate import Accelerator
+
+
+def agree(accelerator: Accelerator, flag: bool) -> bool:
+    """True where any process says so: all of them leave the loop at the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = accelerator.gather(torch.tensor([float(flag)], device=accelerator.device))
+    return bool(flags.max().item())
+
+
+def broadcast(accelerator: Accelerator, value: int) -> int:
+    """Rank 0's value on every process."""
+    if accelerator.num_processes == 1:
+        return value
+    return int(accelerator.gather(torch.tensor([value], device=accelerator.device))[0].item())
