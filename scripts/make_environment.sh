@@ -60,23 +60,25 @@ find_python() { # a Python >= 3.11 that runs (a pyenv shim may not); versions th
     "apt-get install python3 python3-venv"
 }
 
+download_pip_wheel() { # into the working folder; with package lists of its own where the machine's are empty
+  local lists=(-o "Dir::State::lists=$PWD/lists" -o "Dir::Cache=$PWD/cache")
+  apt-get download python3-pip-whl ||
+    { mkdir -p lists/partial cache && apt-get "${lists[@]}" update && apt-get "${lists[@]}" download python3-pip-whl; }
+}
+
 make_venv() { # make_venv PYTHON
-  if "$1" -I -c "import ensurepip" 2> /dev/null; then
-    "$1" -I -m venv "$venv" >&2
-  else
-    # Debian leaves ensurepip out of python3; its pip wheel does as well, and unpacking it needs no root.
-    "$1" -I -m venv --without-pip "$venv" >&2
-    local work wheel
-    work="$(mktemp -d)"
-    (cd "$work" && { apt-get download python3-pip-whl || apt-get download python3-pip; } && dpkg -x ./*.deb .) \
-      > /dev/null 2>&1 || true
-    wheel="$(find "$work" -name 'pip-*.whl' -print -quit)"
-    if [ -n "$wheel" ]; then
-      PYTHONPATH="$wheel" "$venv/bin/python" -m pip install --quiet --no-index "$wheel" >&2 || wheel=""
-    fi
-    rm -rf "$work"
-    [ -n "$wheel" ] || fail "$1 cannot make environments (it lacks ensurepip); run as root: apt-get install python3-venv"
+  local work wheel
+  if "$1" -I -m venv "$venv" > /dev/null 2>&1; then return; fi
+  # Debian leaves ensurepip out of python3. Its package of pip's wheel does as well, and unpacking that needs no root.
+  "$1" -I -m venv --without-pip "$venv" >&2
+  work="$(mktemp -d)"
+  (cd "$work" && download_pip_wheel && dpkg -x ./*.deb .) > /dev/null 2>&1 || true
+  wheel="$(find "$work" -name 'pip-*.whl' -print -quit)"
+  if [ -n "$wheel" ]; then
+    PYTHONPATH="$wheel" "$venv/bin/python" -m pip install --quiet --no-index "$wheel" >&2 || wheel=""
   fi
+  rm -rf "$work"
+  [ -n "$wheel" ] || fail "$1 makes no environments (it lacks ensurepip); run as root: apt-get install python3-venv"
 }
 
 clear_place() { # what an interrupted install or another hand left in the place of the environment
