@@ -59,6 +59,18 @@ LANGUAGE_CONFIGS = {
         "vocab_size": 500,
         "asr_language": "en",
     },
+    "italian": {
+        "name": "Italian (recorded prompts)",
+        "segmented_dir": "italian/segments",
+        "output_dir": "italian_units",
+        "bpe_dir": "italian_bpe",
+        "vocoder_dir": "italian_vocoder",
+        "encoder": "mfcc",
+        "layer": None,
+        "n_units": 200,
+        "vocab_size": 500,
+        "asr_language": "it",
+    },
 }
 
 

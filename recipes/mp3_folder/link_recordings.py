@@ -1,0 +1,67 @@
+"""Make a user's folder of recordings the ``raw`` folder of a language, by a link: nothing is copied or changed."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from cli import add_language_flags, parse_flags, run_main
+from errors import UserError
+from languages import language_paths
+from speech.recordings import list_sources
+
+TABLES = ("transcripts", "speakers")
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_language_flags(parser)
+    parser.add_argument("--folder", type=Path, required=True, help="folder of MP3, WAV, FLAC, OGG or M4A files, nested")
+    return parse_flags(parser, argv)
+
+
+def link_folder(folder: Path, raw: Path) -> None:
+    """Let ``raw`` be a link to ``folder``; a real folder of other recordings there is never touched."""
+    if folder.resolve() == raw.resolve():
+        return
+    if raw.is_symlink():
+        raw.unlink()
+    elif raw.exists():
+        if any(raw.iterdir()):
+            raise UserError(
+                f"{raw}: holds recordings already, expected none or a link; move them away, or add yours there"
+            )
+        raw.rmdir()
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(folder.resolve(), raw, target_is_directory=True)
+
+
+def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
+    """Copy transcripts.tsv and speakers.tsv, where ``folder`` holds them, to where segment_audio.py reads them."""
+    found = [name for name in TABLES if (folder / f"{name}.tsv").is_file()]
+    for name in found:
+        shutil.copyfile(folder / f"{name}.tsv", paths[name])
+    return [f"{name}.tsv" for name in found]
+
+
+def main() -> int:
+    args = parse_args()
+    paths = language_paths(args.language)
+    if not args.folder.is_dir():
+        raise UserError(f"{args.folder}: expected a folder of recordings, found none; check the path")
+    sources = list_sources(args.folder)
+    if not sources:
+        raise UserError(
+            f"{args.folder}: expected MP3, WAV, FLAC, OGG or M4A files, found none; put the recordings there"
+        )
+    link_folder(args.folder, paths["raw"])
+    tables = copy_tables(args.folder, paths)
+    print(f"{paths['raw']}: {len(sources)} recordings" + "".join(f", with {name}" for name in tables))
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

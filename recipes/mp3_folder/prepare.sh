@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Any folder of recordings (MP3, WAV, FLAC, OGG, M4A, nested) → data/<language>/
+# Usage: bash recipes/mp3_folder/prepare.sh <language> <folder> [flags of scripts/segment_audio.py]
+# In the folder may lie transcripts.tsv (source, start, end, text) and speakers.tsv (source, speaker).
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(cd "$here/../.." && pwd)"
+usage="usage: bash recipes/mp3_folder/prepare.sh <language> <folder of recordings>"
+language="${1:?$usage}"
+folder="${2:?$usage}"
+shift 2
+source "$root/path.sh"
+python "$here/link_recordings.py" --language "$language" --folder "$folder"
+python "$root/scripts/segment_audio.py" --language "$language" "$@"

@@ -1,0 +1,72 @@
+"""Many items, several processes, bounded memory; a process that crashes costs one item, not the run."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+CRASHED = "the decoder crashed on it"
+
+
+def run_in_processes(
+    function: Callable[[dict], str | None], jobs: Iterable[dict], n_workers: int
+) -> Iterator[tuple[dict, str | None]]:
+    """Yield (job, ``function(job)``) as they finish. A job whose process dies gives ``CRASHED``.
+
+    Exceptions of ``function`` are raised here. Only a few jobs wait in the pool at any time.
+    """
+    waiting, suspects = iter(jobs), []
+    if n_workers == 1:
+        yield from ((job, function(job)) for job in waiting)
+        return
+    more = True
+    while more:
+        suspects, more = yield from _run_pool(function, waiting, n_workers)
+        for job in suspects:
+            yield job, _run_alone(function, job)
+
+
+def _run_pool(function: Callable, waiting: Iterator[dict], n_workers: int):
+    """Work until all is done or a process dies; returns the jobs then in flight and whether others may be left."""
+    in_flight = {}
+    with _make_pool(n_workers) as pool:
+        try:
+            while True:
+                while len(in_flight) < 2 * n_workers and (job := next(waiting, None)) is not None:
+                    in_flight[pool.submit(function, job)] = job
+                if not in_flight:
+                    return [], False
+                for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    yield in_flight.pop(future), result
+        except BrokenProcessPool:
+            return list(in_flight.values()), True
+
+
+def _run_alone(function: Callable, job: dict) -> str | None:
+    with _make_pool(1) as pool:
+        try:
+            return pool.submit(function, job).result()
+        except BrokenProcessPool:
+            return CRASHED
+
+
+def _make_pool(n_workers: int) -> ProcessPoolExecutor:
+    # Forking shares the imported libraries' memory; elsewhere than on Linux system libraries do not survive it.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_follow_parent)
+
+
+def _follow_parent() -> None:
+    """End this process when its parent is killed: a pool's worker would wait for ever otherwise."""
+    sentinel = multiprocessing.parent_process().sentinel
+
+    def watch() -> None:
+        multiprocessing.connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
