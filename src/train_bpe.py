@@ -1,0 +1,330 @@
+# %% [markdown]
+# # Phase 2: motifs from units
+#
+# Reads phase 1's `corpus_timestamped.json`, merges pairs of neighbouring units that recur (byte-pair encoding), and
+# leaves `exp/<language>_bpe/` with `tokenizer.json` (loads as a `PreTrainedTokenizerFast`) and `motifs.json`: every
+# token's units, how often and how long it occurs, and where to listen to it.
+#
+# ```
+# python src/train_bpe.py --language spanish --vocab_size 500
+# python src/train_bpe.py --language satere --vocab_size 2000 --examples_audio 20
+# ```
+
+# %%
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from errors import UserError
+from evaluation.unit_quality import bitrates, entropy_bits
+from evaluation.unit_tally import SPLITS, check_utterance, count_utterance, finish_tally, new_tally
+from files import read_json
+from frames import SAMPLE_RATE, UNIT_RATE
+from languages import data_root, language_config, language_paths, resolve_in
+from speech.audio import load_crop, save_audio
+from training.experiment import mark_finished, open_experiment, require_finished
+from units.bpe import (
+    check_vocab_size,
+    encode_batch,
+    load_tokenizer,
+    save_tokenizer,
+    token_units,
+    train_tokenizer,
+)
+from units.corpus import read_corpus
+from units.kmeans import hash_fraction
+from units.motifs import choose_motifs, count_motifs, new_motif_counts, read_motifs, write_motifs
+
+log = logging.getLogger("oral_units")
+
+ENCODED_AT_ONCE = 256  # utterances handed to the tokenizer's threads together
+GAP_SECONDS = 0.3  # silence between the examples of one wav
+FADE_SECONDS = 0.005  # against clicks at the cuts
+
+# %% [markdown]
+# ## Arguments
+#
+# - **Vocabulary 500** for 100–200 units: a few hundred merges are what an hour of speech supports; with tens of hours,
+#   1,000–5,000 reach words. It counts special tokens and units, so 200 units leave 296 merges.
+# - **Motifs of at most 64 units** (about 3 s): a prompt or a jingle that is repeated word for word would otherwise be
+#   chained into one token of hundreds of units.
+# - **At least 2 occurrences**: a pair that occurs once is no motif.
+# - **30 million units at most** are held while fitting (about 80 bytes each); larger corpora are sampled by utterance.
+
+
+# %%
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Phase 2: fit BPE to deduplicated units; writes tokenizer.json and motifs.json.",
+        formatter_class=HELP_FORMATTER,
+    )
+    add_language_flags(parser)
+    add_experiment_flags(parser)
+    group = parser.add_argument_group("BPE")
+    group.add_argument(
+        "--vocab_size",
+        type=int,
+        default=None,
+        help="tokens in all: special tokens, units and merges; by default the language's (src/languages.py)",
+    )
+    group.add_argument("--min_count", type=int, default=2, help="occurrences a pair needs to be merged")
+    group.add_argument("--max_motif_units", type=int, default=64, help="longest token, in units; 0: no bound")
+    group.add_argument(
+        "--max_train_units",
+        type=int,
+        default=30_000_000,
+        help="units held while fitting, a random sample of the train split's utterances beyond that; 0: all",
+    )
+    group = parser.add_argument_group("motifs")
+    group.add_argument(
+        "--n_examples", type=int, default=5, help="examples a motif in motifs.json, each (id, start, end)"
+    )
+    group.add_argument(
+        "--examples_audio",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cut wavs of the N most frequent and the N longest motifs to listen to, into motifs/",
+    )
+    return parse_flags(parser, argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    lowest = {"min_count": 1, "max_motif_units": 0, "max_train_units": 0, "n_examples": 0, "examples_audio": 0}
+    for name, least in lowest.items():
+        if getattr(args, name) < least:
+            raise UserError(f"--{name} {getattr(args, name)}: expected {least} or more")
+    if args.max_motif_units == 1:
+        raise UserError("--max_motif_units 1: expected 2 or more (or 0 for no bound), since a merge joins two units")
+    if args.examples_audio and not args.n_examples:
+        raise UserError("--examples_audio needs examples to cut; give --n_examples 1 or more")
+
+
+# %% [markdown]
+# ## Three passes over the corpus
+#
+# The first counts units (and refuses a broken corpus), the second fits the BPE on the train split, the third encodes
+# everything and collects the motifs. None of them holds the corpus; the fit holds its words.
+
+
+# %%
+def count_units(corpus: Path, n_units: int, n_streams: int) -> dict[str, dict]:
+    """A finished tally (evaluation.unit_tally) for each split; only the first stream's units become tokens."""
+    tallies = {split: new_tally(n_units, n_streams) for split in SPLITS}
+    for utterance in tqdm(read_corpus(corpus), desc="counting units", unit=" utterances", disable=None):
+        check_utterance(utterance, n_units, n_streams)
+        count_utterance(tallies[utterance["split"]], utterance)
+    return {split: finish_tally(tally) for split, tally in tallies.items()}
+
+
+def training_units(corpus: Path, share: float) -> Iterator[np.ndarray]:
+    """(U,) units of the train split's utterances; of a random ``share`` of them, chosen by their ids, below 1."""
+    for utterance in read_corpus(corpus, splits=["train"]):
+        if share >= 1 or hash_fraction(0, "bpe", utterance["id"]) < share:
+            yield np.asarray(utterance["units"], np.int64)
+
+
+def encoded_utterances(
+    corpus: Path, tokenizer: PreTrainedTokenizerFast, n_utterances: int
+) -> Iterator[tuple[dict, np.ndarray]]:
+    """Every utterance of the corpus with its (T,) token ids, with a progress bar."""
+    held = []
+    with tqdm(total=n_utterances, desc="finding motifs", unit=" utterances", disable=None) as bar:
+        for utterance in read_corpus(corpus):
+            held.append(utterance)
+            if len(held) == ENCODED_AT_ONCE:
+                yield from zip(held, encode_batch(tokenizer, [u["units"] for u in held]))
+                bar.update(len(held))
+                held = []
+        yield from zip(held, encode_batch(tokenizer, [u["units"] for u in held]))
+        bar.update(len(held))
+
+
+def find_motifs(
+    corpus: Path, tokenizer: PreTrainedTokenizerFast, n_utterances: int, n_examples: int
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Motif counts on the train split (units.motifs), and (V,) token counts for each split."""
+    motifs = new_motif_counts(token_units(tokenizer), n_examples)
+    counts = {split: np.zeros(len(tokenizer), np.int64) for split in SPLITS}
+    for utterance, ids in encoded_utterances(corpus, tokenizer, n_utterances):
+        counts[utterance["split"]] += np.bincount(ids, minlength=len(tokenizer))
+        if utterance["split"] == "train":
+            count_motifs(motifs, ids, utterance)
+    return motifs, counts
+
+
+# %% [markdown]
+# ## What it gained
+#
+# **Compression** is deduplicated units per token. **Bits per second** are the entropy of the symbols' frequencies times
+# symbols a second: of units at 50 Hz, of deduplicated units and of tokens. The last two leave the timing out;
+# "with durations" adds it back. Test says what the motifs are worth on speech they were not fitted to.
+
+
+# %%
+def summarize_split(tally: dict, token_counts: np.ndarray) -> dict:
+    """Rates of one split with at least one frame, per second of audio; bits as in ``evaluation.unit_quality``."""
+    seconds = float(tally["frames"][0].sum() / UNIT_RATE)
+    units, tokens = int(tally["runs"].sum()), int(token_counts.sum())
+    bits = bitrates(tally)
+    return {
+        "n_utterances": tally["n_utterances"],
+        "seconds": seconds,
+        "units": units,
+        "tokens": tokens,
+        "units_per_token": units / tokens,
+        "units_per_second": units / seconds,
+        "tokens_per_second": tokens / seconds,
+        "bits_per_second": {
+            "frames": bits["frames"]["value"],
+            "deduplicated": bits["deduplicated"]["value"],
+            "deduplicated_timed": bits["deduplicated_timed"],
+            "tokens": float(entropy_bits(token_counts)) * tokens / seconds,
+        },
+    }
+
+
+def print_summary(summary: dict) -> None:
+    print(
+        f"{summary['vocab_size']} tokens: {summary['n_units']} units, {summary['n_merges']} merges; "
+        f"the longest stands for {summary['longest_units']} units; {summary['tokens_used']} tokens occur in train"
+    )
+    header = ("split", "minutes", "units/s", "tokens/s", "units/token", "bit/s 50 Hz", "units", "+durations", "tokens")
+    print(" ".join(name.rjust(11) for name in header))
+    for split, rates in summary["splits"].items():
+        bits = rates["bits_per_second"]
+        values = (
+            rates["seconds"] / 60,
+            rates["units_per_second"],
+            rates["tokens_per_second"],
+            rates["units_per_token"],
+            *(bits[name] for name in ("frames", "deduplicated", "deduplicated_timed", "tokens")),
+        )
+        print(split.rjust(11), " ".join(f"{value:11.2f}" for value in values))
+
+
+# %% [markdown]
+# ## Motifs to listen to
+
+
+# %%
+def cut_motif(motif: dict) -> tuple[np.ndarray, list[str]]:
+    """(S,) the motif's examples one after the other with pauses between; and the audio files that were missing."""
+    pieces, missing = [], []
+    fade = np.linspace(0, 1, round(FADE_SECONDS * SAMPLE_RATE), dtype=np.float32)
+    for example in motif["examples"]:
+        path = resolve_in(data_root(), example["audio"])
+        if not path.is_file():
+            missing.append(example["audio"])
+            continue
+        start, end = round(example["start"] * SAMPLE_RATE), round(example["end"] * SAMPLE_RATE)
+        piece = load_crop(path, start, end - start)
+        piece[: len(fade)] *= fade
+        piece[-len(fade) :] *= fade[::-1]
+        pieces += [piece, np.zeros(round(GAP_SECONDS * SAMPLE_RATE), np.float32)]
+    return np.concatenate([*pieces, np.zeros(0, np.float32)]), missing
+
+
+def cut_examples(exp: Path, n: int) -> None:
+    """Write ``motifs/token_<id>.wav`` and ``motifs/index.tsv`` for the most frequent and the longest motifs."""
+    chosen = choose_motifs(read_motifs(exp / "motifs.json"), n)
+    folder, missing, rows = exp / "motifs", [], ["wav\tunits\tcount\tmean_duration_seconds\texamples"]
+    for motif in tqdm(chosen, desc="cutting motifs", unit=" motifs", disable=None):
+        waveform, lost = cut_motif(motif)
+        missing += lost
+        if len(waveform):
+            name = f"token_{motif['token']:05d}.wav"
+            save_audio(folder / name, waveform)
+            examples = ", ".join(f"{e['utterance']} {e['start']:.2f}-{e['end']:.2f}" for e in motif["examples"])
+            units = " ".join(map(str, motif["units"]))
+            rows.append(f"{name}\t{units}\t{motif['count']}\t{motif['mean_duration']}\t{examples}")
+    if missing:
+        log.warning("%d examples skipped, their audio is not there: %s …", len(missing), ", ".join(missing[:3]))
+    if chosen and len(rows) == 1:
+        raise UserError(f"{data_root()}: expected the segments of the corpus, found none; set DATA_ROOT")
+    folder.mkdir(exist_ok=True)
+    (folder / "index.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    print(f"wrote {len(rows) - 1} motifs to listen to in {folder} (index.tsv lists them)")
+
+
+# %% [markdown]
+# ## All of it
+
+
+# %%
+def fit(args: argparse.Namespace, exp: Path, corpus: Path, derived: dict) -> dict:
+    """Phase 2 from the corpus to ``motifs.json``; returns the summary of ``finished.json``."""
+    tallies = count_units(corpus, derived["n_units"], derived["n_streams"])
+    n_train = int(tallies["train"]["runs"].sum())
+    if n_train == 0:
+        raise UserError(f"{corpus}: expected units in the train split, found none; rerun phase 1")
+    share = min(1.0, args.max_train_units / n_train) if args.max_train_units else 1.0
+    if (exp / "tokenizer.json").exists():
+        tokenizer = load_tokenizer(exp)
+    else:
+        log.info("fitting %d tokens on %s units", args.vocab_size, f"{round(n_train * share):,}")
+        tokenizer = train_tokenizer(
+            training_units(corpus, share),
+            n_units=derived["n_units"],
+            vocab_size=args.vocab_size,
+            min_count=args.min_count,
+            max_motif_units=args.max_motif_units,
+            show_progress=True,
+        )
+        save_tokenizer(exp, tokenizer)
+    if len(tokenizer) < args.vocab_size:
+        log.warning("no pair left to merge: %d tokens instead of %d", len(tokenizer), args.vocab_size)
+    n_utterances = sum(tally["n_utterances"] for tally in tallies.values())
+    motifs, counts = find_motifs(corpus, tokenizer, n_utterances, args.n_examples)
+    write_motifs(exp / "motifs.json", motifs)
+    return {
+        "vocab_size": len(tokenizer),
+        "n_units": derived["n_units"],
+        "n_merges": int((motifs["lengths"] > 1).sum()),
+        "longest_units": int(motifs["lengths"].max()),
+        "tokens_used": int((counts["train"] > 0).sum()),
+        "train_share": share,
+        "splits": {
+            split: summarize_split(tally, counts[split]) for split, tally in tallies.items() if tally["runs"].any()
+        },
+    }
+
+
+def main() -> None:
+    args = parse_args()
+    check_args(args)
+    paths = language_paths(args.language, args.tag)
+    require_finished(paths["units"], phase="phase 1", command=f"bash scripts/run_phase1.sh {args.language}")
+    settings = read_json(paths["units"] / "config.json")["derived"]
+    derived = {
+        "language": args.language,
+        "corpus": str(paths["corpus"]),
+        "n_units": settings["n_units"],
+        "n_streams": settings.get("n_streams", 1),
+    }
+    # The language's default goes into config.json as if it had been typed, so that a changed table is noticed.
+    args.vocab_size = args.vocab_size or language_config(args.language)["vocab_size"]
+    check_vocab_size(args.vocab_size, derived["n_units"])
+    exp = args.exp or paths["bpe"]
+    state = open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=["examples_audio"])
+    configure_log(exp / "train.log")
+    if state == "finished":
+        print(f"{exp}: already finished with this configuration")
+    else:
+        mark_finished(exp, fit(args, exp, paths["corpus"], derived))
+    if args.examples_audio:
+        cut_examples(exp, args.examples_audio)
+    print_summary(read_json(exp / "finished.json"))
+    print(f"wrote {exp}/tokenizer.json and motifs.json; next: bash scripts/run_phase3.sh {args.language}")
+
+
+# %%
+if __name__ == "__main__":
+    run_main(main)
