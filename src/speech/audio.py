@@ -3,6 +3,7 @@
 Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
 """
 
+import contextlib
 import functools
 import os
 import tempfile
@@ -49,12 +50,13 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
             stream = container.streams.audio[0]
             if not stream.codec_context.channels:
                 raise UserError(f"{path}: expected at least one channel, found 0; convert the file anew")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            # FFmpeg's own mix of stereo adds 3 dB to what both channels share, which would leave [-1, 1].
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
             for frame in container.decode(stream):
                 for resampled in resampler.resample(frame):
-                    yield resampled.to_ndarray().reshape(-1)
+                    yield resampled.to_ndarray().mean(axis=0)
             for resampled in resampler.resample(None):
-                yield resampled.to_ndarray().reshape(-1)
+                yield resampled.to_ndarray().mean(axis=0)
     except av.FFmpegError as error:
         raise UserError(
             f"{path}: expected decodable audio, found: {error}; remove the file or convert it anew"
@@ -66,7 +68,8 @@ def load_audio(path: Path) -> np.ndarray:
     if not Path(path).is_file():
         raise UserError(f"{path}: expected an audio file, found none")
     if Path(path).suffix.lower() == ".wav":
-        with soundfile.SoundFile(path) as wav:
+        # FFmpeg knows more codecs inside WAV than libsndfile, and names what is wrong with a damaged file.
+        with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as wav:
             if wav.samplerate == SAMPLE_RATE and wav.channels == 1:
                 return wav.read(dtype="float32")
     blocks = list(stream_audio(Path(path)))
@@ -75,7 +78,13 @@ def load_audio(path: Path) -> np.ndarray:
 
 def load_crop(path: Path, start_sample: int, n_samples: int) -> np.ndarray:
     """(n_samples,) float32 of a 16 kHz mono WAV from ``start_sample``; zeros past its end."""
-    with soundfile.SoundFile(path) as wav:
+    try:
+        wav = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"{path}: expected a WAV file, found: {error.error_string}; run scripts/segment_audio.py"
+        ) from error
+    with wav:
         if wav.samplerate != SAMPLE_RATE or wav.channels != 1:
             raise UserError(
                 f"{path}: expected {SAMPLE_RATE} Hz mono, found {wav.samplerate} Hz with {wav.channels} channels; "

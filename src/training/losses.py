@@ -10,8 +10,11 @@ MEL_WINDOWS = {128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}
 
 
 def mel_loss(resynthesis: torch.Tensor, original: torch.Tensor, windows: dict[int, int] | None = None) -> torch.Tensor:
-    """Mean absolute difference of log-mel spectrograms, averaged over windows: (B, S), (B, S) -> scalar, nats."""
-    windows = windows or MEL_WINDOWS
+    """Mean absolute difference of log-mel spectrograms, averaged over windows: (B, S), (B, S) -> scalar, nats.
+
+    A window whose hop (a quarter of it) is longer than the S samples has no frame and is left out.
+    """
+    windows = {n_fft: n for n_fft, n in (windows or MEL_WINDOWS).items() if n_fft // 4 <= original.shape[-1]}
     distances = [
         (_log_mel(resynthesis, n_fft, n_mels) - _log_mel(original, n_fft, n_mels)).abs().mean()
         for n_fft, n_mels in windows.items()
