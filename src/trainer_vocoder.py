@@ -51,8 +51,9 @@ from training.experiment import (
 from training.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 from training.processes import agree, broadcast
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
-from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, speak, synthesize_utterances
+from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
 from units.corpus import read_corpus
+from units.kmeans import load_kmeans
 
 log = logging.getLogger("oral_units")
 
@@ -79,6 +80,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--generator", choices=sorted(GENERATORS), default="v3", help="version of the generator")
     model.add_argument(
         "--channels", type=int, default=None, help="width of the trunk (default: the version's full size)"
+    )
+    model.add_argument(
+        "--random_embeddings", action="store_true", help="do not start unit embeddings from the centroids"
     )
     model.add_argument("--speaker_embedding", action="store_true", help="learn one voice a speaker of the manifest")
 
@@ -242,6 +246,8 @@ def main() -> int:
 
     sizes = build_sizes(args, units_config, speakers)
     generator = build_generator(args.generator, sizes)
+    if not args.random_embeddings:
+        seed_embeddings(generator, load_kmeans(exp / "units" / "kmeans.npz"))
     generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
     averaged = {"generator": generator_ema, "speakers": speakers, "device": accelerator.device}
     optimizer_generator = torch.optim.AdamW(

@@ -33,6 +33,20 @@ def build_generator(version: str, sizes: dict) -> nn.Module:
     return GENERATORS[version](**sizes)
 
 
+@torch.no_grad()
+def seed_embeddings(generator: nn.Module, kmeans: dict[str, np.ndarray]) -> None:
+    """Start the unit embeddings as random projections of the clusters' centroids, in place.
+
+    Units that sound alike then begin alike, which small corpora would otherwise have to teach from a few examples each.
+    """
+    books = [kmeans["centroids"], *kmeans.get("residual_centroids", [])]
+    for embedding, book in zip(generator.units, books):
+        centroids = torch.from_numpy(np.asarray(book, np.float32))
+        spread = centroids.std().clamp_min(1e-6)
+        projection = torch.randn(centroids.shape[1], embedding.embedding_dim) / centroids.shape[1] ** 0.5
+        embedding.weight.copy_((centroids - centroids.mean(0)) / spread @ projection)
+
+
 def speak(
     generator: nn.Module, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None, keys: torch.Tensor
 ) -> torch.Tensor:
