@@ -6,6 +6,8 @@ import numpy as np
 
 import pytest
 
+import validate_units
+
 from errors import UserError
 from evaluation.unit_problems import find_problems
 from evaluation.unit_quality import (
@@ -33,6 +35,7 @@ from evaluation.unit_tally import (
     new_tally,
 )
 from synthetic import run_script, write_units
+from units.corpus import read_corpus, write_corpus
 
 
 def utterance(units: list[int], durations: list[int], name: str = "a", **more: object) -> dict:
@@ -270,32 +273,33 @@ def test_script_reports_every_split(tiny_units: dict) -> None:
     assert "unit_report.json" in done.stdout
 
 
-def test_script_with_residual_streams_and_speakers(tiny_language: dict) -> None:
+def test_script_with_residual_streams_and_speakers(tiny_language: dict, capsys: pytest.CaptureFixture) -> None:
     # Speakers with units of their own: a unit tells all.
     rows = [row | {"speaker": "ab"[number % 2]} for number, row in enumerate(tiny_language["rows"])]
     exp = write_units(tiny_language["exp"], rows, n_units=12, n_streams=2)
     corpus = exp / "corpus_timestamped.json"
-    lines = corpus.read_text().splitlines()
-    for place, line in enumerate(lines[1:-1], 1):
-        one = json.loads(line.rstrip(","))
+    changed = list(read_corpus(corpus))
+    for one in changed:
         offset = 6 * (one["speaker"] == "b")
         one["units"] = [unit * 2 % 6 + offset for unit in range(len(one["units"]))]
-        lines[place] = json.dumps(one) + ("," if line.endswith(",") else "")
-    corpus.write_text("\n".join(lines) + "\n")
-    done = run_script("src/validate_units.py", "--exp", exp, "--n_resamples", 0)
-    report = json.loads((exp / "unit_report.json").read_text())
+    write_corpus(corpus, changed)
+    report = validate_units.build_unit_report(exp, n_resamples=0, seed=0)
     assert report["speakers"]["n_speakers"] == 2
     assert report["speakers"]["mutual_information_bits"] == pytest.approx(
         report["speakers"]["speaker_entropy_bits"], rel=1e-6
     )
     assert any("voices" in line for line in report["problems"])
     assert len(report["splits"]["all"]["bits_per_second"]["residual"]) == 1
-    assert "with residual streams" in done.stdout
+    validate_units.print_report(report)
+    assert "with residual streams" in capsys.readouterr().out
 
 
-def test_script_refuses_unfinished_and_broken_phase_1(tiny_units: dict) -> None:
+def test_script_refuses_unfinished_and_broken_phase_1(tiny_units: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["validate_units.py", "--language", "spanish"])
     corpus = tiny_units["units"] / "corpus_timestamped.json"
     corpus.write_text(corpus.read_text().replace('"unit_rate":50', '"unit_rate":25', 1))
-    assert "25 Hz" in run_script("src/validate_units.py", "--language", "spanish", code=2).stderr
+    with pytest.raises(UserError, match="25 Hz"):
+        validate_units.main()
     (tiny_units["units"] / "finished.json").unlink()
-    assert "run_phase1.sh spanish" in run_script("src/validate_units.py", "--language", "spanish", code=2).stderr
+    with pytest.raises(UserError, match=r"run_phase1\.sh spanish"):
+        validate_units.main()
