@@ -7,9 +7,21 @@ import torch.nn.functional as F
 def upsample_f0(f0: torch.Tensor, hop: int) -> torch.Tensor:
     """(B, F) Hz at frames to (B, F * hop) Hz at samples: linear between voiced frames, 0 in unvoiced ones."""
     voiced = (f0 > 0).to(f0.dtype)
-    weights = F.interpolate(voiced[:, None], scale_factor=hop, mode="linear")[:, 0]
-    weighted = F.interpolate((f0 * voiced)[:, None], scale_factor=hop, mode="linear")[:, 0]
-    return weighted / weights.clamp_min(1e-6) * voiced.repeat_interleave(hop, dim=1)
+    weights = _interpolate(voiced, hop)
+    return _interpolate(f0 * voiced, hop) / weights.clamp_min(1e-6) * voiced.repeat_interleave(hop, dim=1)
+
+
+def _interpolate(values: torch.Tensor, hop: int) -> torch.Tensor:
+    """Linear between frame centres: (B, F) -> (B, F * hop).
+
+    With one set of weights for every frame, so that a chunk equals its part of the whole: torch's own interpolation
+    counts positions in float32, which drifts within minutes.
+    """
+    position = (torch.arange(hop, device=values.device, dtype=values.dtype) + 0.5) / hop - 0.5
+    before, after = F.pad(values[:, None], (1, 1), mode="replicate")[:, 0].unfold(1, 3, 1).unbind(2)[::2]
+    towards_before = (-position).clamp_min(0) * (before - values)[..., None]
+    towards_after = position.clamp_min(0) * (after - values)[..., None]
+    return (values[..., None] + towards_before + towards_after).flatten(1)
 
 
 def pulse_train(
@@ -26,7 +38,8 @@ def pulse_train(
     cycles = torch.cumsum(samples_f0.double() / sample_rate, dim=1)
     if phase is not None:
         cycles = cycles + phase[:, None]
-    angle = (2 * torch.pi * (cycles % 1.0)).to(f0.dtype)
+    # Centred on the pulse, where the kernel is steepest and float32 then finest.
+    angle = (2 * torch.pi * (cycles - torch.round(cycles))).to(f0.dtype)
     n_harmonics = torch.floor(sample_rate / 2 / samples_f0.clamp_min(1.0)).clamp_min(1.0)
     half_sine = torch.sin(angle / 2)
     near_pulse = half_sine.abs() < 1e-4
