@@ -13,11 +13,13 @@
 # %%
 import argparse
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+import soundfile
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
@@ -47,6 +49,7 @@ log = logging.getLogger("oral_units")
 ENCODED_AT_ONCE = 256  # utterances handed to the tokenizer's threads together
 GAP_SECONDS = 0.3  # silence between the examples of one wav
 FADE_SECONDS = 0.005  # against clicks at the cuts
+MAX_CONTEXT_SECONDS = 10.0
 
 # %% [markdown]
 # ## Arguments
@@ -93,6 +96,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="cut wavs of the N most frequent and the N longest motifs to listen to, into motifs/",
     )
+    group.add_argument(
+        "--examples_context",
+        type=float,
+        default=0.3,
+        metavar="SECONDS",
+        help="speech kept before and after each example in those wavs; a motif of 60 ms alone is but a click",
+    )
     return parse_flags(parser, argv)
 
 
@@ -103,6 +113,8 @@ def check_args(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} {getattr(args, name)}: expected {least} or more")
     if args.max_motif_units == 1:
         raise UserError("--max_motif_units 1: expected 2 or more (or 0 for no bound), since a merge joins two units")
+    if not 0 <= args.examples_context <= MAX_CONTEXT_SECONDS:
+        raise UserError(f"--examples_context {args.examples_context}: expected 0 to {MAX_CONTEXT_SECONDS:g} seconds")
     if args.examples_audio and not args.n_examples:
         raise UserError("--examples_audio needs examples to cut; give --n_examples 1 or more")
 
@@ -215,8 +227,8 @@ def print_summary(summary: dict) -> None:
 
 
 # %%
-def cut_motif(motif: dict) -> tuple[np.ndarray, list[str]]:
-    """(S,) the motif's examples one after the other with pauses between; and the audio files that were missing."""
+def cut_motif(motif: dict, context: float) -> tuple[np.ndarray, list[str]]:
+    """(S,) the motif's examples, ``context`` seconds around each, with pauses between; and the audio files missing."""
     pieces, missing = [], []
     fade = np.linspace(0, 1, round(FADE_SECONDS * SAMPLE_RATE), dtype=np.float32)
     for example in motif["examples"]:
@@ -224,7 +236,9 @@ def cut_motif(motif: dict) -> tuple[np.ndarray, list[str]]:
         if not path.is_file():
             missing.append(example["audio"])
             continue
-        start, end = round(example["start"] * SAMPLE_RATE), round(example["end"] * SAMPLE_RATE)
+        duration = soundfile.info(path).duration
+        start = round(max(0.0, example["start"] - context) * SAMPLE_RATE)
+        end = round(min(duration, example["end"] + context) * SAMPLE_RATE)
         piece = load_crop(path, start, end - start)
         piece[: len(fade)] *= fade
         piece[-len(fade) :] *= fade[::-1]
@@ -232,12 +246,12 @@ def cut_motif(motif: dict) -> tuple[np.ndarray, list[str]]:
     return np.concatenate([*pieces, np.zeros(0, np.float32)]), missing
 
 
-def cut_examples(exp: Path, n: int) -> None:
+def cut_examples(exp: Path, n: int, context: float) -> None:
     """Write ``motifs/token_<id>.wav`` and ``motifs/index.tsv`` for the most frequent and the longest motifs."""
     chosen = choose_motifs(read_motifs(exp / "motifs.json"), n)
     folder, missing, rows = exp / "motifs", [], ["wav\tunits\tcount\tmean_duration_seconds\texamples"]
     for motif in tqdm(chosen, desc="cutting motifs", unit=" motifs", disable=None):
-        waveform, lost = cut_motif(motif)
+        waveform, lost = cut_motif(motif, context)
         missing += lost
         if len(waveform):
             name = f"token_{motif['token']:05d}.wav"
@@ -276,7 +290,7 @@ def fit(args: argparse.Namespace, exp: Path, corpus: Path, derived: dict) -> dic
             vocab_size=args.vocab_size,
             min_count=args.min_count,
             max_motif_units=args.max_motif_units,
-            show_progress=True,
+            show_progress=sys.stderr.isatty(),
         )
         save_tokenizer(exp, tokenizer)
     if len(tokenizer) < args.vocab_size:
@@ -313,14 +327,16 @@ def main() -> None:
     args.vocab_size = args.vocab_size or language_config(args.language)["vocab_size"]
     check_vocab_size(args.vocab_size, derived["n_units"])
     exp = args.exp or paths["bpe"]
-    state = open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=["examples_audio"])
+    state = open_experiment(
+        exp, args, inputs=[paths["corpus"]], derived=derived, ignore=["examples_audio", "examples_context"]
+    )
     configure_log(exp / "train.log")
     if state == "finished":
         print(f"{exp}: already finished with this configuration")
     else:
         mark_finished(exp, fit(args, exp, paths["corpus"], derived))
     if args.examples_audio:
-        cut_examples(exp, args.examples_audio)
+        cut_examples(exp, args.examples_audio, args.examples_context)
     print_summary(read_json(exp / "finished.json"))
     print(f"wrote {exp}/tokenizer.json and motifs.json; next: bash scripts/run_phase3.sh {args.language}")
 

@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict:
     rows = write_segments(root / "data", "spanish")
     units = write_units(root / "exp", rows, n_units=12)
     env = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TAG": ""}
-    flags = ["--language", "spanish", "--vocab-size", 40, "--examples_audio", 3]
+    flags = ["--language", "spanish", "--vocab-size", 40, "--examples_audio", 3, "--examples_context", 0]
     done = run_script("src/train_bpe.py", *flags, env=env)
     exp = root / "exp" / "spanish_bpe"
     return {"exp": exp, "corpus": units / "corpus_timestamped.json", "env": env, "stdout": done.stdout, "root": root}
@@ -122,6 +122,22 @@ def test_examples_audio_is_cut_from_the_segments(trained: dict) -> None:
         np.testing.assert_allclose(waveform[:n][middle], segment[start : start + n][middle], atol=2 / 32768)
 
 
+def test_examples_keep_context_within_the_segment(trained: dict) -> None:
+    motif = next(
+        m for m in json.loads((trained["exp"] / "motifs.json").read_text()) if m["examples"] and m["token"] >= 16
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_ROOT", trained["env"]["DATA_ROOT"])
+        waveform, missing = train_bpe.cut_motif(motif, context=0.5)
+    expected = 0
+    for example in motif["examples"]:
+        duration = soundfile.info(trained["root"] / "data" / example["audio"]).duration
+        spoken = min(duration, example["end"] + 0.5) - max(0.0, example["start"] - 0.5)
+        expected += round(spoken * 16000) + 4800
+    assert missing == []
+    assert abs(len(waveform) - expected) <= len(motif["examples"])
+
+
 def contents(exp: Path) -> dict[str, bytes]:
     return {name: (exp / name).read_bytes() for name in ("tokenizer.json", "motifs.json", "finished.json")}
 
@@ -174,6 +190,7 @@ def test_only_the_train_split_is_learned_from_and_only_the_first_stream(
         (["--vocab_size", 30, "--min_count", 0], "--min_count 0"),
         (["--vocab_size", 30, "--max_motif_units", 1], "--max_motif_units 1"),
         (["--vocab_size", 30, "--examples_audio", 3, "--n_examples", 0], "--n_examples 1"),
+        (["--vocab_size", 30, "--examples_context", -1], "--examples_context -1"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(

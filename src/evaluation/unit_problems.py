@@ -10,31 +10,32 @@ MAX_SPEAKER_SHARE_PERCENT = 10.0
 
 def find_problems(report: dict) -> list[str]:
     """One line for each thing a researcher would want to know before training on these units."""
-    problems, n_units = [], report["n_units"]
-    for split, summary in report["splits"].items():
-        top = summary["most_used"][0]
-        # Only the data that units are fitted on is expected to use all of them.
-        if split == "train" and summary["dead_percent"] > MAX_DEAD_PERCENT:
-            problems.append(
-                f"{split}: {len(summary['dead_units'])} of {n_units} units are never used "
-                f"({summary['dead_percent']:.0f} %): fit fewer (--n_units) or on more frames"
-            )
-        if split == "train" and summary["effective_units"]["value"] < n_units / 2:
-            problems.append(
-                f"{split}: only {summary['effective_units']['value']:.0f} effective units of {n_units}: "
-                "a few units carry most frames"
-            )
-        if top["percent"] > MAX_SHARE_PERCENT:
-            problems.append(
-                f"{split}: unit {top['unit']} takes {top['percent']:.0f} % of the frames: "
-                "much silence in the segments, or collapsed features"
-            )
-        if summary["run_frames"]["single_frame_percent"] > MAX_SINGLE_FRAME_PERCENT:
-            problems.append(
-                f"{split}: {summary['run_frames']['single_frame_percent']:.0f} % of the runs last one frame: "
-                "units flicker, deduplication saves little"
-            )
-    return problems + _drift_problems(report) + _speaker_problems(report)
+    # Units are fitted on train, so only train is expected to use all of them.
+    split = "train" if "train" in report["splits"] else next(iter(report["splits"]))
+    usage = _usage_problems(split, report["splits"][split], report["n_units"])
+    return usage + _drift_problems(report) + _speaker_problems(report)
+
+
+def _usage_problems(split: str, summary: dict, n_units: int) -> list[str]:
+    problems, top = [], summary["most_used"][0]
+    effective, single = summary["effective_units"]["value"], summary["run_frames"]["single_frame_percent"]
+    if summary["dead_percent"] > MAX_DEAD_PERCENT:
+        problems.append(
+            f"{split}: {len(summary['dead_units'])} of {n_units} units are never used "
+            f"({summary['dead_percent']:.0f} %): fit fewer (--n_units) or on more frames"
+        )
+    if effective < n_units / 2:
+        problems.append(f"{split}: only {effective:.0f} effective units of {n_units}: a few units carry most frames")
+    if top["percent"] > MAX_SHARE_PERCENT:
+        problems.append(
+            f"{split}: unit {top['unit']} takes {top['percent']:.0f} % of the frames: "
+            "much silence in the segments, or collapsed features"
+        )
+    if single > MAX_SINGLE_FRAME_PERCENT:
+        problems.append(
+            f"{split}: {single:.0f} % of the runs last one frame: units flicker, deduplication saves little"
+        )
+    return problems
 
 
 def _drift_problems(report: dict) -> list[str]:
