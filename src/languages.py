@@ -17,6 +17,7 @@ LANGUAGE_CONFIGS = {
         "output_dir": "satere_units",
         "bpe_dir": "satere_bpe",
         "vocoder_dir": "satere_vocoder",
+        "prosody_dir": "satere_prosody",
         "encoder": "facebook/wav2vec2-xls-r-300m",
         "layer": 14,
         "n_units": 100,
@@ -29,6 +30,7 @@ LANGUAGE_CONFIGS = {
         "output_dir": "portuguese_units",
         "bpe_dir": "portuguese_bpe",
         "vocoder_dir": "portuguese_vocoder",
+        "prosody_dir": "portuguese_prosody",
         "encoder": "facebook/wav2vec2-xls-r-300m",
         "layer": 14,
         "n_units": 100,
@@ -41,6 +43,7 @@ LANGUAGE_CONFIGS = {
         "output_dir": "spanish_units",
         "bpe_dir": "spanish_bpe",
         "vocoder_dir": "spanish_vocoder",
+        "prosody_dir": "spanish_prosody",
         "encoder": "mfcc",
         "layer": None,
         "n_units": 200,
@@ -53,6 +56,7 @@ LANGUAGE_CONFIGS = {
         "output_dir": "english_units",
         "bpe_dir": "english_bpe",
         "vocoder_dir": "english_vocoder",
+        "prosody_dir": "english_prosody",
         "encoder": "mfcc",
         "layer": None,
         "n_units": 200,
@@ -65,6 +69,7 @@ LANGUAGE_CONFIGS = {
         "output_dir": "italian_units",
         "bpe_dir": "italian_bpe",
         "vocoder_dir": "italian_vocoder",
+        "prosody_dir": "italian_prosody",
         "encoder": "mfcc",
         "layer": None,
         "n_units": 200,
@@ -101,8 +106,8 @@ def language_paths(language: str | None, tag: str = "", generator: str = "v3") -
     """Every folder and file of one chain, by name.
 
     ``data``, ``raw``, ``segments``, ``manifest`` (segments.jsonl), ``splits``, ``transcripts``, ``speakers``,
-    ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe`` and ``vocoder``
-    are under EXP_ROOT and carry the tag.
+    ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe``, ``vocoder`` and
+    ``prosody`` are under EXP_ROOT and carry the tag.
     """
     config = language_config(language)
     suffix = f"_{tag}" if tag else ""
@@ -122,6 +127,7 @@ def language_paths(language: str | None, tag: str = "", generator: str = "v3") -
         "corpus": units / "corpus_timestamped.json",
         "bpe": exp_root() / (config["bpe_dir"] + suffix),
         "vocoder": exp_root() / f"{config['vocoder_dir']}_{generator}{suffix}",
+        "prosody": exp_root() / (config["prosody_dir"] + suffix),
     }
 
 

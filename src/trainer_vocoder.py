@@ -15,7 +15,6 @@ import copy
 import logging
 import math
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +30,6 @@ from tqdm import tqdm
 
 from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
 from device import choose_precision
-from errors import UserError
 from files import read_json
 from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import data_root, language_paths
@@ -40,14 +38,8 @@ from speech.pitch import fill_f0_cache
 from training.adversarial import adversarial_window, split_judgement, warn_of_collapse
 from training.batches import CropDataset, StepSampler, collate, load_utterances
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
-from training.experiment import (
-    append_metrics,
-    cut_metrics,
-    is_finished,
-    mark_finished,
-    open_experiment,
-    require_finished,
-)
+from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
+from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
 from training.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 from training.processes import agree, broadcast
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
@@ -57,7 +49,6 @@ from units.kmeans import load_kmeans
 
 log = logging.getLogger("oral_units")
 
-EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
 
@@ -308,9 +299,7 @@ def main() -> int:
             }
         )
 
-    stop_signal: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda received, _: stop_signal.append(received))
+    stop_signal = catch_stop_signals()
 
     writer = SummaryWriter(exp / "tensorboard", purge_step=step) if rank0 else None
     hours = sum(len(u["units"]) for u in train) / UNIT_RATE / 3600
@@ -464,14 +453,6 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
         shutil.copyfile(paths["units"] / name, exp / "units" / name)
 
 
-def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
-    """The checkpoint to go on from: --resume's PATH, else latest.pt where there is one."""
-    if args.resume not in (None, "auto", "latest"):
-        return Path(args.resume)
-    latest = exp / "checkpoints" / "latest.pt"
-    return latest if latest.exists() else None
-
-
 def note_changes(state: dict, accelerator: Accelerator, precision: str) -> None:
     """Say what differs from the stopped run and keeps the result from being equal to the bit."""
     if state["threads"] != torch.get_num_threads():
@@ -486,24 +467,6 @@ def note_changes(state: dict, accelerator: Accelerator, precision: str) -> None:
         log.warning(
             "processes: %d when stopped, %d now; the same items a step", state["processes"], accelerator.num_processes
         )
-
-
-def finite_means(exp: Path, step: int, rows: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-    """The mean of each loss, refusing NaN and Inf before anything is saved on top of them."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    means = {name: torch.stack([row[name] for row in rows if name in row]).mean().item() for name in names}
-    if not all(math.isfinite(value) for value in means.values()):
-        raise UserError(
-            f"{exp}: the loss is not finite at step {step} ({means}); checkpoints/latest.pt is intact: "
-            "lower --lr, or resume with --mixed_precision no"
-        )
-    return means
-
-
-def log_row(exp: Path, writer: SummaryWriter, step: int, seconds: float, values: dict[str, float]) -> None:
-    append_metrics(exp, {"step": step, "seconds": round(seconds, 3)} | values)
-    for name, value in values.items():
-        writer.add_scalar(name, value, step)
 
 
 # %%

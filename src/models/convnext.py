@@ -7,9 +7,10 @@ from torch import nn
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time, then a pointwise expansion: (B, T, C) -> (B, T, C)."""
 
-    def __init__(self, channels: int, *, kernel: int = 7, expansion: int = 3, scale: float = 0.5):
+    def __init__(self, channels: int, *, kernel: int = 7, dilation: int = 1, expansion: int = 3, scale: float = 0.5):
         super().__init__()
-        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        padding = dilation * (kernel // 2)
+        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=padding, dilation=dilation, groups=channels)
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, expansion * channels)
         self.contract = nn.Linear(expansion * channels, channels)

@@ -1,0 +1,49 @@
+"""What the loops of the trainers share: stopping on a signal, finding the checkpoint, rows of metrics."""
+
+import argparse
+import math
+import signal
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from errors import UserError
+from training.experiment import append_metrics
+
+EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
+
+
+def catch_stop_signals() -> list[int]:
+    """A list that fills when SIGTERM or SIGUSR1 arrives, so that the loop stops where it can save."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda caught, _: received.append(caught))
+    return received
+
+
+def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
+    """The checkpoint to go on from: --resume's PATH, else latest.pt where there is one."""
+    if args.resume not in (None, "auto", "latest"):
+        return Path(args.resume)
+    latest = exp / "checkpoints" / "latest.pt"
+    return latest if latest.exists() else None
+
+
+def finite_means(exp: Path, step: int, rows: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """The mean of each loss, refusing NaN and Inf before anything is saved on top of them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    means = {name: torch.stack([row[name] for row in rows if name in row]).mean().item() for name in names}
+    if not all(math.isfinite(value) for value in means.values()):
+        raise UserError(
+            f"{exp}: the loss is not finite at step {step} ({means}); checkpoints/latest.pt is intact: "
+            "lower --lr, or do without bf16 or fp16 (--mixed_precision no)"
+        )
+    return means
+
+
+def log_row(exp: Path, writer: SummaryWriter, step: int, seconds: float, values: dict[str, float]) -> None:
+    """One row of metrics.jsonl and TensorBoard; ``seconds`` of training so far."""
+    append_metrics(exp, {"step": step, "seconds": round(seconds, 3)} | values)
+    for name, value in values.items():
+        writer.add_scalar(name, value, step)
