@@ -48,7 +48,7 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
             f"--asr {name}: expected a Whisper folder or hub id, found: {reason}; "
             f"where there is a network, run: python scripts/fetch_models.py {name}"
         ) from error
-    _check_language(name, model.generation_config, language)
+    _check_language(name, model, language)
     model.generation_config.max_length = None  # else transformers warns at each call that max_new_tokens wins
     return {
         "name": str(name),
@@ -61,8 +61,14 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
     }
 
 
-def _check_language(name: str, generation_config, language: str | None) -> None:
-    known = [token.strip("<|>") for token in getattr(generation_config, "lang_to_id", None) or {"<|en|>": 0}]
+def _is_multilingual(model: torch.nn.Module) -> bool:
+    return bool(getattr(model.generation_config, "is_multilingual", False))
+
+
+def _check_language(name: str, model: torch.nn.Module, language: str | None) -> None:
+    known = ["en"]
+    if _is_multilingual(model):
+        known = [token.strip("<|>") for token in model.generation_config.lang_to_id]
     if language is not None and language not in known:
         raise UserError(
             f"--asr_language {language}: {name} knows {', '.join(known)}; give one of these or another --asr"
@@ -123,7 +129,7 @@ def _transcribe_batch(asr: dict, windows: list[np.ndarray]) -> list[str]:
     model = asr["model"]
     inputs = asr["extractor"](windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
     limits = [min(MAX_TOKENS, SPARE_TOKENS + TOKENS_PER_SECOND * len(window) // SAMPLE_RATE) for window in windows]
-    told = {"language": asr["language"], "task": "transcribe"} if model.generation_config.is_multilingual else {}
+    told = {"language": asr["language"], "task": "transcribe"} if _is_multilingual(model) else {}
     tokens = model.generate(
         inputs.input_features.to(model.device, model.dtype),
         attention_mask=inputs.attention_mask.to(model.device),

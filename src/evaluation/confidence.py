@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-N_RESAMPLES = 10_000
+N_RESAMPLES = 5_000
 COVERAGE = 0.95
 SEED = 0
 _DRAWN_AT_ONCE = 1 << 20  # utterances drawn in one block: bounds the memory

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from frames import HOP_SAMPLES
 from speech.audio import compute_mel_spectrogram
 
 
@@ -14,6 +15,8 @@ def compute_mel_distance(original: np.ndarray, resynthesis: np.ndarray) -> float
     one frame of 320 samples.
     """
     n = min(len(original), len(resynthesis))
+    if n < HOP_SAMPLES:
+        return float("nan")
     both = np.stack([np.asarray(original[:n], np.float32), np.asarray(resynthesis[:n], np.float32)])
     mel = compute_mel_spectrogram(torch.from_numpy(both))
     return float((mel[0] - mel[1]).abs().mean())

@@ -20,7 +20,7 @@ from frames import SAMPLE_RATE
 from speech.audio import load_audio
 from speech.pitch import extract_f0
 
-FEWEST_FOR_A_POOL = 8  # starting the processes takes seconds
+FEWEST_FOR_A_POOL = 64  # a tenth of a second each; starting the processes takes seconds
 
 
 def score_pair(original: np.ndarray, resynthesis: np.ndarray) -> dict[str, float | None]:

@@ -104,8 +104,10 @@ def format_table(metrics: dict[str, dict], *, signed: bool = False) -> str:
     """One line a metric: name, mean [low, high], unit, n; ``signed`` for differences, marked * where 0 is outside."""
     lines = []
     for name, entry in metrics.items():
-        spec = f"{'+' if signed else ''}.{METRICS[name][1]}f"
-        interval = f"[{entry['low']:{spec}}, {entry['high']:{spec}}]"
+        sign, decimals = "+" if signed else "", METRICS[name][1]
+        interval = f"[{entry['low']:{sign}.{decimals}f}, {entry['high']:{sign}.{decimals}f}]"
         clear = " *" if signed and (entry["low"] > 0 or entry["high"] < 0) else ""
-        lines.append(f"{name:<26}{entry['mean']:>9{spec}}  {interval:<20}{entry['unit']:<5} n={entry['n']}{clear}")
+        lines.append(
+            f"{name:<26}{entry['mean']:>{sign}9.{decimals}f}  {interval:<20}{entry['unit']:<5} n={entry['n']}{clear}"
+        )
     return "\n".join(lines)

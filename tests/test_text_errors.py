@@ -1,0 +1,79 @@
+"""Normalisation and edit counts: stored cases, jiwer where it is, and a plain recursion."""
+
+import functools
+import random
+
+import pytest
+
+from evaluation.text_errors import count_edits, normalise_text, total_edits
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("¡Hola,  DON'T stop!", "hola don't stop"),
+        ("Por favor... número-uno; ÁÉÍ", "por favor número uno áéí"),
+        ("wẽ’ẽ ʼi 'x' a'", "wẽ'ẽ i x a"),
+        ("a\u0301 \u00e1", "á á"),
+        ("Straße №5, 3½", "strasse no5 31 2"),
+        ("हिन्दी, မြန်မာ。", "हिन्दी မြန်မာ"),
+        ("… ¿? —", ""),
+    ],
+)
+def test_normalised_text(text, expected):
+    assert normalise_text(text) == expected
+    assert normalise_text(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "substitutions", "deletions", "insertions"),
+    [
+        ("abc", "abc", 0, 0, 0),
+        ("abcd", "abxd", 1, 0, 0),
+        ("abcd", "abd", 0, 1, 0),
+        ("abcd", "abced", 0, 0, 1),
+        ("kitten", "sitting", 2, 0, 1),
+        ("abc", "", 0, 3, 0),
+        ("", "ab", 0, 0, 2),
+        (["no", "hay", "nadie"], ["no", "ay", "nadie", "aquí"], 1, 0, 1),
+    ],
+)
+def test_counts_by_hand(reference, hypothesis, substitutions, deletions, insertions):
+    assert count_edits(reference, hypothesis) == {
+        "substitutions": substitutions,
+        "deletions": deletions,
+        "insertions": insertions,
+        "reference": len(reference),
+    }
+
+
+def random_strings(seed: int, longest: int) -> tuple[str, str]:
+    draw = random.Random(seed)
+    return tuple("".join(draw.choices("abc ", k=draw.randint(1, longest))) for _ in range(2))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_the_recursive_definition(seed):
+    reference, hypothesis = random_strings(seed, 14)
+
+    @functools.cache
+    def distance(n: int, m: int) -> int:
+        if n == 0 or m == 0:
+            return n + m
+        replaced = distance(n - 1, m - 1) + (reference[n - 1] != hypothesis[m - 1])
+        return min(replaced, distance(n - 1, m) + 1, distance(n, m - 1) + 1)
+
+    counts = count_edits(reference, hypothesis)
+    assert total_edits(counts) == distance(len(reference), len(hypothesis))
+    assert len(reference) - counts["deletions"] + counts["insertions"] == len(hypothesis)
+
+
+def test_equals_jiwer():
+    jiwer = pytest.importorskip("jiwer")
+    for seed in range(50):
+        reference, hypothesis = (normalise_text(text) or "a" for text in random_strings(seed, 60))
+        assert total_edits(count_edits(reference, hypothesis)) / len(reference) == pytest.approx(
+            jiwer.cer(reference, hypothesis)
+        )
+        words = count_edits(reference.split(), hypothesis.split())
+        assert total_edits(words) / words["reference"] == pytest.approx(jiwer.wer(reference, hypothesis))
