@@ -19,18 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-import soundfile
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
 from errors import UserError
+from evaluation.motif_audio import cut_examples
 from evaluation.unit_quality import bitrates, entropy_bits
 from evaluation.unit_tally import SPLITS, check_utterance, count_utterance, finish_tally, new_tally
 from files import read_json
-from frames import SAMPLE_RATE, UNIT_RATE
-from languages import data_root, language_config, language_paths, resolve_in
-from speech.audio import load_crop, save_audio
+from frames import UNIT_RATE
+from languages import language_config, language_paths
 from training.experiment import mark_finished, open_experiment, require_finished
 from units.bpe import (
     check_vocab_size,
@@ -42,13 +41,11 @@ from units.bpe import (
 )
 from units.corpus import read_corpus
 from units.kmeans import hash_fraction
-from units.motifs import choose_motifs, count_motifs, new_motif_counts, read_motifs, write_motifs
+from units.motifs import count_motifs, new_motif_counts, write_motifs
 
 log = logging.getLogger("oral_units")
 
 ENCODED_AT_ONCE = 256  # utterances handed to the tokenizer's threads together
-GAP_SECONDS = 0.3  # silence between the examples of one wav
-FADE_SECONDS = 0.005  # against clicks at the cuts
 MAX_CONTEXT_SECONDS = 10.0
 
 # %% [markdown]
@@ -220,52 +217,6 @@ def print_summary(summary: dict) -> None:
             *(bits[name] for name in ("frames", "deduplicated", "deduplicated_timed", "tokens")),
         )
         print(split.rjust(11), " ".join(f"{value:11.2f}" for value in values))
-
-
-# %% [markdown]
-# ## Motifs to listen to
-
-
-# %%
-def cut_motif(motif: dict, context: float) -> tuple[np.ndarray, list[str]]:
-    """(S,) the motif's examples, ``context`` seconds around each, with pauses between; and the audio files missing."""
-    pieces, missing = [], []
-    fade = np.linspace(0, 1, round(FADE_SECONDS * SAMPLE_RATE), dtype=np.float32)
-    for example in motif["examples"]:
-        path = resolve_in(data_root(), example["audio"])
-        if not path.is_file():
-            missing.append(example["audio"])
-            continue
-        duration = soundfile.info(path).duration
-        start = round(max(0.0, example["start"] - context) * SAMPLE_RATE)
-        end = round(min(duration, example["end"] + context) * SAMPLE_RATE)
-        piece = load_crop(path, start, end - start)
-        piece[: len(fade)] *= fade
-        piece[-len(fade) :] *= fade[::-1]
-        pieces += [piece, np.zeros(round(GAP_SECONDS * SAMPLE_RATE), np.float32)]
-    return np.concatenate([*pieces, np.zeros(0, np.float32)]), missing
-
-
-def cut_examples(exp: Path, n: int, context: float) -> None:
-    """Write ``motifs/token_<id>.wav`` and ``motifs/index.tsv`` for the most frequent and the longest motifs."""
-    chosen = choose_motifs(read_motifs(exp / "motifs.json"), n)
-    folder, missing, rows = exp / "motifs", [], ["wav\tunits\tcount\tmean_duration_seconds\texamples"]
-    for motif in tqdm(chosen, desc="cutting motifs", unit=" motifs", disable=None):
-        waveform, lost = cut_motif(motif, context)
-        missing += lost
-        if len(waveform):
-            name = f"token_{motif['token']:05d}.wav"
-            save_audio(folder / name, waveform)
-            examples = ", ".join(f"{e['utterance']} {e['start']:.2f}-{e['end']:.2f}" for e in motif["examples"])
-            units = " ".join(map(str, motif["units"]))
-            rows.append(f"{name}\t{units}\t{motif['count']}\t{motif['mean_duration']}\t{examples}")
-    if missing:
-        log.warning("%d examples skipped, their audio is not there: %s …", len(missing), ", ".join(missing[:3]))
-    if chosen and len(rows) == 1:
-        raise UserError(f"{data_root()}: expected the segments of the corpus, found none; set DATA_ROOT")
-    folder.mkdir(exist_ok=True)
-    (folder / "index.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    print(f"wrote {len(rows) - 1} motifs to listen to in {folder} (index.tsv lists them)")
 
 
 # %% [markdown]
