@@ -10,15 +10,11 @@ which is read with weights_only=True. Nothing fetched can run code.
 
 import argparse
 import fnmatch
-import os
 import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-
-# The library reads its offline switch once, on import, and fetching is this script's whole purpose.
-os.environ["HF_HUB_OFFLINE"] = "0"
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -127,6 +123,7 @@ def fetch(model: str, revision: str | None) -> None:
 
 def main() -> None:
     args = parse_args()
+    constants.HF_HUB_OFFLINE = False  # path.sh's default switch; fetching is this script's whole purpose
     models = choose_models(args)
     if not models:
         print(f"{args.language}: its encoder is mfcc, which needs no download")
