@@ -134,7 +134,8 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     if args.layer is None and args.encoder == config["encoder"]:
         args.layer = config["layer"]
     if args.kmeans is None:
-        args.n_units, args.n_streams = args.n_units or config["n_units"], args.n_streams or 1
+        args.n_units = config["n_units"] if args.n_units is None else args.n_units
+        args.n_streams = 1 if args.n_streams is None else args.n_streams
         if args.trust_pickle:
             raise UserError("--trust_pickle: expected --kmeans FILE beside it; leave it out")
     for name in ("n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances", "num_workers"):
@@ -316,8 +317,8 @@ def report(summary: dict, args: argparse.Namespace, exp: Path) -> None:
     log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
     paths = language_paths(args.language, args.tag)
     exp, manifest = args.exp or paths["units"], paths["manifest"]
     accelerator = start_accelerator(args)
@@ -331,6 +332,8 @@ def main() -> int:
         return 0
     if accelerator.is_main_process:
         configure_log(exp / "train.log")
+        for torn in exp.rglob(".*.tmp"):  # what a killed run was writing
+            torn.unlink()
     run = start_run(args, accelerator)
     if given_kmeans is not None and accelerator.is_main_process:
         save_kmeans(exp, given_kmeans, describe_fit(args))

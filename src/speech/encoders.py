@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from errors import UserError
-from frames import HOP_SAMPLES, UNIT_RATE, samples_to_frames
+from frames import UNIT_RATE, frames_to_samples, samples_to_frames
 from speech.mfcc import MFCC_DIM, extract_mfcc
 from speech.pretrained import load_pretrained, read_pretrained_config
 from speech.windows import plan_batches, plan_windows, slice_frames, stitch_windows
@@ -48,9 +48,10 @@ def load_encoder(
 ) -> dict:
     """A plain dict for ``encode``: the description, the options and, but for mfcc, the model up to ``layer``.
 
-    ``dtype`` other than float32 runs the model under autocast; weights stay float32. ``window_seconds`` and
-    ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s); ``max_batch_seconds`` bounds the
-    padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc.
+    Layer 0 is what enters the first transformer layer, layer n what the n-th returns; the last comes behind the model's
+    final norm, if it has one. ``dtype`` other than float32 runs the model under autocast; weights stay float32.
+    ``window_seconds`` and ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s);
+    ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc.
     """
     if not 0 <= overlap_seconds < window_seconds:
         raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
@@ -88,53 +89,48 @@ def encode(encoder: dict, waveforms: Sequence[np.ndarray], *, offsets: Sequence[
 
     Frame f describes the samples 320 f to 320 (f + 1): the field of view of every encoder is centred on 320 f + 160.
     Batched and single results agree within 1e-4. ``offsets`` (frames, up to ``position_slack``) shift each signal in
-    Whisper's input; windows of longer signals lie at 0.
+    the input of an encoder with absolute positions; others, and signals longer than a window, do not heed them.
     """
     if encoder["family"] == "mfcc":
         options = {key: encoder[key] for key in ("subtract_mean", "context")}
         return [extract_mfcc(waveform, **options) for waveform in waveforms]
-    spans = [
-        plan_windows(samples_to_frames(len(waveform)), encoder["window"], encoder["overlap"]) for waveform in waveforms
+    counts = [samples_to_frames(len(waveform)) for waveform in waveforms]
+    spans = [plan_windows(count, encoder["window"], encoder["overlap"]) if count else [] for count in counts]
+    shifts = [
+        min(offset, position_slack(encoder, count)) if len(windows) == 1 else 0
+        for offset, count, windows in zip(offsets or [0] * len(counts), counts, spans)
     ]
-    owners = [(item, span) for item, item_spans in enumerate(spans) for span in item_spans if span[1] > span[0]]
-    windows = _encode_windows(encoder, [encoder["normalize"](waveform) for waveform in waveforms], owners, offsets)
-    collected: list[list[np.ndarray]] = [[] for _ in waveforms]
-    for (item, _), features in zip(owners, windows):
-        collected[item].append(features)
+    jobs = [(item, span, shifts[item]) for item, windows in enumerate(spans) for span in windows]
+    features = iter(_run_jobs(encoder, [encoder["normalize"](waveform) for waveform in waveforms], jobs))
     empty = np.zeros((0, encoder["dim"]), np.float32)
-    return [stitch_windows(item_spans, pieces) if pieces else empty for item_spans, pieces in zip(spans, collected)]
+    return [stitch_windows(windows, [next(features) for _ in windows]) if windows else empty for windows in spans]
 
 
-def _encode_windows(
-    encoder: dict,
-    waveforms: Sequence[np.ndarray],
-    owners: Sequence[tuple[int, tuple[int, int]]],
-    offsets: Sequence[int] | None,
-) -> list[np.ndarray]:
-    """Features of each (item, span) in ``owners``, computed in batches of similar length, returned in order."""
-    left, right = encoder["margins"]
-    lengths = [stop - start for _, (start, stop) in owners]
+def _run_jobs(encoder: dict, waveforms: Sequence[np.ndarray], jobs: Sequence[tuple]) -> list[np.ndarray]:
+    """Features of each (item, (start, stop), shift) in order, computed in batches of similar length."""
+    lengths = [stop - start for _, (start, stop), _ in jobs]
     costs = [encoder["padded_frames"] or length for length in lengths]
-    found: list[np.ndarray] = [np.zeros(0)] * len(owners)
+    found: list[np.ndarray | None] = [None] * len(jobs)
     for batch in plan_batches(costs, encoder["budget"], equal_only=encoder["equal_only"]):
-        pieces = []
-        for index in batch:
-            item, (start, stop) = owners[index]
-            shift = HOP_SAMPLES * offsets[item] if offsets is not None and encoder["padded_frames"] else 0
-            shift = shift if len(waveforms[item]) // HOP_SAMPLES == lengths[index] else 0
-            piece = slice_frames(waveforms[item], start, stop, left=left, right=right)
-            pieces.append(np.pad(piece, (shift, 0)))
-        for index, features in zip(batch, _run_batch(encoder, pieces)):
-            found[index] = features[-lengths[index] :]
+        pieces = [_cut_piece(encoder, waveforms[jobs[index][0]], *jobs[index][1:]) for index in batch]
+        for index, states in zip(batch, _run_batch(encoder, pieces)):
+            found[index] = states[-lengths[index] :]
     return found
+
+
+def _cut_piece(encoder: dict, waveform: np.ndarray, span: tuple[int, int], shift: int) -> np.ndarray:
+    """The samples of one window with the encoder's margins, behind ``shift`` frames of silence."""
+    left, right = encoder["margins"]
+    piece = slice_frames(waveform, *span, left=left, right=right)
+    return np.pad(piece, (frames_to_samples(shift), 0)) if shift else piece
 
 
 @torch.inference_mode()
 def _run_batch(encoder: dict, pieces: list[np.ndarray]) -> list[np.ndarray]:
-    """(S_i,) padded pieces -> their frames, those of a shift in front included; features outside autocast."""
+    """Pieces of (S,) samples -> all their frames, (F, D) each; input features are made outside autocast."""
     inputs = {key: value.to(encoder["device"]) for key, value in encoder["prepare"](pieces).items()}
     with torch.autocast(encoder["device"].type, encoder["dtype"], enabled=encoder["dtype"] != torch.float32):
         states = encoder["model"](**inputs).last_hidden_state
     states = states.float().cpu().numpy()
-    counts = [encoder["count_frames"](len(piece)) for piece in pieces]
-    return [state[:count] for state, count in zip(states, counts)]
+    # A view would keep the whole batch alive, padding included.
+    return [state[: encoder["count_frames"](len(piece))].copy() for state, piece in zip(states, pieces)]

@@ -89,6 +89,7 @@ def _load_weights(load: Callable, name: str, config, mapping: dict | None) -> to
 
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # it would list every weight of the layers left out
+    transformers_logging.disable_progress_bar()
     try:
         model, found = load(
             name, config=config, dtype=torch.float32, weights_only=True, key_mapping=mapping, output_loading_info=True
@@ -100,6 +101,7 @@ def _load_weights(load: Callable, name: str, config, mapping: dict | None) -> to
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
     missing = set(found["missing_keys"]) - OPTIONAL_WEIGHTS
     wrong = sorted(missing | {str(key) for key in found["mismatched_keys"]})
     if wrong:

@@ -8,6 +8,7 @@ Axes: F frames, D features, K units. A k-means is a plain dict of arrays, as in 
 import hashlib
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> dict:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             kmeans = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; rerun phase 1") from error
     missing = [name for name in ARRAYS[:3] if name not in kmeans]
     if missing:

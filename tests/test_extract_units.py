@@ -1,0 +1,200 @@
+"""Phase 1 as a script: what it writes, what it refuses, and that interruption and sharding change nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+
+import extract_units
+
+from errors import UserError
+from frames import samples_to_frames
+from speech.audio import load_audio
+from speech.encoders import encode, load_encoder
+from synthetic import REPOSITORY, run_script, script_environment
+from units.corpus import frame_units, read_corpus
+from units.kmeans import load_kmeans, quantize_to_units
+
+SMALL = ("--language", "spanish", "--n_units", "12", "--n_shard_utterances", "3", "--num_workers", "2", "--quiet")
+OUTPUTS = ("corpus_timestamped.json", "kmeans.npz", "kmeans.pkl")
+
+
+def extract(exp: Path, *flags: object) -> Path:
+    assert extract_units.main([*SMALL, "--exp", str(exp), *map(str, flags)]) == 0
+    return exp
+
+
+def contents(exp: Path) -> dict[str, bytes]:
+    return {name: (exp / name).read_bytes() for name in OUTPUTS}
+
+
+def test_corpus_follows_the_manifest(tiny_language: dict, tmp_path: Path) -> None:
+    exp = extract(tmp_path / "units")
+    corpus = json.loads((exp / "corpus_timestamped.json").read_text())
+    assert [utterance["id"] for utterance in corpus] == [row["id"] for row in tiny_language["rows"]]
+    kmeans, encoder = load_kmeans(exp / "kmeans.npz"), load_encoder("mfcc", None)
+    for utterance, row in zip(read_corpus(exp / "corpus_timestamped.json"), tiny_language["rows"]):
+        waveform = load_audio(tiny_language["data"] / row["audio"])
+        assert sum(utterance["durations"]) == samples_to_frames(len(waveform))
+        assert utterance["duration"] == len(waveform) / 16000
+        assert utterance["split"] == row["split"]
+        assert (np.diff(utterance["units"]) != 0).all()
+        expected = quantize_to_units(encode(encoder, [waveform])[0], kmeans)
+        np.testing.assert_array_equal(frame_units(utterance), expected)
+    derived = json.loads((exp / "config.json").read_text())["derived"]
+    assert {"encoder": "mfcc", "layer": None, "n_units": 12, "n_streams": 1, "unit_rate": 50}.items() <= derived.items()
+    assert not list(exp.rglob("*.tmp"))
+    assert sorted(path.name for path in exp.iterdir()) == sorted(
+        [*OUTPUTS, "config.json", "finished.json", "train.log"]
+    )
+
+
+def test_kmeans_sees_the_training_split_alone(tiny_language: dict, tmp_path: Path) -> None:
+    """Other audio in val and test leaves the clusters as they were."""
+    before = load_kmeans(extract(tmp_path / "a") / "kmeans.npz")
+    for row in tiny_language["rows"]:
+        if row["split"] != "train":
+            path = tiny_language["data"] / row["audio"]
+            path.write_bytes((tiny_language["data"] / tiny_language["rows"][0]["audio"]).read_bytes())
+    np.testing.assert_array_equal(load_kmeans(extract(tmp_path / "b") / "kmeans.npz")["centroids"], before["centroids"])
+
+
+def test_residual_streams_and_workers(tiny_language: dict, tmp_path: Path) -> None:
+    one = extract(tmp_path / "one", "--n_streams", 2, "--num_workers", 1)
+    assert contents(one) == contents(extract(tmp_path / "three", "--n_streams", 2, "--num_workers", 3))
+    for utterance in read_corpus(one / "corpus_timestamped.json"):
+        assert len(utterance["residual_units"]) == 1
+        assert frame_units(utterance).shape == (sum(utterance["durations"]), 2)
+        assert frame_units(utterance).max() < 12
+
+
+def test_finished_run_is_left_alone(tiny_language: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    exp = extract(tmp_path / "units")
+    before = {path: path.stat().st_mtime_ns for path in exp.iterdir()}
+    extract(exp, "--resume", "auto")
+    assert "already finished" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in exp.iterdir()} == before
+    with pytest.raises(UserError, match="exists already"):
+        extract(exp)
+    with pytest.raises(UserError, match="n_units: 12 -> 13"):
+        extract(exp, "--resume", "auto", "--n_units", 13)
+
+
+KILLED_AT_RENAME = """
+import os, signal, sys
+sys.argv = ["extract_units.py", *sys.argv[2:]]
+replace, left = os.replace, [int({moment})]
+def replace_or_die(*paths):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*paths)
+os.replace = replace_or_die
+import extract_units
+extract_units.main()
+"""
+
+
+def test_killed_runs_end_with_the_same_bytes(tiny_language: dict, tmp_path: Path) -> None:
+    """kill -9 just before a file gets its name: while sampling, between pickle and arrays, while assigning, merging."""
+    expected = contents(extract(tmp_path / "whole"))
+    # Renames: config, 2 shards of features, kmeans.pkl, kmeans.npz, 4 shards of units, corpus, finished.
+    for moment in (3, 5, 8, 11):
+        exp = tmp_path / f"killed_{moment}"
+        flags = [*SMALL, "--exp", str(exp), "--resume", "auto"]
+        code = KILLED_AT_RENAME.format(moment=moment)
+        killed = subprocess.run([sys.executable, "-c", code, "x", *flags], check=False, env=script_environment())
+        assert killed.returncode == -9
+        assert not (exp / "finished.json").exists()
+        extract(exp, "--resume", "auto")
+        assert contents(exp) == expected, moment
+        assert not list(exp.rglob("*.tmp"))
+
+
+def test_two_processes_give_the_same_bytes(tiny_language: dict, tmp_path: Path) -> None:
+    expected = contents(extract(tmp_path / "one"))
+    flags = [*SMALL, "--exp", str(tmp_path / "two")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, str(REPOSITORY / "src/extract_units.py"), *flags]
+    done = subprocess.run(command, check=False, env=script_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert contents(tmp_path / "two") == expected
+
+
+def test_pretrained_encoder_by_folder(tiny_language: dict, tiny_xlsr: Path, tmp_path: Path) -> None:
+    exp = extract(tmp_path / "units", "--encoder", tiny_xlsr, "--layer", 2, "--cpu", "--max_batch_seconds", 6)
+    assert load_kmeans(exp / "kmeans.npz")["centroids"].shape == (12, 32)
+    encoder = load_encoder(str(tiny_xlsr), 2)
+    for utterance in read_corpus(exp / "corpus_timestamped.json"):
+        waveform = load_audio(tiny_language["data"] / utterance["audio"])
+        expected = quantize_to_units(encode(encoder, [waveform])[0], load_kmeans(exp / "kmeans.npz"))
+        assert (frame_units(utterance) == expected).mean() > 0.98  # batches differ by 1e-6: ties may fall otherwise
+
+
+def test_clusters_of_another_language(tiny_language: dict, tmp_path: Path) -> None:
+    first = extract(tmp_path / "first", "--n_streams", 2)
+    again = extract_units.main(
+        ["--language", "spanish", "--exp", str(tmp_path / "again"), "--kmeans", str(first / "kmeans.npz"), "--quiet"]
+    )
+    assert again == 0
+    corpora = [json.loads((tmp_path / name / "corpus_timestamped.json").read_text()) for name in ("first", "again")]
+    assert corpora[0] == corpora[1]
+    for flags, message in (
+        (["--kmeans", first / "kmeans.npz", "--n_units", 13], "expected --n_units 13, found 12"),
+        (["--kmeans", first / "kmeans.npz", "--cmn"], "same encoder and options"),
+        (["--kmeans", first / "kmeans.pkl"], "--trust_pickle"),
+        (["--trust_pickle"], "expected --kmeans FILE"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extract(tmp_path / "refused", *flags)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_few_failures_are_named_and_many_stop_the_run(
+    tiny_language: dict, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows, expected = tiny_language["rows"], contents(extract(tmp_path / "whole"))
+    damaged = [tiny_language["data"] / rows[number]["audio"] for number in (1, 7)]
+    kept = [path.read_bytes() for path in damaged]
+    damaged[0].write_bytes(b"not audio at all")
+    damaged[1].unlink()
+    exp = tmp_path / "units"
+    with pytest.raises(SystemExit) as stopped:
+        extract(exp)
+    assert stopped.value.code == 3
+    assert rows[1]["id"] in capsys.readouterr().err
+    extract(tmp_path / "lenient", "--max_failed", 30)
+    corpus = list(read_corpus(tmp_path / "lenient" / "corpus_timestamped.json"))
+    assert [item["id"] for item in corpus] == [row["id"] for number, row in enumerate(rows) if number not in (1, 7)]
+    finished = json.loads((tmp_path / "lenient" / "finished.json").read_text())
+    assert [failure["id"] for failure in finished["failed"]] == [rows[1]["id"], rows[7]["id"]]
+    for path, audio in zip(damaged, kept):
+        path.write_bytes(audio)
+    assert contents(extract(exp, "--resume", "auto")) == expected
+
+
+def test_mistakes_leave_no_folder(tiny_language: dict, tiny_xlsr: Path, tmp_path: Path) -> None:
+    for flags, message in (
+        (["--encoder", tiny_xlsr, "--layer", 9], "between 0 and 3, found 9"),
+        (["--encoder", tiny_xlsr], "expected --layer"),
+        (["--layer", 3], "mfcc has no layers"),
+        (["--n_units", 5000], "at least 5000 training frames"),
+        (["--n_streams", 0], "above 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extract(tmp_path / "units", *flags)
+    assert not (tmp_path / "units").exists()
+
+
+def test_script_says_what_it_wrote_and_what_comes_next(tiny_language: dict) -> None:
+    done = run_script("src/extract_units.py", *SMALL, "--tag", "t1")
+    corpus = tiny_language["exp"] / "spanish_units_t1" / "corpus_timestamped.json"
+    assert f"{corpus}: 10 utterances" in done.stderr
+    assert "next: python src/train_bpe.py --language spanish --tag t1" in done.stderr
+    missing = run_script("src/extract_units.py", "--language", "english", code=2)
+    assert missing.stderr.splitlines()[-1].startswith("error: ")
+    assert "segments.jsonl" in missing.stderr
