@@ -100,7 +100,7 @@ class Trap:
 
 def test_nothing_in_a_checkpoint_can_run(tmp_path: Path) -> None:
     torch.save({"model": Trap(tmp_path / "sprung")}, tmp_path / "zip.pt")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung"), protocol=2))
     for name in ("zip.pt", "plain.pt"):
         with pytest.raises(UserError, match=name):
             load_checkpoint(tmp_path / name)

@@ -139,7 +139,7 @@ def test_full_sizes_are_the_constructors_defaults() -> None:
 
 
 def test_v3_in_chunks_equals_the_whole() -> None:
-    """With its neighbours as context, the noise of its place and the phase so far, a chunk is what the whole has there."""
+    """With its neighbours as context, the noise of its place and the phase so far, it is what the whole has there."""
     generator, (units, _) = tiny("v3"), inputs(160)
     f0, key = torch.full((1, 160), 140.0), torch.tensor([5])
     with torch.inference_mode():
@@ -164,14 +164,6 @@ def test_v3_without_noise_and_phase_takes_key_0() -> None:
         torch.testing.assert_close(speak(generator, units, f0, None, torch.tensor([0])), default, rtol=0, atol=0)
         assert not torch.allclose(speak(generator, units, f0, None, torch.tensor([1])), default)
         assert not torch.allclose(generator(units, f0, phase=torch.tensor([0.5], dtype=torch.float64)), default)
-
-
-def test_a_compiled_generator_speaks_alike() -> None:
-    generator, (units, f0) = tiny("v3"), inputs(12)
-    compiled = torch.compile(generator, backend="eager")
-    with torch.inference_mode():
-        spoken = speak(compiled, units, f0, None, torch.tensor([3]))
-        torch.testing.assert_close(spoken, speak(generator, units, f0, None, torch.tensor([3])), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -225,7 +217,11 @@ def test_keys_are_the_same_everywhere_and_apart() -> None:
 
 
 # Excitation
-@pytest.mark.parametrize("hertz", [60.0, 123.0, 250.0, 499.0])
+def cycles_apart(first: torch.Tensor, second: torch.Tensor | float) -> float:
+    return abs((first - second + 0.5) % 1 - 0.5).item()
+
+
+@pytest.mark.parametrize("hertz", [60.0, 123.0, 251.0, 499.0])
 def test_pulses_have_the_right_f0_unit_power_and_no_alias(hertz: float) -> None:
     pulses, _ = pulse_train(torch.full((1, 50), hertz), hop=320, sample_rate=16000)
     assert pulses.shape == (1, 16_000)
@@ -246,9 +242,9 @@ def test_pulses_are_silent_where_unvoiced() -> None:
 def test_pulses_glide_between_voiced_frames_without_reaching_for_zero() -> None:
     """Beside an unvoiced frame F0 stays at the voiced one's value: it does not glide towards 0 Hz."""
     pulses, phase = pulse_train(torch.tensor([[0.0, 150, 150, 0]]), hop=320, sample_rate=16000)
-    assert phase.item() == pytest.approx(150 * 640 / 16000 % 1, abs=1e-5)
+    assert cycles_apart(phase, 150 * 640 / 16000) < 1e-5
     _, phase = pulse_train(torch.tensor([[100.0, 200.0]]), hop=320, sample_rate=16000)
-    assert phase.item() == pytest.approx(150 * 640 / 16000 % 1, abs=1e-3)
+    assert cycles_apart(phase, 150 * 640 / 16000) < 1e-3
     assert torch.isfinite(pulses).all()
 
 
@@ -260,10 +256,10 @@ def test_phase_carried_over_equals_the_whole(cut: int) -> None:
     first, phase = pulse_train(f0[:, :cut], hop=320, sample_rate=16000)
     second, phase = pulse_train(f0[:, cut:], hop=320, sample_rate=16000, phase=phase)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-3, rtol=1e-3)
-    assert abs((phase - end + 0.5) % 1 - 0.5).item() < 1e-6
+    assert cycles_apart(phase, end) < 1e-6
 
 
 def test_phase_does_not_drift_in_minutes() -> None:
     _, phase = pulse_train(torch.full((1, 50 * 180), 123.25), hop=320, sample_rate=16000)
     assert phase.dtype == torch.float64
-    assert phase.item() == pytest.approx(123.25 * 180 % 1, abs=1e-6)
+    assert cycles_apart(phase, 123.25 * 180) < 1e-6
