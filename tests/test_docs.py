@@ -85,17 +85,11 @@ def test_every_flag_of_a_hyperparameter_table_exists(page: str) -> None:
 
 
 def test_every_flag_in_running_text_belongs_to_some_script() -> None:
-    scripts = [
-        f"src/{path.name}" for path in sorted((REPOSITORY / "src").glob("*.py")) if "parse_args" in path.read_text()
-    ]
-    known = {"--help", "--resume"}.union(
-        *map(flags_of, [*scripts, "scripts/segment_audio.py", "scripts/fetch_models.py"])
-    )
-    known |= flags_of("scripts/bench_segmentation.py")
+    files = [*(REPOSITORY / "src").glob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
+    scripts = [path for path in files if "def parse_args" in path.read_text(encoding="utf-8")]
+    known = frozenset.union(*(flags_of(str(path.relative_to(REPOSITORY))) for path in scripts))
     for page in PAGES:
-        named = {
-            flag.replace("-", "_").replace("__", "--", 1) for flag in re.findall(r"`(--[a-z][a-z0-9_-]+)", read(page))
-        }
+        named = used_flags(re.findall(r"`(--[a-z][a-z0-9_-]+)", read(page)))
         assert named <= known, f"{page}: no script has {sorted(named - known)}"
 
 

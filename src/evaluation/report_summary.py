@@ -1,6 +1,7 @@
 """The report's first screen: the headline in words for a field linguist, and one line for researchers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from evaluation.report_data import is_number, unit_summary
 from evaluation.report_html import METRICS, element, escape
@@ -36,9 +37,12 @@ def render_summary(experiments: Sequence[dict]) -> str:
 def describe_in_words(experiment: dict) -> list[str]:
     """Sentences without a technical term; only what was measured is said."""
     scores = experiment["scores"] or {}
+    # V1 reads no F0; the others are given the original's.
+    melodious = experiment["derived"].get("generator") != "v1"
+    given = "those sounds and a melody" if melodious else "those sounds alone"
     sentences = [
         "A computer listened to recordings, found a small set of recurring sounds in them by itself, "
-        "and learned to speak from those sounds alone, without any writing."
+        f"and learned to speak from {given}, without any writing."
     ]
     if scores:
         minutes = scores.get("seconds", 0) / 60
@@ -54,7 +58,8 @@ def describe_in_words(experiment: dict) -> list[str]:
         )
     cents = _mean(scores, "f0_rmse_cents")
     if cents is not None:
-        sentences.append(f"The melody of the voice is off by {cents / 100:.1f} semitones where both are voiced.")
+        source = ", taken from the original," if melodious else ""
+        sentences.append(f"The melody{source} comes out {cents / 100:.1f} semitones off (RMS).")
     if not scores:
         sentences.append("It has not been tested yet.")
     return sentences
@@ -103,7 +108,10 @@ def describe_for_researchers(experiment: dict) -> str:
             unit = f" {entry['unit']}" if entry.get("unit") else ""
             parts.append(f"{label} {entry['mean']:.{decimals}f}{unit} {interval}, n={entry['n']}")
     if scores.get("asr"):
-        parts.append(f"judge {scores['asr'].get('model')} ({scores['asr'].get('language')})")
+        # A folder of this machine tells a reader no more than its name; a hub id is kept whole.
+        model = str(scores["asr"].get("model"))
+        model = Path(model).name if Path(model).is_absolute() else model
+        parts.append(f"judge {model} ({scores['asr'].get('language')})")
     return f"{experiment['name']}: " + ("; ".join(parts) or "no scores yet")
 
 
