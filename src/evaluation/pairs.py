@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from evaluation.mcd import compute_mel_cepstrum, mcd_dtw_of_cepstra, mcd_of_cepstra
@@ -51,7 +52,8 @@ def score_files(pairs: Sequence[tuple[str, Path, Path]], *, num_workers: int | N
     num_workers = min(num_workers or os.cpu_count() or 1, len(pairs))
     bar = {"total": len(pairs), "desc": "signal metrics", "unit": "utterance", "disable": None}
     if num_workers <= 1 or len(pairs) < FEWEST_FOR_A_POOL:
-        return list(tqdm(map(_score_files, pairs), **bar))
+        with threadpool_limits(1):  # sums in the same order as in a pool: the same last digit
+            return list(tqdm(map(_score_files, pairs), **bar))
     # Spawned, not forked: a fork of a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread) as pool:
@@ -59,8 +61,6 @@ def score_files(pairs: Sequence[tuple[str, Path, Path]], *, num_workers: int | N
 
 
 def _use_one_thread() -> None:
-    from threadpoolctl import threadpool_limits
-
     torch.set_num_threads(1)
     threadpool_limits(1)
 
