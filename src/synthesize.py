@@ -1,10 +1,13 @@
-"""Speak with a trained vocoder: from recordings, or from a file of units.
+"""Speak with a trained vocoder: from recordings, units, deduplicated units, or BPE tokens.
 
 python src/synthesize.py --exp exp/spanish_vocoder_v3 recording.mp3 folder/ --out spoken
 python src/synthesize.py --exp exp/spanish_vocoder_v3 --units exp/spanish_units/corpus_timestamped.json --split test
+python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
+python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --tokens t.txt --bpe exp/spanish_bpe
 """
 
 import argparse
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,41 +17,112 @@ from tqdm import tqdm
 
 from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from errors import UserError
+from files import hash_files
 from frames import HOP_SAMPLES, frames_to_seconds
 from languages import data_root, resolve_in
 from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio
 from speech.encoders import encode, load_encoder
 from speech.pitch import cached_f0, extract_f0
+from training.prosody import add_prosody, load_prosody
 from training.vocoder import load_vocoder, synthesize_utterances
-from units.corpus import deduplicate, frame_units, read_corpus, write_corpus
+from units.corpus import deduplicate, write_corpus
+from units.inputs import bpe_units, check_ids, read_deduplicated, read_tokens, read_units
 from units.kmeans import load_kmeans, quantize_to_units, read_description
+
+log = logging.getLogger("oral_units")
+
+PREDICTIONS = {"missing": (), "f0": ("f0",), "durations": ("durations",), "durations,f0": ("durations", "f0")}
+TEXT_FORMAT = "text with one utterance a line, 'id<TAB>12 12 45 …'"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
-    what = parser.add_argument_group("what to speak")
+    what = parser.add_argument_group("what to speak (one of)")
     what.add_argument("recordings", nargs="*", type=Path, help="audio files of any format, or folders of them")
     what.add_argument(
         "--units",
         type=Path,
         default=None,
-        help="JSON array of utterances with id, units, durations (frames of 20 ms), and f0 (Hz a frame, 0 = unvoiced) "
-        "or audio (relative to DATA_ROOT) to take the pitch from: corpus_timestamped.json is one",
+        help=f"units with their timing: {TEXT_FORMAT}, a unit a frame of 20 ms; or a JSON array of utterances with id, "
+        "units, durations (frames), and f0 (Hz a frame, 0 = unvoiced) or audio (relative to DATA_ROOT) to take the "
+        "pitch from: corpus_timestamped.json is one",
     )
-    what.add_argument("--split", choices=("train", "val", "test"), default=None, help="only this split of --units")
+    what.add_argument(
+        "--deduplicated",
+        type=Path,
+        default=None,
+        help=f"units without timing, each standing for a run: {TEXT_FORMAT}, or JSON with id and units",
+    )
+    what.add_argument(
+        "--tokens",
+        type=Path,
+        default=None,
+        help=f"BPE tokens of phase 2: {TEXT_FORMAT} of token ids or token strings, or JSON with id and tokens",
+    )
+    what.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
+    what.add_argument("--split", choices=("train", "val", "test"), default=None, help="only this split of a JSON file")
     voice = parser.add_argument_group("voice")
     voice.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder")
     voice.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")
     voice.add_argument("--speaker", default=None, help="speaker of the training data to speak as, where it has several")
     voice.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch: 0.8 is lower, 1.25 higher")
+    voice.add_argument(
+        "--prosody", type=Path, default=None, help="experiment folder of the prosody predictor (src/trainer_prosody.py)"
+    )
+    voice.add_argument(
+        "--predict",
+        choices=sorted(PREDICTIONS),
+        default="missing",
+        help="what --prosody predicts, in place of what is given: to measure what a prediction costs",
+    )
     out = parser.add_argument_group("output and machine")
     out.add_argument("--out", type=Path, default=None, help="folder for <id>.wav (default: <exp>/synthesis)")
     out.add_argument(
-        "--save_units", action="store_true", help="write the units and F0 of recordings to <out>/units.json"
+        "--save_units", action="store_true", help="write the units, durations and F0 spoken to <out>/units.json"
     )
     out.add_argument("--max_batch_frames", type=int, default=3000, help="frames of a batch, padding included")
     out.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    return parse_flags(parser, argv)
+    args = parse_flags(parser, argv)
+    check_args(args)
+    return args
+
+
+def check_args(args: argparse.Namespace) -> None:
+    given = [name for name in ("recordings", "units", "deduplicated", "tokens") if getattr(args, name)]
+    if len(given) != 1:
+        raise UserError(f"expected one of recordings, --units, --deduplicated and --tokens, found {given or 'none'}")
+    if bool(args.tokens) != bool(args.bpe):
+        raise UserError("--tokens FILE and --bpe exp/<language>_bpe go together")
+    if args.split and args.recordings:
+        raise UserError("--split chooses from a JSON file; recordings have no splits")
+    if args.prosody is None and (args.deduplicated or args.tokens):
+        raise UserError("units without timing need --prosody exp/<language>_prosody (src/trainer_prosody.py)")
+    if args.prosody is None and args.predict != "missing":
+        raise UserError(f"--predict {args.predict} needs --prosody exp/<language>_prosody (src/trainer_prosody.py)")
+    if "durations" in args.predict and args.recordings:
+        raise UserError("--predict durations: recordings have their own; save them with --save_units and give --units")
+
+
+def load_models(args: argparse.Namespace) -> tuple[dict, dict | None]:
+    """The vocoder and, where asked for, the prosody predictor; refused where their units differ."""
+    vocoder = load_vocoder(args.exp, args.checkpoint, args.device)
+    n_units, n_streams = (vocoder["config"]["derived"][key] for key in ("n_units", "n_streams"))
+    if args.speaker and args.speaker not in vocoder["speakers"]:
+        known = ", ".join(vocoder["speakers"]) or "none (trained without --speaker_embedding)"
+        raise UserError(f"unknown speaker '{args.speaker}': expected one of: {known}")
+    if n_streams > 1 and (args.deduplicated or args.tokens or "durations" in args.predict):
+        raise UserError(
+            f"{args.exp}: speaks {n_streams} streams of units, of which deduplicated units and tokens have the first "
+            "only; use a vocoder trained on --n_streams 1"
+        )
+    if args.bpe and (bpe_units(args.bpe) or 0) > n_units:
+        raise UserError(f"{args.bpe}: has {bpe_units(args.bpe)} units, the vocoder {n_units}; they do not belong")
+    if args.prosody is None:
+        return vocoder, None
+    prosody = load_prosody(args.prosody, device=args.device)
+    if prosody["config"]["derived"]["units_hash"] != hash_files([args.exp / "units" / "kmeans.npz"]):
+        raise UserError(f"{args.prosody}: was trained on other units than {args.exp}; train both on one phase 1")
+    return vocoder, prosody
 
 
 def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -71,7 +145,7 @@ def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def items_from_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) -> Iterator[dict]:
+def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) -> Iterator[dict]:
     """Recording -> units by the encoder and clusters the vocoder was trained with, and F0."""
     kmeans = load_kmeans(exp / "units" / "kmeans.npz")
     description = read_description(kmeans)
@@ -82,32 +156,49 @@ def items_from_recordings(exp: Path, recordings: list[tuple[str, Path]], device:
         waveform = load_audio(path)
         if len(waveform) < HOP_SAMPLES:
             raise UserError(f"{path}: expected at least {HOP_SAMPLES} samples (20 ms), found {len(waveform)}")
-        units = quantize_to_units(encode(encoder, [waveform])[0], kmeans)
-        yield {"id": name, "units": units, "f0": extract_f0(waveform)}
+        frames = quantize_to_units(encode(encoder, [waveform])[0], kmeans)
+        units, durations = deduplicate(frames[:, 0])
+        residual = [stream.tolist() for stream in frames.T[1:]]
+        request = {"id": name, "units": units, "durations": durations, "f0": extract_f0(waveform)}
+        yield request | ({"residual_units": residual} if residual else {})
 
 
-def items_from_units(path: Path, split: str | None, n_units: int, n_streams: int, cache: Path) -> Iterator[dict]:
-    """Utterances of a units file, checked against the vocoder, with their own F0 or that of their recording."""
-    for entry in read_corpus(path, splits=[split] if split else None):
-        units = frame_units(entry)
-        if units.shape[1] != n_streams or (len(units) and not 0 <= units.min() <= units.max() < n_units):
-            raise UserError(
-                f"{path}, {entry['id']}: expected {n_streams} stream(s) of units 0 to {n_units - 1}, found "
-                f"{units.shape[1]} with {units.min()} to {units.max()}; use the vocoder trained on these units"
-            )
-        f0 = read_f0(path, entry, cache)
-        if len(f0) != len(units):
-            raise UserError(f"{path}, {entry['id']}: expected F0 for {len(units)} frames, found {len(f0)}")
-        if len(units):
-            yield {"id": entry["id"], "units": units, "f0": f0}
+def read_requests(args: argparse.Namespace) -> Iterator[dict]:
+    """Requests (units.inputs) from the file given."""
+    if args.tokens:
+        return check_ids(read_tokens(args.tokens, args.bpe, args.split), args.tokens)
+    if args.deduplicated:
+        return check_ids(read_deduplicated(args.deduplicated, args.split), args.deduplicated)
+    return check_ids(read_units(args.units, args.split), args.units)
 
 
-def read_f0(path: Path, entry: dict, cache: Path) -> np.ndarray:
-    if "f0" in entry:
-        return np.asarray(entry["f0"], np.float32)
-    if not entry["audio"]:
-        raise UserError(f"{path}, {entry['id']}: expected f0 (Hz a frame) or audio to take it from, found neither")
-    return cached_f0(cache, entry["id"], resolve_in(data_root(), entry["audio"]))
+def prepare_items(args: argparse.Namespace, requests: Iterator[dict], derived: dict, prosody: dict | None) -> Iterator:
+    """Items to speak: requests checked against the vocoder, with prosody; those without a unit are named and left out.
+
+    A V1 vocoder hears no pitch, so that it needs none.
+    """
+    predict = PREDICTIONS[args.predict]
+    for request in requests:
+        if not len(request["units"]):
+            log.warning("%s: has no units, left out", request["id"])
+            continue
+        check_units(request, derived["n_units"], derived["n_streams"])
+        if request.get("f0") is None and request.get("audio") and "f0" not in predict:
+            request["f0"] = cached_f0(Path(derived["cache"]), request["id"], resolve_in(data_root(), request["audio"]))
+        if request.get("f0") is None and prosody is None and derived["generator"] == "v1":
+            request["f0"] = np.zeros(request["durations"].sum(), np.float32)
+        item = add_prosody(request, prosody, predict, args.speaker)
+        yield item | {"speaker": args.speaker, "f0": item["f0"] * np.float32(args.f0_scale)}
+
+
+def check_units(request: dict, n_units: int, n_streams: int) -> None:
+    streams = [request["units"], *(np.asarray(stream) for stream in request.get("residual_units", []))]
+    low, high = min(stream.min() for stream in streams), max(stream.max() for stream in streams)
+    if len(streams) != n_streams or not 0 <= low <= high < n_units:
+        raise UserError(
+            f"{request['id']}: expected {n_streams} stream(s) of units 0 to {n_units - 1}, found {len(streams)} with "
+            f"{low} to {high}; use the vocoder trained on these units"
+        )
 
 
 def as_utterance(item: dict) -> dict:
@@ -128,39 +219,30 @@ def as_utterance(item: dict) -> dict:
 
 def main() -> int:
     args = parse_args()
-    log = configure_log()
-    if bool(args.recordings) == bool(args.units):
-        raise UserError("expected either recordings or --units FILE, one of the two")
-    vocoder = load_vocoder(args.exp, args.checkpoint, args.device)
-    derived = vocoder["config"]["derived"]
-    if args.speaker and args.speaker not in vocoder["speakers"]:
-        known = ", ".join(vocoder["speakers"]) or "none (trained without --speaker_embedding)"
-        raise UserError(f"unknown speaker '{args.speaker}': expected one of: {known}")
-    out = args.out or args.exp / "synthesis"
-    if args.units:
-        items = items_from_units(
-            args.units, args.split, derived["n_units"], derived["n_streams"], Path(derived["cache"])
-        )
-        total = None
-    else:
+    configure_log()
+    vocoder, prosody = load_models(args)
+    out, total = args.out or args.exp / "synthesis", None
+    if args.recordings:
         recordings = find_recordings(args.recordings)
-        items, total = items_from_recordings(args.exp, recordings, args.device), len(recordings)
-
+        requests, total = read_recordings(args.exp, recordings, args.device), len(recordings)
+    else:
+        requests = read_requests(args)
     kept: list[dict] = []
 
-    def prepared() -> Iterator[dict]:
+    def noted(items: Iterator[dict]) -> Iterator[dict]:
         for item in items:
             kept.extend([as_utterance(item)] if args.save_units else [])
-            yield item | {"speaker": args.speaker, "f0": item["f0"] * np.float32(args.f0_scale)}
+            yield item
 
+    items = noted(prepare_items(args, requests, vocoder["config"]["derived"], prosody))
     n_written, seconds = 0, 0.0
-    spoken = synthesize_utterances(vocoder, prepared(), max_batch_frames=args.max_batch_frames)
-    for name, waveform in tqdm(spoken, total=total, desc="speaking", unit="recording", disable=None):
+    spoken = synthesize_utterances(vocoder, items, max_batch_frames=args.max_batch_frames)
+    for name, waveform in tqdm(spoken, total=total, desc="speaking", unit="utterance", disable=None):
         save_audio(out / f"{name}.wav", waveform)
         n_written, seconds = n_written + 1, seconds + frames_to_seconds(len(waveform) // HOP_SAMPLES)
     if args.save_units:
         write_corpus(out / "units.json", kept)
-    log.info("wrote %d recordings (%.1f s) to %s", n_written, seconds, out)
+    log.info("wrote %d utterances (%.1f s) to %s", n_written, seconds, out)
     return 0
 
 

@@ -3,7 +3,7 @@
 Axes: U deduplicated units, F frames (50 Hz), C channels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from files import read_json
 from models.prosody_predictor import ProsodyPredictor
 from training.checkpoints import load_checkpoint
 from training.prosody_batches import CORPUS
+from units.corpus import frame_units
 
 F0_RANGE = (60.0, 500.0)  # Hz: what the generators take
 WINDOW_UNITS = 4096  # predicted at once, about two minutes: bounds the memory on long input
@@ -94,6 +95,32 @@ def warp_f0(f0: np.ndarray, durations: np.ndarray, new_durations: np.ndarray) ->
     passed = np.arange(len(unit)) - np.repeat(np.cumsum(new_durations) - new_durations, new_durations)
     inside = (passed + 0.5) / new_durations[unit] * np.asarray(durations)[unit]
     return np.asarray(f0)[starts[unit] + inside.astype(np.int64)]
+
+
+def add_prosody(request: dict, prosody: dict | None, predict: Collection[str], speaker: str | None = None) -> dict:
+    """A request of ``units.inputs`` with "f0" (F,) where known, to an item that a vocoder speaks.
+
+    Predicted is what is missing and what ``predict`` names ("durations", "f0"); a true F0 under predicted durations is
+    stretched unit by unit. Returns {"id", "units" (F, n_streams) int64, "f0" (F,) float32 Hz}.
+    """
+    name, units, durations, f0 = (request.get(key) for key in ("id", "units", "durations", "f0"))
+    if prosody is None and (predict or durations is None or f0 is None):
+        missing = " and ".join(key for key in ("durations", "f0") if request.get(key) is None or key in predict)
+        raise UserError(f"{name}: {missing} are not given; --prosody exp/<language>_prosody predicts them")
+    if durations is None or "durations" in predict:
+        if request.get("residual_units"):
+            raise UserError(
+                f"{name}: residual units stand at 50 Hz and cannot follow predicted durations; give --units"
+            )
+        new = predict_durations(prosody, units, speaker)
+        f0 = None if f0 is None or durations is None else warp_f0(f0, durations, new)
+        durations = new
+    if f0 is None or "f0" in predict:
+        f0 = predict_f0(prosody, units, durations, speaker)
+    frames = frame_units(request | {"durations": durations})
+    if len(f0) != len(frames):
+        raise UserError(f"{name}: expected F0 for {len(frames)} frames, found {len(f0)}")
+    return {"id": name, "units": frames, "f0": np.asarray(f0, np.float32)}
 
 
 def _windows(n_units: int, context: int) -> Iterator[tuple[slice, slice]]:
