@@ -47,7 +47,7 @@ def describe_in_words(experiment: dict) -> list[str]:
     if scores:
         minutes = scores.get("seconds", 0) / 60
         sentences.append(
-            f"It was then tested on {scores.get('n_utterances', 0)} recordings ({minutes:.1f} minutes) "
+            f"It was then tested on {scores.get('n_utterances', 0)} stretches of speech ({minutes:.1f} minutes) "
             "that it had never learned from."
         )
     cer = _mean(scores, "cer")
