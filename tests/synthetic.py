@@ -210,6 +210,18 @@ def run_script(
     return done
 
 
+def shell_environment(**variables: str) -> dict[str, str]:
+    """The environment that runs the tests, as one that path.sh finds active and takes."""
+    return script_environment({"VIRTUAL_ENV": sys.prefix, "TAG": "", "TRAINING_LANGUAGE": ""} | variables)
+
+
+def run_bash(*command: object, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess:
+    """Run ``bash <command…>`` with ``variables`` in its environment; output as text, any exit code."""
+    words = ["bash", *map(str, command)]
+    env = shell_environment(**variables)
+    return subprocess.run(words, check=False, env=env, capture_output=True, text=True, timeout=timeout)
+
+
 def save_tiny_encoder(folder: Path, family: str) -> Path:
     """A random-weight encoder of ``family`` (xlsr, hubert, wavlm, whisper) as a Hugging Face folder; 3 layers of 32."""
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ import fetch_models
 from estimate_needs import estimate_megabytes, estimate_minutes, measure_hours
 
 from languages import language_paths
-from synthetic import REPOSITORY, run_script, script_environment, speech_like, write_mp3, write_segments
+from synthetic import REPOSITORY, run_bash, run_script, shell_environment, speech_like, write_mp3, write_segments
 
 SHELL_FILES = sorted([*REPOSITORY.glob("scripts/*.sh"), *REPOSITORY.glob("recipes/*/*.sh"), REPOSITORY / ".ci" / "run"])
 PYTHON_SCRIPTS = sorted(
@@ -31,22 +31,6 @@ signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1], "saved").tou
 pathlib.Path(sys.argv[1], "started").touch()
 time.sleep(60)
 """
-
-
-def shell_environment(**variables: str) -> dict[str, str]:
-    """The environment that runs the tests, as the one that path.sh finds active."""
-    return script_environment({"VIRTUAL_ENV": sys.prefix, "TAG": "", "TRAINING_LANGUAGE": ""} | variables)
-
-
-def run_bash(*command: object, **variables: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        ["bash", *map(str, command)],
-        check=False,
-        env=shell_environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def call_functions(text: str) -> subprocess.CompletedProcess:
@@ -270,6 +254,7 @@ def test_fetching_without_a_network_says_what_to_do(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "wav2vec2-xls-r-300m" in done.stderr
     assert str(tmp_path / "hf") in done.stderr
+    assert "offline" not in done.stderr.lower()
     done = run_script("scripts/fetch_models.py", "--language", "spanish", env=unreachable)
     assert "no download" in done.stdout
 
