@@ -20,6 +20,14 @@ def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
     return parser.parse_args([_with_underscores(word) for word in argv])
 
 
+def require_positive(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that are given and not above 0."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} {value}: expected a number above 0")
+
+
 def _with_underscores(word: str) -> str:
     if not word.startswith("--") or word == "--":
         return word

@@ -28,8 +28,17 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from cli import (
+    HELP_FORMATTER,
+    add_experiment_flags,
+    add_language_flags,
+    configure_log,
+    parse_flags,
+    require_positive,
+    run_main,
+)
 from device import choose_precision
+from errors import UserError
 from files import read_json
 from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import data_root, language_paths
@@ -41,7 +50,7 @@ from training.checkpoints import load_checkpoint, random_state, restore_random_s
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
 from training.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
-from training.processes import agree, broadcast
+from training.processes import agree, broadcast, mean_over_processes
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
 from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
 from units.corpus import read_corpus
@@ -136,6 +145,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parse_flags(parser, argv)
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
+    require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_frames")
+    require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
+    require_positive(args, "sample_every", "validation_seconds")
+    if args.generator != "v3" and args.channels and args.channels % 32:
+        raise UserError(f"--channels {args.channels}: expected a multiple of 32 for {args.generator}")
     return args
 
 
@@ -171,7 +185,15 @@ def batches(
     """The batches of steps ``first`` to ``last`` for this process, on its device."""
     sampler = StepSampler(first, last, args.batch_size, rank=accelerator.process_index, world=accelerator.num_processes)
     workers = args.num_workers if args.num_workers is not None else (0 if accelerator.device.type == "cpu" else 4)
-    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, pin_memory=workers > 0)
+    # The loader draws a seed: from a generator of its own, so that resuming leaves the global one as it was.
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=workers > 0,
+        generator=torch.Generator(),
+    )
     for batch in loader:
         yield {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
 
@@ -253,11 +275,16 @@ def main() -> int:
         )
         optimizers.append((optimizer_discriminator, args.discriminator_lr))
     step, total_steps, best, stale, spent = 0, plan_steps(args, len(dataset)), math.inf, 0, 0.0
+    validated, since_log = 0, []
     if state:
         generator.load_state_dict(state["generator"])
         generator_ema.load_state_dict(state["generator_ema"])
         step, best, stale, spent = state["step"], state["best"], state["stale"], state["seconds"]
         total_steps = state["total_steps"] if args.max_minutes else total_steps
+        validated = state.get("validated", step)
+        since_log = [
+            {name: value.to(accelerator.device) for name, value in row.items()} for row in state.get("since_log", [])
+        ]
     generator_raw, discriminator_raw = generator, discriminator
     generator, optimizer_generator = accelerator.prepare(generator, optimizer_generator)
     if discriminator is not None:
@@ -269,8 +296,8 @@ def main() -> int:
             optimizer_discriminator.load_state_dict(state["optimizer_discriminator"])
         restore_random_state(state["random_state"])
         note_changes(state, accelerator, precision)
-        if rank0:
-            cut_metrics(exp, step)
+    if rank0:
+        cut_metrics(exp, step)
     speaking = torch.compile(generator) if args.compile else generator
 
     def checkpoint() -> dict:
@@ -282,6 +309,8 @@ def main() -> int:
             "total_steps": total_steps,
             "best": best,
             "stale": stale,
+            "validated": validated,
+            "since_log": since_log,
             "seconds": spent + time.monotonic() - started,
             "threads": torch.get_num_threads(),
             "processes": accelerator.num_processes,
@@ -307,7 +336,7 @@ def main() -> int:
     log.info(
         "%s: %.2f h to train on, %.1f M parameters, %d threads", exp, hours, n_parameters / 1e6, torch.get_num_threads()
     )
-    started, since_log, step_seconds, evaluation_seconds = time.monotonic(), [], [], 0.0
+    started, step_seconds, evaluation_seconds = time.monotonic(), [], 0.0
     first_step = step
     progress = tqdm(total=total_steps, initial=step, unit="step", desc=exp.name, disable=None if rank0 else True)
     source = batches(args, dataset, accelerator, step, total_steps or 10**9)
@@ -316,10 +345,11 @@ def main() -> int:
         last = total_steps is not None and step >= total_steps
         stopping = bool(stop_signal)
 
-        if rank0 and (last or step % args.eval_every == 0) and step > first_step and not stopping:
+        # A stopped run is not kept waiting: it validates when it is resumed.
+        if rank0 and (last or (step % args.eval_every == 0 and not stopping)) and step > validated:
             clock = time.monotonic()
             distance = validate(averaged, validation)
-            evaluation_seconds = time.monotonic() - clock
+            evaluation_seconds, validated = time.monotonic() - clock, step
             stale = 0 if distance < best else stale + 1
             log_row(exp, writer, step, spent + time.monotonic() - started, {"validation_mel_nat": distance})
             if distance < best:
@@ -382,7 +412,7 @@ def main() -> int:
 
         step += 1
         losses |= {"train_mel_nat": loss_generator_mel, "gradient_norm": torch.as_tensor(gradient_norm)}
-        since_log.append({name: value.detach() for name, value in losses.items()})
+        since_log.append(mean_over_processes(accelerator, losses))
         step_seconds.append(time.monotonic() - clock)
         progress.update()
         if step % args.log_every == 0 or (total_steps is not None and step >= total_steps):
@@ -411,6 +441,8 @@ def main() -> int:
             progress.total = total_steps
 
     progress.close()
+    if rank0:
+        writer.close()
     if stopping and not last:
         log.info("%s: stopped by signal %s at step %d, saved; --resume continues", exp, stop_signal, step)
         return EXIT_STOPPED

@@ -3,6 +3,8 @@
 Every discriminator here returns one list a sub-discriminator: its feature maps, the last of which are the scores.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -28,7 +30,8 @@ class ScaleDiscriminator(nn.Module):
         super().__init__()
         normalised = spectral_norm if spectral else weight_norm
         self.layers, channels = nn.ModuleList(), 1
-        for share, kernel, stride, groups in SCALE_LAYERS:
+        for share, kernel, stride, most_groups in SCALE_LAYERS:
+            groups = math.gcd(most_groups, channels, int(width * share))  # a narrow layer has fewer
             conv = nn.Conv1d(channels, int(width * share), kernel, stride, kernel // 2, groups=groups)
             self.layers.append(normalised(conv))
             channels = int(width * share)

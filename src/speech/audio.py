@@ -111,10 +111,12 @@ def save_audio(path: Path, waveform: np.ndarray) -> None:
 @functools.lru_cache(maxsize=32)
 def mel_filterbank(n_fft: int, n_mels: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """(n_fft // 2 + 1, n_mels) slaney-normalised triangular filters from 0 to 8000 Hz."""
-    filters = torchaudio.functional.melscale_fbanks(
-        n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-    )
-    return filters.to(dtype=dtype, device=device)
+    # Kept for later callers, who may train: a tensor made in inference mode could not take part in a gradient.
+    with torch.inference_mode(False):
+        filters = torchaudio.functional.melscale_fbanks(
+            n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+        )
+        return filters.to(dtype=dtype, device=device)
 
 
 def compute_mel_spectrogram(

@@ -85,6 +85,8 @@ def open_experiment(
                 f"{exp}: exists already; --resume continues it, --overwrite starts anew, --tag or --exp names another"
             )
         _compare_configurations(exp, read_json(config_file), config, EXECUTION_FLAGS | set(ignore))
+        for leftover in exp.rglob(".*.tmp"):  # of a write that was killed
+            leftover.unlink(missing_ok=True)
         return "finished" if is_finished(exp) else "resumed"
     if args.resume == "latest":
         raise UserError(f"{exp}: nothing to resume, expected {config_file}; leave --resume out to start")
