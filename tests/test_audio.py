@@ -55,6 +55,14 @@ def test_log_mel_of_silence_is_the_floor_with_a_finite_gradient() -> None:
     assert torch.isfinite(waveform.grad).all()
 
 
+def test_what_was_scored_first_can_be_trained_after() -> None:
+    with torch.inference_mode():
+        compute_mel_spectrogram(torch.randn(1, 3200), n_fft=768, n_mels=33)
+    waveform = torch.randn(1, 3200, requires_grad=True)
+    compute_mel_spectrogram(waveform, n_fft=768, n_mels=33).sum().backward()
+    assert waveform.grad.abs().sum() > 0
+
+
 def test_loss_and_score_use_the_same_log_mel() -> None:
     original, resynthesis = speech_like(1.0, seed=1), speech_like(1.0, seed=2)
     tensors = [torch.from_numpy(waveform)[None] for waveform in (resynthesis, original)]

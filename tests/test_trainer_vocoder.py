@@ -1,0 +1,261 @@
+"""Phase 3 as a person runs it: killed and resumed to the bit, stopped, refused, split over processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import pytest
+import soundfile
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainer_runs import differences, load, metrics, run_to_end, run_until, timeless
+
+from speech.pitch import fill_f0_cache
+from synthetic import REPOSITORY, script_environment, write_segments, write_units
+from units.corpus import read_corpus
+
+TRAINER = "trainer_vocoder"
+TINY = ["--language", "spanish", "--channels", 16, "--batch_size", 4, "--crop_frames", 16, "--warmup", 3]
+# Steps between saves, rows and validations share no factor, so that a run is cut at every place it can be cut.
+OFTEN = ["--save_every", 5, "--log_every", 3, "--eval_every", 2, "--sample_every", 6, "--num_samples", 1]
+ADVERSARIAL = ["--adversarial_after", 0.5, "--discriminator_width", 4, "--discriminator_frames", 8]
+N_STEPS = 18
+WHOLE = [*TINY, *OFTEN, *ADVERSARIAL, "--steps", N_STEPS]
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a tiny language, its phase 1, and its F0 computed."""
+    root = tmp_path_factory.mktemp("phase3")
+    rows = write_segments(root / "data", "spanish")
+    write_units(root / "exp", rows, n_units=12)
+    fill_f0_cache(
+        root / "data" / "spanish" / "cache", [(r["id"], root / "data" / r["audio"]) for r in rows], num_workers=1
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(roots: Path) -> Path:
+    exp = roots / "exp" / "uninterrupted"
+    run_to_end(TRAINER, [*WHOLE, "--exp", exp], roots=roots)
+    return exp
+
+
+def assert_same_run(exp: Path, reference: Path) -> None:
+    for name in ("latest", "best"):
+        assert differences(load(exp, name), load(reference, name)) == [], name
+    assert timeless(metrics(exp)) == timeless(metrics(reference))
+    files = {path.relative_to(reference) for path in (reference / "samples").rglob("*.wav")}
+    assert files == {path.relative_to(exp) for path in (exp / "samples").rglob("*.wav")} and files
+    assert all((exp / file).read_bytes() == (reference / file).read_bytes() for file in files)
+    assert not list(exp.rglob("*.tmp"))
+    finished = [json.loads((folder / "finished.json").read_text()) for folder in (exp, reference)]
+    assert differences(*finished) == []
+
+
+def test_what_a_run_leaves(uninterrupted: Path, roots: Path) -> None:
+    rows = metrics(uninterrupted)
+    assert [row["step"] for row in rows if "train_mel_nat" in row] == list(range(3, N_STEPS + 1, 3))
+    assert [row["step"] for row in rows if "validation_mel_nat" in row] == list(range(2, N_STEPS + 1, 2))
+    assert [row["step"] for row in rows if "discriminator_loss" in row] == [12, 15, 18]
+    validations = {row["step"]: row["validation_mel_nat"] for row in rows if "validation_mel_nat" in row}
+    best, latest = load(uninterrupted, "best"), load(uninterrupted, "latest")
+    assert latest["step"] == N_STEPS and best["step"] == min(validations, key=validations.get)
+    assert best["best"] == latest["best"] == min(validations.values()) < validations[2]
+    assert differences(latest["generator"], latest["generator_ema"])
+    finished = json.loads((uninterrupted / "finished.json").read_text())
+    assert (finished["step"], finished["best_validation_mel_nat"]) == (N_STEPS, latest["best"])
+    config = json.loads((uninterrupted / "config.json").read_text())
+    assert config["derived"]["n_units"] == 12 and config["arguments"]["channels"] == 16
+    assert (uninterrupted / "train.log").read_text().count("wrote") == 1
+    events = EventAccumulator(str(uninterrupted / "tensorboard")).Reload()
+    seen = [(event.step, event.value) for event in events.Scalars("validation_mel_nat")]
+    assert seen == [(step, pytest.approx(value)) for step, value in validations.items()]
+    assert (uninterrupted / "units" / "kmeans.npz").read_bytes() == (
+        roots / "exp" / "spanish_units" / "kmeans.npz"
+    ).read_bytes()
+
+
+def test_samples_are_as_long_as_their_units(uninterrupted: Path, roots: Path) -> None:
+    corpus = roots / "exp" / "spanish_units" / "corpus_timestamped.json"
+    n_frames = {entry["id"]: sum(entry["durations"]) for entry in read_corpus(corpus)}
+    samples = sorted((uninterrupted / "samples").rglob("*.wav"))
+    assert {path.parent.name for path in samples} == {"step_0000006", "step_0000012", "step_0000018", "original"}
+    assert all(soundfile.info(path).frames == 320 * n_frames[path.stem] for path in samples)
+
+
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Path) -> None:
+    """kill -9 before the first checkpoint, between checkpoints, and late; each time the same command again."""
+    exp, flags = roots / "exp" / "killed", [*WHOLE, "--resume", "auto"]
+    for step in (3, *sorted(np.random.default_rng().integers(5, N_STEPS - 1, 3))):
+        code = run_until(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=signal.SIGKILL)
+        assert code == -signal.SIGKILL or (exp / "finished.json").exists()
+    run_to_end(TRAINER, [*flags, "--exp", exp], roots=roots)
+    assert_same_run(exp, uninterrupted)
+
+
+def test_stopped_by_signals_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Path) -> None:
+    """SIGTERM and SIGUSR1 save at the step they find: also where a validation is due, also between two rows."""
+    exp, codes, flags = roots / "exp" / "stopped", [], [*WHOLE, "--resume", "auto"]
+    while not codes or codes[-1]:
+        step = max((row["step"] for row in metrics(exp)), default=0) + 1
+        number = (signal.SIGTERM, signal.SIGUSR1)[len(codes) % 2]
+        codes.append(run_until(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=number))
+        assert len(codes) < 2 * N_STEPS
+    assert set(codes) == {0, 99} and codes.count(99) >= 2
+    assert_same_run(exp, uninterrupted)
+    assert "already finished" in run_to_end(TRAINER, [*flags, "--exp", exp], roots=roots)
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(uninterrupted: Path, roots: Path) -> None:
+    again, other = roots / "exp" / "again", roots / "exp" / "other"
+    run_to_end(TRAINER, [*WHOLE, "--exp", again], roots=roots)
+    assert_same_run(again, uninterrupted)
+    run_to_end(TRAINER, [*TINY, "--steps", 1, "--seed", 1, "--exp", other], roots=roots)
+    assert differences(load(other, "latest")["generator"], load(again, "latest")["generator"])
+
+
+def test_two_processes_equal_one(uninterrupted: Path, roots: Path) -> None:
+    exp = roots / "exp" / "two_processes"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, REPOSITORY / "src" / f"{TRAINER}.py", *WHOLE, "--exp", exp, "--cpu"]
+    env = script_environment({"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(roots / "exp"), "TAG": ""})
+    done = subprocess.run(list(map(str, command)), check=False, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ours, theirs = metrics(exp), metrics(uninterrupted)
+    assert [(row["step"], row.keys()) for row in ours] == [(row["step"], row.keys()) for row in theirs]
+    for name in ("train_mel_nat", "validation_mel_nat", "gradient_norm"):
+        pairs = [(a[name], b[name]) for a, b in zip(ours, theirs) if name in a and a["step"] <= 6]
+        assert pairs and all(a == pytest.approx(b, abs=1e-4) for a, b in pairs), (name, pairs)
+    assert load(exp, "latest")["processes"] == 2
+    assert (exp / "train.log").read_text().count("wrote") == 1
+
+
+@pytest.mark.parametrize("generator", ["v1", "v2"])
+def test_the_other_versions_train_too(roots: Path, generator: str) -> None:
+    exp = roots / "exp" / f"spanish_vocoder_{generator}"
+    small = ["--channels", 32, "--batch_size", 2, "--discriminator_width", 64, "--discriminator_frames", 16]
+    flags = [*TINY, *small, "--generator", generator, "--adversarial_after", 1, "--log_every", 1, "--steps", 2]
+    run_to_end(TRAINER, flags, roots=roots)
+    first, second, validation = metrics(exp)
+    assert "discriminator_loss" not in first and np.isfinite(second["discriminator_loss"])
+    assert np.isfinite(validation["validation_mel_nat"])
+    assert load(exp, "best")["version"] == generator
+
+
+def test_several_streams_and_speakers(roots: Path) -> None:
+    rows = [json.loads(line) for line in (roots / "data" / "spanish" / "segments.jsonl").read_text().splitlines()]
+    rows = [row | {"speaker": f"narrator {number % 2}"} for number, row in enumerate(rows)]
+    write_units(roots / "exp", rows, tag="streams", n_units=7, n_streams=3)
+    run_to_end(TRAINER, [*TINY, "--tag", "streams", "--speaker_embedding", "--steps", 2], roots=roots)
+    state = load(roots / "exp" / "spanish_vocoder_v3_streams", "best")
+    assert state["speakers"] == ["narrator 0", "narrator 1"]
+    assert {key: state["sizes"][key] for key in ("n_units", "n_streams", "n_speakers")} == {
+        "n_units": 7,
+        "n_streams": 3,
+        "n_speakers": 2,
+    }
+
+
+def test_patience_stops_early(roots: Path) -> None:
+    """With a learning rate of 0 no validation is better than the first."""
+    exp = roots / "exp" / "patience"
+    flags = [*TINY, "--lr", 0, "--eval_every", 2, "--patience", 2, "--steps", 40, "--exp", exp]
+    run_to_end(TRAINER, flags, roots=roots)
+    assert json.loads((exp / "finished.json").read_text())["step"] == 6
+    assert (load(exp, "latest")["step"], load(exp, "best")["step"]) == (6, 2)
+
+
+def test_epochs_are_passes_over_the_training_split(roots: Path) -> None:
+    exp = roots / "exp" / "epochs"
+    run_to_end(TRAINER, [*TINY, "--crop_frames", 48, "--epochs", 1.5, "--exp", exp], roots=roots)
+    corpus = roots / "exp" / "spanish_units" / "corpus_timestamped.json"
+    n_crops = sum(max(1, round(sum(entry["durations"]) / 48)) for entry in read_corpus(corpus, splits=["train"]))
+    assert json.loads((exp / "finished.json").read_text())["step"] == -(-3 * n_crops // 8)
+
+
+def test_minutes_become_steps(roots: Path) -> None:
+    exp = roots / "exp" / "minutes"
+    screen = run_to_end(TRAINER, [*TINY, "--max_minutes", 0.05, "--log_every", 10, "--exp", exp], roots=roots)
+    step = json.loads((exp / "finished.json").read_text())["step"]
+    assert f"stand for {step} steps" in screen
+    assert load(exp, "latest")["total_steps"] == load(exp, "latest")["step"] == step > 25
+    assert "already finished" in run_to_end(
+        TRAINER, [*TINY, "--max_minutes", 0.05, "--resume", "auto", "--exp", exp], roots=roots
+    )
+
+
+def error_line(screen: str) -> str:
+    (line,) = [line for line in screen.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in screen
+    return line
+
+
+def test_nan_stops_with_one_line_and_an_intact_checkpoint(roots: Path, tmp_path: Path) -> None:
+    shutil.copytree(roots / "data", tmp_path / "data")
+    shutil.copytree(roots / "exp" / "spanish_units", tmp_path / "exp" / "spanish_units")
+    exp, flags = tmp_path / "exp" / "spanish_vocoder_v3", [*TINY, *OFTEN, "--resume", "auto"]
+    run_to_end(TRAINER, [*flags, "--steps", 6], roots=tmp_path)
+    before = (exp / "checkpoints" / "latest.pt").read_bytes()
+    for audio in (tmp_path / "data" / "spanish" / "segments").glob("*.wav"):
+        soundfile.write(audio, np.full(soundfile.info(audio).frames, np.nan), 16000, subtype="FLOAT")
+        os.utime(audio, (0, 0))  # older than its F0, which stays
+    line = error_line(run_to_end(TRAINER, [*flags, "--steps", 12], roots=tmp_path, code=2))
+    assert "not finite" in line and str(exp) in line
+    assert (exp / "checkpoints" / "latest.pt").read_bytes() == before
+    assert all(torch.isfinite(value).all() for value in load(exp, "latest")["generator_ema"].values())
+
+
+def test_a_mad_learning_rate_never_saves_what_is_not_finite(roots: Path) -> None:
+    exp = roots / "exp" / "mad"
+    screen = run_to_end(TRAINER, [*TINY, *OFTEN, "--lr", 1e30, "--steps", 12, "--exp", exp], roots=roots, code=2)
+    assert "not finite" in error_line(screen)
+    for path in (exp / "checkpoints").glob("*.pt"):
+        assert all(torch.isfinite(value).all() for value in load(exp, path.stem)["generator"].values())
+
+
+def test_names_are_not_reused_by_accident(roots: Path) -> None:
+    exp = roots / "exp" / "names"
+    flags = [*TINY, "--exp", exp]
+    assert "nothing to resume" in error_line(run_to_end(TRAINER, [*flags, "--resume"], roots=roots, code=2))
+    run_to_end(TRAINER, [*flags, "--steps", 1], roots=roots)
+    assert "exists already" in error_line(run_to_end(TRAINER, [*flags, "--steps", 1], roots=roots, code=2))
+    both = [*flags, "--steps", 1, "--resume", "--overwrite"]
+    assert "exclude each other" in error_line(run_to_end(TRAINER, both, roots=roots, code=2))
+    changed = [*flags, "--steps", 2, "--resume", "--lr", 0.5]
+    assert "lr: 0.001 -> 0.5" in error_line(run_to_end(TRAINER, changed, roots=roots, code=2))
+    run_to_end(TRAINER, [*flags, "--steps", 2, "--resume"], roots=roots)
+    assert load(exp, "latest")["step"] == 2
+    run_to_end(TRAINER, [*flags, "--steps", 1, "--lr", 0.5, "--overwrite"], roots=roots)
+    assert load(exp, "latest")["step"] == 1
+    (exp / "checkpoints" / "latest.pt").write_bytes(b"damaged")
+    damaged = error_line(run_to_end(TRAINER, [*flags, "--steps", 2, "--lr", 0.5, "--resume"], roots=roots, code=2))
+    assert "latest.pt" in damaged
+    from_best = [*flags, "--steps", 2, "--lr", 0.5, "--resume", exp / "checkpoints" / "best.pt"]
+    run_to_end(TRAINER, from_best, roots=roots)
+    assert load(exp, "latest")["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--steps", 0], "--steps 0"),
+        (["--batch_size", -1], "--batch_size -1"),
+        (["--eval_every", 0], "--eval_every 0"),
+        (["--max_minutes", 0], "--max_minutes 0"),
+        (["--generator", "v1"], "multiple of 32"),
+        (["--language", "klingon"], "spanish"),
+        (["--tag", "never_made"], "run_phase1.sh spanish"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(roots: Path, flags: list, expected: str) -> None:
+    screen = run_to_end(TRAINER, [*TINY, "--exp", roots / "exp" / "mistakes", *flags], roots=roots, code=2)
+    assert expected in error_line(screen) and len(screen.splitlines()) == 1
+    assert not (roots / "exp" / "mistakes").exists()

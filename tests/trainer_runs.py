@@ -1,0 +1,103 @@
+"""A trainer in processes of its own: started, watched, killed. They share one import of torch, which takes seconds."""
+
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from cli import run_main
+from synthetic import REPOSITORY
+
+TIMEOUT = 240  # seconds; a tiny run takes some two, a busy machine ten times as long
+TIME_FIELDS = {"seconds", "audio_seconds_per_second"}
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["trainer_vocoder", "synthesize", "trainer_runs"])
+
+
+def start_script(module: str, flags: Sequence[object], *, roots: Path, output: Path) -> BaseProcess:
+    """Run ``module.main`` with ``flags`` as a person would: data and exp in ``roots``, the screen in ``output``."""
+    inherited = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"}
+    before = {name: os.environ.get(name) for name in inherited}
+    os.environ.update(inherited)
+    try:
+        process = _server.Process(target=_run, args=(module, [str(flag) for flag in flags], str(roots), str(output)))
+        process.start()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return process
+
+
+def _run(module: str, flags: list[str], roots: str, output: str) -> None:
+    screen = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(screen, 1)
+    os.dup2(screen, 2)
+    os.environ.update({"DATA_ROOT": f"{roots}/data", "EXP_ROOT": f"{roots}/exp", "TQDM_DISABLE": "1", "TAG": ""})
+    torch.set_num_threads(1)
+    sys.argv = [module, *flags]
+    run_main(importlib.import_module(module).main)
+
+
+def run_to_end(module: str, flags: Sequence[object], *, roots: Path, code: int = 0) -> str:
+    """Run to the end, check the exit code, and return what stood on the screen."""
+    output = roots / f"screen_{time.monotonic_ns()}.txt"
+    process = start_script(module, flags, roots=roots, output=output)
+    process.join(TIMEOUT)
+    assert process.exitcode == code, f"exit code {process.exitcode}, expected {code}\n{output.read_text()}"
+    return output.read_text()
+
+
+def run_until(module: str, flags: Sequence[object], *, roots: Path, exp: Path, step: int, number: int) -> int:
+    """Send signal ``number`` once ``metrics.jsonl`` has reached ``step``; returns the exit code."""
+    output = roots / f"screen_{time.monotonic_ns()}.txt"
+    process = start_script(module, flags, roots=roots, output=output)
+    give_up = time.monotonic() + TIMEOUT
+    while process.is_alive() and time.monotonic() < give_up:
+        if max((row["step"] for row in metrics(exp)), default=0) >= step:
+            os.kill(process.pid, number)
+            break
+        time.sleep(0.002)
+    process.join(TIMEOUT)
+    assert process.exitcode in (0, 99, -signal.SIGKILL), output.read_text()
+    return process.exitcode
+
+
+def metrics(exp: Path) -> list[dict]:
+    """Rows of metrics.jsonl; a line that is being written is left out."""
+    path = exp / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def timeless(rows: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key not in TIME_FIELDS} for row in rows]
+
+
+def differences(first: object, second: object, path: str = "") -> list[str]:
+    """Where two nested states differ, to the bit; time fields are left out."""
+    if isinstance(first, torch.Tensor):
+        same = isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+        return [] if same else [path]
+    if isinstance(first, dict) and isinstance(second, dict):
+        found = [f"{path}/{key}" for key in first.keys() ^ second.keys()]
+        for key in first.keys() & second.keys() - TIME_FIELDS:
+            found += differences(first[key], second[key], f"{path}/{key}")
+        return found
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)) and len(first) == len(second):
+        return [
+            found for number, pair in enumerate(zip(first, second)) for found in differences(*pair, f"{path}/{number}")
+        ]
+    return [] if first == second else [f"{path}: {first} and {second}"]
+
+
+def load(exp: Path, name: str) -> dict:
+    return torch.load(exp / "checkpoints" / f"{name}.pt", weights_only=True)
