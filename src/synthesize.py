@@ -151,7 +151,7 @@ def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) 
     description = read_description(kmeans)
     if description is None:
         raise UserError(f"{exp / 'units' / 'kmeans.npz'}: expected a description of its encoder; rerun phases 1 and 3")
-    encoder = load_encoder(description.pop("encoder"), description.pop("layer"), device, **description)
+    encoder = load_encoder(description["encoder"], description["layer"], device, **description["options"])
     for name, path in recordings:
         waveform = load_audio(path)
         if len(waveform) < HOP_SAMPLES:

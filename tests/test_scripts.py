@@ -200,7 +200,7 @@ def test_real_prompts_are_learnt(language_roots: dict[str, Path]) -> None:
     utterances = load_utterances(paths["corpus"], language_roots["data"], paths["cache"], ["test"])[:12]
     true, shuffled = distances(vocoder, utterances), distances(vocoder, [shuffle_units(u) for u in utterances])
     assert np.mean(true < shuffled) >= 0.9
-    assert true.mean() < 0.85 * shuffled.mean(), (true.mean(), shuffled.mean())
+    assert true.mean() < 0.7 * shuffled.mean(), (true.mean(), shuffled.mean())
 
 
 def shuffle_units(utterance: dict) -> dict:
