@@ -22,7 +22,7 @@ LONG_PIECE_STEPS = 20 * STEPS_PER_SECOND
 MIN_ACTIVE_STEPS = 5  # a lone sound shorter than 50 ms is a click
 # Speech flutters with its syllables, 2 to 8 times a second; held music and steady noise do not (Scheirer & Slaney,
 # "Construction and evaluation of a robust multifeature speech/music discriminator", ICASSP 1997).
-MIN_MODULATION = 0.3
+MIN_MODULATION = 0.25
 MAX_FLATNESS_DB = -5.0  # white noise lies near -2.5 dB, speech below -8
 
 
