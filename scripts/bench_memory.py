@@ -89,9 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("| data | hours | peak memory (MiB) | CPU (s) | × real time, CPU |\n|---|---|---|---|---|")
     for row in found:
         speed = 3600 * row["hours"] / row["cpu_seconds"]
-        print(
-            f"| {row['scale']} × | {row['hours']:.1f} | {row['peak_mib']:.0f} | {row['cpu_seconds']:.0f} | {speed:.0f} |"
-        )
+        cells = (f"{row['scale']} ×", f"{row['hours']:.1f}", f"{row['peak_mib']:.0f}", f"{row['cpu_seconds']:.0f}")
+        print("| " + " | ".join((*cells, f"{speed:.0f}")) + " |")
     growth = 100 * (found[1]["peak_mib"] / found[0]["peak_mib"] - 1)
     print(f"growth: {growth:+.1f} % (at most {args.max_growth:g} %)")
     return int(growth > args.max_growth)

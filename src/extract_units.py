@@ -29,7 +29,7 @@ from speech.encoders import describe_encoder, load_encoder
 from training.experiment import is_finished, mark_finished, open_experiment
 from training.extraction import assign_pass, fit_pass
 from units.corpus import write_corpus
-from units.kmeans import fit_kmeans, load_kmeans, read_description, save_kmeans, unit_counts
+from units.kmeans import NORMALIZATIONS, fit_kmeans, load_kmeans, read_description, save_kmeans, unit_counts
 from units.manifest import check_manifest, plan_sample, read_manifest, sample_rows
 from units.shards import count_units, entropy_bits, gather_features, read_failures, read_lines, shard_path
 
@@ -87,9 +87,10 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kmeans_frames", type=int, default=200_000, help="training frames to fit on; 50 are a second")
     group.add_argument(
         "--normalize",
-        default="on",
-        choices=("on", "off"),
-        help="bring every feature to zero mean and unit variance before clustering",
+        default="unit",
+        choices=NORMALIZATIONS,
+        help="divide every feature by its standard deviation (unit), by the root of that (root: between the two), or "
+        "by nothing (off) before clustering",
     )
     group.add_argument(
         "--kmeans",
@@ -243,8 +244,7 @@ def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path, run: dict,
     check_failures(read_failures(exp / "fit", n_shards), plan["n_utterances"], args, exp)
     features = gather_features([shard_path(exp / "fit", index, ".npy") for index in range(n_shards)])
     log.info("fitting %d x %d clusters on %d frames", args.n_streams, args.n_units, len(features))
-    normalize = args.normalize == "on"
-    kmeans = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=normalize, seed=args.seed)
+    kmeans = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=args.normalize, seed=args.seed)
     save_kmeans(exp, kmeans, describe_fit(args))
 
 
@@ -342,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fit_clusters(args, exp, manifest, run, accelerator)
     accelerator.wait_for_everyone()
     n_utterances = check_manifest(manifest, data_root(), needs_train=False)["n_utterances"]
-    assign_pass(run, lambda: read_manifest(manifest), exp / "shards", load_kmeans(exp / "kmeans.npz"))
+    assign_pass(run, lambda: read_manifest(manifest), exp / "shards", load_kmeans(exp / "kmeans.npz"), exp / "fit")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         summary = merge_shards(args, exp, n_utterances)

@@ -128,11 +128,35 @@ def test_two_processes_give_the_same_bytes(tiny_language: dict, tmp_path: Path) 
 def test_pretrained_encoder_by_folder(tiny_language: dict, tiny_xlsr: Path, tmp_path: Path) -> None:
     exp = extract(tmp_path / "units", "--encoder", tiny_xlsr, "--layer", 2, "--cpu", "--max_batch_seconds", 6)
     assert load_kmeans(exp / "kmeans.npz")["centroids"].shape == (12, 32)
+    assert not (exp / "fit").exists()
     encoder = load_encoder(str(tiny_xlsr), 2)
     for utterance in read_corpus(exp / "corpus_timestamped.json"):
         waveform = load_audio(tiny_language["data"] / utterance["audio"])
         expected = quantize_to_units(encode(encoder, [waveform])[0], load_kmeans(exp / "kmeans.npz"))
         assert (frame_units(utterance) == expected).mean() > 0.98  # batches differ by 1e-6: ties may fall otherwise
+
+
+def test_sampled_features_are_used_again(
+    tiny_language: dict, tiny_xlsr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where k-means saw every training frame, the second pass encodes val and test only, and gives the same units."""
+    flags = ("--encoder", tiny_xlsr, "--layer", 2, "--cpu")
+    kept = extract(tmp_path / "kept", *flags)
+    encoded: list[int] = []
+
+    def counting_encode(encoder: dict, waveforms: list, **options: list) -> list:
+        encoded.append(len(waveforms))
+        return encode(encoder, waveforms, **options)
+
+    monkeypatch.setattr("training.extraction.encode", counting_encode)
+    extract(tmp_path / "again", *flags)
+    assert sum(encoded) == len(tiny_language["rows"])
+    assert contents(tmp_path / "again") == contents(kept)
+    encoded.clear()
+    anew = extract(tmp_path / "anew", *flags, "--kmeans", kept / "kmeans.npz", "--n_units", 12)
+    assert sum(encoded) == len(tiny_language["rows"])
+    for one, other in zip(*(read_corpus(exp / "corpus_timestamped.json") for exp in (kept, anew))):
+        assert (frame_units(one) == frame_units(other)).mean() > 0.98
 
 
 def test_clusters_of_another_language(tiny_language: dict, tmp_path: Path) -> None:

@@ -78,10 +78,18 @@ def test_streams_quantise_what_is_left_over() -> None:
 
 def test_unnormalised_features_keep_their_scale() -> None:
     features, _ = blobs()
-    kmeans = fit_kmeans(features, 4, normalize=False)
+    kmeans = fit_kmeans(features, 4, normalize="off")
     assert not kmeans["mean"].any()
     assert (kmeans["scale"] == 1).all()
     assert np.abs(kmeans["centroids"]).max() > 50
+
+
+def test_normalisation_divides_by_a_power_of_the_deviation() -> None:
+    features, _ = blobs()
+    for normalize, power in (("unit", 1.0), ("root", 0.5)):
+        kmeans = fit_kmeans(features, 4, normalize=normalize)
+        np.testing.assert_allclose(kmeans["scale"], features.std(axis=0, dtype=np.float64) ** power, rtol=1e-4)
+        np.testing.assert_allclose(kmeans["mean"], features.mean(axis=0, dtype=np.float64), rtol=1e-4)
 
 
 def test_a_constant_feature_does_no_harm() -> None:
@@ -124,19 +132,19 @@ def test_files_round_trip(tmp_path: Path) -> None:
         assert all(arrays[name].dtype != object for name in arrays.files)
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_pickle_is_a_scikit_learn_estimator_for_raw_features(normalize: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("normalize", ["unit", "root", "off"])
+def test_pickle_is_a_scikit_learn_estimator_for_raw_features(normalize: str, tmp_path: Path) -> None:
     features, _ = blobs()
     kmeans = fit_kmeans(features, 6, normalize=normalize)
     save_kmeans(tmp_path, kmeans, {})
     estimator = pickle.loads((tmp_path / "kmeans.pkl").read_bytes())
     np.testing.assert_array_equal(estimator.predict(features), quantize_to_units(features, kmeans)[:, 0])
-    if not normalize:
+    if normalize == "off":
         np.testing.assert_array_equal(estimator.cluster_centers_, kmeans["centroids"])
 
 
-@pytest.mark.parametrize(("normalize", "n_streams"), [(True, 1), (False, 1), (False, 2)])
-def test_pickle_is_read_on_trust_only(normalize: bool, n_streams: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("normalize", "n_streams"), [("unit", 1), ("off", 1), ("off", 2)])
+def test_pickle_is_read_on_trust_only(normalize: str, n_streams: int, tmp_path: Path) -> None:
     kmeans = fit_kmeans(blobs()[0], 6, normalize=normalize, n_streams=n_streams)
     save_kmeans(tmp_path, kmeans, {})
     with pytest.raises(UserError, match="--trust_pickle"):

@@ -20,7 +20,16 @@ from speech.encoders import encode, position_slack
 from speech.loading import map_ahead, read_waveform
 from units.kmeans import hash_fraction, quantize_to_units, sample_frames
 from units.manifest import cut_chunks, cut_shards
-from units.shards import describe_utterance, shard_path, write_failures, write_features, write_lines
+from units.shards import (
+    describe_utterance,
+    read_features,
+    read_index,
+    shard_path,
+    write_failures,
+    write_features,
+    write_index,
+    write_lines,
+)
 
 CHUNK_SECONDS = 300.0  # of audio in memory, and as much again being read: 19 MB each
 
@@ -30,29 +39,46 @@ Rows = Callable[[], Iterable[dict]]
 def fit_pass(run: dict, rows: Rows, folder: Path, frame_share: float) -> None:
     """Write ``folder``/0000.npy…: a random ``frame_share`` of the features of every row, in order.
 
-    Each segment lies at a random offset in the input of an encoder that knows absolute positions.
+    Each segment lies at a random offset in the input of an encoder that knows absolute positions. Where all frames are
+    taken as they are, an index beside the features lets ``assign_pass`` use them again.
     """
+    reusable = frame_share >= 1 and run["encoder"]["family"] not in ("mfcc", "whisper")
 
     def offset(row: dict, n_frames: int) -> int:
         slack = position_slack(run["encoder"], n_frames)
         return int(hash_fraction(run["seed"], "offset", row["id"]) * (slack + 1))
 
-    def keep(item: dict) -> np.ndarray:
-        return sample_frames(item["features"], frame_share, run["seed"], item["row"]["id"])
+    def keep(item: dict) -> tuple[str, int, np.ndarray]:
+        identity = item["row"]["id"]
+        return identity, item["n_samples"], sample_frames(item["features"], frame_share, run["seed"], identity)
 
-    def write(path: Path, kept: list[np.ndarray]) -> None:
-        write_features(path, np.concatenate([np.zeros((0, run["encoder"]["dim"]), np.float32), *kept]))
+    def write(path: Path, kept: list[tuple[str, int, np.ndarray]]) -> None:
+        if reusable:
+            write_index(path, [(identity, n_samples) for identity, n_samples, _ in kept])
+        features = [features for _, _, features in kept]
+        write_features(path, np.concatenate([np.zeros((0, run["encoder"]["dim"]), np.float32), *features]))
 
     _run_pass(run, rows, folder, ".npy", offset=offset, keep=keep, write=write)
 
 
-def assign_pass(run: dict, rows: Rows, folder: Path, kmeans: dict) -> None:
-    """Write ``folder``/0000.jsonl…: the corpus' utterance for every row that can be read, in order."""
+def assign_pass(run: dict, rows: Rows, folder: Path, kmeans: dict, sampled: Path) -> None:
+    """Write ``folder``/0000.jsonl…: the corpus' utterance for every row that can be read, in order.
+
+    Features that ``fit_pass`` left in ``sampled`` for use as they are are not computed a second time.
+    """
 
     def keep(item: dict) -> dict:
-        return describe_utterance(item["row"], len(item["waveform"]), quantize_to_units(item["features"], kmeans))
+        return describe_utterance(item["row"], item["n_samples"], quantize_to_units(item["features"], kmeans))
 
-    _run_pass(run, rows, folder, ".jsonl", offset=lambda row, n_frames: 0, keep=keep, write=write_lines)
+    _run_pass(
+        {**run, "known": read_index(sampled)},
+        rows,
+        folder,
+        ".jsonl",
+        offset=lambda row, n_frames: 0,
+        keep=keep,
+        write=write_lines,
+    )
 
 
 def _run_pass(
@@ -103,8 +129,12 @@ def _encode_shards(
 def _read_item(run: dict, placed: tuple[int, dict]) -> dict:
     """In a thread: one segment's audio, or why it failed; mfcc at once, since threads have the cores to themselves."""
     position, row = placed
-    waveform, failure = read_waveform(resolve_in(run["data_root"], row["audio"]))
-    item = {"position": position, "row": row, "waveform": waveform, "failure": failure}
+    item = {"position": position, "row": row, "waveform": None, "failure": ""}
+    if row["id"] in run.get("known", ()):
+        path, start, n_samples = run["known"][row["id"]]
+        return {**item, "n_samples": n_samples, "features": read_features(path, start, samples_to_frames(n_samples))}
+    waveform, item["failure"] = read_waveform(resolve_in(run["data_root"], row["audio"]))
+    item |= {"waveform": waveform, "n_samples": 0 if waveform is None else len(waveform)}
     if waveform is not None and run["encoder"]["family"] == "mfcc":
         item["features"] = encode(run["encoder"], [waveform])[0]
     return item
@@ -112,7 +142,7 @@ def _read_item(run: dict, placed: tuple[int, dict]) -> dict:
 
 def _add_features(encoder: dict, items: list[dict], offset: Callable[[dict, int], int]) -> list[dict]:
     todo = [item for item in items if item["waveform"] is not None and "features" not in item]
-    offsets = [offset(item["row"], samples_to_frames(len(item["waveform"]))) for item in todo]
+    offsets = [offset(item["row"], samples_to_frames(item["n_samples"])) for item in todo]
     for item, features in zip(todo, encode(encoder, [item["waveform"] for item in todo], offsets=offsets)):
         item["features"] = features
     return items

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from files import read_json, write_atomically, write_json
-from frames import SAMPLE_RATE, UNIT_RATE
+from frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
 from units.corpus import deduplicate
 
 CARRIED_KEYS = ("source", "start", "end", "speaker", "text")
@@ -66,6 +66,27 @@ def write_features(path: Path, features: np.ndarray) -> None:
             np.save(out, features, allow_pickle=False)
 
     write_atomically(path, write)
+
+
+def write_index(features: Path, entries: list[tuple[str, int]]) -> None:
+    """Beside a file of features, the (id, samples) of the utterances whose frames follow each other in it."""
+    write_json(features.with_suffix(".index.json"), entries)
+
+
+def read_index(folder: Path) -> dict[str, tuple[Path, int, int]]:
+    """id -> (file, first row, samples) over every index in ``folder``; empty where there is none."""
+    found: dict[str, tuple[Path, int, int]] = {}
+    for path in sorted(folder.glob("*.index.json")):
+        start = 0
+        for identity, n_samples in read_json(path):
+            found[identity] = (path.with_name(path.name.replace(".index.json", ".npy")), start, n_samples)
+            start += samples_to_frames(n_samples)
+    return found
+
+
+def read_features(path: Path, start: int, n_frames: int) -> np.ndarray:
+    """``n_frames`` rows of a (n, D) float32 file from row ``start``, without reading the rest."""
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start : start + n_frames])
 
 
 def gather_features(paths: list[Path]) -> np.ndarray:
