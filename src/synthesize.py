@@ -213,7 +213,8 @@ def as_utterance(item: dict) -> dict:
         "unit_rate": 50,
         "units": units.tolist(),
         "durations": durations.tolist(),
-        "f0": [round(float(value), 2) for value in item["f0"]],
+        # The shortest decimals that are the same float32 again: what is saved speaks the same.
+        "f0": [float(str(value)) for value in np.asarray(item["f0"], np.float32)],
     } | ({"residual_units": residual} if residual else {})
 
 

@@ -20,7 +20,7 @@ from units.bpe import SPECIAL_TOKENS, decode_tokens, load_tokenizer, text_to_uni
 from units.corpus import deduplicate, read_corpus
 
 BESIDE = ("residual_units", "f0", "audio", "speaker")
-VALID_ID = re.compile(r"[A-Za-z0-9_.-]+")  # ids become file names
+VALID_ID = re.compile(r"[^/\\\x00-\x1f]+")  # ids become file names
 
 
 def read_units(path: Path, split: str | None = None) -> Iterator[dict]:
@@ -83,7 +83,7 @@ def check_ids(requests: Iterator[dict], path: Path) -> Iterator[dict]:
     for request in requests:
         name = request["id"]
         if not VALID_ID.fullmatch(name) or set(name) == {"."}:
-            raise UserError(f"{path}: id {name!r}: expected letters, digits, '_', '-' and '.' only; rename it")
+            raise UserError(f"{path}: id {name!r}: expected a file name, without '/'; rename it")
         if name in seen:
             raise UserError(f"{path}: id {name!r} comes twice and would overwrite itself; rename one")
         seen.add(name)
