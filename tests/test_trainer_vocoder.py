@@ -95,6 +95,7 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Pat
     """kill -9 before the first checkpoint, between checkpoints, and late; each time the same command again."""
     exp, flags = roots / "exp" / "killed", [*WHOLE, "--resume", "auto"]
     for step in (3, *sorted(np.random.default_rng().integers(5, N_STEPS - 1, 3))):
+        print(f"killed at step {step}")
         code = run_until(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=signal.SIGKILL)
         assert code == -signal.SIGKILL or (exp / "finished.json").exists()
     run_to_end(TRAINER, [*flags, "--exp", exp], roots=roots)
