@@ -22,13 +22,15 @@ from frames import HOP_SAMPLES, SAMPLE_RATE
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 N_MELS = 80
+MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
 
 def stream_audio(path: Path, *, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
     """Decode any audio file as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
 
-    Raises UserError for a file without an audio stream, without channels, or that cannot be decoded.
+    A few damaged packets (old MP3s end in tags that are no audio) are passed over. Raises UserError for a file without
+    an audio stream, without channels, or that cannot be decoded.
     """
     block, held, n_held = int(block_seconds * SAMPLE_RATE), [], 0
     for piece in _decode(path):
@@ -52,7 +54,7 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
                 raise UserError(f"{path}: expected at least one channel, found 0; convert the file anew")
             # FFmpeg's own mix of stereo adds 3 dB to what both channels share, which would leave [-1, 1].
             resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-            for frame in container.decode(stream):
+            for frame in _decode_packets(container, stream):
                 for resampled in resampler.resample(frame):
                     yield resampled.to_ndarray().mean(axis=0)
             for resampled in resampler.resample(None):
@@ -61,6 +63,19 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
         raise UserError(
             f"{path}: expected decodable audio, found: {error}; remove the file or convert it anew"
         ) from error
+
+
+def _decode_packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    n_good, damaged = 0, []
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+            n_good += 1
+        except av.InvalidDataError as error:
+            damaged.append(error)
+    # The empty packet that flushes the decoder always counts as good.
+    if damaged and (n_good < 2 or len(damaged) > max(MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE * n_good)):
+        raise damaged[0]
 
 
 def load_audio(path: Path) -> np.ndarray:
