@@ -20,7 +20,7 @@ case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
 check="$root/scripts/check_environment.py"
 stamp="$venv/oral_units.stamp"
 mark="$venv/oral_units.installing"
-NEEDED_GB=7
+NEEDED_GB=10 # 6.4 installed, and pip's downloads while it installs
 
 say() { echo "path.sh: $*" >&2; }
 
@@ -112,13 +112,13 @@ install() {
   clear_place
   require_space
   mkdir -p "$venv" && touch "$mark" && rm -f "$stamp"
-  say "installing the tested set of packages into $venv: once, about 6 GB, some minutes"
+  say "installing the tested set of packages into $venv: once, 6.4 GB of disk, some minutes"
   if [ ! -x "$venv/bin/pip" ]; then make_venv "$python"; fi
   log="$venv/oral_units.log"
   "$venv/bin/python" -I "$check" --requirements > "$venv/oral_units.requirements"
   PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -I -m pip install --no-input \
     --constraint "$root/constraints.txt" --requirement "$venv/oral_units.requirements" 2>&1 |
-    tee "$log" | sed -n -u -E '/^ *Downloading [^ ]+\.whl/p; /^Installing collected/s/:.*//p' >&2 || status=$?
+    tee "$log" | sed -n -u -E '/^ *Downloading .*[0-9.]{4,} MB\)/p; /^Installing collected/s/:.*//p' >&2 || status=$?
   if [ "$status" != 0 ]; then
     fail "installing failed: $({ grep -E '^ *ERROR' "$log" || cat "$log"; } | tail -n 1); the whole story: $log"
   fi

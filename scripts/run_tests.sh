@@ -16,4 +16,4 @@ source path.sh 1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
 ruff format --check .
-python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist worksteal "$@"
+python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadgroup "$@"
