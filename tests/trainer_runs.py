@@ -19,7 +19,8 @@ from synthetic import REPOSITORY
 TIMEOUT = 240  # seconds; a tiny run takes some two, a busy machine ten times as long
 TIME_FIELDS = {"seconds", "audio_seconds_per_second"}
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["trainer_vocoder", "synthesize", "trainer_runs"])
+# The first optimizer of a process imports torch._dynamo, which takes longer than a tiny run.
+_server.set_forkserver_preload(["torch._dynamo", "trainer_vocoder", "synthesize", "trainer_runs"])
 
 
 def start_script(module: str, flags: Sequence[object], *, roots: Path, output: Path) -> BaseProcess:
