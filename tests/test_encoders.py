@@ -338,9 +338,9 @@ def test_slice_frames_pads_outside_the_signal_only() -> None:
 
 @pytest.mark.skipif("ORAL_UNITS_WHISPER" not in os.environ, reason="ORAL_UNITS_WHISPER names no local Whisper")
 def test_whisper_units_are_shift_invariant() -> None:
-    """k-means on clips at random offsets gives a clip the same units wherever it lies; at offset 0 alone, fewer."""
+    """k-means on clips at random offsets gives a clip the same units wherever it lies, but for one frame in five."""
     encoder = load_encoder(os.environ["ORAL_UNITS_WHISPER"], 4 if "base" in os.environ["ORAL_UNITS_WHISPER"] else 2)
-    clips = [speech_like(3.0, seed=seed, pitch_hz=90 + 12 * seed) for seed in range(8)]
+    clips = [speech_like(3.0, seed=seed, pitch_hz=90 + 12 * seed) for seed in range(5)]
     rng = np.random.default_rng(0)
     features = encode(encoder, clips, offsets=rng.integers(0, position_slack(encoder, 150), len(clips)).tolist())
     kmeans = fit_kmeans(np.concatenate(features), 30)

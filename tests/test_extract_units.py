@@ -159,6 +159,27 @@ def test_sampled_features_are_used_again(
         assert (frame_units(one) == frame_units(other)).mean() > 0.98
 
 
+def test_whisper_is_fitted_at_random_offsets_and_read_at_none(
+    tiny_language: dict, tiny_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets: list[list[int]] = []
+
+    def recording_encode(encoder: dict, waveforms: list, **options: list) -> list:
+        offsets.append(list(options["offsets"]))
+        return encode(encoder, waveforms, **options)
+
+    monkeypatch.setattr("training.extraction.encode", recording_encode)
+    flags = ("--encoder", tiny_whisper, "--layer", 1, "--cpu", "--n_shard_utterances", 10)
+    extract(tmp_path / "one", *flags)
+    fitted, read = offsets
+    assert len(set(fitted)) == len(fitted) == 6
+    assert max(fitted) > 700
+    assert read == [0] * 10
+    extract(tmp_path / "two", *flags)
+    assert offsets[2] == fitted
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
 def test_clusters_of_another_language(tiny_language: dict, tmp_path: Path) -> None:
     first = extract(tmp_path / "first", "--n_streams", 2)
     again = extract_units.main(
