@@ -46,7 +46,7 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"--asr {name}: expected a Whisper folder or hub id, found: {reason}; "
-            f"where there is a network, run: python scripts/fetch_models.py {name}"
+            f"where there is a network, run: python scripts/fetch_models.py --model {name}"
         ) from error
     _check_language(name, model, language)
     model.generation_config.max_length = None  # else transformers warns at each call that max_new_tokens wins
