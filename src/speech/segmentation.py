@@ -22,6 +22,8 @@ LONG_PIECE_STEPS = 20 * STEPS_PER_SECOND
 MIN_ACTIVE_STEPS = 5  # a lone sound shorter than 50 ms is a click
 # Speech flutters with its syllables, 2 to 8 times a second; held music and steady noise do not (Scheirer & Slaney,
 # "Construction and evaluation of a robust multifeature speech/music discriminator", ICASSP 1997).
+# Measured: none of 803 segments is flagged; of five tracks of music on hold four are, in 65 to 91 % of their
+# pieces of 6 s, and the fifth, with a beat as fast as syllables, never.
 MIN_MODULATION = 0.25
 MAX_FLATNESS_DB = -5.0  # white noise lies near -2.5 dB, speech below -8
 
@@ -236,8 +238,8 @@ def find_segments(
 def measure_piece(levels: np.ndarray, flatness: np.ndarray) -> dict[str, float]:
     """How speech-like a piece (T,) is: ``modulation`` of its envelope at 2 to 8 Hz, and its ``flatness_db``.
 
-    ``modulation`` is the RMS of that band of the 10 ms amplitude envelope over the envelope's mean: about 0.5 to 0.8
-    for speech, below 0.2 for steady noise and held notes. ``flatness_db`` is the mean over the louder half of it.
+    ``modulation`` is the RMS of that band of the 10 ms amplitude envelope over the envelope's mean: 0.26 to 0.9 for
+    803 segments of prompts in three languages, below 0.1 for steady noise and chords, around 0.2 for music. ``flatness_db`` is the mean over the louder half of it.
     """
     decibels = to_decibels(levels.astype(np.float64))
     envelope = 10 ** (decibels / 20)
