@@ -239,7 +239,8 @@ def measure_piece(levels: np.ndarray, flatness: np.ndarray) -> dict[str, float]:
     """How speech-like a piece (T,) is: ``modulation`` of its envelope at 2 to 8 Hz, and its ``flatness_db``.
 
     ``modulation`` is the RMS of that band of the 10 ms amplitude envelope over the envelope's mean: 0.26 to 0.9 for
-    803 segments of prompts in three languages, below 0.1 for steady noise and chords, around 0.2 for music. ``flatness_db`` is the mean over the louder half of it.
+    803 segments of prompts in three languages, below 0.1 for steady noise and chords, around 0.2 for music.
+    ``flatness_db`` is the mean over the louder half of the steps.
     """
     decibels = to_decibels(levels.astype(np.float64))
     envelope = 10 ** (decibels / 20)
