@@ -25,9 +25,19 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from cli import (
+    HELP_FORMATTER,
+    add_experiment_flags,
+    add_language_flags,
+    configure_log,
+    parse_flags,
+    require_positive,
+    run_main,
+)
+from device import choose_precision
 from errors import UserError
 from files import hash_files, read_json
 from frames import UNIT_RATE
@@ -42,8 +52,8 @@ from training.prosody_batches import (
     count_crops,
     crop_item,
     draw_batch,
+    duration_statistics,
     load_prosody_utterances,
-    mean_class_durations,
     pitch_statistics,
     prosody_losses,
 )
@@ -109,10 +119,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     watching.add_argument("--save_every", type=int, default=100, help="steps between writings of latest.pt")
 
     machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--mixed_precision",
+        choices=("auto", "no", "bf16"),
+        default="auto",
+        help="autocast while training; auto: bf16 where the device computes in it",
+    )
     machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
     args = parse_flags(parser, argv)
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
+    require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_units")
+    require_positive(args, "log_every", "eval_every", "save_every", "validation_seconds")
     return args
 
 
@@ -193,7 +211,8 @@ def main() -> int:
     state = load_checkpoint(resume_from) if resume_from else None
 
     device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
-    torch.manual_seed(args.seed)
+    precision = choose_precision(args.mixed_precision, cpu=args.cpu)
+    set_seed(args.seed)
     train = load_split(paths, "train")
     validation = choose_validation(load_split(paths, "val"), args.validation_seconds)
     statistics = pitch_statistics(train)
@@ -204,20 +223,23 @@ def main() -> int:
     sizes = {"n_units": n_units, "n_speakers": len(speakers), "dropout": args.dropout}
     sizes |= {"channels": args.channels} if args.channels else {}
     predictor = ProsodyPredictor(**sizes)
-    predictor.class_frames.copy_(mean_class_durations(train))
+    predictor.set_durations(*duration_statistics(train))
     predictor.to(device)
     predictor_ema = copy.deepcopy(predictor).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(predictor.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
     step, total_steps, best, stale, spent = 0, plan_steps(args, len(crops)), math.inf, 0, 0.0
+    validated, since_log = 0, []
     if state:
         predictor.load_state_dict(state["predictor"])
         predictor_ema.load_state_dict(state["predictor_ema"])
         optimizer.load_state_dict(state["optimizer"])
         step, best, stale, spent = state["step"], state["best"], state["stale"], state["seconds"]
+        validated = state["validated"]
+        since_log = [{name: value.to(device) for name, value in row.items()} for row in state["since_log"]]
         total_steps = state["total_steps"] if args.max_minutes else total_steps
         restore_random_state(state["random_state"])
-        note_changes(state)
-        cut_metrics(exp, step)
+        note_changes(state, precision)
+    cut_metrics(exp, step)
 
     def checkpoint() -> dict:
         return {
@@ -228,8 +250,11 @@ def main() -> int:
             "total_steps": total_steps,
             "best": best,
             "stale": stale,
+            "validated": validated,
+            "since_log": since_log,
             "seconds": spent + time.monotonic() - started,
             "threads": torch.get_num_threads(),
+            "precision": precision,
             "predictor": predictor.state_dict(),
             "predictor_ema": predictor_ema.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -247,7 +272,7 @@ def main() -> int:
         n_parameters / 1e6,
         torch.get_num_threads(),
     )
-    started, since_log, step_seconds, evaluation_seconds = time.monotonic(), [], [], 0.0
+    started, step_seconds, evaluation_seconds = time.monotonic(), [], 0.0
     first_step = step
     progress = tqdm(total=total_steps, initial=step, unit="step", desc=exp.name, disable=None)
 
@@ -255,10 +280,11 @@ def main() -> int:
         last = total_steps is not None and step >= total_steps
         stopping = bool(stop_signal)
 
-        if (last or step % args.eval_every == 0) and step > first_step and not stopping:
+        # A stopped run is not kept waiting: it validates when it is resumed.
+        if (last or (step % args.eval_every == 0 and not stopping)) and step > validated:
             clock = time.monotonic()
             distances = validate(args, predictor_ema, validation, statistics, speakers)
-            evaluation_seconds = time.monotonic() - clock
+            evaluation_seconds, validated = time.monotonic() - clock, step
             log_row(exp, writer, step, spent + time.monotonic() - started, distances)
             improved = distances["validation_loss"] < best
             stale = 0 if improved else stale + 1
@@ -288,7 +314,9 @@ def main() -> int:
         batch = {key: value.to(device) for key, value in batch.items()}
         seed_dropout(args.seed, step)
         predictor.train()
-        losses = prosody_losses(predictor(batch["units"], batch["durations"], batch["speaker"]), batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            outputs = predictor(batch["units"], batch["durations"], batch["speaker"])
+        losses = prosody_losses(tuple(output.float() for output in outputs), batch)
         losses["loss"] = total_loss(args, losses)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
@@ -350,14 +378,11 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
         shutil.copyfile(paths["units"] / name, exp / "units" / name)
 
 
-def note_changes(state: dict) -> None:
+def note_changes(state: dict, precision: str) -> None:
     """Say what differs from the stopped run and keeps the result from being equal to the bit."""
-    if state["threads"] != torch.get_num_threads():
-        log.warning(
-            "threads: %d when stopped, %d now; results differ in the last bits",
-            state["threads"],
-            torch.get_num_threads(),
-        )
+    for name, now in {"threads": torch.get_num_threads(), "precision": precision}.items():
+        if state[name] != now:
+            log.warning("%s: %s when stopped, %s now; results differ in the last bits", name, state[name], now)
 
 
 # %%

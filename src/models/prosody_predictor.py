@@ -42,16 +42,23 @@ class ProsodyPredictor(nn.Module):
         self.speakers = nn.Embedding(n_speakers + 1, channels) if n_speakers else None
         self.norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
-        self.unit_blocks = nn.ModuleList(ConvNeXtBlock(channels, kernel=KERNEL, dilation=d) for d in unit_dilations)
+        self.unit_blocks = nn.ModuleList(_block(channels, dilation) for dilation in unit_dilations)
         self.duration_norm = nn.LayerNorm(channels)
         self.duration_head = nn.Linear(channels, len(DURATION_EDGES))
         self.position = nn.Linear(3, channels)
-        self.frame_blocks = nn.ModuleList(ConvNeXtBlock(channels, kernel=KERNEL, dilation=d) for d in frame_dilations)
+        self.frame_blocks = nn.ModuleList(_block(channels, dilation) for dilation in frame_dilations)
         self.frame_norm = nn.LayerNorm(channels)
         self.frame_head = nn.Linear(channels, 2)
         self.register_buffer("class_frames", class_midpoints())
+        # Log frequencies in the training data: a class that never occurs must not weigh in with its hundreds of frames.
+        self.register_buffer("class_prior", torch.zeros(len(DURATION_EDGES)))
         self.unit_context = (KERNEL // 2) * sum(unit_dilations)
         self.frame_context = (KERNEL // 2) * sum(frame_dilations)
+
+    def set_durations(self, class_frames: torch.Tensor, class_prior: torch.Tensor) -> None:
+        """(K,) mean frames and (K,) log frequency of each duration class in the training data."""
+        self.class_frames.copy_(class_frames)
+        self.class_prior.copy_(class_prior)
 
     def forward(
         self, units: torch.Tensor, durations: torch.Tensor, speaker: torch.Tensor | None = None
@@ -76,26 +83,28 @@ class ProsodyPredictor(nn.Module):
             x = x + self.speakers(index)[:, None]
         x = self.dropout(self.norm(x)) * mask
         for block in self.unit_blocks:
-            x = self.dropout(block(x, mask))
+            x = block(x, mask)
         return x
 
     def duration_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.duration_head(self.duration_norm(hidden))
-
-    def expected_durations(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, U, C) -> (B, U) frames, at least 1, not whole: the mean of the predicted distribution."""
-        return (self.duration_logits(hidden).softmax(-1) * self.class_frames).sum(-1)
+        """(B, U, C) -> (B, U, K): the log of the duration's distribution but for a constant."""
+        return self.duration_head(self.dropout(self.duration_norm(hidden))) + self.class_prior
 
     def decode_frames(self, hidden: torch.Tensor, durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, U, C), (B, U) whole frames -> voicing logits (B, F), normalised log F0 (B, F)."""
         index, inside = locate_frames(durations)
         mask = (torch.arange(index.shape[1], device=index.device) < durations.sum(1, keepdim=True))[..., None].float()
         x = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
-        x = (x + self.position(inside)) * mask
+        x = self.dropout(x + self.position(inside)) * mask
         for block in self.frame_blocks:
-            x = self.dropout(block(x, mask))
-        voicing, log_f0 = (self.frame_head(self.frame_norm(x)) * mask).unbind(-1)
+            x = block(x, mask)
+        voicing, log_f0 = (self.frame_head(self.dropout(self.frame_norm(x))) * mask).unbind(-1)
         return voicing, log_f0
+
+
+def _block(channels: int, dilation: int) -> ConvNeXtBlock:
+    # A small scale lets the unit itself, which says most, through from the first step on.
+    return ConvNeXtBlock(channels, kernel=KERNEL, dilation=dilation, scale=0.2)
 
 
 def locate_frames(durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -47,12 +47,13 @@ def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch
 
 @torch.inference_mode()
 def predict_durations(prosody: dict, units: np.ndarray, speaker: str | None = None) -> np.ndarray:
-    """(U,) deduplicated units -> (U,) int64 frames, each at least 1; the sum is that of the expectations, rounded."""
-    predictor, expected = prosody["predictor"], []
+    """(U,) deduplicated units -> (U,) int64 frames, each at least 1, chosen by ``choose_durations``."""
+    predictor = prosody["predictor"]
+    class_frames, parts = predictor.class_frames.double().cpu().numpy(), []
     for window, core in _windows(len(units), predictor.unit_context):
         hidden = _encode(prosody, units[window], speaker)
-        expected.append(predictor.expected_durations(hidden)[0, core].double().cpu().numpy())
-    return round_durations(np.concatenate([*expected, np.zeros(0)]))
+        parts.append(predictor.duration_logits(hidden)[0, core].softmax(-1).cpu().numpy())
+    return choose_durations(np.concatenate([*parts, np.zeros((0, len(class_frames)), np.float32)]), class_frames)
 
 
 @torch.inference_mode()
@@ -80,6 +81,22 @@ def predict_f0(prosody: dict, units: np.ndarray, durations: np.ndarray, speaker:
     """(U,) units, (U,) frames -> (F,) float32 Hz, 0 = unvoiced, as a vocoder takes it."""
     voicing, f0 = predict_pitch(prosody, units, durations, speaker)
     return np.where(voicing > 0.5, f0, np.float32(0.0))
+
+
+def choose_durations(probabilities: np.ndarray, class_frames: np.ndarray) -> np.ndarray:
+    """(U, K) distributions over classes lasting (K,) frames -> (U,) int64 frames, each at least 1.
+
+    Of all choices whose total is the expected total, the one of least expected absolute error: frames go where it is
+    most probable that the unit lasts longer. (Medians alone would make speech shorter than it is, since most units last
+    one frame and the mean is above it.)
+    """
+    total = (probabilities.astype(np.float64) @ class_frames).sum()
+    frames = np.maximum(1, np.round(class_frames)).astype(np.int64)
+    longer = 1.0 - np.cumsum(probabilities.astype(np.float64), axis=1)[:, :-1]
+    order = np.argsort(-np.minimum.accumulate(longer, axis=1), axis=None, kind="stable")
+    spent = np.cumsum(np.diff(frames)[order % longer.shape[1]])
+    chosen = order[: np.searchsorted(spent, round(total) - frames[0] * len(probabilities), side="right")]
+    return frames[np.bincount(chosen // longer.shape[1], minlength=len(probabilities))]
 
 
 def round_durations(expected: np.ndarray) -> np.ndarray:

@@ -54,13 +54,17 @@ def pitch_statistics(utterances: Sequence[dict]) -> dict[str, list[float]]:
     return {CORPUS: [math.log(REFERENCE_F0), SMALLEST_DEVIATION]} | statistics
 
 
-def mean_class_durations(utterances: Sequence[dict]) -> torch.Tensor:
-    """(K,) float32 frames: the mean of the durations in each class, its middle where there was none."""
+def duration_statistics(utterances: Sequence[dict]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(K,) float32 mean frames and (K,) log frequency of each duration class.
+
+    A class that never occurs keeps its middle and counts as a hundredth of an occurrence.
+    """
     durations = torch.from_numpy(np.concatenate([utterance["durations"] for utterance in utterances]))
     classes = duration_classes(durations)
-    counts = torch.bincount(classes, minlength=len(DURATION_EDGES))
+    counts = torch.bincount(classes, minlength=len(DURATION_EDGES)).double()
     sums = torch.bincount(classes, weights=durations.double(), minlength=len(DURATION_EDGES))
-    return torch.where(counts > 0, sums / counts.clamp_min(1), class_midpoints().double()).float()
+    means = torch.where(counts > 0, sums / counts.clamp_min(1), class_midpoints().double())
+    return means.float(), (counts.clamp_min(0.01) / len(durations)).log().float()
 
 
 def normalise_f0(f0: np.ndarray, statistics: dict[str, list[float]], speaker: str | None) -> np.ndarray:

@@ -26,7 +26,7 @@ VALID_ID = re.compile(r"[^/\\\x00-\x1f]+")  # ids become file names
 def read_units(path: Path, split: str | None = None) -> Iterator[dict]:
     """Requests with durations: a corpus file (``units`` and ``durations``), or text with one unit a frame of 20 ms."""
     if not _is_json(path):
-        for entry in _read_entries(path, "units", None):
+        for entry in _read_entries(path, "units", split):
             units, durations = deduplicate(_numbers(path, entry["id"], entry["units"]))
             yield {"id": entry["id"], "units": units, "durations": durations}
         return
