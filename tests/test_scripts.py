@@ -34,7 +34,7 @@ from units.corpus import read_corpus
 # One process runs this file: the chain is made once.
 pytestmark = pytest.mark.xdist_group("scripts")
 
-TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24")
+TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24", "--adversarial_after", "1")
 
 
 def run_chain_script(name: str, *flags: object, **variables: str) -> str:
@@ -196,7 +196,18 @@ def test_real_prompts_are_learnt(language_roots: dict[str, Path]) -> None:
     run_script("scripts/segment_audio.py", "--language", "spanish")
     run_script("src/extract_units.py", "--language", "spanish", "--n_units", "100")
     budget = ("--steps", "160", "--eval_every", "80", "--validation_seconds", "20", "--num_samples", "0")
-    run_script("src/trainer_vocoder.py", "--language", "spanish", *budget, "--channels", "128", "--batch_size", "8")
+    run_script(
+        "src/trainer_vocoder.py",
+        "--language",
+        "spanish",
+        *budget,
+        "--channels",
+        "128",
+        "--batch_size",
+        "8",
+        "--adversarial_after",
+        "1",
+    )
 
     paths = language_paths("spanish")
     vocoder = load_vocoder(paths["vocoder"])

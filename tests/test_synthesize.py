@@ -35,7 +35,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found = deduplicate(quantize_to_units(features[entry["id"]], kmeans)[:, 0])
         entry["units"], entry["durations"] = (values.tolist() for values in found)
     write_corpus(units / "corpus_timestamped.json", corpus)
-    small = ["--channels", 32, "--batch_size", 4, "--crop_frames", 16, "--warmup", 1]
+    small = ["--channels", 32, "--batch_size", 4, "--crop_frames", 16, "--warmup", 1, "--adversarial_after", 1]
     run_to_end("trainer_vocoder", ["--language", "spanish", *small, "--steps", 4], roots=root)
     return root
 

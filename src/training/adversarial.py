@@ -2,9 +2,13 @@
 
 import argparse
 import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
+from torch import nn
 
 from frames import frames_to_samples
 
@@ -24,6 +28,26 @@ def split_judgement(outputs: list[list[torch.Tensor]]) -> tuple[list[list[torch.
     """Judged in one pass, so that every process synchronises once: the first half are originals."""
     halves = [[features.float().chunk(2) for features in judged] for judged in outputs]
     return [[a for a, _ in judged] for judged in halves], [[b for _, b in judged] for judged in halves]
+
+
+def time_judgement(
+    discriminator: nn.Module, waveforms: torch.Tensor, autocast: Callable[[], AbstractContextManager]
+) -> float:
+    """Seconds that judging originals (B, S) and as many resyntheses adds to a step; changes no weight."""
+    judged, seconds = torch.cat([waveforms, waveforms]).requires_grad_(), []
+    discriminator.eval()  # spectral norms keep their estimates
+    for _ in range(3):
+        clock = time.monotonic()
+        with autocast():
+            outputs = discriminator(judged)
+        sum(features[-1].float().mean() for features in outputs).backward()
+        if waveforms.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.monotonic() - clock)
+    discriminator.zero_grad(set_to_none=True)
+    discriminator.train()
+    # Once for the discriminator's own update, once for the generator's.
+    return 2 * min(seconds)
 
 
 def warn_of_collapse(step: int, rows: list[dict[str, torch.Tensor]]) -> None:

@@ -20,14 +20,27 @@ def plan_steps(args: argparse.Namespace, n_items: int) -> int | None:
     return args.steps
 
 
-def calibrate(args: argparse.Namespace, step_seconds: list[float], evaluation_seconds: float, spent: float) -> int:
-    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of the rest."""
-    seconds = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
-    return max(args.warmup, int((60 * args.max_minutes - spent) / seconds))
+def calibrate(
+    args: argparse.Namespace,
+    step_seconds: list[float],
+    judgement_seconds: float,
+    evaluation_seconds: float,
+    spent: float,
+) -> int:
+    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of the rest.
+
+    ``judgement_seconds`` is what the discriminator adds to a step, once it takes part.
+    """
+    regression = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
+    left = 60 * args.max_minutes - spent
+    if args.adversarial_after <= 1:
+        return max(args.warmup, int(left / (regression + (1 - args.adversarial_after) * judgement_seconds)))
+    free = min(left, args.adversarial_after * regression)
+    return max(args.warmup, int(free / regression + (left - free) / (regression + judgement_seconds)))
 
 
-def is_adversarial(step: int, total: int | None, after: float | None) -> bool:
+def is_adversarial(step: int, total: int | None, after: float) -> bool:
     """Whether the discriminator takes part at ``step``: a function of the step and the plan alone."""
-    if after is None or (after < 1 and total is None):
-        return False
-    return step >= (after * total if after < 1 else after)
+    if after >= 1:
+        return after > 1 and step >= after
+    return total is not None and step >= after * total
