@@ -99,7 +99,7 @@ class GeneratorV3(nn.Module):
         x = self.norm(x) * mask
         for block in self.blocks:
             x = block(x, mask)
-        x = self.upsample(x).reshape(len(x), 2 * x.shape[1], -1)
+        x = self.upsample(x).reshape(x.shape[0], 2 * x.shape[1], -1)
         mask = mask.repeat_interleave(2, dim=1)
         for block in self.head_blocks:
             x = block(x, mask)
