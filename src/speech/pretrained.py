@@ -5,6 +5,7 @@ Weights are read from safetensors, or from a torch file with ``weights_only=True
 
 import functools
 import logging
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,9 @@ UNBOUNDED = 1 << 31  # frames: no limit on the length of the input
 OPTIONAL_WEIGHTS = frozenset({"masked_spec_embed"})
 # A Whisper frame looks at samples around 320 f, half a frame early; 160 samples more on the left centre frame f + 1.
 WHISPER_LEAD = HOP_SAMPLES // 2
+# On the CPU oneDNN keeps what it prepares for each new input length, 1024 of them at some 10 MB, so that memory would
+# grow with the corpus. Its default is restored by setting the variable beforehand.
+ONEDNN_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": "16"}
 
 log = logging.getLogger("oral_units")
 
@@ -56,6 +60,8 @@ def load_pretrained(name: str, layer: int, device: torch.device) -> dict:
     ``count_frames`` (samples -> frames of a piece); ``margins`` (samples of context left and right of a window);
     ``max_frames`` a window may hold; ``padded_frames`` every window costs (None: its own); ``equal_only``.
     """
+    for variable, capacity in ONEDNN_CACHES.items():
+        os.environ.setdefault(variable, capacity)
     config = read_pretrained_config(name)
     describe = _describe_whisper if config.model_type == "whisper" else _describe_convolutional
     encoder = describe(name, config)
