@@ -57,13 +57,13 @@ from training.prosody_batches import (
     pitch_statistics,
     prosody_losses,
 )
-from training.schedule import calibrate, learning_rate, plan_steps
+from training.schedule import learning_rate, plan_steps
 from units.corpus import read_corpus
 
 log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
-DEFAULT_STEPS = 600
+DEFAULT_STEPS = 250
 
 # %% [markdown]
 # ## Arguments
@@ -99,8 +99,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     training = parser.add_argument_group("training")
     training.add_argument("--batch_size", type=int, default=16, help="crops a step")
     training.add_argument("--crop_units", type=int, default=200, help="length of a crop (deduplicated units)")
-    training.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
-    training.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
+    training.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of AdamW")
+    training.add_argument("--warmup", type=int, default=20, help="steps of linear warm-up")
     training.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     training.add_argument("--f0_weight", type=float, default=1.0, help="weight of the F0 error beside durations")
@@ -166,6 +166,12 @@ def total_loss(args: argparse.Namespace, losses: dict[str, torch.Tensor]) -> tor
 
 def seed_dropout(seed: int, step: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+
+
+def calibrate(args: argparse.Namespace, step_seconds: list[float], evaluation_seconds: float, spent: float) -> int:
+    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of validation."""
+    seconds = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
+    return max(args.warmup, int((60 * args.max_minutes - spent) / seconds))
 
 
 @torch.inference_mode()

@@ -32,7 +32,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("prosody")
     rows = write_segments(root / "data", "spanish")
     for tag, n_streams in (("", 1), ("r2", 2)):
-        write_units(root / "exp", rows, tag=tag, n_units=12, n_streams=n_streams)
+        describe_clusters(write_units(root / "exp", rows, tag=tag, n_units=12, n_streams=n_streams))
     pairs = [(row["id"], root / "data" / row["audio"]) for row in rows]
     fill_f0_cache(root / "data" / "spanish" / "cache", pairs, num_workers=1)
     for tag in ("", "r2"):
@@ -52,6 +52,13 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         run_to_end("trainer_vocoder", [*vocoder, "--batch_size", 2, "--crop_frames", 16], roots=root)
     return root
+
+
+def describe_clusters(folder: Path) -> None:
+    """Say in ``kmeans.npz`` which encoder the clusters belong to, as phase 1 does."""
+    with np.load(folder / "kmeans.npz", allow_pickle=False) as arrays:
+        description = json.dumps({"encoder": "mfcc", "layer": None, "options": {}})
+        np.savez(folder / "kmeans.npz", **{name: arrays[name] for name in arrays}, description=np.array(description))
 
 
 @pytest.fixture(scope="module")
