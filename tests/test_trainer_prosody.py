@@ -9,11 +9,12 @@ import numpy as np
 
 import pytest
 import soundfile
-from trainer_runs import differences, load, metrics, run_to_end, run_until, timeless
+from trainer_runs import load, metrics, run_to_end, run_until
 
 from frames import HOP_SAMPLES
 from speech.pitch import fill_f0_cache
 from synthetic import write_segments, write_units
+from training.equality import differences, timeless
 from training.prosody import add_prosody, load_prosody
 from units.bpe import encode_units, save_tokenizer, train_tokenizer
 from units.corpus import read_corpus

@@ -17,7 +17,6 @@ from cli import run_main
 from synthetic import REPOSITORY
 
 TIMEOUT = 240  # seconds; a tiny run takes some two, a busy machine ten times as long
-TIME_FIELDS = {"seconds", "audio_seconds_per_second"}
 _server = multiprocessing.get_context("forkserver")
 # The first optimizer of a process imports torch._dynamo, which takes longer than a tiny run.
 _server.set_forkserver_preload(["torch._dynamo", "trainer_vocoder", "synthesize", "trainer_runs"])
@@ -77,27 +76,6 @@ def metrics(exp: Path) -> list[dict]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
-def timeless(rows: list[dict]) -> list[dict]:
-    return [{key: value for key, value in row.items() if key not in TIME_FIELDS} for row in rows]
-
-
-def differences(first: object, second: object, path: str = "") -> list[str]:
-    """Where two nested states differ, to the bit; time fields are left out."""
-    if isinstance(first, torch.Tensor):
-        same = isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
-        return [] if same else [path]
-    if isinstance(first, dict) and isinstance(second, dict):
-        found = [f"{path}/{key}" for key in first.keys() ^ second.keys()]
-        for key in first.keys() & second.keys() - TIME_FIELDS:
-            found += differences(first[key], second[key], f"{path}/{key}")
-        return found
-    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)) and len(first) == len(second):
-        return [
-            found for number, pair in enumerate(zip(first, second)) for found in differences(*pair, f"{path}/{number}")
-        ]
-    return [] if first == second else [f"{path}: {first} and {second}"]
 
 
 def load(exp: Path, name: str) -> dict:

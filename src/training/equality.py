@@ -1,0 +1,76 @@
+"""Whether two runs gave the same: states to the bit, metrics but for time fields, files byte for byte."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.checkpoints import load_checkpoint
+from training.experiment import read_metrics
+
+TIME_FIELDS = {"seconds", "audio_seconds_per_second"}
+# Logs, and what names the machine, the folders and the moment of a run.
+UNCOMPARED = {"train.log", "config.json", "tensorboard"}
+
+
+def timeless(rows: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key not in TIME_FIELDS} for row in rows]
+
+
+def differences(first: object, second: object, path: str = "") -> list[str]:
+    """Where two nested states differ, to the bit (NaN equals itself, -0.0 is not 0.0); time fields are left out."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return [] if _same_bits(first, second) else [path]
+    if isinstance(first, dict) and isinstance(second, dict):
+        found = [f"{path}/{key}" for key in first.keys() ^ second.keys()]
+        for key in first.keys() & second.keys() - TIME_FIELDS:
+            found += differences(first[key], second[key], f"{path}/{key}")
+        return found
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)) and len(first) == len(second):
+        return [
+            found for number, pair in enumerate(zip(first, second)) for found in differences(*pair, f"{path}/{number}")
+        ]
+    # repr of a float gives back the same float, and tells -0.0 from 0.0
+    return [] if type(first) is type(second) and repr(first) == repr(second) else [f"{path}: {first} and {second}"]
+
+
+def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
+        return False
+    first, second = (tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second))
+    return torch.equal(first, second)
+
+
+def file_differences(first: Path, second: Path) -> list[str]:
+    """Where two files differ: checkpoints and arrays by what they hold, metrics but for time, others by bytes."""
+    if first.suffix == ".pt":
+        return differences(load_checkpoint(first), load_checkpoint(second))
+    if first.suffix == ".npz":
+        return differences(_read_arrays(first), _read_arrays(second))
+    if first.name == "metrics.jsonl":
+        return differences(read_metrics(first.parent), read_metrics(second.parent))
+    if first.name == "finished.json":
+        return differences(json.loads(first.read_text()), json.loads(second.read_text()))
+    return [] if first.read_bytes() == second.read_bytes() else [": bytes"]
+
+
+def _read_arrays(path: Path) -> dict[str, tuple]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: (str(arrays[name].dtype), arrays[name].shape, arrays[name].tobytes()) for name in arrays.files}
+
+
+def folder_differences(first: Path, second: Path) -> tuple[int, list[str]]:
+    """Compare all files below two folders; returns how many were compared, and what differs or is in one alone."""
+    names = [
+        {
+            path.relative_to(folder)
+            for path in folder.rglob("*")
+            if path.is_file() and not UNCOMPARED & set(path.relative_to(folder).parts)
+        }
+        for folder in (first, second)
+    ]
+    found = [f"{name}: only in {first if name in names[0] else second}" for name in sorted(names[0] ^ names[1])]
+    for name in sorted(names[0] & names[1]):
+        found += [f"{name}{where}" for where in file_differences(first / name, second / name)]
+    return len(names[0] & names[1]), found
