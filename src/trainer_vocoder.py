@@ -45,13 +45,14 @@ from languages import data_root, language_paths
 from speech.audio import load_crop, save_audio
 from speech.pitch import fill_f0_cache
 from training.adversarial import adversarial_window, split_judgement, time_judgement, warn_of_collapse
-from training.batches import CropDataset, StepSampler, collate, load_utterances
+from training.batches import CropDataset, StepSampler, collate, load_utterances, with_mel
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
 from training.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 from training.processes import agree, broadcast, mean_over_processes
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
+from training.sizes import read_sizes
 from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
 from units.corpus import read_corpus
 from units.kmeans import load_kmeans
@@ -82,6 +83,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--generator", choices=sorted(GENERATORS), default="v3", help="version of the generator")
     model.add_argument(
         "--channels", type=int, default=None, help="width of the trunk (default: the version's full size)"
+    )
+    model.add_argument(
+        "--sizes",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="further arguments of the generator's constructor, as in n_blocks=4 head_channels=128",
+    )
+    model.add_argument(
+        "--condition",
+        choices=("units", "logmel"),
+        default="units",
+        help="what v3 is fed: units, or the original's 80 bands of log-mel, an oracle that shows what the units cost",
     )
     model.add_argument(
         "--random_embeddings", action="store_true", help="do not start unit embeddings from the centroids"
@@ -150,8 +164,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_frames")
     require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
     require_positive(args, "sample_every", "validation_seconds")
-    if args.generator != "v3" and args.channels and args.channels % 32:
-        raise UserError(f"--channels {args.channels}: expected a multiple of 32 for {args.generator}")
+    channels = chosen_sizes(args).get("channels", 32)
+    if args.generator != "v3" and channels % 32:
+        raise UserError(f"--channels {channels}: expected a multiple of 32 for {args.generator}")
+    if args.generator != "v3" and args.condition != "units":
+        raise UserError(f"--condition {args.condition}: the oracle is v3's; {args.generator} is fed units only")
     return args
 
 
@@ -174,11 +191,20 @@ def choose_validation(utterances: list[dict], seconds: float) -> list[dict]:
     return sorted(utterances[::stride], key=lambda utterance: (len(utterance["units"]), utterance["id"]))
 
 
+def chosen_sizes(args: argparse.Namespace) -> dict:
+    """What --channels and --sizes say, checked against the generator's constructor."""
+    sizes = read_sizes(GENERATORS[args.generator], args.sizes)
+    if args.channels and "channels" in sizes:
+        raise UserError("--channels and --sizes channels=… say the same; give one")
+    return sizes | ({"channels": args.channels} if args.channels else {})
+
+
 def build_sizes(args: argparse.Namespace, units_config: dict, speakers: list[str]) -> dict:
     """The generator's constructor arguments, stored in the checkpoint."""
     derived = units_config["derived"]
     sizes = {"n_units": derived["n_units"], "n_streams": derived["n_streams"], "n_speakers": len(speakers)}
-    return sizes | ({"channels": args.channels} if args.channels else {})
+    condition = {"condition": args.condition} if args.condition != "units" else {}
+    return sizes | condition | chosen_sizes(args)
 
 
 def batches(
@@ -255,8 +281,12 @@ def main() -> int:
     with accelerator.main_process_first():
         train, validation = load_split(args, paths, "train"), load_split(args, paths, "val")
     speakers = sorted({u["speaker"] for u in train if u["speaker"]}) if args.speaker_embedding else []
-    dataset = CropDataset(train, crop_frames=args.crop_frames, seed=args.seed, speakers=speakers)
+    dataset = CropDataset(
+        train, crop_frames=args.crop_frames, seed=args.seed, speakers=speakers, condition=args.condition
+    )
     validation = choose_validation(validation, args.validation_seconds)
+    if args.condition == "logmel":
+        validation = [with_mel(utterance) for utterance in validation]
     sampled = validation[:: max(1, len(validation) // max(1, args.num_samples))][: args.num_samples]
 
     sizes = build_sizes(args, units_config, speakers)
@@ -486,6 +516,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
         "data_root": str(data_root()),
         "cache": str(paths["cache"]),
         "generator": args.generator,
+        "condition": args.condition,
         "sample_rate_hz": SAMPLE_RATE,
     } | {key: units_config["derived"][key] for key in ("n_units", "n_streams", "encoder", "layer")}
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.

@@ -28,6 +28,7 @@ from frames import HOP_SAMPLES, frames_to_samples
 from languages import LANGUAGE_CONFIGS, data_root, exp_root, resolve_in
 from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio
 from speech.pitch import cached_f0
+from training.batches import mel_frames
 from training.experiment import require_finished
 from training.vocoder import load_vocoder, synthesize_utterances
 from units.corpus import frame_units, read_corpus
@@ -100,7 +101,7 @@ def score_experiment(args: argparse.Namespace, exp: Path, judges: dict[str, Call
     if known.exists() and not args.overwrite and (scores := read_json(known)).get("identity") == place["identity"]:
         print(f"{known}: already scored with these flags; --overwrite scores anew")
         return scores
-    vocoder = load_vocoder(exp, args.checkpoint, args.device)
+    vocoder = load_vocoder(exp, args.checkpoint, args.device, allow_oracle=True)
     utterances = choose_utterances(place["corpus"], args.split, args.max_utterances)
     speak_utterances(vocoder, utterances, place, exp / "test")
     files = [(item["id"], *audio_files(exp / "test", item["id"])) for item in utterances]
@@ -144,6 +145,7 @@ def locate(args: argparse.Namespace, exp: Path) -> dict:
         "corpus": corpus,
         "data_root": _moved(Path(derived["data_root"]), data_root()),
         "cache": _moved(Path(derived["cache"]), data_root() / language / "cache"),
+        "condition": derived.get("condition", "units"),
         "asr_language": asr_language,
         "identity": identity | {"asr_language": asr_language if args.asr else None},
     }
@@ -197,6 +199,8 @@ def _speak_items(utterances: list[dict], place: dict, folder: Path) -> Iterator[
             )
         save_audio(audio_files(folder, item["id"])[0], original)
         f0 = cached_f0(place["cache"], item["id"], audio)[: len(units)]
+        if place["condition"] == "logmel":
+            units = mel_frames(audio, 0, len(units), len(units))
         yield {"id": item["id"], "units": units, "f0": f0, "speaker": item.get("speaker")}
 
 

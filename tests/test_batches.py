@@ -14,7 +14,7 @@ from errors import UserError
 from speech.audio import save_audio
 from speech.pitch import cached_f0
 from synthetic import write_units
-from training.batches import PADDING_UNIT, CropDataset, StepSampler, collate, load_utterances
+from training.batches import PADDING_UNIT, CropDataset, StepSampler, collate, load_utterances, with_mel
 from units.corpus import frame_units, read_corpus
 
 LENGTHS = (100, 37, 48, 7, 260)
@@ -61,6 +61,22 @@ def test_audio_units_and_f0_of_a_crop_are_the_same_frames(utterances: list[dict]
         assert (crop["units"] == number).all() and len(frames) == min(24, LENGTHS[number])
         pcm = torch.round(crop["audio"] * 32768).long().reshape(-1, 320)
         assert (pcm == (1000 * number + frames)[:, None]).all()
+
+
+def test_log_mel_of_a_crop_is_that_of_the_whole_recording(utterances: list[dict]) -> None:
+    """For the oracle: frames in place of units, aligned with F0, and negative on padding only."""
+    units, oracle = dataset(utterances), dataset(utterances, condition="logmel")
+    wholes = [with_mel(utterance)["units"] for utterance in utterances]
+    assert [whole.shape for whole in wholes] == [(n_frames, 80) for n_frames in LENGTHS]
+    assert all(whole.min() >= 0 and whole.max() > 1 for whole in wholes)
+    for item in range(2 * len(units)):
+        crop, frames = oracle[item], units[item]["f0"].long() - 1
+        expected = torch.from_numpy(wholes[int(units[item]["units"][0, 0])])[frames]
+        torch.testing.assert_close(crop["units"], expected, atol=1e-4, rtol=0)
+        assert torch.equal(crop["audio"], units[item]["audio"]) and crop["key"] == units[item]["key"]
+    short = next(oracle[item] for item in range(len(oracle)) if len(oracle[item]["units"]) == 7)
+    batch = collate([short])
+    assert (batch["units"][0, 7:] == PADDING_UNIT).all() and batch["units"].shape == (1, 24, 80)
 
 
 def test_crops_reach_both_ends(utterances: list[dict]) -> None:

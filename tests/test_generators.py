@@ -182,6 +182,45 @@ def test_synthesis_keeps_the_order_and_does_not_depend_on_the_batch(version: str
             np.testing.assert_allclose(waveform, alone[name], atol=1e-5)
 
 
+# The oracle
+def oracle_inputs(n_frames: int, *, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-mel above its floor (B, F, 80), and F0."""
+    random = torch.Generator().manual_seed(1)
+    return 6 * torch.rand(batch, n_frames, 80, generator=random), inputs(n_frames, batch=batch)[1]
+
+
+def test_the_oracle_hears_log_mel_and_no_units() -> None:
+    generator, (mel, f0) = tiny("v3", condition="logmel"), oracle_inputs(21, batch=2)
+    assert not any(name.startswith("units") for name, _ in generator.named_parameters())
+    mel[1, 13:], f0[1, 13:] = -1, 0
+    with torch.inference_mode():
+        together, alone = generator(mel, f0), generator(mel[1:, :13], f0[1:, :13])
+        assert together.shape == (2, 320 * 21) and together.std() > 1e-3 and not together[1, 320 * 13 :].any()
+        torch.testing.assert_close(together[1:, : 320 * 13], alone, atol=1e-5, rtol=1e-4)
+        louder = generator(mel[:1] + 1, f0[:1])
+    assert not torch.allclose(louder, together[:1])
+
+
+def test_the_oracle_is_an_addition_to_v3() -> None:
+    """The weights of a generator of units keep their names, and the other versions have no oracle."""
+    names = set(tiny("v3").state_dict())
+    assert not any(name.startswith("mel") for name in names) and "units.0.weight" in names
+    assert set(tiny("v3", condition="logmel").state_dict()) ^ names == {"units.0.weight", "mel.weight", "mel.bias"}
+    for version in ("v1", "v2"):
+        with pytest.raises(TypeError, match="condition"):
+            tiny(version, condition="logmel")
+
+
+def test_the_oracle_speaks_items_in_batches() -> None:
+    vocoder = {"generator": tiny("v3", condition="logmel"), "speakers": [], "device": torch.device("cpu")}
+    mel, f0 = (tensor[0].numpy() for tensor in oracle_inputs(40))
+    items = [{"id": str(n), "units": mel[:n], "f0": f0[:n], "speaker": None} for n in (40, 33)]
+    alone = dict(pair for item in items for pair in synthesize_utterances(vocoder, [item]))
+    for name, waveform in synthesize_utterances(vocoder, items):
+        assert waveform.shape == (320 * int(name),)
+        np.testing.assert_allclose(waveform, alone[name], atol=1e-5)
+
+
 # Noise
 def test_noise_from_an_offset_is_the_noise_of_the_whole() -> None:
     keys = torch.tensor([0, 1, 2**31 - 1])

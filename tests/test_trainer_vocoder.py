@@ -165,6 +165,22 @@ def test_the_other_versions_train_too(roots: Path, generator: str) -> None:
     assert load(exp, "best")["version"] == generator
 
 
+def test_the_oracle_resumes_to_the_bit_and_is_scored_but_does_not_speak_units(roots: Path) -> None:
+    whole, stopped = roots / "exp" / "oracle", roots / "exp" / "oracle_stopped"
+    flags = [*TINY, *OFTEN, "--condition", "logmel", "--sizes", "n_blocks=1", "--steps", 8, "--resume", "auto"]
+    run_to_end(TRAINER, [*flags, "--exp", whole], roots=roots)
+    state = load(whole, "best")
+    assert (state["sizes"]["condition"], state["sizes"]["n_blocks"]) == ("logmel", 1)
+    run_until(TRAINER, [*flags, "--exp", stopped], roots=roots, exp=stopped, step=2, number=signal.SIGTERM)
+    run_to_end(TRAINER, [*flags, "--exp", stopped], roots=roots)
+    assert_same_run(stopped, whole)
+    run_to_end("vocoder_test", ["--exp", whole, "--max_utterances", 1], roots=roots)
+    assert np.isfinite(json.loads((whole / "scores.json").read_text())["metrics"]["mel_distance_nat"]["mean"])
+    corpus = roots / "exp" / "spanish_units" / "corpus_timestamped.json"
+    screen = run_to_end("synthesize", ["--exp", whole, "--units", corpus, "--split", "test"], roots=roots, code=2)
+    assert "log-mel" in error_line(screen)
+
+
 def test_several_streams_and_speakers(roots: Path) -> None:
     rows = [json.loads(line) for line in (roots / "data" / "spanish" / "segments.jsonl").read_text().splitlines()]
     rows = [row | {"speaker": f"narrator {number % 2}"} for number, row in enumerate(rows)]
@@ -266,6 +282,9 @@ def test_names_are_not_reused_by_accident(roots: Path) -> None:
         (["--eval_every", 0], "--eval_every 0"),
         (["--max_minutes", 0], "--max_minutes 0"),
         (["--generator", "v1"], "multiple of 32"),
+        (["--generator", "v2", "--channels", 32, "--condition", "logmel"], "the oracle is v3's"),
+        (["--sizes", "n_block=4"], "n_blocks=6"),
+        (["--sizes", "channels=32"], "give one"),
         (["--language", "klingon"], "spanish"),
         (["--tag", "never_made"], "run_phase1.sh spanish"),
     ],

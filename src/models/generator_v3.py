@@ -20,10 +20,16 @@ from models.source import pulse_train
 MAX_LOG_GAIN, MIN_LOG_GAIN = 5.0, -9.0
 # Unit frames around the utterance, so that every sample lies under whole STFT windows, each filled with excitation.
 MARGIN_FRAMES = 2
+N_MELS = 80  # bands of the oracle's input
+MEL_SPREAD = 3.0  # nats: about the standard deviation of speech's log-mel
 
 
 class GeneratorV3(nn.Module):
-    """units (B, F) or (B, F, n_streams), f0 (B, F) -> waveform (B, 320 F)."""
+    """units (B, F) or (B, F, n_streams), f0 (B, F) -> waveform (B, 320 F).
+
+    With condition "logmel" it is the benchmark's oracle, which shows what the units cost: in their place it is fed the
+    original's log-mel above its floor, (B, F, 80) float, which like units is negative on padding only.
+    """
 
     def __init__(
         self,
@@ -31,6 +37,7 @@ class GeneratorV3(nn.Module):
         *,
         n_streams: int = 1,
         n_speakers: int = 0,
+        condition: str = "units",
         channels: int = 320,
         n_blocks: int = 6,
         head_channels: int = 160,
@@ -39,7 +46,10 @@ class GeneratorV3(nn.Module):
     ):
         super().__init__()
         self.n_fft, self.hop, self.n_streams = n_fft, HOP_SAMPLES // 2, n_streams
-        self.units = nn.ModuleList(nn.Embedding(n_units, channels) for _ in range(n_streams))
+        assert condition in ("units", "logmel"), f"condition: expected units or logmel, found {condition}"
+        n_books = n_streams if condition == "units" else 0
+        self.units = nn.ModuleList(nn.Embedding(n_units, channels) for _ in range(n_books))
+        self.mel = nn.Linear(N_MELS, channels) if condition == "logmel" else None
         self.pitch = PitchEmbedding(channels)
         # Row 0 is the unknown speaker.
         self.speakers = nn.Embedding(n_speakers + 1, channels) if n_speakers else None
@@ -65,9 +75,10 @@ class GeneratorV3(nn.Module):
     ) -> torch.Tensor:
         """Speak.
 
-        units: (B, F) or (B, F, n_streams) int64, -1 = padding; f0: (B, F) float Hz, 0 = unvoiced; speaker: (B,)
-        int64, 0 = unknown; noise: (B, 320 F + 1280) unit-variance white noise from two frames before the first sample
-        to two after the last (default: of key 0); phase: (B,) cycles of the pulse train before the first sample.
+        units: (B, F) or (B, F, n_streams) int64, -1 = padding, or log-mel (see the class); f0: (B, F) float Hz, 0 =
+        unvoiced; speaker: (B,) int64, 0 = unknown; noise: (B, 320 F + 1280) unit-variance white noise from two frames
+        before the first sample to two after the last (default: of key 0); phase: (B,) cycles of the pulse train before
+        the first sample.
         Returns (B, 320 F) float32 in about [-1, 1], zero on padding.
         """
         units = units[..., None] if units.dim() == 2 else units
@@ -92,7 +103,7 @@ class GeneratorV3(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses and of the noise, linear amplitude."""
         mask = (units[..., :1] >= 0).to(f0.dtype)
-        x = self.pitch(f0) + sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))
+        x = self.pitch(f0) + self._content(units)
         if self.speakers is not None:
             index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
             x = x + self.speakers(index)[:, None]
@@ -105,6 +116,12 @@ class GeneratorV3(nn.Module):
             x = block(x, mask)
         log_gain = self.head(self.head_norm(x)).float().clamp(MIN_LOG_GAIN, MAX_LOG_GAIN)
         return torch.exp(log_gain).chunk(2, dim=-1)
+
+    def _content(self, units: torch.Tensor) -> torch.Tensor:
+        """(B, F, n_streams) int64 or, with condition "logmel", (B, F, 80) float -> (B, F, C)."""
+        if self.mel is not None:
+            return self.mel(units / MEL_SPREAD)
+        return sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))
 
     def _stft(self, waveform: torch.Tensor) -> torch.Tensor:
         """(B, S) -> (B, S / 160, K) complex; window t is centred on sample 160 t + 80."""

@@ -3,6 +3,7 @@
 Axes: B batch, F frames (50 Hz), N unit streams, S samples.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from errors import UserError
 from frames import HOP_SAMPLES
 from languages import resolve_in
 from models.noise import noise_key
-from speech.audio import load_crop
+from speech.audio import LOG_FLOOR, compute_mel_spectrogram, load_crop
 from speech.pitch import cached_f0
 from units.corpus import frame_units, read_corpus
 
 PADDING_UNIT = -1
+MEL_CONTEXT_FRAMES = 2  # more than half a window, so that a crop's log-mel is that of the whole
 PADDING_KEYS = {"units": PADDING_UNIT, "f0": 0.0, "audio": 0.0}
 
 
@@ -44,11 +46,39 @@ def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence
     return utterances
 
 
-class CropDataset(Dataset):
-    """Item number -> crop. An epoch visits every slot of ``crop_frames`` of every utterance once, in shuffled order."""
+def mel_frames(audio: Path, start: int, stop: int, n_frames: int) -> np.ndarray:
+    """Frames ``start`` to ``stop`` of a recording of ``n_frames`` as log-mel above its floor: (F, 80) float32.
 
-    def __init__(self, utterances: list[dict], *, crop_frames: int, seed: int, speakers: Sequence[str] = ()):
-        self.utterances, self.crop_frames, self.seed = utterances, crop_frames, seed
+    Never negative, so that -1 stands for padding as it does for units.
+    """
+    first, last = max(0, start - MEL_CONTEXT_FRAMES), min(n_frames, stop + MEL_CONTEXT_FRAMES)
+    waveform = load_crop(audio, first * HOP_SAMPLES, (last - first) * HOP_SAMPLES)
+    mel = compute_mel_spectrogram(torch.from_numpy(waveform)[None])[0].T - math.log(LOG_FLOOR)
+    return mel[start - first : stop - first].clamp_min(0).numpy()
+
+
+def with_mel(utterance: dict) -> dict:
+    """The utterance for a generator of condition "logmel": (F, 80) float32 frames in place of its units."""
+    n_frames = len(utterance["units"])
+    return utterance | {"units": mel_frames(utterance["audio"], 0, n_frames, n_frames)}
+
+
+class CropDataset(Dataset):
+    """Item number -> crop. An epoch visits every slot of ``crop_frames`` of every utterance once, in shuffled order.
+
+    condition: what "units" holds, units or, with "logmel", the crop's ``mel_frames``.
+    """
+
+    def __init__(
+        self,
+        utterances: list[dict],
+        *,
+        crop_frames: int,
+        seed: int,
+        speakers: Sequence[str] = (),
+        condition: str = "units",
+    ):
+        self.utterances, self.crop_frames, self.seed, self.condition = utterances, crop_frames, seed, condition
         self.speakers = {name: row for row, name in enumerate(speakers, 1)}
         slots = [max(1, round(len(u["units"]) / crop_frames)) for u in utterances]
         self.slot_utterance = np.repeat(np.arange(len(utterances)), slots)
@@ -67,8 +97,12 @@ class CropDataset(Dataset):
         stop = min(start + self.crop_frames, n_frames)
         # One crop in ten is spoken by "unknown" (row 0), so that unseen speakers have a trained fallback.
         known = random.random() >= 0.1
+        if self.condition == "logmel":
+            units = mel_frames(utterance["audio"], start, stop, n_frames)
+        else:
+            units = utterance["units"][start:stop].astype(np.int64)
         return {
-            "units": torch.from_numpy(utterance["units"][start:stop].astype(np.int64)),
+            "units": torch.from_numpy(units),
             "f0": torch.from_numpy(utterance["f0"][start:stop]),
             "audio": torch.from_numpy(load_crop(utterance["audio"], start * HOP_SAMPLES, (stop - start) * HOP_SAMPLES)),
             "key": noise_key(self.seed, str(item)),

@@ -59,7 +59,9 @@ def speak(
     return generator(units, f0, speaker, noise=noise)
 
 
-def load_vocoder(exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> dict:
+def load_vocoder(
+    exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu", *, allow_oracle: bool = False
+) -> dict:
     """The generator of a trained experiment with its averaged weights.
 
     checkpoint: "best" (by validation), "latest", or a path. Returns {"generator" (eval), "step", "config", "speakers",
@@ -70,6 +72,8 @@ def load_vocoder(exp: Path, checkpoint: str | Path = "best", device: str | torch
     state = load_checkpoint(path)
     if "generator_ema" not in state:
         raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
+    if state["sizes"].get("condition", "units") != "units" and not allow_oracle:
+        raise UserError(f"{path}: speaks log-mel (--condition logmel), not units; score it with src/vocoder_test.py")
     generator = build_generator(state["version"], state["sizes"])
     generator.load_state_dict(state["generator_ema"])
     return {
@@ -104,7 +108,9 @@ def synthesize_utterances(
 @torch.inference_mode()
 def _speak_batch(vocoder: dict, batch: list[dict]) -> Iterator[tuple[str, np.ndarray]]:
     lengths = [len(item["units"]) for item in batch]
-    units = np.full((len(batch), max(lengths), batch[0]["units"].shape[1]), PADDING_UNIT, np.int64)
+    content = batch[0]["units"]
+    kind = np.float32 if content.dtype.kind == "f" else np.int64
+    units = np.full((len(batch), max(lengths), content.shape[1]), PADDING_UNIT, kind)
     f0 = np.zeros(units.shape[:2], np.float32)
     for row, item in enumerate(batch):
         units[row, : lengths[row]], f0[row, : lengths[row]] = item["units"], item["f0"]
