@@ -2,6 +2,7 @@
 
 python src/synthesize.py --exp exp/spanish_vocoder_v3 recording.mp3 folder/ --out spoken
 python src/synthesize.py --exp exp/spanish_vocoder_v3 --units exp/spanish_units/corpus_timestamped.json --split test
+python src/synthesize.py --exp exp/spanish_vocoder_v3 --units hours.json --stream --out spoken
 python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
 python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --tokens t.txt --bpe exp/spanish_bpe
 """
@@ -16,18 +17,19 @@ import numpy as np
 from tqdm import tqdm
 
 from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from device import has_fast_bf16
 from errors import UserError
-from files import hash_files
 from frames import HOP_SAMPLES, frames_to_seconds
 from languages import data_root, resolve_in
-from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio
+from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio, save_audio_pieces
 from speech.encoders import encode, load_encoder
 from speech.pitch import cached_f0, extract_f0
-from training.prosody import add_prosody, load_prosody
-from training.vocoder import load_vocoder, synthesize_utterances
+from training.prosody import add_prosody
+from training.vocoder import stream_item, synthesize_utterances
+from training.voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
 from units.corpus import deduplicate, write_corpus
 from units.inputs import bpe_units, check_ids, read_deduplicated, read_tokens, read_units
-from units.kmeans import load_kmeans, quantize_to_units, read_description
+from units.kmeans import quantize_to_units, read_description
 
 log = logging.getLogger("oral_units")
 
@@ -62,12 +64,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
     what.add_argument("--split", choices=("train", "val", "test"), default=None, help="only this split of a JSON file")
     voice = parser.add_argument_group("voice")
-    voice.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder")
+    voice.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder, or a saved voice")
     voice.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")
     voice.add_argument("--speaker", default=None, help="speaker of the training data to speak as, where it has several")
     voice.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch: 0.8 is lower, 1.25 higher")
     voice.add_argument(
-        "--prosody", type=Path, default=None, help="experiment folder of the prosody predictor (src/trainer_prosody.py)"
+        "--prosody",
+        type=Path,
+        default=None,
+        help="experiment folder of the prosody predictor (src/trainer_prosody.py); a saved voice may bring its own",
     )
     voice.add_argument(
         "--predict",
@@ -80,9 +85,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out.add_argument(
         "--save_units", action="store_true", help="write the units, durations and F0 spoken to <out>/units.json"
     )
+    out.add_argument(
+        "--stream",
+        action="store_true",
+        help="write while it speaks, 20 s at a time: <id>.wav.part is a whole WAV that grows until it is <id>.wav",
+    )
+    out.add_argument(
+        "--mixed_precision",
+        choices=("auto", "no", "bf16"),
+        default="no",
+        help="bf16 speaks faster where the processor computes in it, and not to the bit the same; auto = there only",
+    )
     out.add_argument("--max_batch_frames", type=int, default=3000, help="frames of a batch, padding included")
     out.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     args = parse_flags(parser, argv)
+    args.prosody = args.prosody or included_prosody(args.exp)
     check_args(args)
     return args
 
@@ -105,7 +122,8 @@ def check_args(args: argparse.Namespace) -> None:
 
 def load_models(args: argparse.Namespace) -> tuple[dict, dict | None]:
     """The vocoder and, where asked for, the prosody predictor; refused where their units differ."""
-    vocoder = load_vocoder(args.exp, args.checkpoint, args.device)
+    vocoder = load_voice(args.exp, args.checkpoint, args.device)
+    vocoder["bf16"] = args.mixed_precision == "bf16" or (args.mixed_precision == "auto" and has_fast_bf16(args.device))
     n_units, n_streams = (vocoder["config"]["derived"][key] for key in ("n_units", "n_streams"))
     if args.speaker and args.speaker not in vocoder["speakers"]:
         known = ", ".join(vocoder["speakers"]) or "none (trained without --speaker_embedding)"
@@ -119,8 +137,8 @@ def load_models(args: argparse.Namespace) -> tuple[dict, dict | None]:
         raise UserError(f"{args.bpe}: has {bpe_units(args.bpe)} units, the vocoder {n_units}; they do not belong")
     if args.prosody is None:
         return vocoder, None
-    prosody = load_prosody(args.prosody, device=args.device)
-    if prosody["config"]["derived"]["units_hash"] != hash_files([args.exp / "units" / "kmeans.npz"]):
+    prosody = load_voice_prosody(args.prosody, args.device)
+    if prosody["config"]["derived"]["units_hash"] != units_hash(args.exp):
         raise UserError(f"{args.prosody}: was trained on other units than {args.exp}; train both on one phase 1")
     return vocoder, prosody
 
@@ -147,10 +165,10 @@ def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) -> Iterator[dict]:
     """Recording -> units by the encoder and clusters the vocoder was trained with, and F0."""
-    kmeans = load_kmeans(exp / "units" / "kmeans.npz")
+    kmeans = load_clusters(exp)
     description = read_description(kmeans)
     if description is None:
-        raise UserError(f"{exp / 'units' / 'kmeans.npz'}: expected a description of its encoder; rerun phases 1 and 3")
+        raise UserError(f"{exp}: expected clusters with a description of their encoder; rerun phases 1 and 3")
     encoder = load_encoder(description["encoder"], description["layer"], device, **description["options"])
     for name, path in recordings:
         waveform = load_audio(path)
@@ -184,11 +202,17 @@ def prepare_items(args: argparse.Namespace, requests: Iterator[dict], derived: d
             continue
         check_units(request, derived["n_units"], derived["n_streams"])
         if request.get("f0") is None and request.get("audio") and "f0" not in predict:
-            request["f0"] = cached_f0(Path(derived["cache"]), request["id"], resolve_in(data_root(), request["audio"]))
+            request["f0"] = read_f0(request, derived.get("cache"))
         if request.get("f0") is None and prosody is None and derived["generator"] == "v1":
             request["f0"] = np.zeros(request["durations"].sum(), np.float32)
         item = add_prosody(request, prosody, predict, args.speaker)
         yield item | {"speaker": args.speaker, "f0": item["f0"] * np.float32(args.f0_scale)}
+
+
+def read_f0(request: dict, cache: str | None) -> np.ndarray:
+    """The pitch of a request's audio; a saved voice has no cache."""
+    audio = resolve_in(data_root(), request["audio"])
+    return cached_f0(Path(cache), request["id"], audio) if cache else extract_f0(load_audio(audio))
 
 
 def check_units(request: dict, n_units: int, n_streams: int) -> None:
@@ -218,6 +242,18 @@ def as_utterance(item: dict) -> dict:
     } | ({"residual_units": residual} if residual else {})
 
 
+def write_spoken(vocoder: dict, items: Iterator[dict], out: Path, *, stream: bool, max_batch_frames: int) -> Iterator:
+    """Speak items into ``out``, utterance by utterance or, streaming, piece by piece; yields the seconds of each."""
+    if stream:
+        for item in items:
+            n_samples = save_audio_pieces(out / f"{item['id']}.wav", stream_item(vocoder, item))
+            yield frames_to_seconds(n_samples // HOP_SAMPLES)
+        return
+    for name, waveform in synthesize_utterances(vocoder, items, max_batch_frames=max_batch_frames):
+        save_audio(out / f"{name}.wav", waveform)
+        yield frames_to_seconds(len(waveform) // HOP_SAMPLES)
+
+
 def main() -> int:
     args = parse_args()
     configure_log()
@@ -237,10 +273,9 @@ def main() -> int:
 
     items = noted(prepare_items(args, requests, vocoder["config"]["derived"], prosody))
     n_written, seconds = 0, 0.0
-    spoken = synthesize_utterances(vocoder, items, max_batch_frames=args.max_batch_frames)
-    for name, waveform in tqdm(spoken, total=total, desc="speaking", unit="utterance", disable=None):
-        save_audio(out / f"{name}.wav", waveform)
-        n_written, seconds = n_written + 1, seconds + frames_to_seconds(len(waveform) // HOP_SAMPLES)
+    spoken = write_spoken(vocoder, items, out, stream=args.stream, max_batch_frames=args.max_batch_frames)
+    for spoken_seconds in tqdm(spoken, total=total, desc="speaking", unit="utterance", disable=None):
+        n_written, seconds = n_written + 1, seconds + spoken_seconds
     if args.save_units:
         write_corpus(out / "units.json", kept)
     log.info("wrote %d utterances (%.1f s) to %s", n_written, seconds, out)

@@ -7,7 +7,8 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Iterator
+import wave
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from frames import HOP_SAMPLES, SAMPLE_RATE
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 N_MELS = 80
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
+PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
 
@@ -116,11 +118,35 @@ def save_audio(path: Path, waveform: np.ndarray) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pcm = np.clip(np.round(np.asarray(waveform, np.float64) * 32768), -32768, 32767).astype(np.int16)
+    blocks = np.array_split(np.asarray(waveform), 1 + len(waveform) // PCM_BLOCK)
+    pcm = np.concatenate([_as_pcm(block) for block in blocks])
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".wav.tmp", delete=False) as temporary:
         soundfile.write(temporary, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     os.chmod(temporary.name, 0o644)
     os.replace(temporary.name, path)
+
+
+def save_audio_pieces(path: Path, pieces: Iterable[np.ndarray]) -> int:
+    """Write (S,) float pieces as ``save_audio`` writes their whole, each as it comes; returns the samples written.
+
+    ``<path>.part`` is a complete WAV after every piece, so that it can be listened to as it grows; it takes its final
+    name at the end, and is left as it is where the pieces end in an error.
+    """
+    path, n_samples = Path(path), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    growing = path.with_name(path.name + ".part")
+    # Unbuffered, so that header and samples are on disk together.
+    with open(growing, "wb", buffering=0) as file, wave.open(file, "wb") as wav:
+        wav.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        for piece in pieces:
+            wav.writeframes(_as_pcm(piece).astype("<i2").tobytes())
+            n_samples += len(piece)
+    os.replace(growing, path)
+    return n_samples
+
+
+def _as_pcm(waveform: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(np.asarray(waveform, np.float64) * 32768), -32768, 32767).astype(np.int16)
 
 
 @functools.lru_cache(maxsize=32)

@@ -23,8 +23,9 @@ WINDOW_UNITS = 4096  # predicted at once, about two minutes: bounds the memory o
 def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> dict:
     """The predictor of a trained experiment with its averaged weights.
 
-    checkpoint: "best" (by validation), "latest", or a path. Returns {"predictor" (eval), "step", "config", "speakers",
-    "statistics" (mean and deviation of log F0 by speaker), "device"}; config is the experiment's config.json.
+    checkpoint: "best" (by validation), "latest", or a path. Returns {"predictor" (eval), "step", "config", "sizes",
+    "speakers", "statistics" (mean and deviation of log F0 by speaker), "device"}; config is the experiment's
+    config.json.
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
@@ -37,6 +38,7 @@ def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch
     predictor.load_state_dict(state["predictor_ema"])
     return {
         "predictor": predictor.eval().to(device),
+        "sizes": state["sizes"],
         "step": state["step"],
         "config": read_json(exp / "config.json"),
         "speakers": state["speakers"],

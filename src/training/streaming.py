@@ -62,5 +62,6 @@ def stream_utterance(
             keys = torch.tensor([noise_key], device=device)
             extra["noise"] = hashed_noise(keys, n_samples, start=(first - MARGIN_FRAMES) * HOP_SAMPLES)
         row = torch.tensor([speaker], device=device)
-        spoken = vocoder["generator"](*(tensor.to(device) for tensor in inputs), row, **extra)[0]
+        with torch.autocast(device.type, torch.bfloat16, enabled=vocoder.get("bf16", False)):
+            spoken = vocoder["generator"](*(tensor.to(device) for tensor in inputs), row, **extra)[0]
         yield spoken[(start - first) * HOP_SAMPLES : (stop - first) * HOP_SAMPLES].float().cpu().numpy()

@@ -22,10 +22,12 @@ from models.generator_v3 import MARGIN_FRAMES, GeneratorV3
 from models.noise import hashed_noise, noise_key
 from training.batches import PADDING_UNIT
 from training.checkpoints import load_checkpoint
+from training.streaming import stream_utterance
 
 GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3}
 DISCRIMINATORS = {"v1": Discriminator, "v2": DiscriminatorV2, "v3": DiscriminatorV3}
 NOISE_SEED = 0
+LONG_FRAMES = 3000  # a minute: what is longer is spoken in chunks, whose memory does not grow
 
 
 def build_generator(version: str, sizes: dict) -> nn.Module:
@@ -64,8 +66,9 @@ def load_vocoder(
 ) -> dict:
     """The generator of a trained experiment with its averaged weights.
 
-    checkpoint: "best" (by validation), "latest", or a path. Returns {"generator" (eval), "step", "config", "speakers",
-    "device"}; config is the experiment's config.json.
+    checkpoint: "best" (by validation), "latest", or a path. Returns {"generator" (eval), "version", "sizes", "step",
+    "config", "speakers", "device"}; config is the experiment's config.json. With "bf16": True beside them, it is spoken
+    under autocast.
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
@@ -78,6 +81,8 @@ def load_vocoder(
     generator.load_state_dict(state["generator_ema"])
     return {
         "generator": generator.eval().to(device),
+        "version": state["version"],
+        "sizes": state["sizes"],
         "step": state["step"],
         "config": read_json(exp / "config.json"),
         "speakers": state["speakers"],
@@ -90,11 +95,16 @@ def synthesize_utterances(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Speak items {"id", "units" (F, N) int64, "f0" (F,) float32 Hz, "speaker"} in their order.
 
-    Neighbours of similar length share a batch of at most ``max_batch_frames`` padded frames; the result does not
-    depend on it. Yields (id, (320 F,) float32).
+    Neighbours of similar length share a batch of at most ``max_batch_frames`` padded frames, and longer ones are spoken
+    in chunks; the result does not depend on it. Yields (id, (320 F,) float32).
     """
     batch: list[dict] = []
     for item in items:
+        if len(item["units"]) > max(max_batch_frames, LONG_FRAMES):
+            yield from _speak_batch(vocoder, batch) if batch else ()
+            batch = []
+            yield item["id"], _join_pieces(stream_item(vocoder, item), len(item["units"]))
+            continue
         longest = max(len(entry["units"]) for entry in [*batch, item])
         shortest = min(len(entry["units"]) for entry in [*batch, item])
         if batch and (longest * (len(batch) + 1) > max_batch_frames or longest > 1.5 * shortest):
@@ -103,6 +113,27 @@ def synthesize_utterances(
         batch.append(item)
     if batch:
         yield from _speak_batch(vocoder, batch)
+
+
+def stream_item(vocoder: dict, item: dict) -> Iterator[np.ndarray]:
+    """Speak one item of ``synthesize_utterances`` in pieces that join to the same waveform, within rounding."""
+    key = noise_key(NOISE_SEED, item["id"])
+    yield from stream_utterance(vocoder, item, noise_key=key, speaker=speaker_row(vocoder, item))
+
+
+def _join_pieces(pieces: Iterator[np.ndarray], n_frames: int) -> np.ndarray:
+    """Into one array from the start: a list of the pieces would hold an hour twice."""
+    waveform, filled = np.empty(n_frames * HOP_SAMPLES, np.float32), 0
+    for piece in pieces:
+        waveform[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return waveform
+
+
+def speaker_row(vocoder: dict, item: dict) -> int:
+    """The row of the speaker embedding that an item asks for; 0 where it asks for none or an unknown one."""
+    rows = {name: row for row, name in enumerate(vocoder["speakers"], 1)}
+    return rows.get(item.get("speaker"), 0)
 
 
 @torch.inference_mode()
@@ -114,10 +145,10 @@ def _speak_batch(vocoder: dict, batch: list[dict]) -> Iterator[tuple[str, np.nda
     f0 = np.zeros(units.shape[:2], np.float32)
     for row, item in enumerate(batch):
         units[row, : lengths[row]], f0[row, : lengths[row]] = item["units"], item["f0"]
-    rows = {name: row for row, name in enumerate(vocoder["speakers"], 1)}
-    speaker = torch.tensor([rows.get(item.get("speaker"), 0) for item in batch])
+    speaker = torch.tensor([speaker_row(vocoder, item) for item in batch])
     keys = torch.tensor([noise_key(NOISE_SEED, item["id"]) for item in batch])
     inputs = [tensor.to(vocoder["device"]) for tensor in (torch.from_numpy(units), torch.from_numpy(f0), speaker, keys)]
-    waveforms = speak(vocoder["generator"], *inputs).float().cpu().numpy()
+    with torch.autocast(vocoder["device"].type, torch.bfloat16, enabled=vocoder.get("bf16", False)):
+        waveforms = speak(vocoder["generator"], *inputs).float().cpu().numpy()
     for row, item in enumerate(batch):
         yield item["id"], waveforms[row, : lengths[row] * HOP_SAMPLES]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -151,13 +153,16 @@ def _as_kmeans(centroids: np.ndarray) -> KMeans:
 
 
 def load_kmeans(path: Path, *, trust_pickle: bool = False) -> dict:
-    """Read ``kmeans.npz``. A pickle can run any code when it is read, so a ``.pkl`` is refused without trust.
+    """Read ``kmeans.npz``, or the ``units.safetensors`` of a saved voice.
 
-    Raises UserError for a missing, foreign or damaged file.
+    A pickle can run any code when it is read, so a ``.pkl`` is refused without trust. Raises UserError for a missing,
+    foreign or damaged file.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: expected k-means clusters, found no file; run scripts/run_phase1.sh <language>")
+    if path.suffix == ".safetensors":
+        return _check_arrays(path, _read_safetensors(path))
     if path.suffix != ".npz":
         if not trust_pickle:
             raise UserError(
@@ -169,10 +174,31 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> dict:
             kmeans = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; rerun phase 1") from error
+    return _check_arrays(path, kmeans)
+
+
+def _check_arrays(path: Path, kmeans: dict) -> dict:
     missing = [name for name in ARRAYS[:3] if name not in kmeans]
     if missing:
         raise UserError(f"{path}: expected the arrays {', '.join(ARRAYS[:3])}, missing {', '.join(missing)}")
     return kmeans
+
+
+def save_safetensors(path: Path, kmeans: dict) -> None:
+    """Write the arrays for a saved voice; the description of the encoder stands in the file's metadata."""
+    arrays = {name: np.ascontiguousarray(kmeans[name]) for name in ARRAYS if name in kmeans}
+    metadata = {"description": str(kmeans["description"])} if "description" in kmeans else None
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(arrays, metadata=metadata)))
+
+
+def _read_safetensors(path: Path) -> dict:
+    try:
+        with safe_open(path, framework="numpy") as arrays:
+            kmeans = {name: arrays.get_tensor(name) for name in arrays.keys()}
+            metadata = arrays.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; export the voice again") from error
+    return kmeans | ({"description": np.array(metadata["description"])} if "description" in metadata else {})
 
 
 def _from_estimator(path: Path) -> dict:

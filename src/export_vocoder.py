@@ -1,0 +1,158 @@
+"""Save a trained voice as a folder that speaks elsewhere: config.json, safetensors, TorchScript, a card.
+
+python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --out voices/spanish
+python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --out voices/spanish
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from errors import UserError
+from files import read_json, write_atomically
+from languages import data_root
+from models.exported import export_generator, export_prosody
+from models.generator_v3 import GeneratorV3
+from training.prosody import F0_RANGE
+from training.prosody_batches import CORPUS
+from training.voice import (
+    load_clusters,
+    load_voice,
+    load_voice_prosody,
+    save_voice,
+    save_voice_prosody,
+    units_hash,
+)
+from training.voice_card import licence_texts, write_card
+from units.kmeans import read_description
+
+log = logging.getLogger("oral_units")
+
+VOICE_FILE, PROSODY_FILE, SPEAK_FILE = "voice.torchscript", "prosody.torchscript", "speak.py"
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    what = parser.add_argument_group("what to save")
+    what.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder")
+    what.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")
+    what.add_argument(
+        "--prosody",
+        type=Path,
+        default=None,
+        help="experiment folder of a prosody predictor to bring along, so that the voice speaks from bare units",
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument("--out", type=Path, required=True, help="folder of the saved voice")
+    out.add_argument("--overwrite", action="store_true", help="replace a voice saved there before")
+    out.add_argument(
+        "--license",
+        default="other",
+        help="licence of the weights as it stands on the card, e.g. cc-by-sa-3.0; the recordings' licence binds you",
+    )
+    out.add_argument(
+        "--encoder",
+        default=None,
+        help="hub id of the encoder, where the units were made with a local folder that nobody else has",
+    )
+    return parse_flags(parser, argv)
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Refuse to write over anything but, with ``overwrite``, a voice."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise UserError(f"{out}: exists already; give --overwrite, or another --out")
+    if not (out / "model.safetensors").is_file():
+        raise UserError(f"{out}: expected a saved voice to overwrite, found something else; give another --out")
+
+
+def name_encoder(kmeans: dict, encoder: str | None) -> dict:
+    """The clusters, with the encoder under the name that others know it by."""
+    description = read_description(kmeans)
+    if description is None or not encoder:
+        return kmeans
+    renamed = json.dumps(description | {"encoder": encoder}, sort_keys=True)
+    return kmeans | {"description": np.array(renamed)}
+
+
+def read_prosody(args: argparse.Namespace, n_streams: int) -> dict | None:
+    """The prosody predictor to bring along; refused where it speaks of other units than the vocoder."""
+    if args.prosody is None:
+        return None
+    if n_streams > 1:
+        raise UserError(f"{args.exp}: speaks {n_streams} streams of units, whose durations no predictor gives")
+    prosody = load_voice_prosody(args.prosody)
+    if prosody["config"]["derived"]["units_hash"] != units_hash(args.exp):
+        raise UserError(f"{args.prosody}: was trained on other units than {args.exp}; train both on one phase 1")
+    return prosody
+
+
+def statistics_by_row(prosody: dict) -> torch.Tensor:
+    """(n_speakers + 1, 2) float64 mean and deviation of log F0; those of the corpus for speakers without their own."""
+    statistics = prosody["statistics"]
+    rows = [statistics.get(name, statistics[CORPUS]) for name in (CORPUS, *prosody["speakers"])]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def save_torchscript(folder: Path, vocoder: dict, prosody: dict | None) -> list[str]:
+    """Write what runs without this repository; returns the files, none for generators that are not V3."""
+    if not isinstance(vocoder["generator"], GeneratorV3):
+        log.info("TorchScript is written for V3 alone; this voice is %s", vocoder["version"])
+        return []
+    write_atomically(folder / VOICE_FILE, lambda path: export_generator(vocoder["generator"], path))
+    shutil.copyfile(Path(__file__).with_name("speak_exported.py"), folder / SPEAK_FILE)
+    if prosody is None:
+        return [VOICE_FILE, SPEAK_FILE]
+    exported = prosody["predictor"], statistics_by_row(prosody), F0_RANGE
+    write_atomically(folder / "prosody" / PROSODY_FILE, lambda path: export_prosody(*exported, path))
+    return [VOICE_FILE, f"prosody/{PROSODY_FILE}", SPEAK_FILE]
+
+
+def save_card(folder: Path, args: argparse.Namespace, kmeans: dict, language: str, exported: list[str]) -> None:
+    scores = args.exp / "scores.json"
+    card = write_card(
+        read_json(folder / "config.json"),
+        read_description(kmeans),
+        read_json(scores) if scores.is_file() else None,
+        args.license,
+        exported,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    for text in licence_texts(data_root() / language):
+        shutil.copyfile(text, folder / text.name)
+
+
+def main() -> int:
+    args = parse_args()
+    configure_log()
+    check_out(args.out, args.overwrite)
+    vocoder = load_voice(args.exp, args.checkpoint)
+    derived, kmeans = vocoder["config"]["derived"], name_encoder(load_clusters(args.exp), args.encoder)
+    prosody = read_prosody(args, derived["n_streams"])
+    # Written whole beside its place, then renamed: half a voice is never mistaken for one.
+    unfinished = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
+    save_voice(unfinished, vocoder, kmeans, units_hash(args.exp))
+    if prosody:
+        save_voice_prosody(unfinished / "prosody", prosody)
+    exported = save_torchscript(unfinished, vocoder, prosody)
+    save_card(unfinished, args, kmeans, derived["language"], exported)
+    if args.out.exists():
+        shutil.rmtree(args.out)
+    os.replace(unfinished, args.out)
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()) / 1e6
+    log.info("saved %s (%.0f MB): python src/synthesize.py --exp %s recording.mp3", args.out, size, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
