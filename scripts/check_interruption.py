@@ -34,7 +34,6 @@ NAMED_DIFFERENCES = 20
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
-    # No --tag: nothing is read but the recordings, and nothing written outside the throw-away folder.
     parser.add_argument(
         "--language",
         default=os.environ.get("TRAINING_LANGUAGE"),
@@ -74,15 +73,15 @@ def stage_folders(stage: str, language: str, root: Path) -> list[Path]:
     return [root / "exp" / paths["vocoder"].relative_to(exp_root()), data / "cache"]
 
 
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
 def link_inputs(language: str, root: Path) -> None:
     """Give ``root`` the recordings and tables of the language, linked where the file system can."""
-
-    def link_or_copy(source: str, target: str) -> None:
-        try:
-            os.link(os.path.realpath(source), target)
-        except OSError:  # another file system
-            shutil.copy2(source, target)
-
     paths = language_paths(language)
     if not paths["raw"].is_dir():
         raise UserError(f"{paths['raw']}: expected recordings, found none; run: bash recipes/{language}/prepare.sh")
@@ -107,14 +106,11 @@ def run_stage(command: list[str], language: str, root: Path, threads: int, secon
     """Run ``command`` below ``root`` and kill its process group after ``seconds``; returns whether it was killed."""
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(threads), "TAG": ""}
     environment |= {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TQDM_DISABLE": "1"}
-    script, *flags = command
-    with open(root / "screen.txt", "ab") as screen:
+    (script, *flags), screen = command, root.with_name("screen.txt")
+    with open(screen, "ab") as output:
+        words = [sys.executable, str(REPOSITORY / script), "--language", language, *flags]
         process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / script), "--language", language, *flags],
-            env=environment,
-            stdout=screen,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            words, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             code = process.wait(seconds)
@@ -125,8 +121,8 @@ def run_stage(command: list[str], language: str, root: Path, threads: int, secon
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if code:
-        tail = (root / "screen.txt").read_text(errors="replace")[-2000:]
-        raise UserError(f"{script}: expected exit code 0, found {code}; the end of {root / 'screen.txt'}:\n{tail}")
+        tail = screen.read_text(errors="replace")[-2000:]
+        raise UserError(f"{script}: expected exit code 0, found {code}; the end of {screen}:\n{tail}")
     return False
 
 
@@ -137,57 +133,62 @@ def describe_progress(stage: str, language: str, root: Path) -> str:
     return f"{sum(path.is_file() for path in folder.rglob('*'))} files"
 
 
-def interrupt(stage: str, command: list[str], pauses: list[float], args: argparse.Namespace, root: Path) -> list[str]:
-    """Start, kill and start again, and let the last start end; says for each kill after how long it came, and where."""
-    kills = []
-    for pause in pauses:
-        if not run_stage(command, args.language, root, args.num_threads, pause):
-            break
-        kills.append(f"{pause:.1f} s ({describe_progress(stage, args.language, root)})")
-    run_stage(command, args.language, root, args.num_threads)
-    return kills
+def interrupt(
+    stage: str, command: list[str], pauses: list[float], args: argparse.Namespace, roots: list[Path]
+) -> tuple[list[str], int, list[str]]:
+    """Start, kill, start again, let the last start end and compare: the kills, number of files, differences.
+
+    A run that ends before its kill (the machine is quicker than it was when undisturbed) is compared too; then the
+    stage begins anew, and what remains of ``pauses`` is halved.
+    """
+    root, kills, found = roots[1], [], []
+    shutil.copytree(root, before := root.with_name("before"), copy_function=link_or_copy)
+    while True:
+        if run_stage(command, args.language, root, args.num_threads, pauses[0] if pauses else None):
+            kills.append(f"{pauses.pop(0):.1f} s ({describe_progress(stage, args.language, root)})")
+            continue
+        compared = [folder_differences(*pair) for pair in zip(*(stage_folders(stage, args.language, r) for r in roots))]
+        found += [difference for _, different in compared for difference in different]
+        if found or not pauses:
+            return kills, sum(n_files for n_files, _ in compared), found
+        kills, pauses = [*kills, "anew"], [pause / 2 for pause in pauses]
+        shutil.rmtree(root)
+        shutil.copytree(before, root, copy_function=link_or_copy)
 
 
-def check_stage(stage: str, command: list[str], args: argparse.Namespace, roots: list[Path]) -> dict:
-    """Run one stage in both roots and compare; seconds, kills, number of files compared, differences."""
-    undisturbed, interrupted = roots
+def check_stage(stage: str, command: list[str], args: argparse.Namespace, roots: list[Path]) -> tuple:
+    """Run one stage in both roots: seconds undisturbed, kills, number of files compared, differences."""
     clock = time.monotonic()
-    run_stage([command[0], "--help"], args.language, undisturbed, args.num_threads)
+    run_stage([command[0], "--help"], args.language, roots[0], args.num_threads)
     startup, clock = time.monotonic() - clock, time.monotonic()
-    run_stage(command, args.language, undisturbed, args.num_threads)
+    run_stage(command, args.language, roots[0], args.num_threads)
     duration = time.monotonic() - clock
     pauses = draw_pauses(duration, startup, args.n_kills, random.Random(f"{args.seed} {stage}"))
-    kills = interrupt(stage, command, pauses, args, interrupted)
-    n_files, found = 0, []
-    for folders in zip(*(stage_folders(stage, args.language, root) for root in roots)):
-        n_compared, different = folder_differences(*folders)
-        n_files, found = n_files + n_compared, found + different
-    return {"seconds": duration, "kills": kills, "n_files": n_files, "differences": found}
+    result = interrupt(stage, command, pauses, args, roots)
+    shutil.rmtree(roots[1].with_name("before"))
+    return duration, *result
 
 
-def print_row(stage: str, result: dict) -> None:
-    equal = "yes" if not result["differences"] else f"no: {len(result['differences'])} differences"
-    kills = ", ".join(result["kills"]) or "never: it ended first"
-    print(f"| {stage} | {result['seconds']:.1f} | {kills} | {result['n_files']} | {equal} |", flush=True)
+def print_row(*cells: object) -> None:
+    print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    language_paths(args.language)  # an unknown language is named before anything is written
+    language_paths(args.language)  # refuses an unknown language before anything is written
     work = Path(tempfile.mkdtemp(prefix="check_interruption_", dir=args.work))
     roots = [work / "undisturbed", work / "interrupted"]
     for root in roots:
         link_inputs(args.language, root)
-    print("| stage | undisturbed (s) | killed after (s since start; where) | files compared | equal |")
-    print("|---|---|---|---|---|", flush=True)
-    results = {}
+    print_row("stage", "undisturbed (s)", "killed after (s since the last start; at)", "files compared", "equal")
+    print_row(*["---"] * 5)
+    failed = False
     for stage, command in plan_stages(args).items():
-        results[stage] = check_stage(stage, command, args, roots)
-        print_row(stage, results[stage])
-    failed = [stage for stage, result in results.items() if result["differences"] or not result["kills"]]
-    for stage in failed:
-        for difference in results[stage]["differences"][:NAMED_DIFFERENCES]:
+        seconds, kills, n_files, found = check_stage(stage, command, args, roots)
+        print_row(stage, f"{seconds:.1f}", ", ".join(kills), n_files, f"no: {len(found)} differ" if found else "yes")
+        for difference in found[:NAMED_DIFFERENCES]:
             print(f"{stage}: {difference}", file=sys.stderr)
+        failed = failed or bool(found)
     if failed:
         print(f"kept for a look: {work}", file=sys.stderr)
         return 1
