@@ -67,7 +67,7 @@ def test_ci_calls_the_readme_command() -> None:
 @pytest.mark.parametrize("script", PYTHON_SCRIPTS, ids=lambda path: path.name)
 def test_every_flag_has_a_help_text(script: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """--help prints (a lone % would break it) and no flag is without a word of explanation."""
-    monkeypatch.syspath_prepend(str(script.parent))
+    monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
     flags: list[argparse.Action] = []
     parse = argparse.ArgumentParser.parse_args
 
