@@ -92,14 +92,9 @@ def link_inputs(language: str, root: Path) -> None:
             link_or_copy(str(paths[name]), str(data / paths[name].name))
 
 
-def draw_pauses(duration: float, startup: float, n_kills: int, generator: random.Random) -> list[float]:
-    """Seconds from each start to its kill: moments uniform over ``duration``, in order.
-
-    A restart first spends ``startup`` on imports; the clock of the moments stands still meanwhile, or most kills of a
-    short stage would hit imports.
-    """
-    moments = sorted(generator.uniform(0.0, duration) for _ in range(n_kills))
-    return [moments[0], *(startup + later - earlier for earlier, later in zip(moments, moments[1:]))]
+def draw_pauses(duration: float, n_kills: int, generator: random.Random) -> list[float]:
+    """Seconds from each start to its kill, uniform over the undisturbed ``duration``; the later starts get farther."""
+    return sorted(generator.uniform(0.0, duration) for _ in range(n_kills))
 
 
 def run_stage(command: list[str], language: str, root: Path, threads: int, seconds: float | None = None) -> bool:
@@ -138,8 +133,8 @@ def interrupt(
 ) -> tuple[list[str], int, list[str]]:
     """Start, kill, start again, let the last start end and compare: the kills, number of files, differences.
 
-    A run that ends before its kill (the machine is quicker than it was when undisturbed) is compared too; then the
-    stage begins anew, and what remains of ``pauses`` is halved.
+    A run that ends before its kill, having little left to do, is compared too; then the stage begins anew. Where even
+    a fresh run ends first, the machine is quicker than it was when undisturbed, and the pauses are halved.
     """
     root, kills, found = roots[1], [], []
     shutil.copytree(root, before := root.with_name("before"), copy_function=link_or_copy)
@@ -151,7 +146,9 @@ def interrupt(
         found += [difference for _, different in compared for difference in different]
         if found or not pauses:
             return kills, sum(n_files for n_files, _ in compared), found
-        kills, pauses = [*kills, "anew"], [pause / 2 for pause in pauses]
+        if not kills or kills[-1] == "anew":
+            pauses = [pause / 2 for pause in pauses]
+        kills.append("anew")
         shutil.rmtree(root)
         shutil.copytree(before, root, copy_function=link_or_copy)
 
@@ -159,11 +156,9 @@ def interrupt(
 def check_stage(stage: str, command: list[str], args: argparse.Namespace, roots: list[Path]) -> tuple:
     """Run one stage in both roots: seconds undisturbed, kills, number of files compared, differences."""
     clock = time.monotonic()
-    run_stage([command[0], "--help"], args.language, roots[0], args.num_threads)
-    startup, clock = time.monotonic() - clock, time.monotonic()
     run_stage(command, args.language, roots[0], args.num_threads)
     duration = time.monotonic() - clock
-    pauses = draw_pauses(duration, startup, args.n_kills, random.Random(f"{args.seed} {stage}"))
+    pauses = draw_pauses(duration, args.n_kills, random.Random(f"{args.seed} {stage}"))
     result = interrupt(stage, command, pauses, args, roots)
     shutil.rmtree(roots[1].with_name("before"))
     return duration, *result
