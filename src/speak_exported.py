@@ -21,13 +21,13 @@ import soundfile
 NOISE_SEED = 0  # with the utterance's id: the same words sound the same every time
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("units", type=Path, help="JSON file of utterances")
     parser.add_argument("--voice", type=Path, default=Path(__file__).parent, help="folder of the exported voice")
     parser.add_argument("--speaker", default=None, help="one of the speakers in the voice's config.json")
     parser.add_argument("--out", type=Path, default=Path("spoken"), help="folder for <id>.wav")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def load_exported(folder: Path) -> dict:
