@@ -170,6 +170,8 @@ def print_row(*cells: object) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    # The runs have process groups of their own: without this they would outlive a check that is terminated.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     language_paths(args.language)  # refuses an unknown language before anything is written
     work = Path(tempfile.mkdtemp(prefix="check_interruption_", dir=args.work))
     roots = [work / "undisturbed", work / "interrupted"]
