@@ -1,6 +1,7 @@
 """Audio in and out, and the only log-mel."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from evaluation.mel_distance import compute_mel_distance
 from speech.audio import (
     LOG_FLOOR,
     N_MELS,
+    PCM_BLOCK,
     compute_mel_spectrogram,
     load_audio,
     load_crop,
     save_audio,
+    save_audio_pieces,
     stream_audio,
 )
 from synthetic import REPOSITORY, speech_like, write_mp3
@@ -123,6 +126,38 @@ def test_loud_samples_are_clipped_not_wrapped(tmp_path: Path) -> None:
     save_audio(tmp_path / "loud.wav", np.array([-3.0, -1.0, 0.0, 1.0, 3.0]))
     written, _ = soundfile.read(tmp_path / "loud.wav", dtype="int16")
     np.testing.assert_array_equal(written, [-32768, -32768, 0, 32767, 32767])
+
+
+def test_pieces_are_a_whole_wav_at_any_time(tmp_path: Path) -> None:
+    waveform = 3 * speech_like(0.7)
+    growing, pieces, lengths = tmp_path / "new" / "a.wav.part", np.split(waveform, [1, 1, 5000]), []
+
+    def watched() -> Iterator[np.ndarray]:
+        for piece in pieces:
+            yield piece
+            lengths.append(len(soundfile.read(growing)[0]))
+
+    assert save_audio_pieces(tmp_path / "new" / "a.wav", watched()) == len(waveform)
+    assert lengths == [1, 1, 5000, len(waveform)]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.wav"]
+    save_audio(tmp_path / "whole.wav", waveform)
+    np.testing.assert_array_equal(load_audio(tmp_path / "new" / "a.wav"), load_audio(tmp_path / "whole.wav"))
+
+
+def test_what_a_failure_leaves_is_not_taken_for_a_wav(tmp_path: Path) -> None:
+    def failing() -> Iterator[np.ndarray]:
+        yield np.zeros(320)
+        raise UserError("no more")
+
+    with pytest.raises(UserError):
+        save_audio_pieces(tmp_path / "a.wav", failing())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav.part"]
+
+
+def test_more_than_a_block_is_written_whole(tmp_path: Path) -> None:
+    waveform = np.linspace(-1, 1, 2 * PCM_BLOCK + 3).astype(np.float32)
+    save_audio(tmp_path / "long.wav", waveform)
+    assert np.abs(load_audio(tmp_path / "long.wav") - waveform).max() <= 2**-15
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".m4a"])

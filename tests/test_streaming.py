@@ -7,8 +7,8 @@ import pytest
 
 from models.noise import hashed_noise, noise_key
 from models.source import pulse_train
-from training.streaming import start_phases, stream_utterance
-from training.vocoder import GENERATORS, build_generator, speak
+from training.streaming import CHUNK_FRAMES, CONTEXT_FRAMES, start_phases, stream_utterance
+from training.vocoder import GENERATORS, LONG_FRAMES, build_generator, speak, synthesize_utterances
 
 N_FRAMES = 170
 
@@ -42,6 +42,44 @@ def test_chunks_equal_the_whole(version: str, chunk_frames: int) -> None:
     assert joined.dtype == np.float32 and joined.shape == (320 * N_FRAMES,)
     assert np.abs(whole).max() > 1e-3
     assert np.abs(joined - whole).max() < 1e-3 * np.abs(whole).max()
+
+
+def test_long_utterances_are_spoken_in_chunks_among_short_ones() -> None:
+    torch.manual_seed(0)
+    generator = build_generator("v3", {"n_units": 9, "channels": 32}).eval()
+    vocoder, random = {"generator": generator, "speakers": [], "device": torch.device("cpu")}, np.random.default_rng(0)
+    lengths = {"short": 30, "long": LONG_FRAMES + 123, "last": 40}
+    items = [
+        {"id": name, "units": random.integers(0, 9, (length, 1)), "f0": np.full(length, 110, np.float32)}
+        for name, length in lengths.items()
+    ]
+    seen: list[int] = []
+    hook = generator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1].numel()))
+    spoken = list(synthesize_utterances(vocoder, items, max_batch_frames=100))
+    hook.remove()
+    assert max(seen) <= CHUNK_FRAMES + 2 * CONTEXT_FRAMES, "memory must not grow with the utterance"
+    assert [(name, len(waveform)) for name, waveform in spoken] == [(name, 320 * n) for name, n in lengths.items()]
+    for item, (_, waveform) in zip(items, spoken):
+        tensors = torch.from_numpy(item["units"])[None], torch.from_numpy(item["f0"])[None]
+        with torch.inference_mode():
+            whole = speak(generator, *tensors, None, torch.tensor([noise_key(0, item["id"])]))[0].numpy()
+        assert np.abs(waveform - whole).max() < 1e-3 * np.abs(whole).max()
+
+
+def test_bf16_is_close_and_not_the_same() -> None:
+    torch.manual_seed(0)
+    generator = build_generator("v3", {"n_units": 9, "n_streams": 2, "channels": 32}).eval()
+    vocoder = {"generator": generator, "speakers": [], "device": torch.device("cpu")}
+    exact, whole, chunked = (
+        np.concatenate(list(pieces))
+        for pieces in (
+            stream_utterance(vocoder, item(), noise_key=1, speaker=0),
+            stream_utterance(vocoder | {"bf16": True}, item(), noise_key=1, speaker=0),
+            stream_utterance(vocoder | {"bf16": True}, item(), noise_key=1, speaker=0, chunk_frames=50),
+        )
+    )
+    for other in (whole, chunked):
+        assert 0 < np.abs(other - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_start_phases_are_those_of_the_pulse_train() -> None:

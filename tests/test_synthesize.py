@@ -102,6 +102,23 @@ def test_one_by_one_equals_many_at_once(recordings: Path, from_recordings: Path,
     assert np.abs(spoken(tmp_path / "single")["first"].astype(int) - spoken(from_recordings)["first"]).max() <= 1
 
 
+def test_streaming_writes_the_same_files(from_recordings: Path, roots: Path, tmp_path: Path) -> None:
+    flags = ("--units", from_recordings / "units.json", "--stream", "--save_units")
+    speak(roots, *flags, "--out", tmp_path)
+    streamed, whole = spoken(tmp_path), spoken(from_recordings)
+    assert streamed.keys() == whole.keys()
+    for name, waveform in streamed.items():
+        assert waveform.shape == whole[name].shape and np.abs(waveform.astype(int) - whole[name]).max() <= 1
+    assert {path.suffix for path in tmp_path.iterdir()} == {".wav", ".json"}, "no unfinished file is left"
+    assert (tmp_path / "units.json").read_bytes() == (from_recordings / "units.json").read_bytes()
+
+
+def test_mixed_precision_is_obeyed(from_recordings: Path, roots: Path, tmp_path: Path) -> None:
+    speak(roots, "--units", from_recordings / "units.json", "--mixed_precision", "bf16", "--out", tmp_path)
+    rounded, exact = spoken(tmp_path)["first"].astype(int), spoken(from_recordings)["first"]
+    assert 0 < np.abs(rounded - exact).max() < 0.1 * np.abs(exact).max()
+
+
 def test_the_corpus_file_is_a_units_file(roots: Path, tmp_path: Path) -> None:
     corpus = roots / "exp" / "spanish_units" / "corpus_timestamped.json"
     speak(roots, "--units", corpus, "--split", "test", "--out", tmp_path)

@@ -119,9 +119,10 @@ def save_audio(path: Path, waveform: np.ndarray) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     blocks = np.array_split(np.asarray(waveform), 1 + len(waveform) // PCM_BLOCK)
-    pcm = np.concatenate([_as_pcm(block) for block in blocks])
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".wav.tmp", delete=False) as temporary:
-        soundfile.write(temporary, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, format="WAV", subtype="PCM_16") as wav:
+            for block in blocks:
+                wav.write(_as_pcm(block))
     os.chmod(temporary.name, 0o644)
     os.replace(temporary.name, path)
 
