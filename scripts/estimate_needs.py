@@ -1,6 +1,6 @@
 """Say what a run of the whole chain needs in disk and time, from the size of the data; too little disk is an error.
 
-The rates were measured on two cores of a server CPU; they give the order of magnitude, not a promise.
+The rates are those of Spanish on two cores of a busy server CPU; an encoder's and a GPU's are rough guesses.
 """
 
 import argparse
@@ -26,7 +26,8 @@ RECIPE_HOURS = 0.6  # of speech: what a small recipe prepares where nothing is t
 PROBED_FILES = 40
 MEGABYTE = 1e6
 CHECKPOINT_MEGABYTES = 200  # latest and best, each with averaged weights and optimiser
-SECONDS_AN_HOUR = {"segmentation": 40.0, "mfcc": 10.0, "pitch": 12.0, "scores": 60.0}  # two cores, an hour of audio
+# Two cores, an hour of audio; scores with Whisper-base as a judge, a fourth of it without.
+SECONDS_AN_HOUR = {"segmentation": 40.0, "mfcc": 10.0, "pitch": 12.0, "scores": 900.0}
 ENCODER_SECONDS_AN_HOUR = {"cpu": 1800.0, "cuda": 30.0}  # a model of XLS-R 300M's size
 STEP_SECONDS = {"cpu": 0.3, "cuda": 0.05}
 DEFAULT_STEPS = 200_000  # the trainer's own
