@@ -103,10 +103,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def training_threads() -> str:
+    return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+
+
 def run_script(script: str, flags: Sequence[object]) -> float:
     """Run ``src/<script>`` with ``flags``; returns its peak resident memory (MiB). Raises UserError where it fails."""
     command = [sys.executable, str(REPOSITORY / "src" / script), *map(str, flags)]
-    environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "OMP_WAIT_POLICY": "PASSIVE"} | os.environ
+    environment = {"OMP_NUM_THREADS": training_threads(), "OMP_WAIT_POLICY": "PASSIVE"} | os.environ
     process = os.posix_spawn(command[0], command, environment)
     _, status, usage = os.wait4(process, 0)
     if status:
@@ -320,10 +324,12 @@ def publish(args: argparse.Namespace, title: str, path: Path, table: str, enviro
     """Write and print a table with the command, commit and machine it comes from."""
     here = environment or describe_environment()
     commit = f"{(here['git_commit'] or 'no git')[:9]}{' (with changes)' if here['git_dirty'] else ''}"
+    load = here.get("load_average", os.getloadavg())[0]  # before the work, where that was noted
     processor = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "")
     text = (
         f"### {title}\n\n`{here['command']}`; commit {commit}; {here['machine']}, {processor}; "
-        f"torch {here['packages']['torch']}; load average {os.getloadavg()[0]:.1f}\n\n{table}\n"
+        f"training on {training_threads()} threads; torch {here['packages']['torch']}; "
+        f"load average {load:.1f}\n\n{table}\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

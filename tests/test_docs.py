@@ -18,6 +18,7 @@ BEHIND = {
     "scripts/run_phase2.sh": "src/train_bpe.py",
     "scripts/run_phase3.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
+    "scripts/bench_vocoder.sh": "scripts/bench_vocoder.py",
 }
 IN_VARIABLES = {
     "PHASE1_ARGS": "src/extract_units.py",
