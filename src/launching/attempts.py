@@ -1,0 +1,130 @@
+"""One attempt at one task of a job: the same on every engine.
+
+``python -m launching.attempts FOLDER [TASK]`` is what engines run. It starts the command of the task with its output
+in the job's log, hands the engine's signals on to it as SIGTERM, and ends with the command's exit code. Every attempt
+leaves two rows in ``attempts.jsonl``: ``{task, attempt, event: "started", at, host, command}`` and
+``{task, attempt, event: "ended", at, exit_code, stopped}``. A first attempt runs the command as it was typed, later
+ones resume (launching/commands.py).
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from launching.commands import task_command, task_environment
+from launching.job import log_file, now, read_job
+
+EXIT_STOPPED = 99  # the scripts' own: stopped by a signal after saving
+EXIT_CANNOT_START = 126
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+
+
+def run_attempt(folder: Path, task: int = 0) -> int:
+    """Run the task once, to its end; returns its exit code (128 + number where a signal ended it)."""
+    children, told = [], []
+
+    def hand_on(number: int, _: object) -> None:
+        told.append(number)
+        for child in children:
+            os.kill(child.pid, signal.SIGTERM)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, hand_on)
+    children.append(start_attempt(folder, task))
+    if told:
+        children[0].terminate()
+    code = wait_for(children[0])
+    end_attempt(folder, task, code, stopped=bool(told))
+    return code
+
+
+def start_attempt(folder: Path, task: int = 0) -> subprocess.Popen:
+    """Start the command and record it, as the leader of a process group of its own: engines signal whole groups.
+
+    Where this process is killed, the command gets SIGTERM: two writers in one experiment folder would be worse.
+    """
+    job = read_job(folder)
+    attempt = 1 + count_attempts(folder, task)
+    words = task_command(job, task, resume=attempt > 1)
+    row = {"task": task, "attempt": attempt, "event": "started", "at": now(), "host": socket.gethostname()}
+    append_row(folder, row | {"command": words, "engine_id": engine_id()})
+    environment = os.environ | task_environment(job, task)
+    with open(log_file(job, task), "ab") as log:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            process_group=0,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def engine_id() -> str | None:
+    """The engine's number of the job that this process runs in."""
+    return os.environ.get("SLURM_JOB_ID") or os.environ.get("JOB_ID")
+
+
+def wait_for(child: subprocess.Popen) -> int:
+    """The exit code once the command has ended. Unlike Popen.wait, it may be called from a signal handler as well."""
+    ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
+
+
+def end_attempt(folder: Path, task: int, code: int, *, stopped: bool) -> None:
+    """Record the end; ``stopped``: a signal of the engine came before it."""
+    row = {"task": task, "attempt": count_attempts(folder, task), "event": "ended", "at": now()}
+    append_row(folder, row | {"exit_code": code, "stopped": stopped})
+
+
+def append_row(folder: Path, row: dict) -> None:
+    """One short write in append mode, so that the tasks of an array may share the file."""
+    with open(Path(folder) / "attempts.jsonl", "ab", buffering=0) as out:
+        out.write((json.dumps(row) + "\n").encode())
+
+
+def read_attempts(folder: Path, task: int | None = None) -> list[dict]:
+    """The rows of ``attempts.jsonl``, of one task where it is given; a half-written last row is left out."""
+    path = Path(folder) / "attempts.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [row for row in rows if task is None or row["task"] == task]
+
+
+def count_attempts(folder: Path, task: int) -> int:
+    return sum(row["event"] == "started" for row in read_attempts(folder, task))
+
+
+def exit_codes(record: dict) -> list[int | None]:
+    """Of each task, the exit code of its last attempt; None where none has ended since it was last started."""
+    codes = []
+    for task in range(len(record["commands"])):
+        rows = read_attempts(Path(record["folder"]), task)
+        codes.append(rows[-1]["exit_code"] if rows and rows[-1]["event"] == "ended" else None)
+    return codes
+
+
+def main() -> int:
+    folder, task = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    try:
+        return run_attempt(folder, task)
+    except OSError as error:
+        print(f"error: {folder}: the task cannot be started ({error})", file=sys.stderr)
+        return EXIT_CANNOT_START
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""A job as a plain dict, and the folder ``exp/<name>/jobs/<number>/`` in which it leaves its record.
+
+A job, written to ``job.json`` at submission and never changed after it:
+
+==================== ==================================================================================================
+``name``             the experiment it belongs to; the folder is ``exp/<name>/jobs/<number>``
+``number``           1, 2, … within the name
+``folder``           that folder, absolute
+``backend``          "local", "slurm", "sge" or "modal"
+``commands``         the commands as a person types them, each a list of words beginning with a script of this
+                     repository (``src/trainer_vocoder.py``, ``scripts/run_phase1.sh``) and nothing before it; several
+                     commands make an array whose tasks are numbered from 0
+``array_parallelism`` tasks of an array that may run at once; 0: as many as the engine likes
+``resources``        ``gpus`` a node, ``nodes``, ``processes`` a node (over 1, or several nodes: torchrun), ``cpus`` a
+                     node, ``memory_gb`` a node (None: the engine's own), ``hours``, ``partition`` (SGE: the queue),
+                     ``account`` (SGE: the project), ``constraint``, ``requeues``: how many time-outs are followed by
+                     another attempt
+``after``            records of the jobs that must have finished with code 0 before this one starts
+``environment``      variables of the command, beside those that the engine sets
+``submitted``        time of submission, ISO 8601, UTC
+``git_commit``       of the code at submission
+==================== ==================================================================================================
+
+A record, ``record.json``: the job, and ``ids`` (the engine's, one a job or one a task; strings) and whatever else a
+backend wants to find again. ``attempts.jsonl``: what the tasks did (launching/attempts.py). ``output.log``, for an
+array ``output_<task>.log``: what the command printed, appended to by every attempt.
+
+Every backend (launching/local.py, slurm.py, sge.py, modal_calls.py) has the same four functions:
+
+- ``describe(job) -> str``: what would be submitted, for ``--dry_run``; changes nothing;
+- ``submit(job) -> dict``: hand the job to the engine, return the record; the caller made the folder and writes both;
+- ``state(record) -> str``: one of STATES; exit codes are in the attempts;
+- ``cancel(record) -> None``: stop what has not ended.
+"""
+
+import datetime
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from errors import UserError
+from files import read_json, write_json
+from languages import REPOSITORY, data_root, exp_root
+
+STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "unknown")
+ENDED = ("finished", "failed", "cancelled")
+BACKENDS = ("local", "slurm", "sge", "modal")
+DEFAULT_RESOURCES = {
+    "gpus": 0,
+    "nodes": 1,
+    "processes": 1,
+    "cpus": 1,
+    "memory_gb": None,
+    "hours": 24.0,
+    "partition": None,
+    "account": None,
+    "constraint": None,
+    "requeues": 20,
+}
+# Handed on to the job where they are set; none of them holds a secret.
+INHERITED = (
+    "HF_HOME HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_DATASETS_OFFLINE OMP_NUM_THREADS ORAL_UNITS_WHISPER ORAL_UNITS_LLM "
+    "ORAL_UNITS_VENV ORAL_UNITS_TRACEBACK PHASE1_ARGS PHASE2_ARGS PHASE3_ARGS TAG TQDM_DISABLE TRAINING_LANGUAGE "
+    "VIRTUAL_ENV CONDA_PREFIX PATH"
+).split()
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def make_job(
+    name: str,
+    commands: Sequence[Sequence[str]],
+    *,
+    backend: str,
+    resources: dict | None = None,
+    after: Iterable[dict] = (),
+    array_parallelism: int = 0,
+    environment: dict[str, str] | None = None,
+) -> dict:
+    """The dict described above, not yet on disk: its number is the next free one."""
+    if not PLAIN_NAME.fullmatch(name):
+        raise UserError(
+            f"--name {name!r}: expected letters, digits, '.', '_' and '-' only, beginning with one of the first two"
+        )
+    unknown = set(resources or {}) - set(DEFAULT_RESOURCES)
+    assert not unknown, f"resources {sorted(unknown)}: expected some of {sorted(DEFAULT_RESOURCES)}"
+    number = max((folder_number(folder) for folder in job_folders(name)), default=0) + 1
+    return {
+        "name": name,
+        "number": number,
+        "folder": str(jobs_root(name) / f"{number:03d}"),
+        "backend": backend,
+        "commands": [[str(word) for word in command] for command in commands],
+        "array_parallelism": array_parallelism,
+        "resources": DEFAULT_RESOURCES | (resources or {}),
+        "after": list(after),
+        "environment": inherited_environment() | (environment or {}),
+        "submitted": now(),
+        "git_commit": _git_commit(),
+    }
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def inherited_environment() -> dict[str, str]:
+    """What the command needs to find its code, its data and its packages on another machine of the same file system."""
+    found = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    roots = {"DATA_ROOT": str(data_root()), "EXP_ROOT": str(exp_root()), "PYTHONPATH": str(REPOSITORY / "src")}
+    return found | roots
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def jobs_root(name: str) -> Path:
+    return exp_root() / name / "jobs"
+
+
+def folder_number(folder: Path) -> int:
+    return int(folder.name)
+
+
+def job_folders(name: str) -> list[Path]:
+    """The folders of a name's jobs, oldest first."""
+    root = jobs_root(name)
+    return sorted((path for path in root.glob("[0-9]*") if path.name.isdigit() and path.is_dir()), key=folder_number)
+
+
+def create_folder(job: dict) -> dict:
+    """Make the job's folder, under the next number where another submission was faster; returns the job with it.
+
+    UserError where ``exp`` cannot be written to: a job there would only fail later, and on another machine.
+    """
+    folder = Path(job["folder"])
+    while True:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            break
+        except FileExistsError as error:
+            if not folder.is_dir():
+                raise UserError(f"{folder}: expected a free name, found another file; give another --name") from error
+            folder = folder.with_name(f"{folder_number(folder) + 1:03d}")
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot be made ({error.strerror}); EXP_ROOT must be writable here and on the nodes"
+            ) from error
+    return job | {"folder": str(folder), "number": folder_number(folder)}
+
+
+def write_job(job: dict) -> None:
+    write_json(Path(job["folder"]) / "job.json", job)
+
+
+def write_record(record: dict) -> None:
+    write_json(Path(record["folder"]) / "record.json", record)
+
+
+def read_job(folder: Path) -> dict:
+    return read_json(Path(folder) / "job.json")
+
+
+def read_record(folder: Path) -> dict:
+    """The record; that of a submission that was cut short is its job without ids."""
+    path = Path(folder) / "record.json"
+    return read_json(path) if path.exists() else read_job(folder) | {"ids": []}
+
+
+def find_records(name: str) -> list[dict]:
+    """The records of ``name``, oldest first, or with ``name/3`` of its third job alone."""
+    plain, _, number = name.partition("/")
+    folders = [folder for folder in job_folders(plain) if not number or folder.name == number.zfill(3)]
+    records = [read_record(folder) for folder in folders if (folder / "job.json").exists()]
+    if not records:
+        raise UserError(f"{jobs_root(plain)}: expected a job '{name}', found none; launch.py status lists the names")
+    return records
+
+
+def log_file(record: dict, task: int = 0) -> Path:
+    """Where the command of a task prints to, on every backend."""
+    n_tasks = len(record["commands"])
+    return Path(record["folder"]) / (f"output_{task}.log" if n_tasks > 1 else "output.log")
+
+
+def combine_states(states: Sequence[str]) -> str:
+    """The state of an array from those of its tasks: what still goes on, else the worst."""
+    for state in ("running", "requeued", "pending", "failed", "cancelled", "unknown"):
+        if state in states:
+            return state
+    return "finished" if states else "unknown"
