@@ -1,11 +1,13 @@
 """A local Whisper as a listener: recordings in, texts out, through transformers.
 
 A. Radford et al. (2022), "Robust Speech Recognition via Large-Scale Weak Supervision". Greedy decoding, one window of
-at most 30 s at a time, no prompt from the window before, so that a text depends on its own recording alone.
+at most 30 s at a time, no prompt from the window before, so that a text depends on its own recording alone. With
+timestamps, as Whisper's own command decodes: without them it may stop after the first word before a pause.
 """
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ WINDOW_SAMPLES = 30 * SAMPLE_RATE
 MIN_WINDOW_SAMPLES = 20 * SAMPLE_RATE  # a cut is looked for between here and 30 s
 QUIET_SAMPLES = SAMPLE_RATE // 5  # the cut lies in the quietest fifth of a second
 # Fast speech is below 10 tokens a second even where Whisper spells by bytes: more is a loop.
-TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 16, 440
+TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 32, 440
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -49,7 +51,8 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
             f"where there is a network, run: python scripts/fetch_models.py --model {name}"
         ) from error
     _check_language(name, model, language)
-    model.generation_config.max_length = None  # else transformers warns at each call that max_new_tokens wins
+    # It warns at each call that max_new_tokens wins over the default length.
+    logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
     return {
         "name": str(name),
         "model": model.to(device).eval(),
@@ -76,7 +79,8 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
 
 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
-    digest = hashlib.sha256(f"{language} {dtype} {TOKENS_PER_SECOND} {MIN_WINDOW_SAMPLES}".encode())
+    decoding = f"{language} {dtype} {TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} timestamps"
+    digest = hashlib.sha256(decoding.encode())
     for key, weights in sorted(model.state_dict().items()):
         digest.update(key.encode())
         digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy())
@@ -130,6 +134,8 @@ def _transcribe_batch(asr: dict, windows: list[np.ndarray]) -> list[str]:
     inputs = asr["extractor"](windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
     limits = [min(MAX_TOKENS, SPARE_TOKENS + TOKENS_PER_SECOND * len(window) // SAMPLE_RATE) for window in windows]
     told = {"language": asr["language"], "task": "transcribe"} if _is_multilingual(model) else {}
+    if hasattr(model.generation_config, "no_timestamps_token_id"):
+        told["return_timestamps"] = True
     tokens = model.generate(
         inputs.input_features.to(model.device, model.dtype),
         attention_mask=inputs.attention_mask.to(model.device),
