@@ -44,12 +44,19 @@ from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import data_root, language_paths
 from speech.audio import load_crop, save_audio
 from speech.pitch import fill_f0_cache
-from training.adversarial import adversarial_window, split_judgement, time_judgement, warn_of_collapse
+from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
 from training.batches import CropDataset, StepSampler, collate, load_utterances, with_mel
-from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
+from training.checkpoints import (
+    LARGEST_EMA_DECAY,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    update_ema,
+)
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
-from training.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
+from training.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 from training.processes import agree, broadcast, mean_over_processes
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
 from training.sizes import read_sizes
@@ -135,6 +142,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     training.add_argument("--feature_weight", type=float, default=2.0, help="weight of feature matching beside it")
     training.add_argument(
         "--patience", type=int, default=0, help="stop after so many validations without gain; 0 = never"
+    )
+    training.add_argument(
+        "--mel_windows",
+        type=int,
+        nargs="+",
+        choices=sorted(MEL_WINDOWS),
+        default=sorted(MEL_WINDOWS),
+        help="windows of the log-mel loss (samples); validation always uses all",
+    )
+    training.add_argument(
+        "--ema", type=float, default=LARGEST_EMA_DECAY, help="largest decay of the averaged weights; 0 = no averaging"
+    )
+    training.add_argument(
+        "--unit_noise", type=float, default=0.0, help="share of the units replaced by any other, against overfitting"
     )
     training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and noise")
 
@@ -282,7 +303,13 @@ def main() -> int:
         train, validation = load_split(args, paths, "train"), load_split(args, paths, "val")
     speakers = sorted({u["speaker"] for u in train if u["speaker"]}) if args.speaker_embedding else []
     dataset = CropDataset(
-        train, crop_frames=args.crop_frames, seed=args.seed, speakers=speakers, condition=args.condition
+        train,
+        crop_frames=args.crop_frames,
+        seed=args.seed,
+        speakers=speakers,
+        condition=args.condition,
+        unit_noise=args.unit_noise,
+        n_units=units_config["derived"]["n_units"],
     )
     validation = choose_validation(validation, args.validation_seconds)
     if args.condition == "logmel":
@@ -425,13 +452,14 @@ def main() -> int:
             optimizer_discriminator.step()
             losses["discriminator_loss"] = loss_discriminator
 
-        loss_generator_mel = mel_loss(resynthesis, batch["audio"])
+        loss_generator_mel = mel_loss(resynthesis, batch["audio"], {n: MEL_WINDOWS[n] for n in args.mel_windows})
         loss_generator = loss_generator_mel
         if adversarial:
             discriminator_raw.requires_grad_(False)
             with accelerator.autocast():
-                judged = torch.cat([batch["audio"][:, window], resynthesis[:, window]])
-                of_originals, of_resyntheses = split_judgement(discriminator_raw(judged))
+                with torch.no_grad():
+                    of_originals = in_float32(discriminator_raw(batch["audio"][:, window]))
+                of_resyntheses = in_float32(discriminator_raw(resynthesis[:, window]))
             discriminator_raw.requires_grad_(True)
             loss_generator_adversarial = adversarial_loss(of_resyntheses)
             loss_generator_features = feature_matching_loss(of_originals, of_resyntheses)
@@ -445,7 +473,7 @@ def main() -> int:
         accelerator.backward(loss_generator)
         gradient_norm = accelerator.clip_grad_norm_(generator.parameters(), args.clip)
         optimizer_generator.step()
-        update_ema(generator_ema, generator_raw, step)
+        update_ema(generator_ema, generator_raw, step, args.ema)
 
         step += 1
         losses |= {"train_mel_nat": loss_generator_mel, "gradient_norm": torch.as_tensor(gradient_norm)}

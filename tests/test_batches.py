@@ -97,6 +97,16 @@ def test_an_item_depends_on_seed_and_number_alone(utterances: list[dict]) -> Non
     assert len({forwards[number]["key"] for number in numbers}) == 60
 
 
+def test_unit_noise_replaces_that_share_and_no_audio(utterances: list[dict]) -> None:
+    clean, noisy = dataset(utterances), dataset(utterances, unit_noise=0.3, n_units=1000)
+    pairs = [(clean[number], noisy[number]) for number in range(200)]
+    changed = torch.cat([(a["units"] != b["units"]).flatten().float() for a, b in pairs])
+    assert 0.25 < changed.mean() < 0.35
+    assert all(torch.equal(a["audio"], b["audio"]) and torch.equal(a["f0"], b["f0"]) for a, b in pairs)
+    assert all(torch.equal(noisy[number]["units"], b["units"]) for number, (_, b) in zip(range(20), pairs))
+    assert all(0 <= b["units"].min() and b["units"].max() < 1000 for _, b in pairs)
+
+
 def test_two_ranks_make_up_the_batch_of_one_process() -> None:
     whole = list(StepSampler(5, 9, 8))
     halves = [list(StepSampler(5, 9, 8, rank=rank, world=2)) for rank in range(2)]

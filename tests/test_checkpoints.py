@@ -43,6 +43,12 @@ def test_ema_by_hand() -> None:
     assert model.weight.tolist() == [5.0, 5.0]
 
 
+def test_without_averaging_the_average_is_the_model() -> None:
+    model, average = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    update_ema(average, model, 5000, 0.0)
+    assert torch.equal(average.weight, model.weight)
+
+
 def test_checkpoint_round_trip_to_the_bit(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())

@@ -16,7 +16,7 @@ VERSIONS = sorted(GENERATORS)
 N_UNITS = 11
 
 
-def tiny(version: str, **sizes: int) -> nn.Module:
+def tiny(version: str, **sizes: object) -> nn.Module:
     """A narrow generator whose output is far from zero, so that comparisons say something."""
     torch.manual_seed(0)
     generator = build_generator(version, {"n_units": N_UNITS, "channels": 32} | sizes)
@@ -93,6 +93,31 @@ def test_pitch_is_heard_by_v2_and_v3_only(version: str) -> None:
     generator, (units, f0) = tiny(version), inputs(9)
     with torch.inference_mode():
         assert torch.equal(generator(units, f0), generator(units, f0 * 1.5)) == (version == "v1")
+
+
+def test_v3_without_harmonics_has_no_pitch_but_the_trunks() -> None:
+    """Without the pulse train, F0 is heard through the trunk alone: the head has half the gains."""
+    units, f0 = inputs(30)
+    with torch.inference_mode():
+        whole, flat = tiny("v3"), tiny("v3", harmonic=False)
+        assert 2 * flat.head.out_features == whole.head.out_features
+        assert flat(units, f0).std() > 1e-3 and flat(units, f0).shape == whole(units, f0).shape
+        gains = flat.filters(units, f0, None)
+    assert len(gains) == 1
+
+
+@pytest.mark.parametrize("pitch", ["bins", "value"])
+def test_v3_is_told_f0_in_one_form_only(pitch: str) -> None:
+    generator = tiny("v3", pitch=pitch)
+    kept = {name.split(".")[1] for name, _ in generator.named_parameters() if name.startswith("pitch.")}
+    assert kept == {"bins" if pitch == "bins" else "values"}
+    units, f0 = inputs(30)
+    with torch.inference_mode():
+        # 1 Hz stays in its bin, so that the trunk hears it as a value only.
+        same_bin = torch.where(f0 > 0, torch.full_like(f0, 150.0), f0)
+        near = torch.where(f0 > 0, torch.full_like(f0, 151.0), f0)
+        filters, moved = generator.filters(units, same_bin, None), generator.filters(units, near, None)
+    assert torch.equal(filters[0], moved[0]) == (pitch == "bins")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,5 +1,7 @@
 """Sizes by flag: of the constructor's types, or refused by name."""
 
+from typing import Literal
+
 import pytest
 
 from errors import UserError
@@ -9,6 +11,21 @@ from training.vocoder import GENERATORS
 
 def build(n_units: int, *, n_streams: int = 1, width: int = 8, scale: float = 0.5, kind: str = "a") -> None:
     """A constructor of every type of argument."""
+
+
+def build_with_choices(*, harmonic: bool = True, pitch: Literal["both", "bins"] = "both") -> None:
+    """A switch and a word."""
+
+
+def test_switches_and_words() -> None:
+    assert read_sizes(build_with_choices, ["harmonic=0", "pitch=bins"]) == {"harmonic": False, "pitch": "bins"}
+    assert read_sizes(build_with_choices, ["harmonic=1"]) == {"harmonic": True}
+
+
+@pytest.mark.parametrize("word", ["harmonic=2", "harmonic=no", "pitch=value", "pitch="])
+def test_other_words_are_refused_with_the_choices(word: str) -> None:
+    with pytest.raises(UserError, match=f"--sizes {word}: expected one of"):
+        read_sizes(build_with_choices, [word])
 
 
 def test_values_take_the_type_of_the_default() -> None:

@@ -7,6 +7,8 @@ white noise; both are applied in the STFT domain and one inverse STFT makes the 
 Axes: B batch, F unit frames (50 Hz), T = 2 F filter frames (100 Hz), K STFT bins, C channels, S = 320 F samples.
 """
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -28,7 +30,8 @@ class GeneratorV3(nn.Module):
     """units (B, F) or (B, F, n_streams), f0 (B, F) -> waveform (B, 320 F).
 
     With condition "logmel" it is the benchmark's oracle, which shows what the units cost: in their place it is fed the
-    original's log-mel above its floor, (B, F, 80) float, which like units is negative on padding only.
+    original's log-mel above its floor, (B, F, 80) float, which like units is negative on padding only. For ablations:
+    harmonic False leaves out the pulse train; pitch says how the trunk is told F0.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class GeneratorV3(nn.Module):
         head_channels: int = 160,
         n_head_blocks: int = 2,
         n_fft: int = 640,
+        harmonic: bool = True,
+        pitch: Literal["both", "bins", "value"] = "both",
     ):
         super().__init__()
         self.n_fft, self.hop, self.n_streams = n_fft, HOP_SAMPLES // 2, n_streams
@@ -50,7 +55,7 @@ class GeneratorV3(nn.Module):
         n_books = n_streams if condition == "units" else 0
         self.units = nn.ModuleList(nn.Embedding(n_units, channels) for _ in range(n_books))
         self.mel = nn.Linear(N_MELS, channels) if condition == "logmel" else None
-        self.pitch = PitchEmbedding(channels)
+        self.pitch = PitchEmbedding(channels, pitch)
         # Row 0 is the unknown speaker.
         self.speakers = nn.Embedding(n_speakers + 1, channels) if n_speakers else None
         self.norm = nn.LayerNorm(channels)
@@ -58,7 +63,8 @@ class GeneratorV3(nn.Module):
         self.upsample = nn.Linear(channels, 2 * head_channels)
         self.head_blocks = nn.ModuleList(ConvNeXtBlock(head_channels) for _ in range(n_head_blocks))
         self.head_norm = nn.LayerNorm(head_channels)
-        self.head = nn.Linear(head_channels, 2 * (n_fft // 2 + 1))
+        self.n_sources = 2 if harmonic else 1
+        self.head = nn.Linear(head_channels, self.n_sources * (n_fft // 2 + 1))
         nn.init.normal_(self.head.weight, std=0.02)
         # Starting near the level of speech saves the first hundred steps.
         nn.init.constant_(self.head.bias, -3.0)
@@ -84,24 +90,25 @@ class GeneratorV3(nn.Module):
         units = units[..., None] if units.dim() == 2 else units
         padded_units = nn.functional.pad(units, (0, 0, MARGIN_FRAMES, MARGIN_FRAMES), value=-1)
         padded_f0 = nn.functional.pad(f0, (MARGIN_FRAMES, MARGIN_FRAMES))
-        harmonic_gain, noise_gain = self.filters(padded_units, padded_f0, speaker)
+        *harmonic_gain, noise_gain = self.filters(padded_units, padded_f0, speaker)
         with torch.no_grad(), torch.autocast(units.device.type, enabled=False):
             pulses, _ = pulse_train(padded_f0.float(), hop=HOP_SAMPLES, sample_rate=SAMPLE_RATE, phase=phase)
             if noise is None:
                 keys = torch.zeros(len(units), dtype=torch.int64, device=units.device)
                 noise = hashed_noise(keys, pulses.shape[1], start=-MARGIN_FRAMES * HOP_SAMPLES)
-            pulse_spectrum, noise_spectrum = self._stft(pulses), self._stft(noise)
+            noise_spectrum = self._stft(noise)
+            pulse_spectrum = self._stft(pulses) if harmonic_gain else None
         with torch.autocast(units.device.type, enabled=False):
-            spectrum = harmonic_gain.float() * pulse_spectrum + noise_gain.float() * noise_spectrum
+            spectrum = noise_gain.float() * noise_spectrum
+            if harmonic_gain:
+                spectrum = spectrum + harmonic_gain[0].float() * pulse_spectrum
             waveform = self._overlap_add(spectrum)
         margin = MARGIN_FRAMES * HOP_SAMPLES
         mask = (units[..., 0] >= 0).to(waveform.dtype).repeat_interleave(HOP_SAMPLES, dim=1)
         return waveform[:, margin : waveform.shape[1] - margin] * mask
 
-    def filters(
-        self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses and of the noise, linear amplitude."""
+    def filters(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses, if any, and of the noise, linear amplitude."""
         mask = (units[..., :1] >= 0).to(f0.dtype)
         x = self.pitch(f0) + self._content(units)
         if self.speakers is not None:
@@ -115,7 +122,7 @@ class GeneratorV3(nn.Module):
         for block in self.head_blocks:
             x = block(x, mask)
         log_gain = self.head(self.head_norm(x)).float().clamp(MIN_LOG_GAIN, MAX_LOG_GAIN)
-        return torch.exp(log_gain).chunk(2, dim=-1)
+        return torch.exp(log_gain).chunk(self.n_sources, dim=-1)
 
     def _content(self, units: torch.Tensor) -> torch.Tensor:
         """(B, F, n_streams) int64 or, with condition "logmel", (B, F, 80) float -> (B, F, C)."""

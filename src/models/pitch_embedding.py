@@ -17,14 +17,17 @@ def pitch_bins(f0: torch.Tensor, n_bins: int = N_PITCH_BINS) -> torch.Tensor:
 
 
 class PitchEmbedding(nn.Module):
-    """F0 twice: as a bin (any shape of response) and as log F0 with a voicing flag (smooth): (B, F) Hz -> (B, F, C)."""
+    """F0 as a bin (any shape of response), as log F0 with a voicing flag (smooth), or both: (B, F) Hz -> (B, F, C)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, form: str = "both"):
         super().__init__()
-        self.bins = nn.Embedding(N_PITCH_BINS, channels)
-        self.values = nn.Linear(2, channels)
+        self.bins = nn.Embedding(N_PITCH_BINS, channels) if form in ("both", "bins") else None
+        self.values = nn.Linear(2, channels) if form in ("both", "value") else None
 
     def forward(self, f0: torch.Tensor) -> torch.Tensor:
+        binned = self.bins(pitch_bins(f0)) if self.bins is not None else 0.0
+        if self.values is None:
+            return binned
         voiced = (f0 > 0).to(f0.dtype)
         octaves = torch.log2(f0.clamp_min(1.0) / REFERENCE_F0) * voiced
-        return self.bins(pitch_bins(f0)) + self.values(torch.stack([octaves, voiced], dim=-1))
+        return binned + self.values(torch.stack([octaves, voiced], dim=-1))

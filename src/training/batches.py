@@ -66,7 +66,8 @@ def with_mel(utterance: dict) -> dict:
 class CropDataset(Dataset):
     """Item number -> crop. An epoch visits every slot of ``crop_frames`` of every utterance once, in shuffled order.
 
-    condition: what "units" holds, units or, with "logmel", the crop's ``mel_frames``.
+    condition: what "units" holds, units or, with "logmel", the crop's ``mel_frames``. unit_noise: share of the units
+    that are replaced by any of the ``n_units``, so that no single one is relied on.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class CropDataset(Dataset):
         seed: int,
         speakers: Sequence[str] = (),
         condition: str = "units",
+        unit_noise: float = 0.0,
+        n_units: int = 0,
     ):
+        self.unit_noise, self.n_units = unit_noise, n_units
         self.utterances, self.crop_frames, self.seed, self.condition = utterances, crop_frames, seed, condition
         self.speakers = {name: row for row, name in enumerate(speakers, 1)}
         slots = [max(1, round(len(u["units"]) / crop_frames)) for u in utterances]
@@ -101,6 +105,9 @@ class CropDataset(Dataset):
             units = mel_frames(utterance["audio"], start, stop, n_frames)
         else:
             units = utterance["units"][start:stop].astype(np.int64)
+            if self.unit_noise:
+                wrong = random.random(units.shape) < self.unit_noise
+                units = np.where(wrong, random.integers(0, self.n_units, units.shape), units)
         return {
             "units": torch.from_numpy(units),
             "f0": torch.from_numpy(utterance["f0"][start:stop]),

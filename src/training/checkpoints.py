@@ -10,16 +10,18 @@ from torch import nn
 from errors import UserError
 from files import write_atomically
 
+LARGEST_EMA_DECAY = 0.999
 
-def ema_decay(step: int) -> float:
-    """min(0.999, (1 + s) / (10 + s)): follows quickly at first, then averages over a thousand steps."""
-    return min(0.999, (1 + step) / (10 + step))
+
+def ema_decay(step: int, largest: float = LARGEST_EMA_DECAY) -> float:
+    """min(largest, (1 + s) / (10 + s)): follows quickly at first, then averages over a thousand steps."""
+    return min(largest, (1 + step) / (10 + step))
 
 
 @torch.no_grad()
-def update_ema(average: nn.Module, model: nn.Module, step: int) -> None:
-    """Move ``average`` towards ``model``, in place."""
-    weight = 1.0 - ema_decay(step)
+def update_ema(average: nn.Module, model: nn.Module, step: int, largest: float = LARGEST_EMA_DECAY) -> None:
+    """Move ``average`` towards ``model``, in place; with ``largest`` 0 it is the model itself."""
+    weight = 1.0 - ema_decay(step, largest)
     averages, values = list(average.parameters()), [value.detach() for value in model.parameters()]
     torch._foreach_lerp_(averages, values, weight)
     for buffer, value in zip(average.buffers(), model.buffers()):

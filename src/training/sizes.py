@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args, get_origin
 
 from errors import UserError
 
@@ -9,27 +10,38 @@ from errors import UserError
 DERIVED = ("n_units", "n_streams", "n_speakers", "condition")
 
 
-def read_sizes(constructor: Callable, words: Sequence[str]) -> dict[str, int | float]:
+def read_sizes(constructor: Callable, words: Sequence[str]) -> dict[str, int | float | bool | str]:
     """["n_blocks=4", …] as keyword arguments of ``constructor``, each of its default's type.
 
-    Raises UserError for an argument it does not have, a value that is no number above 0, or a name given twice.
+    Numbers are above 0, switches 0 or 1, words those of the argument's Literal. Raises UserError for an argument it
+    does not have, a value that does not fit, or a name given twice.
     """
-    defaults = {
-        name: parameter.default
+    parameters = {
+        name: parameter
         for name, parameter in inspect.signature(constructor).parameters.items()
-        if name not in DERIVED and isinstance(parameter.default, (int, float))
+        if name not in DERIVED and (isinstance(parameter.default, (int, float)) or _choices(parameter))
     }
-    sizes: dict[str, int | float] = {}
+    sizes: dict[str, int | float | bool | str] = {}
     for word in words:
         name, _, value = word.partition("=")
-        if name not in defaults or name in sizes:
-            known = " ".join(f"{key}={default}" for key, default in defaults.items())
+        if name not in parameters or name in sizes:
+            known = " ".join(f"{key}={parameter.default}" for key, parameter in parameters.items())
             raise UserError(f"--sizes {word}: expected NAME=VALUE, each name once, of (with defaults) {known}")
-        sizes[name] = _read_value(word, value, type(defaults[name]))
+        sizes[name] = _read_value(word, value, parameters[name])
     return sizes
 
 
-def _read_value(word: str, value: str, kind: type) -> int | float:
+def _choices(parameter: inspect.Parameter) -> tuple[str, ...]:
+    return get_args(parameter.annotation) if get_origin(parameter.annotation) is Literal else ()
+
+
+def _read_value(word: str, value: str, parameter: inspect.Parameter) -> int | float | bool | str:
+    kind = type(parameter.default)
+    choices = ("0", "1") if kind is bool else _choices(parameter)
+    if choices and value not in choices:
+        raise UserError(f"--sizes {word}: expected one of {', '.join(choices)}")
+    if choices:
+        return value == "1" if kind is bool else value
     try:
         number = kind(value)
     except ValueError:
