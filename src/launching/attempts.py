@@ -3,7 +3,7 @@
 ``python -m launching.attempts FOLDER [TASK]`` is what engines run. It starts the command of the task with its output
 in the job's log, hands the engine's signals on to it as SIGTERM, and ends with the command's exit code. Every attempt
 leaves two rows in ``attempts.jsonl``: ``{task, attempt, event: "started", at, host, command}`` and
-``{task, attempt, event: "ended", at, exit_code, stopped}``. A first attempt runs the command as it was typed, later
+``{task, event: "ended", at, exit_code, stopped}``. A first attempt runs the command as it was typed, later
 ones resume (launching/commands.py).
 """
 
@@ -44,31 +44,41 @@ def run_attempt(folder: Path, task: int = 0) -> int:
     return code
 
 
-def start_attempt(folder: Path, task: int = 0) -> subprocess.Popen:
-    """Start the command and record it, as the leader of a process group of its own: engines signal whole groups.
+def start_attempt(
+    folder: Path, task: int = 0, *, attempt: int | None = None, node: int = 0, own_group: bool = True
+) -> subprocess.Popen:
+    """Start the command and record it.
 
-    Where this process is killed, the command gets SIGTERM: two writers in one experiment folder would be worse.
+    It ignores SIGUSR1 and SIGUSR2, unless it asks for them: engines send those to all processes of a job, and their
+    default is death. ``own_group`` also keeps it from signals to the group of this process. Where this process is
+    killed, the command gets SIGTERM: two writers in one experiment folder would be worse.
+
+    ``attempt`` is the engine's own count, where it has one that is the same on all nodes; ``node`` 0 keeps the records.
     """
     job = read_job(folder)
-    attempt = 1 + count_attempts(folder, task)
+    attempt = attempt or 1 + count_attempts(folder, task)
     words = task_command(job, task, resume=attempt > 1)
     row = {"task": task, "attempt": attempt, "event": "started", "at": now(), "host": socket.gethostname()}
-    append_row(folder, row | {"command": words, "engine_id": engine_id()})
-    environment = os.environ | task_environment(job, task)
-    with open(log_file(job, task), "ab") as log:
+    if node == 0:
+        append_row(folder, row | {"command": words, "engine_id": engine_id()})
+    environment = os.environ | task_environment(job)
+    with open(log_file(job, task, node), "ab") as log:
         return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
-            process_group=0,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            process_group=0 if own_group else None,
+            preexec_fn=_before_command,  # noqa: PLW1509
         )
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+def _before_command() -> None:
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def engine_id() -> str | None:
@@ -82,9 +92,13 @@ def wait_for(child: subprocess.Popen) -> int:
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
 
+def has_ended(child: subprocess.Popen) -> bool:
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
 def end_attempt(folder: Path, task: int, code: int, *, stopped: bool) -> None:
     """Record the end; ``stopped``: a signal of the engine came before it."""
-    row = {"task": task, "attempt": count_attempts(folder, task), "event": "ended", "at": now()}
+    row = {"task": task, "event": "ended", "at": now()}
     append_row(folder, row | {"exit_code": code, "stopped": stopped})
 
 

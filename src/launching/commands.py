@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -95,11 +96,16 @@ def takes_resume(script: Path) -> bool:
     return any(sign in text for sign in TAKES_RESUME)
 
 
-def task_environment(job: dict, task: int) -> dict[str, str]:
+def show_commands(job: dict) -> str:
+    """The exact command of every task, as --dry_run prints it."""
+    return "\n".join(f"# task {task}: {shlex.join(task_command(job, task))}" for task in range(len(job["commands"])))
+
+
+def task_environment(job: dict) -> dict[str, str]:
     """Variables of the task. BACKEND is emptied: a phase script in a job runs, and submits no further one."""
     resources = job["resources"]
     variables = {"PYTHONUNBUFFERED": "1", "BACKEND": "", "ORAL_UNITS_JOB": f"{job['name']}/{job['number']}"}
     if resources["processes"] > 1:
         variables["NPROC"] = str(resources["processes"])
-    variables.setdefault("OMP_NUM_THREADS", str(max(1, resources["cpus"] // resources["processes"])))
-    return variables | job["environment"] | {"BACKEND": ""}
+    variables["OMP_NUM_THREADS"] = str(max(1, resources["cpus"] // resources["processes"]))
+    return variables | job["environment"]

@@ -182,10 +182,10 @@ def find_records(name: str) -> list[dict]:
     return records
 
 
-def log_file(record: dict, task: int = 0) -> Path:
-    """Where the command of a task prints to, on every backend."""
-    n_tasks = len(record["commands"])
-    return Path(record["folder"]) / (f"output_{task}.log" if n_tasks > 1 else "output.log")
+def log_file(record: dict, task: int = 0, node: int = 0) -> Path:
+    """Where the command of a task prints to, on every backend; the further nodes of a job have files of their own."""
+    suffix = (f"_{task}" if len(record["commands"]) > 1 else "") + (f"_node{node}" if node else "")
+    return Path(record["folder"]) / f"output{suffix}.log"
 
 
 def combine_states(states: Sequence[str]) -> str:

@@ -1,0 +1,302 @@
+"""Run any script of this repository on this machine, Slurm, Grid Engine or Modal: the command a person would type.
+
+    python scripts/launch.py submit --backend slurm --gpus 2 --hours 12 --name satere_vocoder_v3 \\
+        -- src/trainer_vocoder.py --language satere
+    python scripts/launch.py status satere_vocoder_v3
+    python scripts/launch.py logs satere_vocoder_v3 --follow
+    python scripts/launch.py cancel satere_vocoder_v3
+
+What follows ``--`` is submitted as it stands, by torchrun where there are several processes. The job's id, its log
+and the exact command lie in exp/<name>/jobs/<number>/. A job that is told to stop saves, requeues itself and resumes.
+"""
+
+import argparse
+import importlib
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from cli import parse_flags, require_positive, run_main
+from errors import UserError
+from languages import exp_root
+from launching.attempts import count_attempts, exit_codes
+from launching.commands import check_command
+from launching.extraction_stages import extraction_stages
+from launching.job import (
+    BACKENDS,
+    DEFAULT_RESOURCES,
+    ENDED,
+    create_folder,
+    find_records,
+    make_job,
+    now,
+    write_job,
+    write_record,
+)
+
+MODULES = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_calls"}
+FOLLOW_SECONDS = 0.5
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The launcher's flags, and in ``command`` the words after ``--``, untouched."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("action", choices=("submit", "status", "logs", "cancel"), help="what to do")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="jobs: NAME (all of it) or NAME/2 (its second)")
+
+    job = parser.add_argument_group("job (submit)")
+    job.add_argument(
+        "--backend",
+        choices=("auto", *BACKENDS),
+        default="auto",
+        help="engine; auto (default): Slurm where sbatch is found, Grid Engine where qsub is, else this machine",
+    )
+    job.add_argument(
+        "--name", help="experiment whose jobs/ keeps the record (default: the name of the command's --exp)"
+    )
+    job.add_argument(
+        "--after",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="start once the newest job of each has finished with code 0",
+    )
+    job.add_argument("--shards", type=int, help="cut src/extract_units.py into so many parts, each stage an array")
+    job.add_argument("--dry_run", action="store_true", help="print what would be submitted, and submit nothing")
+
+    resources = parser.add_argument_group("resources (submit)")
+    resources.add_argument("--gpus", type=int, default=0, help="GPUs a node (default: 0)")
+    resources.add_argument("--nodes", type=int, default=1, help="machines, joined by torchrun (default: 1)")
+    resources.add_argument("--processes", type=int, help="processes a node, over 1 by torchrun (default: one a GPU)")
+    resources.add_argument("--cpus", type=int, default=1, help="CPU cores a node (default: 1)")
+    resources.add_argument("--memory", type=float, help="memory a node (GB; default: the engine's own)")
+    resources.add_argument(
+        "--hours",
+        type=float,
+        help="limit of one attempt (hours; default: 24, on this machine none); it saves before it",
+    )
+    resources.add_argument("--partition", help="Slurm's partition, Grid Engine's queue")
+    resources.add_argument("--account", help="Slurm's account, Grid Engine's project")
+    resources.add_argument("--constraint", help="features of the node (Slurm); the GPU's name (Modal), as in H100")
+    resources.add_argument(
+        "--array_parallelism", type=int, default=0, help="tasks of an array at a time (default: the engine's choice)"
+    )
+    resources.add_argument(
+        "--requeues", type=int, default=20, help="time-outs that are followed by another attempt (default: 20)"
+    )
+
+    reading = parser.add_argument_group("reading (logs)")
+    reading.add_argument("--lines", type=int, default=40, help="last lines to show of each file (default: 40)")
+    reading.add_argument("--follow", action="store_true", help="go on showing what is written until the job ends")
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    args = parse_flags(parser, words[:cut])
+    args.command = words[cut + 1 :]
+    if args.action == "submit" and args.names:
+        raise UserError(f"{' '.join(args.names)}: expected the command after --, as in: -- src/trainer_vocoder.py …")
+    require_positive(args, "nodes", "processes", "cpus", "memory", "hours", "shards", "lines")
+    for name in ("gpus", "array_parallelism", "requeues"):
+        if getattr(args, name) < 0:
+            raise UserError(f"--{name} {getattr(args, name)}: expected 0 or more")
+    return args
+
+
+def backend_of(name: str) -> ModuleType:
+    return importlib.import_module(f"launching.{MODULES[name]}")
+
+
+def choose_backend(name: str) -> str:
+    """Modal only when it is asked for."""
+    if name != "auto":
+        return name
+    return "slurm" if shutil.which("sbatch") else "sge" if shutil.which("qsub") else "local"
+
+
+def choose_name(args: argparse.Namespace) -> str:
+    if args.name:
+        return args.name
+    for position, word in enumerate(args.command):
+        flag, equals, value = word.partition("=")
+        if flag == "--exp" and (equals or position + 1 < len(args.command)):
+            return Path(value if equals else args.command[position + 1]).name
+    raise UserError("--name: expected the name of the experiment, as in: --name satere_vocoder_v3")
+
+
+def choose_resources(args: argparse.Namespace, backend: str) -> dict:
+    names = ("gpus", "nodes", "cpus", "partition", "account", "constraint", "requeues")
+    chosen = {name: getattr(args, name) for name in names}
+    hours = args.hours if args.hours or backend == "local" else DEFAULT_RESOURCES["hours"]
+    return chosen | {"processes": args.processes or max(1, args.gpus), "memory_gb": args.memory, "hours": hours}
+
+
+def find_predecessors(args: argparse.Namespace, backend: str) -> list[dict]:
+    """The newest job of each name of --after; one that has finished already need not be waited for."""
+    waited_for = []
+    for name in args.after:
+        record = find_records(name)[-1]
+        state = state_of(record)
+        if state in ("failed", "cancelled"):
+            raise UserError(f"--after {name}: {record['name']}/{record['number']} has {state}; submit it again first")
+        if state == "finished":
+            continue
+        if record["backend"] != backend:
+            raise UserError(f"--after {name}: runs on {record['backend']}, which {backend} cannot wait for")
+        waited_for.append(record)
+    return waited_for
+
+
+def submit(args: argparse.Namespace) -> None:
+    """One job, or with --shards one a stage, each after the one before."""
+    backend, name = choose_backend(args.backend), choose_name(args)
+    resources = choose_resources(args, backend)
+    check_command(args.command, resources)
+    stages = [[args.command]] if args.shards is None else extraction_stages(args.command, args.shards)
+    after = find_predecessors(args, backend)
+    for commands in stages:
+        job = make_job(
+            name,
+            commands,
+            backend=backend,
+            resources=resources,
+            after=after,
+            array_parallelism=args.array_parallelism,
+        )
+        if args.dry_run:
+            print(f"# {backend}: {job['folder']}\n{backend_of(backend).describe(job)}\n")
+            after = [job | {"ids": [f"<{len(commands)} tasks of the stage before>"]}]
+            continue
+        after = [submit_job(job)]
+
+
+def submit_job(job: dict) -> dict:
+    """The job's folder is made first, and goes again where the engine refuses."""
+    job = create_folder(job)
+    write_job(job)
+    try:
+        record = backend_of(job["backend"]).submit(job)
+    except BaseException:
+        shutil.rmtree(job["folder"], ignore_errors=True)
+        raise
+    write_record(record)
+    ids = record["ids"][0] if len(record["ids"]) == 1 else f"{record['ids'][0]} … {record['ids'][-1]}"
+    print(f"submitted {job['name']}/{job['number']} to {job['backend']} as {ids}; record: {job['folder']}", flush=True)
+    return record
+
+
+def all_names() -> list[str]:
+    """The experiments that have jobs, those of the newest job last."""
+    folders = [path for path in exp_root().glob("*/jobs") if any(path.glob("*/job.json"))]
+    return [path.parent.name for path in sorted(folders, key=lambda path: path.stat().st_mtime)]
+
+
+def show_status(names: list[str]) -> None:
+    rows = [("job", "backend", "state", "exit", "attempts", "submitted", "id", "command")]
+    for name in names or all_names():
+        rows += [status_row(record) for record in find_records(name)]
+    if len(rows) == 1:
+        print(f"no jobs in {exp_root()}")
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]))
+
+
+def status_row(record: dict) -> tuple[str, ...]:
+    """``exit`` counts the codes of an array, as in 0×7 3×1."""
+    codes, folder = exit_codes(record), Path(record["folder"])
+    known = sorted({code for code in codes if code is not None})
+    shown = str(codes[0]) if known and len(codes) == 1 else " ".join(f"{code}×{codes.count(code)}" for code in known)
+    attempts = sum(count_attempts(folder, task) for task in range(len(codes)))
+    number = record["ids"][0].partition("_")[0] if record["ids"] else "-"
+    command = shlex.join(record["commands"][0]) + (f"  (and {len(codes) - 1} more)" if len(codes) > 1 else "")
+    return (
+        f"{record['name']}/{record['number']}",
+        record["backend"],
+        state_of(record),
+        shown or "-",
+        str(attempts),
+        record["submitted"][:16],
+        number,
+        command,
+    )
+
+
+def show_logs(args: argparse.Namespace) -> None:
+    """The end of what the newest job printed, and of the engine's own messages where it ended badly."""
+    for name in args.names:
+        record = find_records(name)[-1]
+        shown = {}
+        while True:
+            state = state_of(record)
+            for path in log_files(record, state):
+                shown[path] = print_log(path, shown.get(path), args.lines)
+            if not args.follow or state in ENDED:
+                break
+            time.sleep(FOLLOW_SECONDS)
+        if not shown:
+            print(f"{record['folder']}: {state}; nothing printed yet")
+
+
+def log_files(record: dict, state: str) -> list[Path]:
+    folder = Path(record["folder"])
+    own = sorted(folder.glob("output*.log"))
+    engine = (
+        sorted([*folder.glob("engine/*.log"), *folder.glob("engine/*.err")]) if state in ("failed", "unknown") else []
+    )
+    return [path for path in own + engine if path.stat().st_size]
+
+
+def print_log(path: Path, position: int | None, lines: int) -> int:
+    """Print the last ``lines``, or what has come since ``position``; returns the position (bytes) of the end."""
+    with open(path, "rb") as stream:
+        stream.seek(position or 0)
+        text = stream.read().decode(errors="replace")
+        end = stream.tell()
+    if position is None:
+        print(f"==> {path} <==")
+        text = "".join(text.splitlines(keepends=True)[-lines:])
+    print(text, end="", flush=True)
+    return end
+
+
+def cancel(names: list[str]) -> None:
+    """Cancel every job of the names that has not ended."""
+    for name in names:
+        alive = [record for record in find_records(name) if state_of(record) not in ENDED]
+        for record in alive:
+            write_record(record | {"cancelled": now()})
+            backend_of(record["backend"]).cancel(record)
+            print(f"cancelled {record['name']}/{record['number']}")
+        if not alive:
+            print(f"{name}: nothing to cancel")
+
+
+def state_of(record: dict) -> str:
+    return backend_of(record["backend"]).state(record)
+
+
+def main() -> None:
+    args = parse_args()
+    if args.action in ("logs", "cancel") and not args.names:
+        raise UserError(f"{args.action}: expected the name of a job; launch.py status lists them")
+    if args.action == "submit":
+        submit(args)
+    elif args.action == "status":
+        show_status(args.names)
+    elif args.action == "logs":
+        show_logs(args)
+    else:
+        cancel(args.names)
+
+
+if __name__ == "__main__":
+    run_main(main)
