@@ -28,6 +28,7 @@ RECORDED_PACKAGES = (
     "tokenizers",
     "praat-parselmouth",
 )
+JOBS_FOLDER = "jobs"  # what launchers leave in an experiment
 # Flags that say how a run is carried out, not what it computes.
 EXECUTION_FLAGS = frozenset({"resume", "overwrite", "exp", "num_workers", "quiet", "save_every"})
 
@@ -77,8 +78,7 @@ def open_experiment(
         "environment": describe_environment(),
     }
     if args.overwrite and exp.exists():
-        _refuse_foreign_folder(exp)
-        shutil.rmtree(exp)
+        _clear_folder(exp)
     if config_file.exists():
         if args.resume is None:
             raise UserError(
@@ -95,11 +95,15 @@ def open_experiment(
     return "new"
 
 
-def _refuse_foreign_folder(exp: Path) -> None:
-    if not (exp / "config.json").exists() and any(exp.iterdir()):
+def _clear_folder(exp: Path) -> None:
+    """Delete what an earlier run left, but not the records of jobs: one of them may be this run's own."""
+    entries = [path for path in exp.iterdir() if path.name != JOBS_FOLDER]
+    if entries and not (exp / "config.json").exists():
         raise UserError(
             f"{exp}: expected an experiment folder (with config.json), found other files; --overwrite refused"
         )
+    for path in sorted(entries, key=lambda path: path.name == "config.json"):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _compare_configurations(exp: Path, old: dict, new: dict, ignore: set[str]) -> None:
