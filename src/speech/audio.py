@@ -10,6 +10,7 @@ import tempfile
 import wave
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -28,8 +29,8 @@ PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
 
-def stream_audio(path: Path, *, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
-    """Decode any audio file as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
+def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
+    """Decode any audio file, or an open one, as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
 
     A few damaged packets (old MP3s end in tags that are no audio) are passed over. Raises UserError for a file without
     an audio stream, without channels, or that cannot be decoded.
@@ -46,9 +47,9 @@ def stream_audio(path: Path, *, block_seconds: float = 30.0) -> Iterator[np.ndar
         yield np.concatenate(held)
 
 
-def _decode(path: Path) -> Iterator[np.ndarray]:
+def _decode(path: Path | BinaryIO) -> Iterator[np.ndarray]:
     try:
-        with av.open(str(path)) as container:
+        with av.open(path if hasattr(path, "read") else str(path)) as container:
             if not container.streams.audio:
                 raise UserError(f"{path}: expected an audio stream, found none; remove the file or convert it anew")
             stream = container.streams.audio[0]

@@ -45,6 +45,7 @@ def load_encoder(
     max_batch_seconds: float = 120.0,
     subtract_mean: bool = False,
     context: int = 0,
+    padding: str = "full",
 ) -> dict:
     """A plain dict for ``encode``: the description, the options and, but for mfcc, the model up to ``layer``.
 
@@ -52,6 +53,8 @@ def load_encoder(
     final norm, if it has one. ``dtype`` other than float32 runs the model under autocast; weights stay float32.
     ``window_seconds`` and ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s);
     ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc.
+    ``padding`` "short" gives Whisper the signal and a second or two of silence instead of its 30 s; others, whose
+    input has no fixed length, do not heed it.
     """
     if not 0 <= overlap_seconds < window_seconds:
         raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
@@ -61,7 +64,7 @@ def load_encoder(
         return {**description, **options, "name": name, "dim": MFCC_DIM * (2 * context + 1)}
     if any(options.values()):
         raise UserError(f"{name}: mean subtraction and context are options of mfcc alone; leave them out")
-    model = load_pretrained(name, layer, torch.device(device))
+    model = load_pretrained(name, layer, torch.device(device), padding)
     window = min(round(window_seconds * UNIT_RATE), model["max_frames"])
     return {
         **description,
@@ -109,7 +112,7 @@ def encode(encoder: dict, waveforms: Sequence[np.ndarray], *, offsets: Sequence[
 def _run_jobs(encoder: dict, waveforms: Sequence[np.ndarray], jobs: Sequence[tuple]) -> list[np.ndarray]:
     """Features of each (item, (start, stop), shift) in order, computed in batches of similar length."""
     lengths = [stop - start for _, (start, stop), _ in jobs]
-    costs = [encoder["padded_frames"] or length for length in lengths]
+    costs = [encoder["pad_frames"](length + shift) for length, (_, _, shift) in zip(lengths, jobs)]
     found: list[np.ndarray | None] = [None] * len(jobs)
     for batch in plan_batches(costs, encoder["budget"], equal_only=encoder["equal_only"]):
         pieces = [_cut_piece(encoder, waveforms[jobs[index][0]], *jobs[index][1:]) for index in batch]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from errors import UserError
-from frames import HOP_SAMPLES, SAMPLE_RATE
+from frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE, frames_to_samples, samples_to_frames
 
 CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm")  # raw waveform in; XLS-R and MMS are wav2vec2
 FAMILIES = (*CONVOLUTIONAL, "whisper")
@@ -21,6 +21,9 @@ UNBOUNDED = 1 << 31  # frames: no limit on the length of the input
 OPTIONAL_WEIGHTS = frozenset({"masked_spec_embed"})
 # A Whisper frame looks at samples around 320 f, half a frame early; 160 samples more on the left centre frame f + 1.
 WHISPER_LEAD = HOP_SAMPLES // 2
+PADDINGS = ("full", "short")
+# Short padding: at least a second of silence, and inputs of few distinct lengths, so that batches fill.
+SHORT_TAIL, SHORT_STEP = UNIT_RATE, UNIT_RATE  # frames
 # On the CPU oneDNN keeps what it prepares for each new input length, 1024 of them at some 10 MB, so that memory would
 # grow with the corpus. Its default is restored by setting the variable beforehand.
 ONEDNN_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": "16"}
@@ -53,19 +56,26 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def load_pretrained(name: str, layer: int, device: torch.device) -> dict:
+def load_pretrained(name: str, layer: int, device: torch.device, padding: str = "full") -> dict:
     """The encoder cut after ``layer`` and what ``speech.encoders.encode`` needs to feed it.
 
     Keys: ``model``; ``normalize`` (waveform -> waveform, over the whole signal); ``prepare`` (padded pieces -> inputs);
     ``count_frames`` (samples -> frames of a piece); ``margins`` (samples of context left and right of a window);
-    ``max_frames`` a window may hold; ``padded_frames`` every window costs (None: its own); ``equal_only``.
+    ``max_frames`` a window may hold; ``pad_frames`` (frames of a window -> what it costs, padded); ``equal_only``.
+    ``padding`` "full" or "short" is Whisper's alone.
     """
     for variable, capacity in ONEDNN_CACHES.items():
         os.environ.setdefault(variable, capacity)
     config = read_pretrained_config(name)
-    describe = _describe_whisper if config.model_type == "whisper" else _describe_convolutional
-    encoder = describe(name, config)
+    if padding not in PADDINGS:
+        raise UserError(f"expected padding {' or '.join(PADDINGS)}, found '{padding}'")
+    if config.model_type == "whisper":
+        encoder = _describe_whisper(name, config, padding)
+    else:
+        encoder = _describe_convolutional(name, config)
     model = _load_truncated(name, config, layer)
+    if config.model_type == "whisper" and padding == "short":
+        model.forward = functools.partial(_encode_short, model)
     return {**encoder, "model": model.to(device).eval().requires_grad_(False)}
 
 
@@ -134,7 +144,7 @@ def _describe_convolutional(name: str, config) -> dict:
         "count_frames": lambda n_samples: (n_samples - field) // hop + 1,
         "margins": (left, field - hop - left),
         "max_frames": UNBOUNDED,
-        "padded_frames": None,
+        "pad_frames": lambda n_frames: n_frames,
         "equal_only": group_norm,
     }
 
@@ -180,8 +190,8 @@ def _prepare_waveforms(pieces: list[np.ndarray], *, masked: bool) -> dict[str, t
     return {"input_values": values, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
 
 
-def _describe_whisper(name: str, config) -> dict:
-    """Whisper's encoder: log-mel of 30 s, always padded in the audio; positions beyond the signal are cut off."""
+def _describe_whisper(name: str, config, padding: str) -> dict:
+    """Whisper's encoder: log-mel of 30 s, padded in the audio; positions beyond the signal are cut off."""
     from transformers import WhisperFeatureExtractor
 
     n_positions = config.max_source_positions
@@ -197,19 +207,45 @@ def _describe_whisper(name: str, config) -> dict:
             f"{name}: expected a preprocessor for {2 * n_positions} mel frames, found {extractor.nb_max_frames}; "
             "repair preprocessor_config.json"
         )
+    pad_frames = functools.partial(_pad_short if padding == "short" else _pad_full, n_positions=n_positions)
     return {
         "normalize": _identity,
-        "prepare": functools.partial(_prepare_log_mel, extractor=extractor),
+        "prepare": functools.partial(_prepare_log_mel, extractor=extractor, pad_frames=pad_frames),
         "count_frames": lambda n_samples: (n_samples - WHISPER_LEAD) // HOP_SAMPLES + 1,
         "margins": (WHISPER_LEAD, 0),
         "max_frames": n_positions - 1,
-        "padded_frames": n_positions,
-        "equal_only": False,
+        "pad_frames": pad_frames,
+        # What a frame is depends on the padding, which must not depend on the neighbours in the batch.
+        "equal_only": padding == "short",
     }
 
 
-def _prepare_log_mel(pieces: list[np.ndarray], *, extractor) -> dict[str, torch.Tensor]:
-    """(B, mel bins, 2 * positions) log-mel; the audio, not the mel, is padded with zeros to the full window."""
-    assert max(len(piece) for piece in pieces) <= extractor.n_samples, "a window is longer than Whisper's input"
-    found = extractor(pieces, sampling_rate=SAMPLE_RATE, padding="max_length", return_tensors="pt")
+def _pad_full(n_frames: int, n_positions: int) -> int:
+    return n_positions
+
+
+def _pad_short(n_frames: int, n_positions: int) -> int:
+    return min(-(-(n_frames + SHORT_TAIL) // SHORT_STEP) * SHORT_STEP, n_positions)
+
+
+def _prepare_log_mel(pieces: list[np.ndarray], *, extractor, pad_frames: Callable) -> dict[str, torch.Tensor]:
+    """(B, mel bins, 2 * positions) log-mel; the audio, not the mel, is padded with zeros as ``pad_frames`` says."""
+    longest = max(len(piece) for piece in pieces)
+    assert longest <= extractor.n_samples, "a window is longer than Whisper's input"
+    n_samples = frames_to_samples(pad_frames(samples_to_frames(longest)))
+    found = extractor(
+        pieces, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=n_samples, return_tensors="pt"
+    )
     return {"input_features": found.input_features}
+
+
+def _encode_short(model: torch.nn.Module, input_features: torch.Tensor):
+    """Whisper's encoder as transformers computes it, on an input shorter than 30 s: (B, mel bins, 2 F) -> (B, F, D)."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    states = torch.nn.functional.gelu(model.conv1(input_features))
+    states = torch.nn.functional.gelu(model.conv2(states)).permute(0, 2, 1)
+    states = states + model.embed_positions.weight[: states.shape[1]]
+    for layer in model.layers:
+        states = layer(states, None)
+    return BaseModelOutput(last_hidden_state=model.layer_norm(states))

@@ -1,0 +1,68 @@
+"""What identifies audio and encoders, so that features are computed once and never taken for another's."""
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+WHOLE_BYTES = 4 << 20  # two minutes of PCM: up to here every byte counts
+N_SAMPLES, SAMPLE_BYTES = 64, 64 << 10  # of what is longer, so that hours of recordings start quickly
+
+
+def hash_audio_file(path: Path) -> str:
+    """SHA-256 of a file's content; of a longer one's size, time of change and 64 places in it.
+
+    A copy of a short file is the same audio wherever it lies; a copy of a long one is only where its time was kept.
+    """
+    state = os.stat(path)
+    return _hash_file(str(path), state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_file(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as stream:
+        if size <= WHOLE_BYTES:
+            return hashlib.sha256(stream.read()).hexdigest()
+        digest = hashlib.sha256(f"{size} {changed}".encode())
+        for index in range(N_SAMPLES):
+            stream.seek(index * (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def hash_content(content: bytes | memoryview) -> str:
+    """SHA-256 of audio that lies in memory."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def hash_encoder(name: str) -> str:
+    """SHA-256 over a model's configuration, preprocessor and weights, by hub id or folder, without loading it.
+
+    Of weights, which differ everywhere once they differ at all, 64 places and the size are read. ``mfcc`` is its name.
+    """
+    if name == "mfcc":
+        return hashlib.sha256(b"mfcc").hexdigest()
+    digest, folder = hashlib.sha256(), _model_folder(name)
+    for pattern in ("config.json", "preprocessor_config.json", "*.safetensors", "*.bin"):
+        for path in sorted(folder.glob(pattern)):
+            digest.update(path.name.encode() + _sample_weights(path))
+    return digest.hexdigest()
+
+
+def _model_folder(name: str) -> Path:
+    """The folder of a model's files: itself, or the snapshot of its revision in the local cache."""
+    from transformers.utils import cached_file  # takes seconds to import
+
+    return Path(cached_file(name, "config.json")).parent
+
+
+def _sample_weights(path: Path) -> bytes:
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as stream:
+        if size <= WHOLE_BYTES:
+            return hashlib.sha256(stream.read()).digest()
+        for index in range(N_SAMPLES):
+            stream.seek(index * (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.digest()
