@@ -99,9 +99,9 @@ class GeneratorV3(nn.Module):
             noise_spectrum = self._stft(noise)
             pulse_spectrum = self._stft(pulses) if harmonic_gain else None
         with torch.autocast(units.device.type, enabled=False):
-            spectrum = noise_gain.float() * noise_spectrum
+            spectrum = _scale(noise_spectrum, noise_gain)
             if harmonic_gain:
-                spectrum = spectrum + harmonic_gain[0].float() * pulse_spectrum
+                spectrum = spectrum + _scale(pulse_spectrum, harmonic_gain[0])
             waveform = self._overlap_add(spectrum)
         margin = MARGIN_FRAMES * HOP_SAMPLES
         mask = (units[..., 0] >= 0).to(waveform.dtype).repeat_interleave(HOP_SAMPLES, dim=1)
@@ -145,3 +145,8 @@ class GeneratorV3(nn.Module):
         # Squared Hann windows at hop n_fft / 4 sum to 3/2 everywhere.
         overlap = 0.375 * self.n_fft / self.hop
         return folded[:, 0, 0, margin : length - margin] / overlap
+
+
+def _scale(spectrum: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    """Complex times real of the same shape, without the complex multiplication that torch would make of it."""
+    return torch.view_as_complex(torch.view_as_real(spectrum) * gain.float()[..., None])
