@@ -1,11 +1,21 @@
-"""Normalisation and edit counts: stored cases, jiwer where it is, and a plain recursion."""
+"""Normalisation and edit counts: stored cases, jiwer, and a plain recursion."""
 
 import functools
+import json
 import random
 
+import jiwer
 import pytest
 
-from evaluation.text_errors import count_edits, normalise_text, total_edits
+from errors import UserError
+from evaluation.text_errors import (
+    count_edits,
+    find_spelling,
+    load_normaliser,
+    normalise_text,
+    split_words,
+    total_edits,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +79,6 @@ def test_equals_the_recursive_definition(seed):
 
 
 def test_equals_jiwer():
-    jiwer = pytest.importorskip("jiwer")
     for seed in range(50):
         reference, hypothesis = (normalise_text(text) or "a" for text in random_strings(seed, 60))
         assert total_edits(count_edits(reference, hypothesis)) / len(reference) == pytest.approx(
@@ -77,3 +86,50 @@ def test_equals_jiwer():
         )
         words = count_edits(reference.split(), hypothesis.split())
         assert total_edits(words) / words["reference"] == pytest.approx(jiwer.wer(reference, hypothesis))
+
+
+def test_kinds_of_edits_and_words_are_those_of_jiwer():
+    draw = random.Random(4)
+    for _ in range(200):
+        reference, hypothesis = ("".join(draw.choices("ab  \t\n", k=draw.randint(0, 12))) for _ in range(2))
+        theirs = jiwer.process_words(reference, hypothesis)
+        assert [split_words(reference)] == theirs.references and [split_words(hypothesis)] == theirs.hypotheses
+        ours = count_edits(split_words(reference), split_words(hypothesis))
+        assert (ours["substitutions"], ours["deletions"], ours["insertions"]) == (
+            theirs.substitutions,
+            theirs.deletions,
+            theirs.insertions,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("none", " A,  b ", " A,  b "),
+        ("basic", "Hello (aside), WORLD!", "hello world"),
+        ("english", "Mr. Smith can't pay twenty-one dollars, um", "mister smith can not pay $21"),
+        ("unicode", "Wẽ’Ẽ, ʼI!", "wẽ'ẽ i"),
+    ],
+)
+def test_normalisers_by_name(name, text, expected):
+    normalised = load_normaliser(name)(text)
+    assert normalised == expected if name == "none" else normalised.strip() == expected
+
+
+def test_marks_that_basic_loses_unicode_keeps():
+    assert load_normaliser("unicode")("हिन्दी") == "हिन्दी" != load_normaliser("basic")("हिन्दी")
+
+
+def test_british_spelling_becomes_american_with_a_whisper_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("ORAL_UNITS_WHISPER", raising=False)
+    assert find_spelling(None) is None
+    (tmp_path / "normalizer.json").write_text(json.dumps({"colour": "color"}))
+    for found in (find_spelling(tmp_path), find_spelling(tmp_path / "normalizer.json")):
+        assert load_normaliser("english", found)("the Colour") == "the color"
+    monkeypatch.setenv("ORAL_UNITS_WHISPER", str(tmp_path))
+    assert find_spelling(None) == tmp_path / "normalizer.json"
+    with pytest.raises(UserError, match="normalizer.json, found none"):
+        find_spelling(tmp_path / "elsewhere")
+    (tmp_path / "normalizer.json").write_text("[1]")
+    with pytest.raises(UserError, match="expected an object of spellings"):
+        load_normaliser("english", tmp_path / "normalizer.json")

@@ -2,7 +2,8 @@
 
 B. Efron and R. Tibshirani (1993), "An Introduction to the Bootstrap", percentile intervals (chapter 13): utterances are
 drawn with replacement, the statistic is computed on each draw, and the 2.5 % and 97.5 % quantiles are the interval. A
-mean is the ratio of a sum to a count, so one function serves all. Axes: U utterances, R resamples, K columns.
+mean is the ratio of a sum to a count, so one function serves all. Beside them, the paired permutation test.
+Axes: U utterances, R resamples, K columns.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 N_RESAMPLES = 5_000
+N_PERMUTATIONS = 10_000
 COVERAGE = 0.95
 SEED = 0
 _DRAWN_AT_ONCE = 1 << 20  # utterances drawn in one block: bounds the memory
+GROUPED_FROM = 5_000  # utterances from which equal ones are drawn as a group, if there are this many to a group:
+GROUP_SIZE = 4
 
 
 def bootstrap_mean(values: Sequence[float], *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> dict:
@@ -25,13 +29,12 @@ def bootstrap_ratio(
 ) -> dict:
     """Sum of (U,) ``numerators`` over sum of (U,) ``denominators`` (corpus-level CER: errors over characters).
 
-    Returns {"mean": the ratio, "low", "high", "n": U}. With one utterance the interval has no width.
-    Raises ValueError for no utterance, unequal lengths, non-finite values, or denominators that are not all positive.
+    Returns {"mean": the ratio, "low", "high", "n": U}. With one utterance the interval has no width. Over denominators
+    that sum to 0 (references without a word) the ratio is the sum of the numerators, as jiwer has it.
+    Raises ValueError for no utterance, unequal lengths, non-finite values, or a negative denominator.
     """
     columns = _columns(numerators, denominators)
-    sums = _resampled_sums(columns, n_resamples, seed)
-    totals = columns.sum(0)
-    return _interval(totals[0] / totals[1], sums[:, 0] / sums[:, 1], len(columns))
+    return _interval(_ratio(columns.sum(0)), _ratio(_resampled_sums(columns, n_resamples, seed)), len(columns))
 
 
 def paired_difference(
@@ -54,14 +57,36 @@ def paired_ratio_difference(
     seed: int = SEED,
 ) -> dict:
     """Ratio of sums of ``first`` minus that of ``second``, each (numerators (U,), denominators (U,)), paired."""
+    if np.array_equal(first[1], second[1]):  # one denominator leaves fewer kinds of utterances to draw
+        return bootstrap_ratio(np.subtract(first[0], second[0]), first[1], n_resamples=n_resamples, seed=seed)
     columns = np.hstack([_columns(*first), _columns(*second)])
     sums = _resampled_sums(columns, n_resamples, seed)
     totals = columns.sum(0)
-    return _interval(
-        totals[0] / totals[1] - totals[2] / totals[3],
-        sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3],
-        len(columns),
-    )
+    return _interval(_ratio(totals[:2]) - _ratio(totals[2:]), _ratio(sums[:, :2]) - _ratio(sums[:, 2:]), len(columns))
+
+
+def permutation_p(differences: Sequence[int], *, n_permutations: int = N_PERMUTATIONS, seed: int = SEED) -> float:
+    """Two-sided p-value that (U,) paired ``differences`` in errors sum to 0: both systems are the same.
+
+    If they are, each utterance's two results could as well be swapped, which turns its difference's sign: the p-value
+    is the share of random swaps whose sum is at least as far from 0, the observed one counted among them. Approximate
+    randomisation; L. Gillick and S. Cox (1989), "Some statistical issues in the comparison of speech recognition
+    algorithms", ICASSP, on why pairs. Utterances of the same absolute difference are swapped as one binomial draw.
+    """
+    differences = np.asarray(differences, np.int64)
+    sizes, counts = np.unique(np.abs(differences), return_counts=True)
+    swapped = np.random.default_rng(seed).binomial(counts, 0.5, size=(n_permutations, len(counts)))
+    sums = (2 * swapped - counts) @ sizes
+    return float((1 + np.sum(np.abs(sums) >= abs(differences.sum()))) / (1 + n_permutations))
+
+
+def adjust_for_many(p_values: Sequence[float]) -> list[float]:
+    """P-values of several comparisons, so adjusted that one below .05 is a find among them all (Holm, 1979)."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
 
 
 def _columns(numerators: Sequence[float], denominators: Sequence[float]) -> np.ndarray:
@@ -70,20 +95,40 @@ def _columns(numerators: Sequence[float], denominators: Sequence[float]) -> np.n
             f"expected as many numerators as denominators and some, found {len(numerators)} and {len(denominators)}"
         )
     columns = np.stack([np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)], axis=1)
-    if not np.isfinite(columns).all() or (columns[:, 1] <= 0).any():
-        raise ValueError("expected finite values and positive denominators; leave undefined utterances out")
+    if not np.isfinite(columns).all() or (columns[:, 1] < 0).any():
+        raise ValueError("expected finite values and no negative denominator; leave undefined utterances out")
     return columns
+
+
+def _ratio(sums: np.ndarray) -> np.ndarray:
+    """(..., 2) numerators and denominators -> (...)."""
+    return sums[..., 0] / np.where(sums[..., 1] > 0, sums[..., 1], 1)
 
 
 def _resampled_sums(columns: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
     """(U, K) -> (R, K): column sums over U utterances drawn with replacement, R times."""
     n, rng = len(columns), np.random.default_rng(seed)
+    if n >= GROUPED_FROM:
+        kinds, counts = np.unique(columns, axis=0, return_counts=True)
+        if GROUP_SIZE * len(kinds) <= n:
+            return _grouped_sums(kinds, counts, n_resamples, rng)
     block = max(1, _DRAWN_AT_ONCE // n)
     sums = [
         columns[rng.integers(n, size=(min(block, n_resamples - done), n))].sum(1)
         for done in range(0, n_resamples, block)
     ]
     return np.concatenate(sums)
+
+
+def _grouped_sums(kinds: np.ndarray, counts: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """``_resampled_sums`` of G distinct rows: kinds (G, K), counts (G,) -> (R, K).
+
+    How often each kind is among U utterances drawn with replacement is multinomial: the same distribution of sums, at
+    the cost of the kinds and not of the utterances (measured, 100,000 utterances of 211 kinds: 0.2 s, not 42 s).
+    """
+    n, block = counts.sum(), max(1, _DRAWN_AT_ONCE // len(counts))
+    sizes = [min(block, n_resamples - done) for done in range(0, n_resamples, block)]
+    return np.concatenate([rng.multinomial(n, counts / n, size=size) @ kinds for size in sizes])
 
 
 def _interval(value: float, resampled: np.ndarray, n: int) -> dict:
