@@ -2,21 +2,20 @@
 
 A first pass encodes a random sample of the training split and fits k-means on it; a second one streams over every
 segment and writes its units, shard by shard. Memory does not grow with the corpus. A run that was killed goes on from
-its last complete shard and ends with the same bytes.
+its last complete shard and ends with the same bytes, and so do the stages of a run when they are jobs of their own.
 
     python src/extract_units.py --language spanish
     torchrun --nproc_per_node 4 src/extract_units.py --language satere --mixed_precision bf16
+    python scripts/launch.py submit --shards 16 -- src/extract_units.py --language satere
 """
 
 import argparse
 import datetime
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -25,18 +24,23 @@ from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, config
 from errors import UserError
 from frames import UNIT_RATE
 from languages import data_root, language_config, language_paths
+from launching.extraction_stages import STAGES, resolve_part
 from speech.encoders import describe_encoder, load_encoder
-from training.experiment import is_finished, mark_finished, open_experiment
-from training.extraction import assign_pass, fit_pass
-from units.corpus import write_corpus
-from units.kmeans import NORMALIZATIONS, fit_kmeans, load_kmeans, read_description, save_kmeans, unit_counts
-from units.manifest import check_manifest, plan_sample, read_manifest, sample_rows
-from units.shards import count_units, entropy_bits, gather_features, read_failures, read_lines, shard_path
+from training.experiment import is_finished, open_experiment
+from training.unit_stages import (
+    CARRIED_OUT,
+    assign_units,
+    describe_fit,
+    encoder_options,
+    fit_clusters,
+    merge,
+    sample_features,
+)
+from units.kmeans import NORMALIZATIONS, load_kmeans, read_description, save_kmeans, unit_counts
+from units.manifest import check_manifest
 
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PATIENCE = datetime.timedelta(days=2)  # the other processes wait this long while one fits k-means
-NAMED_FAILURES = 20
-EXIT_TOO_MANY_FAILED = 3
 
 log = logging.getLogger("oral_units")
 
@@ -48,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_encoder_flags(parser.add_argument_group("encoder"))
     add_kmeans_flags(parser.add_argument_group("k-means"))
     add_execution_flags(parser.add_argument_group("execution"))
+    add_stage_flags(parser.add_argument_group("stages as jobs, submitted by scripts/launch.py submit --shards N"))
     return resolve_defaults(parse_flags(parser, argv))
 
 
@@ -128,6 +133,22 @@ def add_execution_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def add_stage_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--stage",
+        choices=STAGES,
+        help="do one stage of the run alone: sample and assign as arrays of --shards jobs, fit and merge as one job "
+        "each, every one of them after the one before; a job that failed is run again alone",
+    )
+    group.add_argument("--shards", type=int, metavar="N", help="jobs that share the work of this stage; by default 1")
+    group.add_argument(
+        "--shard_index",
+        type=int,
+        metavar="I",
+        help="which of them this is, from 0 to N - 1; by default SLURM_ARRAY_TASK_ID, or SGE_TASK_ID - 1",
+    )
+
+
 def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in the language's encoder, layer and number of units where the flags leave them open."""
     config = language_config(args.language)
@@ -142,17 +163,7 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     for name in ("n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances", "num_workers"):
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise UserError(f"--{name}: expected a number above 0, found {getattr(args, name)}")
-    return args
-
-
-def encoder_options(args: argparse.Namespace) -> dict:
-    """What ``load_encoder`` needs beside name and layer to make the same features again."""
-    return {
-        "window_seconds": args.window_seconds,
-        "overlap_seconds": args.overlap_seconds,
-        "subtract_mean": args.cmn,
-        "context": args.context,
-    }
+    return resolve_part(args)
 
 
 def start_accelerator(args: argparse.Namespace) -> Accelerator:
@@ -180,8 +191,8 @@ def start_run(args: argparse.Namespace, accelerator: Accelerator) -> dict:
         "n_shard_utterances": args.n_shard_utterances,
         "num_workers": args.num_workers,
         "quiet": args.quiet,
-        "rank": accelerator.process_index,
-        "n_ranks": accelerator.num_processes,
+        "rank": args.shard_index + args.shards * accelerator.process_index,
+        "n_ranks": args.shards * accelerator.num_processes,
     }
 
 
@@ -201,10 +212,6 @@ def read_given_kmeans(args: argparse.Namespace) -> dict | None:
         )
     args.n_units, args.n_streams = n_units, n_streams
     return kmeans
-
-
-def describe_fit(args: argparse.Namespace) -> dict:
-    return {"encoder": args.encoder, "layer": args.layer, "options": encoder_options(args)}
 
 
 def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str:
@@ -229,92 +236,8 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
         "data_root": str(data_root()),
     }
     inputs = [manifest] if args.kmeans is None else [manifest, args.kmeans]
-    return open_experiment(exp, args, inputs=inputs, derived=derived, ignore={"max_failed"})
-
-
-def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path, run: dict, accelerator: Accelerator) -> None:
-    """First pass: sample the training split, fit k-means in the main process, write kmeans.pkl and kmeans.npz."""
-    train_frames = check_manifest(manifest, data_root())["train_frames"]
-    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed)
-    fit_pass(run, lambda: sample_rows(manifest, plan), exp / "fit", plan["frame_share"])
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        return
-    n_shards = count_shards(plan["n_utterances"], args)
-    check_failures(read_failures(exp / "fit", n_shards), plan["n_utterances"], args, exp)
-    features = gather_features([shard_path(exp / "fit", index, ".npy") for index in range(n_shards)])
-    log.info("fitting %d x %d clusters on %d frames", args.n_streams, args.n_units, len(features))
-    kmeans = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=args.normalize, seed=args.seed)
-    save_kmeans(exp, kmeans, describe_fit(args))
-
-
-def count_shards(n_utterances: int, args: argparse.Namespace) -> int:
-    return -(-n_utterances // args.n_shard_utterances)
-
-
-def check_failures(failures: list[dict], n_utterances: int, args: argparse.Namespace, exp: Path) -> None:
-    """Name what failed; over --max_failed stop, leaving nothing behind that a rerun would take for done."""
-    for failure in failures[:NAMED_FAILURES]:
-        log.warning("skipped %s: %s", failure["id"], failure["reason"])
-    if len(failures) > NAMED_FAILURES:
-        log.warning("… and %d more", len(failures) - NAMED_FAILURES)
-    if 100 * len(failures) <= args.max_failed * n_utterances:
-        return
-    log.error(
-        "error: %d of %d segments failed, more than --max_failed %g %%; repair the audio or the manifest, or raise it",
-        len(failures),
-        n_utterances,
-        args.max_failed,
-    )
-    for name in ("fit", "shards"):
-        shutil.rmtree(exp / name, ignore_errors=True)
-    for name in ("kmeans.npz", "kmeans.pkl"):
-        (exp / name).unlink(missing_ok=True)
-    raise SystemExit(EXIT_TOO_MANY_FAILED)
-
-
-def merge_shards(args: argparse.Namespace, exp: Path, n_utterances: int) -> dict:
-    """Every shard into corpus_timestamped.json, in the order of the manifest; returns the summary."""
-    n_shards = count_shards(n_utterances, args)
-    failures = read_failures(exp / "shards", n_shards)
-    check_failures(failures, n_utterances, args, exp)
-    counts, seconds = np.zeros((args.n_streams, args.n_units), np.int64), 0.0
-
-    def utterances() -> Iterator[dict]:
-        nonlocal seconds
-        for index in range(n_shards):
-            for utterance in read_lines(shard_path(exp / "shards", index, ".jsonl")):
-                count_units(counts, utterance)
-                seconds += utterance["duration"]
-                yield utterance
-
-    n_written = write_corpus(exp / "corpus_timestamped.json", utterances())
-    rates = counts.sum(axis=1) / max(seconds, 1e-9)
-    return {
-        "n_utterances": n_written,
-        "hours": round(seconds / 3600, 4),
-        "n_failed": len(failures),
-        "failed": failures,
-        "units_used": [int((stream > 0).sum()) for stream in counts],
-        "units_per_second": round(float(rates[0]), 3),
-        "bits_per_second": round(sum(float(rate) * entropy_bits(stream) for rate, stream in zip(rates, counts)), 2),
-    }
-
-
-def report(summary: dict, args: argparse.Namespace, exp: Path) -> None:
-    log.info(
-        "%s: %d utterances, %.2f h, %d skipped; %s of %d units used, %.1f units/s, %.0f bits/s",
-        exp / "corpus_timestamped.json",
-        summary["n_utterances"],
-        summary["hours"],
-        summary["n_failed"],
-        " and ".join(map(str, summary["units_used"])),
-        args.n_units,
-        summary["units_per_second"],
-        summary["bits_per_second"],
-    )
-    tag = f" --tag {args.tag}" if args.tag else ""
-    log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
+    shared = args.stage is not None
+    return open_experiment(exp, args, inputs=inputs, derived=derived, ignore=CARRIED_OUT, shared=shared)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -322,34 +245,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = language_paths(args.language, args.tag)
     exp, manifest = args.exp or paths["units"], paths["manifest"]
     accelerator = start_accelerator(args)
-    configure_log(quiet=not accelerator.is_main_process)
+    is_main = accelerator.is_main_process
+    configure_log(quiet=not is_main)
     given_kmeans = read_given_kmeans(args)
-    if accelerator.is_main_process:
+    if is_main:
         log.info("%s: %s", exp, enter_experiment(args, exp, manifest))
     accelerator.wait_for_everyone()
     if is_finished(exp):
         log.info("%s: already finished with the same configuration", exp)
         return 0
-    if accelerator.is_main_process:
+    stages = STAGES if args.stage is None else (args.stage,)
+    if is_main and ("fit" in stages or "merge" in stages):
         configure_log(exp / "train.log")
-        for torn in exp.rglob(".*.tmp"):  # what a killed run was writing
-            torn.unlink()
-    run = start_run(args, accelerator)
-    if given_kmeans is not None and accelerator.is_main_process:
+    run = start_run(args, accelerator) if {"sample", "assign"} & {*stages} else {}
+    fitted = (exp / "kmeans.npz").exists()
+    accelerator.wait_for_everyone()
+    if "sample" in stages and given_kmeans is None and not fitted:
+        sample_features(args, exp, manifest, run)
+    accelerator.wait_for_everyone()
+    if "fit" in stages and is_main and given_kmeans is not None:
         save_kmeans(exp, given_kmeans, describe_fit(args))
+    elif "fit" in stages and is_main and not fitted:
+        fit_clusters(args, exp, manifest)
     accelerator.wait_for_everyone()
-    if not (exp / "kmeans.npz").exists():
-        fit_clusters(args, exp, manifest, run, accelerator)
+    if "assign" in stages:
+        assign_units(args, exp, manifest, run)
     accelerator.wait_for_everyone()
-    n_utterances = check_manifest(manifest, data_root(), needs_train=False)["n_utterances"]
-    assign_pass(run, lambda: read_manifest(manifest), exp / "shards", load_kmeans(exp / "kmeans.npz"), exp / "fit")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        summary = merge_shards(args, exp, n_utterances)
-        mark_finished(exp, summary)
-        for leftover in ("fit", "shards"):
-            shutil.rmtree(exp / leftover, ignore_errors=True)
-        report(summary, args, exp)
+    if "merge" in stages and is_main:
+        merge(args, exp, manifest)
     return 0
 
 

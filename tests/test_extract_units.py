@@ -102,8 +102,9 @@ extract_units.main()
 def test_killed_runs_end_with_the_same_bytes(tiny_language: dict, tmp_path: Path) -> None:
     """kill -9 just before a file gets its name: while sampling, between pickle and arrays, while assigning, merging."""
     expected = contents(extract(tmp_path / "whole"))
-    # Renames: config, 2 shards of features, kmeans.pkl, kmeans.npz, 4 shards of units, corpus, finished.
-    for moment in (3, 5, 8, 11):
+    # Renames: config, 2 shards of features and their records, kmeans.pkl, kmeans.npz, 4 shards of units and their
+    # records, corpus, finished.
+    for moment in (3, 7, 11, 16):
         exp = tmp_path / f"killed_{moment}"
         flags = [*SMALL, "--exp", str(exp), "--resume", "auto"]
         code = KILLED_AT_RENAME.format(moment=moment)

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -61,18 +62,20 @@ def open_experiment(
     inputs: Iterable[Path],
     derived: dict | None = None,
     ignore: Iterable[str] = (),
+    shared: bool = False,
 ) -> str:
     """Make or re-enter ``exp`` as ``args.resume`` and ``args.overwrite`` say.
 
     Returns "new", "resumed", or "finished" (the same configuration has finished already). A name that exists is refused
     without --resume or --overwrite; resuming under another configuration or from other input is refused, with the
-    difference named. ``ignore`` names further flags that may differ between resumes.
+    difference named. ``ignore`` names further flags that may differ between resumes. A ``shared`` folder is entered by
+    other jobs at the same moment: the temporary files in it are theirs and stay.
     """
     exp, config_file = Path(exp), Path(exp) / "config.json"
     if args.overwrite and args.resume not in (None, "auto"):
         raise UserError("--resume and --overwrite exclude each other; give one")
     config = {
-        "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
+        "arguments": _plain_arguments(args),
         "derived": derived or {},
         "input_hash": hash_files(inputs),
         "environment": describe_environment(),
@@ -85,14 +88,31 @@ def open_experiment(
                 f"{exp}: exists already; --resume continues it, --overwrite starts anew, --tag or --exp names another"
             )
         _compare_configurations(exp, read_json(config_file), config, EXECUTION_FLAGS | set(ignore))
-        for leftover in exp.rglob(".*.tmp"):  # of a write that was killed
-            leftover.unlink(missing_ok=True)
+        if not shared:
+            remove_torn(exp)
         return "finished" if is_finished(exp) else "resumed"
     if args.resume == "latest":
         raise UserError(f"{exp}: nothing to resume, expected {config_file}; leave --resume out to start")
     exp.mkdir(parents=True, exist_ok=True)
     write_json(config_file, config)
     return "new"
+
+
+def _plain_arguments(args: argparse.Namespace) -> dict:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+
+
+def hash_arguments(args: argparse.Namespace, ignore: Iterable[str] = ()) -> str:
+    """SHA-256 of the flags that say what a run computes; ``ignore`` names further ones that do not."""
+    left_out = EXECUTION_FLAGS | set(ignore)
+    compared = {key: value for key, value in _plain_arguments(args).items() if key not in left_out}
+    return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def remove_torn(exp: Path) -> None:
+    """Delete what a killed run was writing."""
+    for leftover in exp.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _clear_folder(exp: Path) -> None:

@@ -1,10 +1,12 @@
 """The two streaming passes of phase 1: features of a sample for k-means, then the units of every segment.
 
 A run is a plain dict: ``encoder`` (from speech.encoders), ``data_root``, ``seed``, ``n_shard_utterances``,
-``num_workers``, ``quiet``, and ``rank`` of ``n_ranks`` processes. What comes out depends on the rows, the seed and the
-shard size, not on the number of processes or threads, nor on how often the run was interrupted.
+``num_workers``, ``quiet``, and ``rank`` of ``n_ranks`` processes, of one job or of many. ``origin`` says what a pass's
+shards are made from (units.shards). What comes out depends on the rows, the seed and the shard size, not on the number
+of processes, jobs or threads, nor on how often the run was interrupted.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
@@ -25,15 +27,18 @@ from units.shards import (
     read_features,
     read_index,
     shard_path,
-    write_failures,
+    shard_problem,
     write_features,
     write_index,
     write_lines,
+    write_record,
 )
 
 CHUNK_SECONDS = 300.0  # of audio in memory, and as much again being read: 19 MB each
 
 Rows = Callable[[], Iterable[dict]]
+
+log = logging.getLogger("oral_units")
 
 
 def fit_pass(run: dict, rows: Rows, folder: Path, frame_share: float) -> None:
@@ -93,11 +98,13 @@ def _run_pass(
 ) -> None:
     """Encode this process's unfinished shards and ``write`` what ``keep`` makes of their readable items, in order."""
     folder.mkdir(exist_ok=True)
-    seconds = sum(row["duration"] for _, shard in _pending_shards(run, rows(), folder, suffix) for row in shard)
+    pending = _find_pending(run, rows(), folder, suffix)
+    shards = ((index, shard) for index, shard in cut_shards(rows(), run["n_shard_utterances"]) if index in pending)
     title = {".npy": "sampling features", ".jsonl": "extracting units"}[suffix]
     hidden = None if run["rank"] == 0 and not run["quiet"] else True
-    with tqdm(total=round(seconds), unit="s of audio", desc=title, disable=hidden, smoothing=0.05) as bar:
-        for index, items in _encode_shards(run, _pending_shards(run, rows(), folder, suffix), offset):
+    total = round(sum(pending.values()))
+    with tqdm(total=total, unit="s of audio", desc=title, disable=hidden, smoothing=0.05) as bar:
+        for index, items in _encode_shards(run, shards, offset):
             kept, failed = {}, {}
             for item in items:
                 bar.update(item["row"]["duration"])
@@ -105,15 +112,22 @@ def _run_pass(
                     failed[item["position"]] = {"id": item["row"]["id"], "reason": item["failure"]}
                 else:
                     kept[item["position"]] = keep(item)
-            write_failures(shard_path(folder, index, ".failed.json"), [failed[key] for key in sorted(failed)])
             write(shard_path(folder, index, suffix), [kept[key] for key in sorted(kept)])
+            write_record(shard_path(folder, index, suffix), run["origin"], [failed[key] for key in sorted(failed)])
 
 
-def _pending_shards(run: dict, rows: Iterable[dict], folder: Path, suffix: str) -> Iterator[tuple[int, list[dict]]]:
-    """(index, rows) of this process's shards, dealt out round-robin, whose file is not there yet."""
+def _find_pending(run: dict, rows: Iterable[dict], folder: Path, suffix: str) -> dict[int, float]:
+    """Index -> seconds of audio of this process's shards, dealt out round-robin, that are not done."""
+    pending = {}
     for index, shard in cut_shards(rows, run["n_shard_utterances"]):
-        if index % run["n_ranks"] == run["rank"] and not shard_path(folder, index, suffix).exists():
-            yield index, shard
+        if index % run["n_ranks"] != run["rank"]:
+            continue
+        problem = shard_problem(shard_path(folder, index, suffix), run["origin"])
+        if problem:
+            pending[index] = sum(row["duration"] for row in shard)
+            if problem != "missing":
+                log.warning("%s: made anew (%s)", shard_path(folder, index, suffix), problem)
+    return pending
 
 
 def _encode_shards(

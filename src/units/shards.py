@@ -1,4 +1,7 @@
-"""Shards: what a phase has done so far, in files that are whole or not there, and their way into one file."""
+"""Shards: what a phase has done so far, in files that are whole or not there, and their way into one file.
+
+A shard is a file of results and, written after it, a record: what they were made from, their hash, and what failed.
+"""
 
 import json
 from collections.abc import Iterator
@@ -6,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from files import read_json, write_atomically, write_json
+from files import hash_files, read_json, write_atomically, write_json
 from frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
-from units.corpus import deduplicate
+from units.corpus import deduplicate, write_corpus
 
 CARRIED_KEYS = ("source", "start", "end", "speaker", "text")
+RECORD = ".record.json"
+INDEX = ".index.json"
 
 
 def shard_path(folder: Path, index: int, suffix: str) -> Path:
@@ -46,18 +51,41 @@ def read_lines(path: Path) -> Iterator[dict]:
             yield json.loads(line)
 
 
-def write_failures(path: Path, failures: list[dict]) -> None:
-    """Keep what failed in a shard beside it; no file where nothing failed."""
-    if failures:
-        write_json(path, failures)
-    else:
-        path.unlink(missing_ok=True)
+def write_record(path: Path, origin: dict[str, str], failed: list[dict]) -> None:
+    """Beside the results ``path``, which count as done from here on: their ``origin``, hash, and what failed."""
+    record = {"origin": origin, "sha256": _hash_results(path), "failed": failed}
+    write_json(path.with_suffix(RECORD), record)
+
+
+def shard_problem(path: Path, origin: dict[str, str]) -> str | None:
+    """Why the results ``path`` are not those of ``origin``: missing, foreign or damaged; None where they are."""
+    if not (path.exists() and path.with_suffix(RECORD).exists()):
+        return "missing"
+    record = read_json(path.with_suffix(RECORD))
+    found = record["origin"]
+    differing = sorted(key for key in origin.keys() | found.keys() if found.get(key) != origin.get(key))
+    if differing:
+        return "foreign: of another " + " and another ".join(differing)
+    return None if record["sha256"] == _hash_results(path) else "damaged: not the bytes that were written"
+
+
+def _hash_results(path: Path) -> str:
+    index = path.with_suffix(INDEX)
+    return hash_files([path, index] if index.exists() else [path])
+
+
+def find_problems(folder: Path, suffix: str, n_shards: int, origin: dict[str, str]) -> dict[int, str]:
+    """Number -> problem of the shards 0 to ``n_shards`` - 1 of ``origin``, and of any beyond; empty if all is well."""
+    problems = {index: shard_problem(shard_path(folder, index, suffix), origin) for index in range(n_shards)}
+    numbers = {int(path.name.removesuffix(RECORD)) for path in folder.glob(f"*{RECORD}")}
+    surplus = {index: f"foreign: there are {n_shards} shards" for index in numbers if index >= n_shards}
+    return {index: problem for index, problem in sorted((problems | surplus).items()) if problem}
 
 
 def read_failures(folder: Path, n_shards: int) -> list[dict]:
     """Every failed utterance of the shards, as {"id", "reason"}, in order."""
-    paths = [shard_path(folder, index, ".failed.json") for index in range(n_shards)]
-    return [failure for path in paths if path.exists() for failure in read_json(path)]
+    paths = [shard_path(folder, index, RECORD) for index in range(n_shards)]
+    return [failure for path in paths for failure in read_json(path)["failed"]]
 
 
 def write_features(path: Path, features: np.ndarray) -> None:
@@ -70,16 +98,16 @@ def write_features(path: Path, features: np.ndarray) -> None:
 
 def write_index(features: Path, entries: list[tuple[str, int]]) -> None:
     """Beside a file of features, the (id, samples) of the utterances whose frames follow each other in it."""
-    write_json(features.with_suffix(".index.json"), entries)
+    write_json(features.with_suffix(INDEX), entries)
 
 
 def read_index(folder: Path) -> dict[str, tuple[Path, int, int]]:
     """id -> (file, first row, samples) over every index in ``folder``; empty where there is none."""
     found: dict[str, tuple[Path, int, int]] = {}
-    for path in sorted(folder.glob("*.index.json")):
+    for path in sorted(folder.glob(f"*{INDEX}")):
         start = 0
         for identity, n_samples in read_json(path):
-            found[identity] = (path.with_name(path.name.replace(".index.json", ".npy")), start, n_samples)
+            found[identity] = (path.with_name(path.name.replace(INDEX, ".npy")), start, n_samples)
             start += samples_to_frames(n_samples)
     return found
 
@@ -98,6 +126,29 @@ def gather_features(paths: list[Path]) -> np.ndarray:
         gathered[filled : filled + len(part)] = part
         filled += len(part)
     return gathered
+
+
+def merge_shards(folder: Path, corpus: Path, n_shards: int, n_units: int, n_streams: int) -> dict:
+    """Write ``corpus`` from the shards, in the order of the manifest; returns what there is to say about its units."""
+    counts, seconds = np.zeros((n_streams, n_units), np.int64), 0.0
+
+    def utterances() -> Iterator[dict]:
+        nonlocal seconds
+        for index in range(n_shards):
+            for utterance in read_lines(shard_path(folder, index, ".jsonl")):
+                count_units(counts, utterance)
+                seconds += utterance["duration"]
+                yield utterance
+
+    n_written = write_corpus(corpus, utterances())
+    rates = counts.sum(axis=1) / max(seconds, 1e-9)
+    return {
+        "n_utterances": n_written,
+        "hours": round(seconds / 3600, 4),
+        "units_used": [int((stream > 0).sum()) for stream in counts],
+        "units_per_second": round(float(rates[0]), 3),
+        "bits_per_second": round(sum(float(rate) * entropy_bits(stream) for rate, stream in zip(rates, counts)), 2),
+    }
 
 
 def count_units(counts: np.ndarray, utterance: dict) -> None:
