@@ -28,6 +28,13 @@ def require_positive(args: argparse.Namespace, *names: str) -> None:
             raise UserError(f"--{name} {value}: expected a number above 0")
 
 
+def require_share(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags outside 0 to 1, 1 excluded."""
+    for name in names:
+        if not 0 <= getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)}: expected a number from 0 to below 1")
+
+
 def _with_underscores(word: str) -> str:
     if not word.startswith("--") or word == "--":
         return word

@@ -35,6 +35,7 @@ from cli import (
     configure_log,
     parse_flags,
     require_positive,
+    require_share,
     run_main,
 )
 from device import choose_precision
@@ -42,6 +43,7 @@ from errors import UserError
 from files import read_json
 from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import data_root, language_paths
+from models.discriminator_v3 import LONGEST_WINDOW
 from speech.audio import load_crop, save_audio
 from speech.pitch import fill_f0_cache
 from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
@@ -185,9 +187,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_frames")
     require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
     require_positive(args, "sample_every", "validation_seconds")
+    require_share(args, "ema", "unit_noise")
     channels = chosen_sizes(args).get("channels", 32)
     if args.generator != "v3" and channels % 32:
         raise UserError(f"--channels {channels}: expected a multiple of 32 for {args.generator}")
+    seen = min(args.discriminator_frames, args.crop_frames)
+    if args.generator == "v3" and args.adversarial_after != 1 and frames_to_samples(seen) < LONGEST_WINDOW:
+        raise UserError(
+            f"--discriminator_frames {args.discriminator_frames}, --crop_frames {args.crop_frames}: expected at least "
+            f"{math.ceil(LONGEST_WINDOW / frames_to_samples(1))} for the discriminator's longest window"
+        )
     if args.generator != "v3" and args.condition != "units":
         raise UserError(f"--condition {args.condition}: the oracle is v3's; {args.generator} is fed units only")
     return args

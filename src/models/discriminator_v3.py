@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.1
 RESOLUTIONS = ((1024, 256), (512, 128), (256, 64))  # window and hop, samples
+LONGEST_WINDOW = max(window for window, _ in RESOLUTIONS)
 
 
 class SpectrogramDiscriminator(nn.Module):
