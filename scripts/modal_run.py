@@ -102,7 +102,7 @@ def submit(args: argparse.Namespace) -> None:
     call = function.spawn(stages or make_spec(args))
     print(f"submitted {call.object_id}: {' '.join(args.words)}", flush=True)
     if args.call_file:
-        write_json(args.call_file, {"ids": [call.object_id], "submitted": time.time()})
+        write_json(args.call_file, {"calls": [call.object_id], "submitted": time.time()})
     if not args.no_wait:
         call.get()
 

@@ -134,7 +134,7 @@ def test_a_job_is_spawned_after_its_cost_was_said(monkeypatch, capsys, tmp_path:
     assert options["gpu"] == "L4:1" and spec["words"] == TRAIN and waited == "get"
     out = capsys.readouterr().out
     assert out.index("cost:") < out.index("submitted fc-7")
-    assert json.loads((tmp_path / "call.json").read_text())["ids"] == ["fc-7"]
+    assert json.loads((tmp_path / "call.json").read_text())["calls"] == ["fc-7"]
     monkeypatch.setattr(sys, "argv", ["modal", "run", "--detach", "x"])
     calls.clear()
     modal_run.submit(parse_main(["--no_wait", "--", *TRAIN]))

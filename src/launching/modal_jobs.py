@@ -7,6 +7,7 @@ of this repository), ``processes`` (over 1: torchrun), ``folder`` (what it write
 
 import argparse
 import os
+import subprocess
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -242,6 +243,13 @@ def job_environment(words: Sequence[str]) -> dict[str, str]:
         name: os.environ[name] for name in ("TAG", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS") if name in os.environ
     }
     offline = "0" if Path(words[0]).name in ONLINE_SCRIPTS else "1"
+    commit = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    kept |= {"ORAL_UNITS_COMMIT": commit.stdout.strip()} if commit.returncode == 0 else {}
     return kept | {name: offline for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")}
 
 

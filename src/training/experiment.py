@@ -43,7 +43,7 @@ def describe_environment() -> dict:
 
     status = git("status", "--porcelain")
     return {
-        "git_commit": git("rev-parse", "HEAD"),
+        "git_commit": git("rev-parse", "HEAD") or os.environ.get("ORAL_UNITS_COMMIT"),  # uploaded without .git
         "git_dirty": bool(status) if status is not None else None,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
