@@ -10,6 +10,10 @@
 #                          further flags of src/extract_units.py, src/train_bpe.py, src/trainer_vocoder.py
 #   ORAL_UNITS_WHISPER     a Whisper folder or hub id: also scores CER and WER
 #   NPROC                  processes in phases 1 and 3 (one a GPU); default 1
+#   BACKEND                local, slurm, sge, modal or auto: prepare the data here, submit everything else there, each job
+#                          after those that it stands on, and return (docs/launching.md). Resources of a job: GPUS (not
+#                          in phase 2 and the report), NODES (in phase 3), CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT,
+#                          CONSTRAINT, REQUEUES
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
@@ -52,6 +56,20 @@ scores_are_current() { # newer than the checkpoint, with Whisper's reading where
     { [ -z "${ORAL_UNITS_WHISPER:-}" ] || grep -q '"cer"' "$vocoder/scores.json"; }
 }
 
+submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everything
+  local units bpe gpus="${GPUS:-}" asr=()
+  units="$(flag_value --exp "$(look_up units)" "${phase1[@]}")"
+  bpe="$(flag_value --exp "$(look_up bpe)" "${phase2[@]}")"
+  if [ -n "${ORAL_UNITS_WHISPER:-}" ]; then asr=(--asr "$ORAL_UNITS_WHISPER"); fi
+  NODES="" launch "$units" "" scripts/run_phase1.sh "$language" "${phase1[@]}"
+  NODES="" GPUS="" NPROC="" launch "$bpe" "${units##*/}" scripts/run_phase2.sh "$language" "${phase2[@]}"
+  submit_phase3 "${units##*/}" "${phase3[@]}"
+  if [ "${gpus:-0}" -gt 1 ]; then gpus=1; fi
+  NODES="" GPUS="$gpus" NPROC=1 launch "$vocoder" "${vocoder##*/}" src/vocoder_test.py --exp "$vocoder" "${asr[@]}"
+  NODES="" GPUS="" NPROC="" launch "$vocoder" "${vocoder##*/} ${bpe##*/}" src/build_report.py "$vocoder"
+  echo "watch: python scripts/launch.py status ${units##*/} ${bpe##*/} ${vocoder##*/}"
+}
+
 if [ $# -gt 1 ] && [ "${1#-}" = "$1" ]; then
   fail "run_all.sh takes a language only, found: ${*:2}; flags go into PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS"
 fi
@@ -68,6 +86,14 @@ export TAG="$tag"
 estimate
 announce "data"
 prepare_data
+if [ "${BACKEND:-}" = modal ]; then
+  # Modal knows no dependencies: the whole chain is one job there.
+  NODES="" launch "$vocoder" "" scripts/run_all.sh "$language"
+  exit
+elif [ -n "${BACKEND:-}" ]; then
+  submit_chain
+  exit
+fi
 announce "phase 1: units"
 run_step bash "$repository/scripts/run_phase1.sh" "$language" "${phase1[@]}"
 announce "phase 2: motifs"

@@ -6,11 +6,17 @@
 #
 #   TRAINING_LANGUAGE   the language, where none is given
 #   TAG                 suffix of the experiment's name, the same as in phase 1
+#   BACKEND             local, slurm, sge, modal or auto: submit the phase there and return (docs/launching.md), with
+#                       CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
 start_phase "$@"
 exp="$(flag_value --exp "$(look_up bpe)" "${flags[@]}")"
+if is_submitted "$@"; then
+  launch "$exp" "" scripts/run_phase2.sh "$language" "${flags[@]}"
+  exit
+fi
 run_step python "$repository/src/train_bpe.py" --language "$language" --tag "$tag" "${flags[@]}"
 if has_flag --help "${flags[@]}"; then exit; fi
 say_written "$exp" tokenizer.json motifs.json

@@ -10,12 +10,18 @@
 #   TRAINING_LANGUAGE   the language, where none is given
 #   TAG                 suffix of the experiment's name, the same as in phase 1
 #   NPROC               processes (one a GPU); default 1
+#   BACKEND             local, slurm, sge, modal or auto: submit the phase there and return (docs/launching.md), with
+#                       GPUS, NODES, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
 start_phase "$@"
 exp="$(flag_value --exp "$(look_up vocoder)" "${flags[@]}")"
 read_budget "${flags[@]}"
+if is_submitted "$@"; then
+  submit_phase3 "" "${flags[@]}"
+  exit
+fi
 python_command src/trainer_vocoder.py
 run_step "${command[@]}" --language "$language" --tag "$tag" "${flags[@]}" "${budget[@]}"
 if has_flag --help "${flags[@]}"; then exit; fi

@@ -63,14 +63,16 @@ look_up() { # look_up NAME: a line of the language's table, as printed by show_l
 
 # run_step COMMAND…: run it, hand on the signals of a scheduler, and stop the script where it fails. A signal reaches bash
 # only between commands, so the command runs beside it; SIGINT, which such a command would ignore, is set back for it.
+# USR1 and USR2 come to all processes of a job at once, and would kill those that do not expect them.
 run_step() {
   local child code told=""
   (
-    trap - INT TERM USR1
+    trap - INT TERM
+    trap "" USR1 USR2
     exec "$@"
   ) &
   child=$!
-  trap 'told=TERM; kill -TERM "$child" 2> /dev/null || true' TERM USR1
+  trap 'told=TERM; kill -TERM "$child" 2> /dev/null || true' TERM USR1 USR2
   trap 'told=INT; sleep 0.3; kill -INT "$child" 2> /dev/null || true' INT
   while true; do
     code=0
@@ -78,7 +80,7 @@ run_step() {
     wait "$child" || code=$?
     if [ "$before" = "$told" ]; then break; fi
   done
-  trap - INT TERM USR1
+  trap - INT TERM USR1 USR2
   if [ "$told" = INT ]; then
     echo "interrupted; the same command goes on from here" >&2
     exit "$EXIT_INTERRUPTED"
@@ -104,6 +106,41 @@ python_command() { # python_command SCRIPT: sets command; NPROC processes, by to
   command=(python)
   if [ "${NPROC:-1}" -gt 1 ]; then command+=(-m torch.distributed.run --standalone "--nproc_per_node=$NPROC"); fi
   command+=("$repository/$1")
+}
+
+# What scripts/launch.py is told by the environment: variable and flag.
+launch_variables="GPUS NODES CPUS MEMORY HOURS PARTITION ACCOUNT CONSTRAINT REQUEUES"
+
+is_submitted() { # with BACKEND, a phase is handed to an engine; its help is shown here
+  [ -n "${BACKEND:-}" ] && ! has_flag --help "$@" && ! has_flag -h "$@"
+}
+
+# launch EXP "NAME…" SCRIPT FLAG…: submit SCRIPT to BACKEND, after the newest jobs of the experiments named
+launch() {
+  local name="${1%/}" after="$2" variable value
+  local options=(--backend "$BACKEND" --name "${name##*/}")
+  shift 2
+  # shellcheck disable=SC2206
+  if [ -n "$after" ]; then options+=(--after $after); fi
+  for variable in $launch_variables; do
+    value="${!variable:-}"
+    if [ -n "$value" ]; then options+=("--${variable,,}" "$value"); fi
+  done
+  if [ -n "${NPROC:-}" ]; then options+=(--processes "$NPROC"); fi
+  python "$repository/scripts/launch.py" submit "${options[@]}" -- "$@" || exit $?
+}
+
+# submit_phase3 "NAME…" FLAG…: over several nodes, the trainer itself, which torchrun starts on each of them
+submit_phase3() {
+  local after="$1" exp
+  shift
+  exp="$(flag_value --exp "$(look_up vocoder)" "$@")"
+  if [ "${NODES:-1}" -gt 1 ]; then
+    read_budget "$@"
+    launch "$exp" "$after" src/trainer_vocoder.py --language "$language" --tag "$tag" "$@" "${budget[@]}"
+  else
+    launch "$exp" "$after" scripts/run_phase3.sh "$language" "$@"
+  fi
 }
 
 say_written() { # say_written FOLDER FILE…: what a phase left, with sizes

@@ -105,7 +105,6 @@ def task_environment(job: dict) -> dict[str, str]:
     """Variables of the task. BACKEND is emptied: a phase script in a job runs, and submits no further one."""
     resources = job["resources"]
     variables = {"PYTHONUNBUFFERED": "1", "BACKEND": "", "ORAL_UNITS_JOB": f"{job['name']}/{job['number']}"}
-    if resources["processes"] > 1:
-        variables["NPROC"] = str(resources["processes"])
+    variables["NPROC"] = str(resources["processes"])
     variables["OMP_NUM_THREADS"] = str(max(1, resources["cpus"] // resources["processes"]))
     return variables | job["environment"]
