@@ -53,13 +53,15 @@ def load_encoder(
     final norm, if it has one. ``dtype`` other than float32 runs the model under autocast; weights stay float32.
     ``window_seconds`` and ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s);
     ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc.
-    ``padding`` "short" gives Whisper the signal and a second or two of silence instead of its 30 s; others, whose
-    input has no fixed length, do not heed it.
+    ``padding`` "short" gives Whisper the signal and a second or two of silence instead of its 30 s; the input of
+    others has no fixed length, and the option is refused.
     """
     if not 0 <= overlap_seconds < window_seconds:
         raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
     description = describe_encoder(name, layer)
     options = {"subtract_mean": subtract_mean, "context": context}
+    if padding != "full" and description["family"] != "whisper":
+        raise UserError(f"{name}: expected padding 'full', found '{padding}'; only Whisper pads its input to 30 s")
     if name == "mfcc":
         return {**description, **options, "name": name, "dim": MFCC_DIM * (2 * context + 1)}
     if any(options.values()):

@@ -62,7 +62,8 @@ def _decode_from(path: Path, start: float) -> Iterator[tuple[int, np.ndarray]]:
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         begin = (stream.start_time or 0) * stream.time_base
-        container.seek(int((Fraction(start) + begin) / stream.time_base), stream=stream, backward=True)
+        if start > 0:  # a seek to the very beginning would pass over MP3's first, delayed packet
+            container.seek(int((Fraction(start) + begin) / stream.time_base), stream=stream, backward=True)
         resampler, position = av.AudioResampler(format="fltp", rate=SAMPLE_RATE), None
         for frame in _good_frames(container, stream):
             if frame.pts is None:  # a bare stream without times: nothing says where the seek ended

@@ -20,6 +20,7 @@ import torch
 from device import has_fast_bf16
 from errors import UserError
 from speech.encoders import describe_encoder, encode, load_encoder
+from speech.pretrained import PADDINGS, read_pretrained_config
 from speech.spans import change_speed
 from training.feature_shards import fill_part, name_failures, open_part, open_shard
 from training.fingerprints import hash_encoder
@@ -45,18 +46,20 @@ def describe_features(
     """What features depend on beside the audio and its speed, without loading weights."""
     if precision not in ("auto", "fp32", "bf16"):
         raise UserError(f"expected precision auto, fp32 or bf16, found '{precision}'")
+    if padding not in PADDINGS:
+        raise UserError(f"expected padding {' or '.join(PADDINGS)}, found '{padding}'")
     if layer is None and encoder_id != "mfcc":
-        from speech.pretrained import read_pretrained_config
-
         layer = read_pretrained_config(encoder_id).num_hidden_layers
     described = describe_encoder(encoder_id, layer)
+    if padding != "full" and described["family"] != "whisper":
+        raise UserError(f"{encoder_id}: expected padding 'full', found '{padding}'; only Whisper pads to 30 s")
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) else "fp32"
     return {
         "encoder_hash": hash_encoder(encoder_id),
         "layer": layer,
         "dim": described["dim"],
-        "padding": padding if described["family"] == "whisper" else "none",
+        "padding": padding,
         "precision": "fp32" if encoder_id == "mfcc" else precision,
         "version": FORMAT_VERSION,
     }
