@@ -21,9 +21,10 @@ from device import has_fast_bf16
 from errors import UserError
 from frames import HOP_SAMPLES, frames_to_seconds
 from languages import data_root, resolve_in
-from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio, save_audio_pieces
+from speech.audio import load_audio, save_audio, save_audio_pieces
 from speech.encoders import encode, load_encoder
 from speech.pitch import cached_f0, extract_f0
+from speech.recordings import find_sources, refuse_repeated
 from training.prosody import add_prosody
 from training.vocoder import stream_item, synthesize_utterances
 from training.voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
@@ -145,21 +146,8 @@ def load_models(args: argparse.Namespace) -> tuple[dict, dict | None]:
 
 def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     """(id, file) for every audio file named or lying in a named folder; ids are file names, made unique by folders."""
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-            if not inside:
-                raise UserError(f"{path}: expected audio files ({', '.join(AUDIO_SUFFIXES)}), found none")
-            found += [("_".join(file.relative_to(path).with_suffix("").parts), file) for file in inside]
-        elif path.is_file():
-            found.append((path.stem, path))
-        else:
-            raise UserError(f"{path}: expected an audio file or a folder, found nothing; check the path")
-    names = [name for name, _ in found]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UserError(f"recordings of the same name would overwrite each other: {', '.join(repeated)}; rename them")
+    found = [("_".join(Path(name).with_suffix("").parts), path) for name, path in find_sources(paths).items()]
+    refuse_repeated(name for name, _ in found)
     return found
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,6 +36,32 @@ def list_sources(raw: Path) -> dict[str, Path]:
                 path = Path(folder) / name
                 found[unicodedata.normalize("NFC", path.relative_to(raw).as_posix())] = path
     return dict(sorted(found.items()))
+
+
+def find_sources(paths: Iterable[Path]) -> dict[str, Path]:
+    """Name -> path of every audio file named or lying in a named folder; a name is relative to the folder given.
+
+    Raises UserError for a path that is not there, a folder without audio, and two recordings of one name.
+    """
+    sources: dict[str, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = list_sources(path)
+            if not inside:
+                raise UserError(f"{path}: expected audio files ({', '.join(AUDIO_SUFFIXES)}), found none")
+        elif path.is_file():
+            inside = {unicodedata.normalize("NFC", path.name): path}
+        else:
+            raise UserError(f"{path}: expected an audio file or a folder, found nothing; check the path")
+        refuse_repeated([*sources, *inside])
+        sources |= inside
+    return sources
+
+
+def refuse_repeated(names: Iterable[str]) -> None:
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise UserError(f"recordings of the same name would overwrite each other: {', '.join(repeated)}; rename them")
 
 
 def name_stems(sources: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,194 @@
+"""What a trained speech LLM hears in recordings of any length, with times.
+
+python src/transcribe.py --model exp/x a.mp3 b.wav
+python src/transcribe.py --model exp/x interview.mp3 --out interview.srt
+python src/transcribe.py --model exp/x recordings/ --out transcripts.tsv
+python src/transcribe.py --model exp/x recordings/ --out subtitles/ --format vtt
+
+Recordings are cut at their pauses first. With --out, what was heard is kept at once: killed and started again, it goes
+on. Recordings that cannot be read are named at the end, the others transcribed: exit code 3.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli import parse_flags, require_positive, run_main
+from errors import UserError
+from files import hash_files
+from speech.recordings import find_sources, name_stems
+from speech.segmentation import MIN_SEGMENT_DURATION
+from speech.subtitles import FORMATS, WHOLE, render_tsv, write_transcript
+from training.loop import EXIT_STOPPED, catch_stop_signals
+from training.transcription import plan_recordings, transcribe_recordings
+
+EXIT_SOME_FAILED = 3
+GROUPS = 4  # batches that are sorted by length together
+MAX_PIECE_SECONDS = 30.0  # Whisper's window
+JOURNAL_SUFFIX = ".partial"
+DECODING = ("decoder", "num_beams", "ctc_weight", "length_penalty")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_argument_group("what to transcribe")
+    what.add_argument("recordings", nargs="+", type=Path, help="audio files of any format and length, folders of them")
+    what.add_argument(
+        "--model", type=Path, required=True, help="experiment folder of src/trainer_base.py, or a saved model"
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        help="FILE.json or FILE.tsv (the columns of transcripts.tsv) for any number of recordings, FILE.srt or "
+        "FILE.vtt for one, or a folder that gets a file for each; without it, the table goes to the screen",
+    )
+    out.add_argument("--format", choices=FORMATS, default=None, help="of the files in a folder (srt)")
+    out.add_argument("--overwrite", action="store_true", help="replace what is there already")
+    cutting = parser.add_argument_group("where to cut")
+    cutting.add_argument(
+        "--max_duration",
+        type=float,
+        default=MAX_PIECE_SECONDS,
+        help=f"longest piece heard at once, seconds ({MAX_PIECE_SECONDS:.0f}: Whisper's window)",
+    )
+    cutting.add_argument("--min_pause", type=float, default=0.4, help="shortest pause to cut at, seconds (0.4)")
+    decoding = parser.add_argument_group("decoding (by default as the model was trained to)")
+    decoding.add_argument(
+        "--decoder", choices=("llm", "ctc", "joint"), default=None, help="what writes: LLM, CTC, both"
+    )
+    decoding.add_argument("--num_beams", type=int, default=None, help="beams; 1 is greedy")
+    decoding.add_argument(
+        "--ctc_weight", type=float, default=None, help="share of the CTC head in joint scores, 0 to 1"
+    )
+    decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--batch_size", type=int, default=8, help="pieces at a time (8)")
+    machine.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (cpu)")
+    machine.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="of frozen models; auto = bf16 if fast",
+    )
+    args = parse_flags(parser, argv)
+    check_args(args)
+    return args
+
+
+def check_args(args: argparse.Namespace) -> None:
+    require_positive(args, "batch_size", "num_beams", "min_pause")
+    if args.max_duration <= 2 * MIN_SEGMENT_DURATION:
+        raise UserError(f"--max_duration {args.max_duration}: expected over {2 * MIN_SEGMENT_DURATION} seconds")
+    if args.format and (args.out is None or is_file(args.out)):
+        raise UserError(f"--format {args.format} names the files of a folder: give --out FOLDER")
+    if args.out is None:
+        return
+    if is_file(args.out) and kind_of(args.out) not in FORMATS:
+        raise UserError(f"--out {args.out}: expected one of {', '.join('.' + kind for kind in FORMATS)}, or a folder")
+    if is_file(args.out) and args.out.exists() and not args.overwrite:
+        raise UserError(f"--out {args.out}: exists already; --overwrite replaces it")
+
+
+def is_file(out: Path) -> bool:
+    """A name with a suffix is a file, unless a folder of this name is there."""
+    return bool(out.suffix) and not out.is_dir()
+
+
+def kind_of(out: Path) -> str:
+    return out.suffix.lower().removeprefix(".")
+
+
+def plan_outputs(args: argparse.Namespace, sources: dict[str, Path]) -> dict[Path, list[str]]:
+    """{file to write: the sources in it}; refuses what would be lost or cannot be written."""
+    if args.out is None:
+        return {}
+    if is_file(args.out):
+        if len(sources) > 1 and kind_of(args.out) not in WHOLE:
+            raise UserError(
+                f"--out {args.out}: subtitles are of one recording, found {len(sources)}; give --out FOLDER --format "
+                f"{kind_of(args.out)}, or a .tsv or .json file for all"
+            )
+        return {args.out: list(sources)}
+    stems = name_stems(sources)
+    outputs = {args.out / f"{stems[source]}.{args.format or 'srt'}": [source] for source in sources}
+    there = [str(path) for path in outputs if path.exists()]
+    if there and not args.overwrite:
+        raise UserError(f"{there[0]}: exists already, and {len(there) - 1} more; --overwrite replaces them")
+    return outputs
+
+
+def describe_listening(args: argparse.Namespace) -> dict:
+    """What the texts depend on: a journal of anything else is not gone on with."""
+    from training.speech_llm import find_saved
+
+    folder = find_saved(args.model)
+    names = ("max_duration", "min_pause", "precision", *DECODING)
+    files = [folder / "config.json", folder / "model.safetensors"]
+    return {"model": hash_files(files)} | {name: getattr(args, name) for name in names}
+
+
+def load_listener(args: argparse.Namespace):
+    """(S,) waveforms -> texts, by the model of ``--model``."""
+    from training.speech_llm import load_speech_llm, transcribe
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    speech_llm = load_speech_llm(args.model, device=args.device, precision=args.precision)
+    if speech_llm["encoder"] is None:
+        raise UserError(f"{args.model}: reads units, not audio; use src/trainer_base.py --do_generate on a data folder")
+    options = {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
+    return lambda waveforms: transcribe(speech_llm, waveforms, batch_size=args.batch_size, **options)
+
+
+def journal_of(out: Path) -> Path:
+    return out.with_name(out.name + JOURNAL_SUFFIX) if is_file(out) else out / JOURNAL_SUFFIX
+
+
+def write_outputs(outputs: dict[Path, list[str]], lines: list[dict], failed: dict[str, str]) -> None:
+    """Write every file that has a source that did not fail."""
+    for path, sources in outputs.items():
+        kept = [source for source in sources if source not in failed]
+        if kept:
+            write_transcript(path, [line for line in lines if line["source"] in kept], kind_of(path))
+
+
+def report(plans: dict[str, dict], failed: dict[str, str], lines: list[dict], args: argparse.Namespace) -> None:
+    for source, plan in plans.items():
+        for note in plan["notes"]:
+            print(f"{source}: {note}", file=sys.stderr)
+    for source, reason in failed.items():
+        print(f"failed: {source}: {reason}", file=sys.stderr)
+    n_done = len(plans.keys() - failed.keys())
+    where = f"; wrote {args.out}" if args.out else ""
+    print(f"{n_done} of {len(plans.keys() | failed.keys())} recordings, {len(lines)} pieces{where}", file=sys.stderr)
+
+
+def main() -> int:
+    args = parse_args()
+    sources = find_sources(args.recordings)
+    outputs = plan_outputs(args, sources)
+    identity, listen = describe_listening(args), load_listener(args)
+    plans, failed = plan_recordings(sources, max_duration=args.max_duration, min_pause=args.min_pause)
+    journal = journal_of(args.out) if args.out else None
+    stopped = catch_stop_signals()
+    lines, given_up = transcribe_recordings(
+        listen, plans, journal, identity, group_size=GROUPS * args.batch_size, stopped=stopped
+    )
+    if stopped:
+        print("stopped; the same command goes on from here" if journal else "stopped", file=sys.stderr)
+        return EXIT_STOPPED
+    failed |= given_up
+    if args.out is None:
+        sys.stdout.write(render_tsv(lines))
+    write_outputs(outputs, lines, failed)
+    if journal:
+        journal.unlink(missing_ok=True)
+    report(plans, failed, lines, args)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

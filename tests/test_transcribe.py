@@ -1,0 +1,167 @@
+"""Recordings of any length to text with times: cut, heard, kept over a kill, written, and what fails is named."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+import soundfile
+
+import transcribe
+
+from errors import UserError
+from frames import SAMPLE_RATE
+from speech.long_recordings import plan_pieces
+from speech.recordings import read_transcripts
+from speech.subtitles import render_json, render_srt, render_tsv, render_vtt
+from synthetic import speech_like, write_mp3
+from training.transcription import append_journal, group_pieces, plan_recordings, read_journal, transcribe_recordings
+
+IDENTITY = {"model": "abc", "num_beams": None}
+LINES = [
+    {"source": "a.wav", "start": 0.5, "end": 2.25, "text": "uno & <dos>"},
+    {"source": "a.wav", "start": 3.0, "end": 4.0, "text": ""},
+    {"source": "a.wav", "start": 3725.9996, "end": 3726.5, "text": "tres"},
+]
+
+
+@pytest.fixture(scope="module")
+def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mp3(tmp_path_factory.mktemp("long") / "long.mp3", speech_like(75.0, 1))
+
+
+def spell(waveforms: Sequence[np.ndarray]) -> list[str]:
+    """A listener for tests: the length and level of what it is given."""
+    return [f" {len(waveform)}\n{np.abs(waveform).max():.3f} " for waveform in waveforms]
+
+
+def run(sources: dict[str, Path], journal: Path | None = None, listen=spell, **settings):
+    plans, failed = plan_recordings(sources, max_duration=10.0)
+    lines, given_up = transcribe_recordings(listen, plans, journal, IDENTITY, group_size=3, **settings)
+    return lines, failed | given_up
+
+
+def test_a_long_recording_is_cut_and_its_times_are_its_own(long_recording: Path) -> None:
+    lines, failed = run({"long.mp3": long_recording})
+    assert not failed and len(lines) > 7
+    assert all(0 < line["end"] - line["start"] <= 10 for line in lines)
+    assert all(before["end"] <= after["start"] + 1e-3 for before, after in zip(lines, lines[1:]))
+    for line in lines:
+        n_samples = (line["end"] - line["start"]) * SAMPLE_RATE
+        assert int(line["text"].split()[0]) == pytest.approx(n_samples, abs=16) and line["text"].count(" ") == 1
+    assert lines[-1]["end"] > 70
+
+
+def test_short_and_silent_recordings(tmp_path: Path) -> None:
+    short = write_mp3(tmp_path / "short.wav", speech_like(1.1, 2))
+    assert plan_pieces(short)["bounds"] == [(0, round(1.1 * SAMPLE_RATE))]
+    silent = write_mp3(tmp_path / "silent.wav", np.zeros(5 * SAMPLE_RATE, np.float32))
+    plan = plan_pieces(silent)
+    assert plan["bounds"] == [] and plan["notes"] == ["is silent"]
+
+
+def test_unreadable_recordings_are_named_and_the_others_heard(long_recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "text.mp3").write_text("no audio at all" * 100)
+    sources = {name: tmp_path / name for name in ("empty.mp3", "text.mp3")} | {"long.mp3": long_recording}
+    lines, failed = run(sources)
+    assert set(failed) == {"empty.mp3", "text.mp3"} and failed["empty.mp3"].startswith("is empty")
+    assert {line["source"] for line in lines} == {"long.mp3"}
+
+
+def test_a_truncated_recording_is_heard_and_said_to_be(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.wav"
+    soundfile.write(whole, speech_like(12.0, 3), SAMPLE_RATE, subtype="PCM_16")
+    (tmp_path / "cut.wav").write_bytes(whole.read_bytes()[: 44 + 2 * 6 * SAMPLE_RATE])
+    plan = plan_pieces(tmp_path / "cut.wav")
+    assert plan["bounds"] and "truncated: 12.0 s stated, 6.0 s there" in plan["notes"][0]
+
+
+def test_what_was_heard_before_a_kill_is_not_heard_again(long_recording: Path, tmp_path: Path) -> None:
+    journal, heard = tmp_path / "out.tsv.partial", []
+
+    def die_on_the_third(waveforms: Sequence[np.ndarray]) -> list[str]:
+        heard.append(len(waveforms))
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+        return spell(waveforms)
+
+    with pytest.raises(KeyboardInterrupt):
+        run({"long.mp3": long_recording}, journal, die_on_the_third)
+    with open(journal, "ab") as torn:
+        torn.write(b'["long.mp3", 12')
+    lines, _ = run({"long.mp3": long_recording}, journal, lambda waves: [heard.append(1) or t for t in spell(waves)])
+    whole, _ = run({"long.mp3": long_recording})
+    assert lines == whole and sum(heard[3:]) == len(whole) - 6
+
+
+def test_a_signal_ends_it_between_groups(long_recording: Path, tmp_path: Path) -> None:
+    stopped: list[int] = []
+    listen = lambda waves: stopped.append(15) or spell(waves)  # noqa: E731
+    lines, failed = run({"a.mp3": long_recording, "b.mp3": long_recording}, tmp_path / "j", listen, stopped=stopped)
+    assert len(lines) == 3 and not failed and len(stopped) == 1
+    assert len(read_journal(tmp_path / "j", IDENTITY)) == 3
+
+
+def test_a_journal_of_another_model_or_file_is_not_used(tmp_path: Path) -> None:
+    journal = tmp_path / "x.partial"
+    append_journal(journal, IDENTITY, [["a", 1, 2, 0, 16000, "hola"]])
+    append_journal(journal, IDENTITY, [["a", 1, 2, 16000, 32000, "ñ"]])
+    assert read_journal(journal, IDENTITY) == {("a", 1, 2, 0, 16000): "hola", ("a", 1, 2, 16000, 32000): "ñ"}
+    assert read_journal(journal, IDENTITY | {"num_beams": 4}) == {} and not journal.exists()
+
+
+def test_groups_hold_few_pieces_and_little_audio() -> None:
+    second = SAMPLE_RATE
+    pieces = [
+        (0, second),
+        (second, 2 * second),
+        (2 * second, 3 * second),
+        (3 * second, 700 * second),
+        (700 * second, 701 * second),
+    ]
+    assert [len(group) for group in group_pieces(pieces, 2)] == [2, 1, 1, 1]
+    assert [piece for group in group_pieces(pieces, 2) for piece in group] == pieces
+
+
+def test_formats(tmp_path: Path) -> None:
+    assert json.loads(render_json(LINES)) == LINES and json.loads(render_json([])) == []
+    assert render_srt(LINES) == (
+        "1\n00:00:00,500 --> 00:00:02,250\nuno & <dos>\n\n2\n01:02:06,000 --> 01:02:06,500\ntres\n\n"
+    )
+    assert render_vtt(LINES).startswith(
+        "WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nuno &amp; &lt;dos&gt;\n\n01:02:06.000"
+    )
+    (tmp_path / "transcripts.tsv").write_text(render_tsv(LINES))
+    assert read_transcripts(tmp_path / "transcripts.tsv") == {
+        "a.wav": [(0.5, 2.25, "uno & <dos>"), (3726.0, 3726.5, "tres")]
+    }
+
+
+@pytest.mark.parametrize(
+    ("out", "flags", "sources", "expected"),
+    [
+        ("out.txt", (), 1, "expected one of .json, .tsv, .srt, .vtt, or a folder"),
+        ("out.srt", (), 2, "subtitles are of one recording, found 2"),
+        ("out.json", ("--format", "vtt"), 1, "names the files of a folder"),
+        ("there.json", (), 1, "exists already; --overwrite replaces it"),
+        ("folder", (), 1, "exists already, and 0 more"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused(out, flags, sources, expected, tmp_path: Path) -> None:
+    (tmp_path / "there.json").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "0.srt").touch()
+    with pytest.raises(UserError, match=expected):
+        args = transcribe.parse_args(["a.wav", "--model", "exp/x", "--out", str(tmp_path / out), *flags])
+        transcribe.plan_outputs(args, {f"{n}.wav": Path(f"{n}.wav") for n in range(sources)})
+
+
+def test_outputs_of_a_folder_have_names_of_their_own(tmp_path: Path) -> None:
+    args = transcribe.parse_args(["a.wav", "--model", "exp/x", "--out", str(tmp_path / "subs"), "--format", "vtt"])
+    outputs = transcribe.plan_outputs(args, {"a/x.wav": Path("1"), "b/x.wav": Path("2")})
+    assert sorted(path.name for path in outputs) == ["a_x.vtt", "b_x.vtt"]
+    transcribe.write_outputs(outputs, [LINES[0] | {"source": "a/x.wav"}], {"b/x.wav": "damaged"})
+    assert [path.name for path in (tmp_path / "subs").iterdir()] == ["a_x.vtt"]
