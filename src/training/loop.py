@@ -3,6 +3,7 @@
 import argparse
 import math
 import signal
+import sys
 from pathlib import Path
 
 import torch
@@ -15,11 +16,20 @@ EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
 
 
 def catch_stop_signals() -> list[int]:
-    """A list that fills when SIGTERM or SIGUSR1 arrives, so that the loop stops where it can save."""
+    """A list that fills when a scheduler's signal arrives, so that the loop stops where it can save.
+
+    SIGTERM from Slurm, SIGUSR1 and SIGUSR2 from Grid Engine, before it suspends and before it kills.
+    """
     received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda caught, _: received.append(caught))
     return received
+
+
+def exit_on_stop_signals() -> None:
+    """Until the loop begins there is nothing to save: SIGTERM and SIGUSR1 end the run at once, to be started again."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda caught, _: sys.exit(EXIT_STOPPED))
 
 
 def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:

@@ -1,0 +1,32 @@
+# Which GPUs a job takes where its scheduler only counts them; sourced by scripts/train_vocoder.sh and by the jobs that
+# scripts/launch.py hands to Grid Engine.
+# shellcheck shell=bash
+
+FREE_GPU_MIB=512 # a GPU with less memory in use is free: a desktop, or nothing, is on it
+GPU_LOCKS="${GPU_LOCKS:-/tmp}"
+
+# take_gpus N: sets CUDA_VISIBLE_DEVICES to N free GPUs, unless a scheduler did. Two jobs that start at the same moment
+# find the same ones free, so each is locked as long as this shell, or what it becomes by exec, lives.
+take_gpus() {
+  local number="$1" total=0 taken=() index used file lock
+  if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then return 0; fi
+  if [ -n "${SGE_HGR_gpu:-}" ]; then
+    export CUDA_VISIBLE_DEVICES="${SGE_HGR_gpu// /,}"
+    return 0
+  fi
+  while IFS=', ' read -r index used; do
+    total=$((total + 1))
+    if [ "${#taken[@]}" -ge "$number" ] || [ "$used" -ge "$FREE_GPU_MIB" ]; then continue; fi
+    # Read only: another user's file in /tmp cannot be opened otherwise.
+    file="$GPU_LOCKS/oral_units_gpu_$index.lock"
+    [ -e "$file" ] || : > "$file"
+    exec {lock}< "$file"
+    if flock --nonblock "$lock"; then taken+=("$index"); else exec {lock}>&-; fi
+  done < <(nvidia-smi --query-gpu=index,memory.used --format=csv,noheader,nounits)
+  if [ "${#taken[@]}" -lt "$number" ]; then
+    echo "error: expected $number free GPUs, found ${#taken[@]} of $total (nvidia-smi); wait, or take fewer" >&2
+    return 2
+  fi
+  CUDA_VISIBLE_DEVICES="$(IFS=,; echo "${taken[*]}")"
+  export CUDA_VISIBLE_DEVICES
+}

@@ -1,0 +1,74 @@
+"""A task on a node of Grid Engine: saves when it is told to, asks for another attempt, resumes.
+
+Grid Engine says so with USR1 (the soft limit of the time, or a suspension) and USR2 (before it kills). Exit code 99
+puts a job back into the queue. ``-hold_jid`` waits for the end of a job, whatever it is; whether it was a good one is
+looked up here.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from launching.attempts import (
+    EXIT_CANNOT_START,
+    EXIT_STOPPED,
+    append_row,
+    count_attempts,
+    exit_codes,
+    read_attempts,
+    run_attempt,
+)
+from launching.job import now, read_job, read_record
+
+EXIT_NOT_STARTED = 1
+EXIT_GIVEN_UP = 1
+PATIENCE_SECONDS = 60  # a file system may show late what another node has written
+POLL_SECONDS = 0.5
+
+
+def run_task(folder: Path, task: int) -> int:
+    """The exit code for Grid Engine."""
+    job = read_job(folder)
+    missing = find_unfinished(job["after"])
+    if missing:
+        print(f"error: {folder}: not started, since {missing} has not finished with code 0", file=sys.stderr)
+        append_row(folder, {"task": task, "event": "skipped", "at": now(), "reason": missing})
+        return EXIT_NOT_STARTED
+    code = run_attempt(folder, task)
+    stopped = read_attempts(folder, task)[-1]["stopped"]
+    if code != EXIT_STOPPED and not (stopped and code):
+        return code
+    if count_attempts(folder, task) > job["resources"]["requeues"]:
+        print(f"error: {folder}: stopped again after {job['resources']['requeues']} --requeues", file=sys.stderr)
+        return EXIT_GIVEN_UP
+    return EXIT_STOPPED
+
+
+def find_unfinished(records: list[dict]) -> str | None:
+    """The first of the jobs that has a task whose exit code is not 0; None where all are done."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    for record in records:
+        while set(exit_codes(record)) != {0}:
+            if has_ended_badly(record) or time.monotonic() > give_up:
+                return f"{record['name']}/{record['number']}"
+            time.sleep(POLL_SECONDS)
+    return None
+
+
+def has_ended_badly(record: dict) -> bool:
+    folder = Path(record["folder"])
+    skipped = any(row["event"] == "skipped" for row in read_attempts(folder))
+    return any(exit_codes(record)) or skipped or bool(read_record(folder).get("cancelled"))
+
+
+def main() -> int:
+    folder, task = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    try:
+        return run_task(folder, task)
+    except OSError as error:
+        print(f"error: {folder}: the task cannot be started ({error})", file=sys.stderr)
+        return EXIT_CANNOT_START
+
+
+if __name__ == "__main__":
+    sys.exit(main())
