@@ -101,9 +101,13 @@ def fill_part(
     return done
 
 
+def _is_known(part: dict, item: dict) -> bool:
+    return item["hash"] in part["entries"] or item["hash"] in part["failures"]
+
+
 def _missing_items(part: dict, items: Iterable[dict]) -> list[dict]:
     """Items that no shard knows, one for each audio, from short to long."""
-    unknown = {item["hash"]: item for item in items if item["hash"] not in part["entries"] | part["failures"]}
+    unknown = {item["hash"]: item for item in items if not _is_known(part, item)}
     return sorted(unknown.values(), key=lambda item: (item["duration"], item["hash"]))
 
 
@@ -135,9 +139,8 @@ def _still_missing(part: dict, shards: Iterable[list[dict]], progress: tqdm) -> 
     """(items, items) of every shard, less what another process has finished meanwhile."""
     for shard in shards:
         _read_new_shards(part)
-        known = part["entries"].keys() | part["failures"].keys()
-        left = [item for item in shard if item["hash"] not in known]
-        progress.update(sum(item["duration"] for item in shard if item["hash"] in known))
+        left = [item for item in shard if not _is_known(part, item)]
+        progress.update(sum(item["duration"] for item in shard) - sum(item["duration"] for item in left))
         if left:
             yield left, left
 
