@@ -61,10 +61,15 @@ look_up() { # look_up NAME: a line of the language's table, as printed by show_l
   awk -F '\t' -v name="$1" '$1 == name {print $2}' <<< "$table"
 }
 
-# run_step COMMAND…: run it, hand on the signals of a scheduler, and stop the script where it fails. A signal reaches bash
-# only between commands, so the command runs beside it; SIGINT, which such a command would ignore, is set back for it.
-# USR1 and USR2 come to all processes of a job at once, and would kill those that do not expect them.
-run_step() {
+run_step() { # run_step COMMAND…: try_step, and stop the script where it fails
+  try_step "$@"
+  if [ "$step_code" != 0 ]; then exit "$step_code"; fi
+}
+
+# try_step COMMAND…: run it, hand on the signals of a scheduler, and stop the script after one; sets step_code. A signal
+# reaches bash only between commands, so the command runs beside it; SIGINT, which such a command would ignore, is set
+# back for it. USR1 and USR2 come to all processes of a job at once, and would kill those that do not expect them.
+try_step() {
   local child code told=""
   (
     trap - INT TERM
@@ -85,11 +90,10 @@ run_step() {
     echo "interrupted; the same command goes on from here" >&2
     exit "$EXIT_INTERRUPTED"
   elif [ "$code" = "$EXIT_STOPPED" ] || { [ "$told" = TERM ] && [ "$code" != 0 ]; }; then
-    echo "stopped by a signal; run the same command again to continue: bash $0 $language" >&2
+    echo "stopped by a signal; run the same command again to continue: bash $0 ${language:-}" >&2
     exit "$EXIT_STOPPED"
-  elif [ "$code" != 0 ]; then
-    exit "$code"
   fi
+  step_code="$code"
 }
 
 read_budget() { # read_budget FLAG…: sets budget to phase 3's, by default what suits the small recipes (of mfcc units)

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# usage: qsub scripts/train.sh [flags of src/trainer_base.py]     on a Grid Engine, from the repository
+#        bash scripts/train.sh [flags]                          anywhere, at once
+#
+# A speech LLM as a job: the trainer's defaults and your flags. Leaves the weights, the transcripts of the test splits
+# and their error rates (wer.json) in EXP_ROOT/EXPERIMENT.
+#
+# Before its time limit a job gets a signal, saves, and ends with code 99, which puts it back into the queue; there it goes on
+# where it was. Plain bash does the same in place: run it again. Once set up (source path.sh), other resources are options:
+# qsub -l gpu=2 -pe smp 8 -v N_GPUS=2 scripts/train.sh
+#
+#   N_GPUS               GPUs, one process each (torchrun); as many as -l gpu asks for; 0 trains on the processor
+#   EXPERIMENT           folder below EXP_ROOT
+#   TRAINING_LANGUAGE    folder below DATA_ROOT, where no --data is given (english)
+#
+#$ -N train
+#$ -S /bin/bash
+#$ -cwd
+#$ -j y
+#$ -notify
+#$ -r y
+#$ -pe smp 4
+#$ -l gpu=1
+#$ -l h_rt=24:00:00,s_rt=23:50:00
+#$ -v N_GPUS,EXPERIMENT,TRAINING_LANGUAGE,DATA_ROOT,EXP_ROOT,HF_HOME,ORAL_UNITS_VENV,VIRTUAL_ENV,CONDA_PREFIX,PATH
+set -euo pipefail
+N_GPUS="${N_GPUS:-1}"
+EXPERIMENT="${EXPERIMENT:-speech_llm}"
+
+# Grid Engine runs a copy in its spool: there, the repository is where qsub was called.
+scripts="$(dirname -- "${BASH_SOURCE[0]}")"
+if [ ! -e "$scripts/speech_llm_functions.sh" ]; then scripts="${SGE_O_WORKDIR:-$PWD}/scripts"; fi
+if [ ! -e "$scripts/speech_llm_functions.sh" ]; then
+  echo "error: $scripts: expected the scripts of oral-units, found none; call qsub in the folder of the repository" >&2
+  exit 2
+fi
+source "$scripts/speech_llm_functions.sh"
+
+start_training "$@"
+train_and_score "$EXPERIMENT" "${flags[@]}"
