@@ -9,7 +9,7 @@
 #   N_GPUS               GPUs, one process each; as many as -l gpu asks for; 0 trains on the processor
 #   EXPERIMENT           folder below EXP_ROOT; by default named after the language and TAG
 #   TRAINING_LANGUAGE    the language, where none is given
-#
+
 #$ -N train_vocoder
 #$ -S /bin/bash
 #$ -cwd
@@ -43,4 +43,5 @@ start_phase "$@"
 if [ "$N_GPUS" -gt 0 ]; then take_gpus "$N_GPUS"; else export CUDA_VISIBLE_DEVICES=""; fi
 if [ -n "$EXPERIMENT" ]; then flags+=(--exp "$EXP_ROOT/$EXPERIMENT"); fi
 export NPROC=$((N_GPUS > 1 ? N_GPUS : 1)) # over 1: torchrun
+if [ -n "${NSLOTS:-}" ]; then export OMP_NUM_THREADS=$((NSLOTS > NPROC ? NSLOTS / NPROC : 1)); fi
 run_step bash "$scripts/run_phase3.sh" "$language" "${flags[@]}"
