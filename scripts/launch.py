@@ -161,7 +161,7 @@ def submit(args: argparse.Namespace) -> None:
     check_command(args.command, resources)
     stages = [[args.command]] if args.shards is None else extraction_stages(args.command, args.shards)
     after = find_predecessors(args, backend)
-    for commands in stages:
+    for stage, commands in enumerate(stages, start=1):
         job = make_job(
             name,
             commands,
@@ -172,7 +172,7 @@ def submit(args: argparse.Namespace) -> None:
         )
         if args.dry_run:
             print(f"# {backend}: {job['folder']}\n{backend_of(backend).describe(job)}\n")
-            after = [job | {"ids": [f"<{len(commands)} tasks of the stage before>"]}]
+            after = [job | {"ids": [f"STAGE{stage}"]}]
             continue
         after = [submit_job(job)]
 

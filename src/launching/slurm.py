@@ -102,7 +102,7 @@ def state(record: dict) -> str:
     if not numbers:
         return "unknown"
     queued = ask("squeue", "--noheader", "--array", "--jobs", numbers, "--format", "%i|%T")
-    ended = ask("sacct", "--noheader", "--allocations", "--array", "-P", "--jobs", numbers, "--format", "JobID,State")
+    ended = ask("sacct", "--noheader", "--allocations", "-P", "--jobs", numbers, "--format", "JobID,State")
     return combine_states([_task_state(record, task, _states(ended) | _states(queued)) for task in _tasks(record)])
 
 

@@ -19,8 +19,8 @@ PACKAGES = ("slurm-wlm", "munge", "slurmdbd", "mariadb-server-core", "mariadb-cl
 POLICY = Path("/usr/sbin/policy-rc.d")  # its exit code 101 keeps packages from starting their daemons
 INSTALL_SECONDS = 900
 START_SECONDS = 60
-N_CPUS, N_GPUS, MEMORY_MB = 8, 4, 16000
-GRACE_SECONDS = 120
+N_CPUS, N_GPUS, MEMORY_MB = 16, 4, 16000
+GRACE_SECONDS = 60
 
 
 def why_not(packages: Iterable[str]) -> str | None:
@@ -221,6 +221,7 @@ GresTypes=gpu
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={ports["slurmdbd"]}
+AccountingStorageTRES=gres/gpu
 AccountingStoragePass={run}/munge.sock
 JobAcctGatherType=jobacct_gather/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={N_CPUS} RealMemory={MEMORY_MB} Gres=gpu:{N_GPUS} State=UNKNOWN
