@@ -10,7 +10,16 @@ import pytest
 from tiny_asr import save_tiny_whisper_asr
 
 from errors import UserError
-from evaluation.asr import WINDOW_SAMPLES, find_windows, hash_audio, load_asr, transcribe, transcribe_cached
+from evaluation.asr import (
+    BEAMS,
+    WINDOW_SAMPLES,
+    find_windows,
+    hash_audio,
+    load_asr,
+    stopped_early,
+    transcribe,
+    transcribe_cached,
+)
 from frames import SAMPLE_RATE
 from synthetic import speech_like
 
@@ -33,6 +42,24 @@ def test_windows_cover_everything_and_cut_where_it_is_quiet():
     for (_, end), pause in zip(windows, pauses):
         assert pause < end / SAMPLE_RATE < pause + 0.4
     assert find_windows(waveform[:WINDOW_SAMPLES]) == [(0, WINDOW_SAMPLES)]
+
+
+def test_a_reading_stopped_early_is_read_again_with_a_beam(tiny_whisper_asr, monkeypatch):
+    """Two seconds of sound ask for six characters; a silent tail asks for none."""
+    sound = speech_like(2.0, seed=1)
+    assert stopped_early("8.", sound) and not stopped_early("un mensaje", sound)
+    word = np.concatenate([sound[: SAMPLE_RATE // 2], np.zeros(20 * SAMPLE_RATE, np.float32)])
+    assert not stopped_early("Delta", word) and not stopped_early("", np.zeros(0, np.float32))
+
+    beams = []
+
+    def read(asr, windows, *, n_beams=1):
+        beams.append((n_beams, len(windows)))
+        return ["8."] * len(windows) if n_beams == 1 else ["octavo, marque tres"] * len(windows)
+
+    monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
+    assert transcribe({}, [sound, sound[: SAMPLE_RATE // 4]]) == ["octavo, marque tres", "8."]
+    assert beams == [(1, 2), (BEAMS, 1)]
 
 
 def test_texts_do_not_depend_on_the_batch(tiny_whisper_asr):

@@ -2,7 +2,8 @@
 
 A. Radford et al. (2022), "Robust Speech Recognition via Large-Scale Weak Supervision". Greedy decoding, one window of
 at most 30 s at a time, no prompt from the window before, so that a text depends on its own recording alone. With
-timestamps, as Whisper's own command decodes: without them it may stop after the first word before a pause.
+timestamps, as Whisper's own command decodes, and a second reading with a beam where the first has hardly any text for
+the sound there is: greedy decoding may stop at the pause after a first short word.
 """
 
 import hashlib
@@ -26,6 +27,9 @@ MIN_WINDOW_SAMPLES = 20 * SAMPLE_RATE  # a cut is looked for between here and 30
 QUIET_SAMPLES = SAMPLE_RATE // 5  # the cut lies in the quietest fifth of a second
 # Fast speech is below 10 tokens a second even where Whisper spells by bytes: more is a loop.
 TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 32, 440
+# Slow speech has 8 characters a second; below this a reading has stopped early.
+LEAST_CHARACTERS_A_SECOND, BEAMS = 3.0, 5
+LOUD_SAMPLES, LOUD_DB = SAMPLE_RATE // 50, 35.0  # a stretch counts as sound if it is this near to the loudest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -79,7 +83,8 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
 
 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
-    decoding = f"{language} {dtype} {TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} timestamps"
+    limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {LEAST_CHARACTERS_A_SECOND} {BEAMS}"
+    decoding = f"{language} {dtype} {limits} timestamps"
     digest = hashlib.sha256(decoding.encode())
     for key, weights in sorted(model.state_dict().items()):
         digest.update(key.encode())
@@ -118,7 +123,11 @@ def transcribe(
     for begin in range(0, len(order), batch_size):
         batch = order[begin : begin + batch_size]
         windows = [pieces[place][2] for place in batch]
-        heard.update(zip(batch, _transcribe_batch(asr, windows)))
+        readings = _transcribe_batch(asr, windows)
+        sparse = [place for place, window in enumerate(windows) if stopped_early(readings[place], window)]
+        again = _transcribe_batch(asr, [windows[place] for place in sparse], n_beams=BEAMS) if sparse else []
+        heard.update(zip(batch, readings))
+        heard.update((batch[place], text) for place, text in zip(sparse, again))
         if bar is not None:
             bar.update(sum(map(len, windows)) / SAMPLE_RATE)
     texts: list[list[str]] = [[] for _ in waveforms]
@@ -127,8 +136,16 @@ def transcribe(
     return [" ".join(text for text in parts if text) for parts in texts]
 
 
+def stopped_early(text: str, waveform: np.ndarray) -> bool:
+    """Whether ``text`` has hardly any characters for the sound in (S,) ``waveform``; silence is not counted."""
+    stretches = np.asarray(waveform[: len(waveform) // LOUD_SAMPLES * LOUD_SAMPLES], np.float64)
+    power = (stretches.reshape(-1, LOUD_SAMPLES) ** 2).mean(1)
+    loud = power > power.max(initial=0.0) * 10 ** (-LOUD_DB / 10)
+    return len(text) < LEAST_CHARACTERS_A_SECOND * loud.sum() * LOUD_SAMPLES / SAMPLE_RATE
+
+
 @torch.inference_mode()
-def _transcribe_batch(asr: dict, windows: list[np.ndarray]) -> list[str]:
+def _transcribe_batch(asr: dict, windows: list[np.ndarray], *, n_beams: int = 1) -> list[str]:
     """Texts of at most 30 s each. Every window is filled up to 30 s, so no text depends on its batch."""
     model = asr["model"]
     inputs = asr["extractor"](windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
@@ -140,7 +157,7 @@ def _transcribe_batch(asr: dict, windows: list[np.ndarray]) -> list[str]:
         inputs.input_features.to(model.device, model.dtype),
         attention_mask=inputs.attention_mask.to(model.device),
         do_sample=False,
-        num_beams=1,
+        num_beams=n_beams,
         max_new_tokens=max(limits),
         **told,
     )
