@@ -35,6 +35,10 @@ def is_disk_dataset(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()
 
 
+def list_splits(folder: Path, audio_field: str = "audio") -> list[str]:
+    return list(_open(str(folder), audio_field))
+
+
 def read_disk_dataset(folder: Path, splits: list[str], *, text_field: str, audio_field: str) -> dict[str, list[dict]]:
     """{split: items} as ``training.transcripts`` defines them; a data set without splits counts as ``train``."""
     known = _open(str(folder), audio_field)

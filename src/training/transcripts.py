@@ -54,7 +54,7 @@ def _reader_of(folder: Path) -> Callable:
         return _read_transcripts
     raise UserError(
         f"{folder}: expected a data set written by datasets.save_to_disk, a folder with segments.jsonl or one with "
-        f"transcripts.tsv, found {'none of them' if folder.is_dir() else 'no such folder'}; see docs/speech_llm.md"
+        f"transcripts.tsv, found {'none of them' if folder.is_dir() else 'no such folder'}; see docs/speech_llm_data.md"
     )
 
 
