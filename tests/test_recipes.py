@@ -209,6 +209,24 @@ def test_unknown_languages_and_empty_folders_are_refused(tmp_path, link):
     assert "found none" in link("satere", empty)
 
 
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("at [@]", "at"),
+        ("slash [/]", "slash"),
+        ("space []", "space"),
+        ("Please hang up. (simple tone sound plays)", "Please hang up."),
+        ('IAX (note: does not say "2")', "IAX"),
+        ("<beep ascending>", ""),
+        ("(beep)", ""),
+        ("Sus saludos [temporales] estan actualmente en uso", "Sus saludos temporales estan actualmente en uso"),
+        ("[tentativo di] Parcheggio", "tentativo di Parcheggio"),
+    ],
+)
+def test_a_text_is_what_is_spoken(written, spoken):
+    assert runpy.run_path(str(BUILD))["spoken_text"](written) == spoken
+
+
 def test_transcripts_may_be_gzipped(release, tmp_path):
     """Debian's packages carry core-sounds-XX.txt.gz: the same texts must come out."""
     inside = tmp_path / "inside"

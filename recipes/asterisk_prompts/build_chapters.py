@@ -59,8 +59,17 @@ def read_transcripts(path: Path) -> dict[str, str]:
         name, text = name.strip(), " ".join(text.split())
         is_speech = text and not re.fullmatch(r"\[.*\]", text) and not name.startswith((";", "silence/"))
         if colon and is_speech and name not in NON_SPEECH:
-            texts[name] = text.replace("[", "").replace("]", "")
+            texts[name] = spoken_text(text)
     return texts
+
+
+def spoken_text(text: str) -> str:
+    """The words of a transcript: without (remarks), <sounds> and [signs]; words in brackets are spoken.
+
+    "" for a prompt that is a sound alone: it stays in the recordings, where a user's own would have it, without a text.
+    """
+    without_remarks = re.sub(r"<[^>]*>|\([^)]*\)|\[\W*\]", " ", text)
+    return " ".join(without_remarks.replace("[", "").replace("]", "").split())
 
 
 def decode_prompt(path: Path) -> np.ndarray:
@@ -143,7 +152,8 @@ def describe_session(source: str, prompts: list[tuple[str, str, np.ndarray]], be
     texts, truth = [], []
     for (name, text, prompt), begin in zip(prompts, begins):
         stretches = [((begin + a) / SAMPLE_RATE, (begin + b) / SAMPLE_RATE) for a, b in find_stretches(prompt)]
-        texts.append((source, f"{stretches[0][0]:.4f}", f"{stretches[-1][1]:.4f}", text))
+        if text:
+            texts.append((source, f"{stretches[0][0]:.4f}", f"{stretches[-1][1]:.4f}", text))
         truth += [(source, f"{start:.4f}", f"{end:.4f}", name) for start, end in stretches]
     return texts, truth
 
