@@ -10,9 +10,14 @@ def has_fast_bf16(device: str | torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def choose_precision(precision: str, *, cpu: bool = False) -> str:
-    """Accelerate's ``mixed_precision``: "auto" is bf16 where the device computes in it, else "no"."""
+def choose_precision(precision: str, *, cpu: bool = False, fp16: bool = False) -> str:
+    """Accelerate's ``mixed_precision``: "auto" is bf16 where the device computes in it, else "no".
+
+    fp16: the caller scales its loss, so "auto" is "fp16" on a GPU that does not compute in bf16.
+    """
     if precision != "auto":
         return precision
     device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
-    return "bf16" if has_fast_bf16(device) else "no"
+    if has_fast_bf16(device):
+        return "bf16"
+    return "fp16" if fp16 and device == "cuda" else "no"

@@ -46,7 +46,14 @@ from models.prosody_predictor import ProsodyPredictor
 from speech.pitch import fill_f0_cache
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
-from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
+from training.loop import (
+    EXIT_STOPPED,
+    catch_stop_signals,
+    exit_on_stop_signals,
+    find_checkpoint,
+    finite_means,
+    log_row,
+)
 from training.prosody_batches import (
     collate_prosody,
     count_crops,
@@ -204,6 +211,7 @@ def validate(
 # %%
 def main() -> int:
     args = parse_args()
+    exit_on_stop_signals()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("the prosody predictor trains in one process; run it without torchrun")
     paths = language_paths(args.language, args.tag)

@@ -17,6 +17,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ from models.discriminator_v3 import LONGEST_WINDOW
 from speech.audio import load_crop, save_audio
 from speech.pitch import fill_f0_cache
 from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
-from training.batches import CropDataset, StepSampler, collate, load_utterances, with_mel
+from training.batches import CropDataset, StepSampler, check_batch_size, collate, load_utterances, with_mel
 from training.checkpoints import (
     LARGEST_EMA_DECAY,
     load_checkpoint,
@@ -57,9 +58,24 @@ from training.checkpoints import (
     update_ema,
 )
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
-from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
+from training.loop import (
+    EXIT_STOPPED,
+    catch_stop_signals,
+    exit_on_stop_signals,
+    find_checkpoint,
+    finite_means,
+    log_row,
+)
 from training.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
-from training.processes import agree, broadcast, mean_over_processes
+from training.processes import (
+    agree,
+    average,
+    broadcast,
+    launched_processes,
+    mean_over_processes,
+    start_accelerator,
+    update_weights,
+)
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
 from training.sizes import read_sizes
 from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
@@ -174,7 +190,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--mixed_precision",
         choices=("auto", "no", "bf16", "fp16"),
         default="auto",
-        help="autocast of the models; auto: bf16 where the device computes in it",
+        help="autocast of the models; auto: bf16 where the device computes in it, fp16 on other GPUs",
     )
     machine.add_argument("--compile", action="store_true", help="compile the generator with torch.compile")
     machine.add_argument(
@@ -289,12 +305,14 @@ def write_samples(folder: Path, vocoder: dict, utterances: list[dict], step: int
 # %%
 def main() -> int:
     args = parse_args()
+    check_batch_size(args.batch_size, launched_processes())
+    exit_on_stop_signals()
     paths = language_paths(args.language, args.tag, args.generator)
     exp = args.exp or paths["vocoder"]
     phase1 = f"scripts/run_phase1.sh {args.language}"
     require_finished(paths["units"], phase="phase 1", command=phase1)
-    precision = choose_precision(args.mixed_precision, cpu=args.cpu)
-    accelerator = Accelerator(mixed_precision=precision, cpu=args.cpu)
+    precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
+    accelerator = start_accelerator(precision, cpu=args.cpu)
     rank0 = accelerator.is_main_process
     units_config = read_json(paths["units"] / "config.json")
 
@@ -364,8 +382,11 @@ def main() -> int:
         if discriminator is not None and "discriminator" in state:
             discriminator_raw.load_state_dict(state["discriminator"])
             optimizer_discriminator.load_state_dict(state["optimizer_discriminator"])
+        if accelerator.scaler and state.get("scaler"):
+            accelerator.scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random_state"])
-        note_changes(state, accelerator, precision)
+        if rank0:
+            note_changes(state, accelerator, precision)
     if rank0:
         cut_metrics(exp, step)
     speaking = torch.compile(generator) if args.compile else generator
@@ -389,6 +410,7 @@ def main() -> int:
             "generator_ema": generator_ema.state_dict(),
             "optimizer_generator": optimizer_generator.state_dict(),
             "random_state": random_state(),
+            "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
         } | (
             {}
             if discriminator is None
@@ -455,10 +477,9 @@ def main() -> int:
                 judged = torch.cat([batch["audio"][:, window], resynthesis.detach()[:, window]])
                 of_originals, of_resyntheses = split_judgement(discriminator(judged))
             loss_discriminator = discriminator_loss(of_originals, of_resyntheses)
-            optimizer_discriminator.zero_grad(set_to_none=True)
-            accelerator.backward(loss_discriminator)
-            accelerator.clip_grad_norm_(discriminator.parameters(), args.clip)
-            optimizer_discriminator.step()
+            update_weights(
+                accelerator, discriminator.parameters(), optimizer_discriminator, loss_discriminator, args.clip
+            )
             losses["discriminator_loss"] = loss_discriminator
 
         loss_generator_mel = mel_loss(resynthesis, batch["audio"], {n: MEL_WINDOWS[n] for n in args.mel_windows})
@@ -471,21 +492,20 @@ def main() -> int:
                 of_resyntheses = in_float32(discriminator_raw(resynthesis[:, window]))
             discriminator_raw.requires_grad_(True)
             loss_generator_adversarial = adversarial_loss(of_resyntheses)
-            loss_generator_features = feature_matching_loss(of_originals, of_resyntheses)
+            loss_generator_features = feature_matching_loss(of_originals, of_resyntheses, partial(average, accelerator))
             loss_generator = (
                 loss_generator_adversarial
                 + args.feature_weight * loss_generator_features
                 + args.mel_weight * loss_generator_mel
             )
             losses |= {"adversarial_loss": loss_generator_adversarial, "feature_loss": loss_generator_features}
-        optimizer_generator.zero_grad(set_to_none=True)
-        accelerator.backward(loss_generator)
-        gradient_norm = accelerator.clip_grad_norm_(generator.parameters(), args.clip)
-        optimizer_generator.step()
+        gradient_norm = update_weights(
+            accelerator, generator.parameters(), optimizer_generator, loss_generator, args.clip
+        )
         update_ema(generator_ema, generator_raw, step, args.ema)
 
         step += 1
-        losses |= {"train_mel_nat": loss_generator_mel, "gradient_norm": torch.as_tensor(gradient_norm)}
+        losses |= {"train_mel_nat": loss_generator_mel} | gradient_norm
         since_log.append(mean_over_processes(accelerator, losses))
         step_seconds.append(time.monotonic() - clock)
         progress.update()

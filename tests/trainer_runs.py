@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -22,13 +23,16 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["torch._dynamo", "trainer_vocoder", "synthesize", "trainer_runs"])
 
 
-def start_script(module: str, flags: Sequence[object], *, roots: Path, output: Path) -> BaseProcess:
+def start_script(
+    module: str, flags: Sequence[object], *, roots: Path, output: Path, environment: dict[str, str] | None = None
+) -> BaseProcess:
     """Run ``module.main`` with ``flags`` as a person would: data and exp in ``roots``, the screen in ``output``."""
     inherited = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"}
     before = {name: os.environ.get(name) for name in inherited}
     os.environ.update(inherited)
     try:
-        process = _server.Process(target=_run, args=(module, [str(flag) for flag in flags], str(roots), str(output)))
+        words = [str(flag) for flag in flags]
+        process = _server.Process(target=_run, args=(module, words, str(roots), str(output), environment or {}))
         process.start()
     finally:
         for name, value in before.items():
@@ -36,11 +40,26 @@ def start_script(module: str, flags: Sequence[object], *, roots: Path, output: P
     return process
 
 
-def _run(module: str, flags: list[str], roots: str, output: str) -> None:
+def start_ranks(module: str, flags: Sequence[object], n_ranks: int, *, roots: Path) -> list[tuple[BaseProcess, Path]]:
+    """``n_ranks`` processes with the variables that torchrun sets, each with the file of its screen."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    started = []
+    for rank in range(n_ranks):
+        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n_ranks, "LOCAL_WORLD_SIZE": n_ranks}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = {name: str(value) for name, value in variables.items()}
+        output = roots / f"screen_{time.monotonic_ns()}_rank{rank}.txt"
+        started.append((start_script(module, flags, roots=roots, output=output, environment=environment), output))
+    return started
+
+
+def _run(module: str, flags: list[str], roots: str, output: str, environment: dict[str, str]) -> None:
     screen = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(screen, 1)
     os.dup2(screen, 2)
     os.environ.update({"DATA_ROOT": f"{roots}/data", "EXP_ROOT": f"{roots}/exp", "TQDM_DISABLE": "1", "TAG": ""})
+    os.environ.update(environment)
     torch.set_num_threads(1)
     sys.argv = [module, *flags]
     run_main(importlib.import_module(module).main)

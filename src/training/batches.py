@@ -123,12 +123,17 @@ class CropDataset(Dataset):
         return self._order[1]
 
 
+def check_batch_size(batch_size: int, world: int) -> None:
+    """Every process takes an equal share of a batch, so that their mean is the mean of one process."""
+    if batch_size % world:
+        raise UserError(f"--batch_size {batch_size}: expected a multiple of the {world} processes")
+
+
 class StepSampler(Sampler):
     """The item numbers of steps ``first_step`` to ``last_step`` for one of several processes, a batch at a time."""
 
     def __init__(self, first_step: int, last_step: int, batch_size: int, *, rank: int = 0, world: int = 1):
-        if batch_size % world:
-            raise UserError(f"--batch_size {batch_size}: expected a multiple of the {world} processes")
+        check_batch_size(batch_size, world)
         self.steps, self.batch_size, self.rank, self.world = range(first_step, last_step), batch_size, rank, world
 
     def __len__(self) -> int:

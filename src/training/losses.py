@@ -1,5 +1,7 @@
 """What the generators are trained on."""
 
+from collections.abc import Callable
+
 import torch
 
 from speech.audio import compute_mel_spectrogram
@@ -43,15 +45,23 @@ def adversarial_loss(of_resyntheses: list[list[torch.Tensor]]) -> torch.Tensor:
 
 
 def feature_matching_loss(
-    of_originals: list[list[torch.Tensor]], of_resyntheses: list[list[torch.Tensor]]
+    of_originals: list[list[torch.Tensor]],
+    of_resyntheses: list[list[torch.Tensor]],
+    average: Callable[[torch.Tensor], torch.Tensor] = lambda magnitudes: magnitudes,
 ) -> torch.Tensor:
     """Mean absolute difference of inner feature maps (Larsen et al. 2016), relative to the originals' magnitude.
 
-    Relative, so that neither the discriminator's width nor its depth changes the weight of the term.
+    Relative, so that neither the discriminator's width nor its depth changes the weight of the term. ``average`` makes
+    the (features,) magnitudes those of the batch of all processes: of their own ones, a mean of ratios would follow.
     """
-    distances = [
-        (resynthesis - original.detach()).abs().mean() / original.detach().abs().mean().clamp_min(1e-4)
+    pairs = [
+        (original.detach(), resynthesis)
         for originals, resyntheses in zip(of_originals, of_resyntheses)
         for original, resynthesis in zip(originals[:-1], resyntheses[:-1])
+    ]
+    magnitudes = average(torch.stack([original.abs().mean() for original, _ in pairs])).clamp_min(1e-4)
+    distances = [
+        (resynthesis - original).abs().mean() / magnitude
+        for (original, resynthesis), magnitude in zip(pairs, magnitudes.unbind())
     ]
     return sum(distances) / len(distances)
