@@ -9,9 +9,7 @@ code 1 where the larger one is over --max_growth.
 """
 
 import argparse
-import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -22,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
 from errors import UserError
-from languages import REPOSITORY, data_root, language_paths, resolve_in
+from languages import REPOSITORY, data_root, language_paths
 from units.manifest import read_manifest
+from units.repeated import link_audio, repeat_manifest
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,25 +38,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--work", type=Path, help="folder for the throw-away data root; by default a temporary one")
     parser.add_argument("phase1_flags", nargs="*", help="after '--': further flags for src/extract_units.py")
     return parse_flags(parser, argv)
-
-
-def repeat_manifest(rows: list[dict], scale: int, path: Path) -> float:
-    """Write every row ``scale`` times under ids of its own; returns the hours listed."""
-    with open(path, "w", encoding="utf-8") as out:
-        for turn in range(scale):
-            for row in rows:
-                out.write(json.dumps(row | {"id": f"{row['id']}.{turn}"}) + "\n")
-    return scale * sum(row["duration"] for row in rows) / 3600
-
-
-def link_audio(rows: list[dict], root: Path) -> None:
-    for row in rows:
-        source, target = resolve_in(data_root(), row["audio"]), root / row["audio"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system
-            shutil.copyfile(source, target)
 
 
 def measure(command: list[str], environment: dict[str, str]) -> dict:
