@@ -1,6 +1,7 @@
 """Run any script of this repository on Modal, on GPUs, preempted and resumed without your doing anything.
 
     python -m modal run --detach scripts/modal_run.py::main --gpu H100:2 -- src/trainer_vocoder.py --language satere
+    python scripts/modal_run.py --gpu H100:2 -- src/trainer_vocoder.py --language satere        (the same, in short)
     python -m modal run --detach scripts/modal_run.py::phase1 --language satere --gpu L4 --shards 16
     python -m modal run --detach scripts/modal_run.py::phase3 --language satere --gpu H100 --steps 100000
 
@@ -11,6 +12,7 @@ scripts/download_results.py reads it. docs/launching.md says more.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +22,7 @@ import modal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from cli import run_main
 from errors import UserError
 from files import write_json
 from launching.extraction_stages import ARRAY_STAGES, extraction_stages
@@ -35,6 +38,7 @@ from launching.modal_jobs import (
     make_spec,
     parse_main,
     parse_phase,
+    require_token,
 )
 
 EXIT_USER_MISTAKE = 2
@@ -138,3 +142,22 @@ def phase2(*words: str) -> None:
 def phase3(*words: str) -> None:
     """scripts/run_phase3.sh."""
     run_entry(lambda given: parse_phase(3, given), words)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    return parse_main(sys.argv[1:] if argv is None else argv)
+
+
+def hand_to_client() -> None:
+    """Run by itself, the script checks flags and token at once, then becomes ``modal run --detach`` of ``main``."""
+    args = parse_args()
+    if args.dry_run:
+        submit(args)
+        return
+    require_token()
+    words = ["-m", "modal", "run", "--detach", f"{Path(__file__).resolve()}::main", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+if __name__ == "__main__":
+    run_main(hand_to_client)

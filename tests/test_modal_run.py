@@ -12,8 +12,9 @@ import pytest
 
 import modal_run
 
+from errors import UserError
 from launching.modal_jobs import CODE, CODE_FILES, CODE_FOLDERS, VOLUME, function_options, parse_main, parse_phase
-from synthetic import REPOSITORY, script_environment
+from synthetic import REPOSITORY, run_script, script_environment
 
 TRAIN = ["src/trainer_vocoder.py", "--language", "satere"]
 
@@ -91,6 +92,21 @@ def test_entry_points_hand_their_words_through(client, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("error: --gpu H1000: expected one of T4, L4")
     assert client(f"{script}::main", "--no_wait", "--", *TRAIN) == 2
     assert "--detach" in capsys.readouterr().err
+
+
+def test_run_by_itself_it_checks_first_and_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    became = []
+    monkeypatch.setattr(modal_run, "require_token", lambda: None)
+    monkeypatch.setattr(os, "execv", lambda program, words: became.extend([program, *words]))
+    monkeypatch.setattr(sys, "argv", ["modal_run.py", "--gpu", "L4", "--", *TRAIN])
+    modal_run.hand_to_client()
+    script = str(REPOSITORY / "scripts" / "modal_run.py")
+    assert became[2:] == ["-m", "modal", "run", "--detach", f"{script}::main", "--gpu", "L4", "--", *TRAIN]
+    monkeypatch.setattr(sys, "argv", ["modal_run.py", "--gpu", "L5", "--", *TRAIN])
+    with pytest.raises(UserError, match="L5"):
+        modal_run.hand_to_client()
+    shown = run_script("scripts/modal_run.py", "--help").stdout
+    assert "--gpu" in shown and "--retries" in shown
 
 
 def test_phase_1_in_shards(client, capsys: pytest.CaptureFixture) -> None:
