@@ -21,10 +21,11 @@ import numpy as np
 from cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from device import choose_precision
 from errors import UserError
-from evaluation.confidence import bootstrap_mean
+from evaluation.confidence import bootstrap_ratio
 from files import write_json
 from training.experiment import read_metrics
 from training.feature_cache import fill_feature_cache
+from training.speech_sources import choose_evenly
 from training.transcripts import load_transcribed
 
 TRAINER = Path(__file__).resolve().parents[1] / "src" / "trainer_base.py"
@@ -38,13 +39,14 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--split", default="train", help="split to fill the cache with and to train on")
     group.add_argument("--speech_enc_id", required=True, help="speech encoder, hub id or folder")
     group.add_argument("--llm_id", required=True, help="causal LM, hub id or folder")
+    group.add_argument("--max_items", type=int, default=None, help="utterances of the split to use (default: all)")
     group.add_argument("--padding", choices=("full", "short"), default="full", help="of Whisper's input")
     group.add_argument("--steps", type=int, default=12, help="steps of each run; the first two are not counted")
     group.add_argument("--trainer_args", default="", help="further flags of trainer_base.py for both runs, quoted")
     group.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
     group.add_argument("--out", type=Path, default=None, help="also write the numbers as JSON here")
     args = parse_flags(parser, argv)
-    require_positive(args, "steps")
+    require_positive(args, "steps", "max_items")
     if args.steps <= WARM_STEPS:
         raise UserError(f"--steps {args.steps}: expected more than the {WARM_STEPS} that are not counted")
     return args
@@ -52,7 +54,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def measure_cache(args: argparse.Namespace, folder: Path, device: str) -> dict:
     """Fill the cache anew: MB an hour of speech, and hours of speech encoded an hour."""
-    items = load_transcribed(args.data, [args.split])[args.split]
+    items = choose_evenly(load_transcribed(args.data, [args.split])[args.split], args.max_items)
     precision = "bf16" if choose_precision("auto", cpu=args.cpu) == "bf16" else "fp32"
     cache = fill_feature_cache(
         folder, items, encoder_id=args.speech_enc_id, precision=precision, padding=args.padding, device=device
@@ -86,6 +88,7 @@ def time_steps(args: argparse.Namespace, exp: Path, flags: Sequence[object]) -> 
     ]
     words += ["--speech_enc_id", args.speech_enc_id, "--llm_id", args.llm_id, "--steps", args.steps]
     words += ["--logging_steps", 1, "--eval_steps", 10**6, "--save_steps", 10**6, "--max_validation", 2]
+    words += ["--max_train", args.max_items] if args.max_items else []
     words += [*flags, *shlex.split(args.trainer_args), *(["--cpu"] if args.cpu else [])]
     command = [sys.executable, str(TRAINER), *map(str, words)]
     done = subprocess.run(command, check=False, env=os.environ, capture_output=True, text=True)
@@ -96,13 +99,12 @@ def time_steps(args: argparse.Namespace, exp: Path, flags: Sequence[object]) -> 
 
 
 def compare(cached: Sequence[float], encoded: Sequence[float]) -> dict:
-    """Medians, and the ratio of paired steps with its interval."""
-    ratios = [slow / fast for fast, slow in zip(cached, encoded, strict=True)]
+    """Medians, and the time of all steps without the cache over the time with it, paired, with its interval."""
     return {
-        "n_steps": len(ratios),
+        "n_steps": len(cached),
         "cached_step_seconds": float(np.median(cached)),
         "encoding_step_seconds": float(np.median(encoded)),
-        "speedup": bootstrap_mean(ratios),
+        "speedup": bootstrap_ratio(encoded, cached),
     }
 
 

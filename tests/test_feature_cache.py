@@ -327,3 +327,10 @@ def test_the_same_audio_twice_is_encoded_once(spoken_items: list[dict], tmp_path
     twin = spoken_items[0] | {"id": "twin"}
     part = fill_plain(tmp_path, [spoken_items[0], twin])
     assert part["n_encoded"] == 1
+
+
+def test_cepstra_need_no_model(tmp_path: Path) -> None:
+    item = make_items((1.0,))[0]
+    cache = fill_feature_cache(tmp_path, [item], encoder_id="mfcc", quiet=True)
+    expected = encode(load_encoder("mfcc", None), [item["load"]()])[0]
+    np.testing.assert_allclose(cached_features(cache, item), expected, rtol=2**-10, atol=1e-3)
