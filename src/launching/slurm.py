@@ -1,5 +1,7 @@
 """Slurm, through submitit: the script of a job, its state, its end. The task itself is in launching/slurm_task.py."""
 
+import contextlib
+import io
 import math
 import shlex
 import shutil
@@ -52,10 +54,12 @@ def submit(job: dict) -> dict:
     executor.update_parameters(**_parameters(job))
     tasks = [ResumableTask(job["folder"], task) for task in range(len(job["commands"]))]
     try:
-        jobs = executor.submit_array(tasks)
+        # submitit prints what sbatch said as well; it stands in the error.
+        with contextlib.redirect_stderr(io.StringIO()):
+            jobs = executor.submit_array(tasks)
     except FailedJobError as error:
-        said = " ".join(str(error).split()) or "no reason given"
-        raise UserError(f"sbatch refused the job: {said}") from error
+        lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
+        raise UserError(f"sbatch refused the job: {'; '.join(filter(None, lines)) or 'no reason given'}") from error
     return job | {"ids": [submitted.job_id for submitted in jobs]}
 
 
