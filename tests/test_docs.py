@@ -12,11 +12,13 @@ from languages import LANGUAGE_CONFIGS
 from synthetic import REPOSITORY, run_script
 
 PAGES = ("README.md", "AGENTS.md", "RESULTS.md", "LOG.md", "docs/phase1.md", "docs/phase2.md", "docs/phase3.md")
+PAGES += ("docs/launching.md",)
 # What the wrapper scripts hand their further flags to, and which variables hold flags of which script.
 BEHIND = {
     "scripts/run_phase1.sh": "src/extract_units.py",
     "scripts/run_phase2.sh": "src/train_bpe.py",
     "scripts/run_phase3.sh": "src/trainer_vocoder.py",
+    "scripts/train_vocoder.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
     "scripts/bench_vocoder.sh": "scripts/bench_vocoder.py",
 }
@@ -25,6 +27,10 @@ IN_VARIABLES = {
     "PHASE2_ARGS": "src/train_bpe.py",
     "PHASE3_ARGS": "src/trainer_vocoder.py",
 }
+# modal run hands them to an entry point, which has no --help of its own.
+MODAL_FLAGS = frozenset(
+    re.findall(r'"(--[a-z0-9_]+)"', (REPOSITORY / "src/launching/modal_jobs.py").read_text("utf-8"))
+)
 COMMAND = re.compile(
     r"(?:^|[\s`(])((?:[A-Z][A-Z0-9_]*=(?:\"[^\"]*\"|\S+) )*(?:python|bash) (?:src|scripts|recipes)/[^`\n]*)"
 )
@@ -63,14 +69,16 @@ def test_the_pages_hold_commands() -> None:
 def test_a_command_names_an_existing_script_and_its_flags(page: str, command: str) -> None:
     words = shlex.split(command)
     variables = dict(word.split("=", 1) for word in words if re.match(r"[A-Z][A-Z0-9_]*=", word))
-    words = [word for word in words if not re.match(r"[A-Z][A-Z0-9_]*=", word)]
-    script = words[1]
-    assert (REPOSITORY / script).is_file(), f"{page}: {command}: no such script"
-    target = BEHIND.get(script, script)
-    flags = used_flags(words[2:]) - {"--help"}
-    if flags:
-        assert target.endswith(".py"), f"{page}: {script} takes no flags"
-        assert flags <= flags_of(target), f"{page}: {command}: {target} has no {sorted(flags - flags_of(target))}"
+    words = [word for word in words if not re.match(r"[A-Z][A-Z0-9_]*=", word)][1:]
+    # What a launcher is given after -- is a command of its own.
+    cut = words.index("--") if "--" in words else len(words)
+    for script, *rest in filter(None, (words[:cut], words[cut + 1 :])):
+        assert (REPOSITORY / script).is_file(), f"{page}: {command}: no such script"
+        target = BEHIND.get(script, script)
+        flags = used_flags(rest) - {"--help"}
+        if flags:
+            assert target.endswith(".py"), f"{page}: {script} takes no flags"
+            assert flags <= flags_of(target), f"{page}: {command}: {target} has no {sorted(flags - flags_of(target))}"
     for name, value in variables.items():
         if name in IN_VARIABLES:
             flags = used_flags(shlex.split(value))
@@ -88,7 +96,7 @@ def test_every_flag_of_a_hyperparameter_table_exists(page: str) -> None:
 def test_every_flag_in_running_text_belongs_to_some_script() -> None:
     files = [*(REPOSITORY / "src").glob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
     scripts = [path for path in files if "def parse_args" in path.read_text(encoding="utf-8")]
-    known = frozenset.union(*(flags_of(str(path.relative_to(REPOSITORY))) for path in scripts))
+    known = frozenset.union(*(flags_of(str(path.relative_to(REPOSITORY))) for path in scripts)) | MODAL_FLAGS
     for page in PAGES:
         named = used_flags(re.findall(r"`(--[a-z][a-z0-9_-]+)", read(page)))
         assert named <= known, f"{page}: no script has {sorted(named - known)}"
