@@ -11,22 +11,18 @@ and the exact command lie in exp/<name>/jobs/<number>/. A job that is told to st
 """
 
 import argparse
-import importlib
-import shlex
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from cli import parse_flags, require_positive, run_main
 from errors import UserError
-from languages import exp_root
-from launching.attempts import count_attempts, exit_codes
+from launching.backends import backend_of, choose_backend, state_of
 from launching.commands import check_command
+from launching.display import show_logs, show_status
 from launching.extraction_stages import extraction_stages
 from launching.job import (
     BACKENDS,
@@ -39,9 +35,6 @@ from launching.job import (
     write_job,
     write_record,
 )
-
-MODULES = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_calls"}
-FOLLOW_SECONDS = 0.5
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -108,17 +101,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if getattr(args, name) < 0:
             raise UserError(f"--{name} {getattr(args, name)}: expected 0 or more")
     return args
-
-
-def backend_of(name: str) -> ModuleType:
-    return importlib.import_module(f"launching.{MODULES[name]}")
-
-
-def choose_backend(name: str) -> str:
-    """Modal only when it is asked for."""
-    if name != "auto":
-        return name
-    return "slurm" if shutil.which("sbatch") else "sge" if shutil.which("qsub") else "local"
 
 
 def choose_name(args: argparse.Namespace) -> str:
@@ -192,82 +174,6 @@ def submit_job(job: dict) -> dict:
     return record
 
 
-def all_names() -> list[str]:
-    """The experiments that have jobs, those of the newest job last."""
-    folders = [path for path in exp_root().glob("*/jobs") if any(path.glob("*/job.json"))]
-    return [path.parent.name for path in sorted(folders, key=lambda path: path.stat().st_mtime)]
-
-
-def show_status(names: list[str]) -> None:
-    rows = [("job", "backend", "state", "exit", "attempts", "submitted", "id", "command")]
-    for name in names or all_names():
-        rows += [status_row(record) for record in find_records(name)]
-    if len(rows) == 1:
-        print(f"no jobs in {exp_root()}")
-        return
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]))
-
-
-def status_row(record: dict) -> tuple[str, ...]:
-    """``exit`` counts the codes of an array, as in 0×7 3×1."""
-    codes, folder = exit_codes(record), Path(record["folder"])
-    known = sorted({code for code in codes if code is not None})
-    shown = str(codes[0]) if known and len(codes) == 1 else " ".join(f"{code}×{codes.count(code)}" for code in known)
-    attempts = sum(count_attempts(folder, task) for task in range(len(codes)))
-    number = record["ids"][0].partition("_")[0] if record["ids"] else "-"
-    command = shlex.join(record["commands"][0]) + (f"  (and {len(codes) - 1} more)" if len(codes) > 1 else "")
-    return (
-        f"{record['name']}/{record['number']}",
-        record["backend"],
-        state_of(record),
-        shown or "-",
-        str(attempts),
-        record["submitted"][:16],
-        number,
-        command,
-    )
-
-
-def show_logs(args: argparse.Namespace) -> None:
-    """The end of what the newest job printed, and of the engine's own messages where it ended badly."""
-    for name in args.names:
-        record = find_records(name)[-1]
-        shown = {}
-        while True:
-            state = state_of(record)
-            for path in log_files(record, state):
-                shown[path] = print_log(path, shown.get(path), args.lines)
-            if not args.follow or state in ENDED:
-                break
-            time.sleep(FOLLOW_SECONDS)
-        if not shown:
-            print(f"{record['folder']}: {state}; nothing printed yet")
-
-
-def log_files(record: dict, state: str) -> list[Path]:
-    folder = Path(record["folder"])
-    own = sorted(folder.glob("output*.log"))
-    engine = (
-        sorted([*folder.glob("engine/*.log"), *folder.glob("engine/*.err")]) if state in ("failed", "unknown") else []
-    )
-    return [path for path in own + engine if path.stat().st_size]
-
-
-def print_log(path: Path, position: int | None, lines: int) -> int:
-    """Print the last ``lines``, or what has come since ``position``; returns the position (bytes) of the end."""
-    with open(path, "rb") as stream:
-        stream.seek(position or 0)
-        text = stream.read().decode(errors="replace")
-        end = stream.tell()
-    if position is None:
-        print(f"==> {path} <==")
-        text = "".join(text.splitlines(keepends=True)[-lines:])
-    print(text, end="", flush=True)
-    return end
-
-
 def cancel(names: list[str]) -> None:
     """Cancel every job of the names that has not ended."""
     for name in names:
@@ -280,10 +186,6 @@ def cancel(names: list[str]) -> None:
             print(f"{name}: nothing to cancel")
 
 
-def state_of(record: dict) -> str:
-    return backend_of(record["backend"]).state(record)
-
-
 def main() -> None:
     args = parse_args()
     if args.action in ("logs", "cancel") and not args.names:
@@ -293,7 +195,7 @@ def main() -> None:
     elif args.action == "status":
         show_status(args.names)
     elif args.action == "logs":
-        show_logs(args)
+        show_logs(args.names, lines=args.lines, follow=args.follow)
     else:
         cancel(args.names)
 
