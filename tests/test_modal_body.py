@@ -25,6 +25,7 @@ from launching.modal_body import (
     conclude,
     renew_claim,
     run_job,
+    run_spec,
 )
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from training.equality import folder_differences
@@ -155,6 +156,20 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         claim_folder(writers, "run", "b", 4999.0)
     assert claim_folder(writers, "run", "b", 5000.0) == 0
     assert claim_folder(writers, "run", "a", 5000.0 + LEASE_SECONDS) == 0
+
+
+def test_a_mistake_is_not_tried_again_and_another_call_may(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    writers = open_writers(tmp_path / "writers.json")
+    spec = {"words": ["scripts/show_language.py", "--language", "klingon"], "processes": 1, "folder": "run"}
+    spec |= {"limit_seconds": 200, "environment": {}}
+
+    def attempt(owner: str) -> None:
+        run_spec(spec, owner=owner, writers=writers, commit=lambda: None)
+
+    for owner, expected in (("a", "exit code 2; its message"), ("a", "not tried again"), ("b", "its message")):
+        with pytest.raises(RuntimeError, match=expected):
+            attempt(owner)
+    assert capfd.readouterr().err.count("klingon") == 2
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ LIMIT_SECONDS = 300.0  # for the checkpoint at the body's own limit
 COMMIT_SECONDS = 300.0  # between commits while the child runs
 LEASE_SECONDS = 1200.0  # without a sign of life, a writer counts as gone
 POLL_SECONDS = 0.2
+FINAL_CODES = (2, 3)  # the scripts' own for mistakes: another attempt would end as the first
 
 
 def child_command(spec: dict, attempt: int) -> list[str]:
@@ -156,11 +157,18 @@ def claim_folder(writers: object, folder: str, owner: str, now: float) -> int:
     return attempt
 
 
-def renew_claim(writers: object, folder: str, owner: str, until: float) -> None:
-    """Hold the folder until ``until`` (seconds since the epoch); the past gives it back."""
+def renew_claim(writers: object, folder: str, owner: str, until: float, **notes: object) -> None:
+    """Hold the folder until ``until`` (seconds since the epoch), with ``notes``; the past gives it back."""
     found = writers.get(folder)
     if found and found["owner"] == owner:
-        writers.put(folder, found | {"until": until})
+        writers.put(folder, found | {"until": until} | notes)
+
+
+def refuse_hopeless(writers: object, folder: str, owner: str) -> None:
+    """Modal retries whatever failed: a script that ended with one of FINAL_CODES is not run a second time."""
+    found = writers.get(folder)
+    if found and found["owner"] == owner and found.get("final_code"):
+        raise RuntimeError(f"{folder}: exit code {found['final_code']} in the attempt before; not tried again")
 
 
 def run_spec(
@@ -173,6 +181,7 @@ def run_spec(
     **patience: float,
 ) -> int:
     """One attempt at a spec (launching/modal_jobs.py): claims its folder, runs, commits; 0, or an exception."""
+    refuse_hopeless(writers, spec["folder"], owner)
     attempt = claim_folder(writers, spec["folder"], owner, clock())
 
     def commit_and_renew() -> None:
@@ -186,5 +195,6 @@ def run_spec(
         command, limit_seconds=spec["limit_seconds"], commit=commit_and_renew, environment=environment, **patience
     )
     if result["stopped"] is None:  # a stopped one keeps it for its retry
-        renew_claim(writers, spec["folder"], owner, 0.0)
+        final = result["code"] if result["code"] in FINAL_CODES else None
+        renew_claim(writers, spec["folder"], owner, 0.0, final_code=final)
     return conclude(result, spec["words"])
