@@ -1,9 +1,25 @@
-# Which GPUs a job takes where its scheduler only counts them; sourced by scripts/train_vocoder.sh and by the jobs that
+# Which GPUs a job takes where its scheduler only counts them; sourced by the job scripts (train*.sh) and by the jobs that
 # scripts/launch.py hands to Grid Engine.
 # shellcheck shell=bash
 
 FREE_GPU_MIB=512 # a GPU with less memory in use is free: a desktop, or nothing, is on it
 GPU_LOCKS="${GPU_LOCKS:-/tmp}"
+
+# settle_devices: takes N_GPUS free GPUs, one process each (NPROC); without any, the processor; the threads of its slots.
+settle_devices() {
+  export TMPDIR="${TMPDIR:-/tmp}" # unset in root's jobs of a Grid Engine
+  if [ "$N_GPUS" -gt 0 ] && ! command -v nvidia-smi > /dev/null && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
+    echo "no GPU here (no nvidia-smi): training on the processor" >&2
+    N_GPUS=0
+  fi
+  if [ "$N_GPUS" -gt 0 ]; then
+    take_gpus "$N_GPUS" || exit $?
+    export NPROC="$N_GPUS"
+  else
+    export CUDA_VISIBLE_DEVICES="" NPROC="${NPROC:-1}"
+  fi
+  if [ -n "${NSLOTS:-}" ]; then export OMP_NUM_THREADS=$((NSLOTS > NPROC ? NSLOTS / NPROC : 1)); fi
+}
 
 # take_gpus N: sets CUDA_VISIBLE_DEVICES to N free GPUs, unless a scheduler did. Two jobs that start at the same moment
 # find the same ones free, so each is locked as long as this shell, or what it becomes by exec, lives.

@@ -13,7 +13,7 @@
 #   BACKEND                local, slurm, sge, modal or auto: prepare the data here, submit everything else there, each job
 #                          after those that it stands on, and return (docs/launching.md). Resources of a job: GPUS (not
 #                          in phase 2 and the report), NODES (in phase 3), CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT,
-#                          CONSTRAINT, REQUEUES
+#                          CONSTRAINT, REQUEUES; SHARDS cuts phase 1 into arrays of so many tasks
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
@@ -61,7 +61,7 @@ submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everythin
   units="$(flag_value --exp "$(look_up units)" "${phase1[@]}")"
   bpe="$(flag_value --exp "$(look_up bpe)" "${phase2[@]}")"
   if [ -n "${ORAL_UNITS_WHISPER:-}" ]; then asr=(--asr "$ORAL_UNITS_WHISPER"); fi
-  NODES="" launch "$units" "" scripts/run_phase1.sh "$language" "${phase1[@]}"
+  NODES="" submit_phase1 "${phase1[@]}"
   NODES="" GPUS="" NPROC="" launch "$bpe" "${units##*/}" scripts/run_phase2.sh "$language" "${phase2[@]}"
   submit_phase3 "${units##*/}" "${phase3[@]}"
   if [ "${gpus:-0}" -gt 1 ]; then gpus=1; fi

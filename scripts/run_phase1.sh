@@ -8,14 +8,15 @@
 #   TAG                 suffix of the experiment's name: TAG=w4 makes exp/<language>_units_w4
 #   NPROC               processes (one a GPU); default 1
 #   BACKEND             local, slurm, sge, modal or auto: submit the phase there and return (docs/launching.md), with
-#                       GPUS, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES
+#                       GPUS, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES, and SHARDS: arrays of
+#                       so many tasks, ARRAY_PARALLELISM of them at a time
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
 start_phase "$@"
 exp="$(flag_value --exp "$(look_up units)" "${flags[@]}")"
 if is_submitted "$@"; then
-  launch "$exp" "" scripts/run_phase1.sh "$language" "${flags[@]}"
+  submit_phase1 "${flags[@]}"
   exit
 fi
 python_command src/extract_units.py

@@ -134,6 +134,19 @@ launch() {
   python "$repository/scripts/launch.py" submit "${options[@]}" -- "$@" || exit $?
 }
 
+# submit_phase1 FLAG…: in one job or, with SHARDS, as arrays of so many tasks, the report on the units after them
+submit_phase1() {
+  local exp
+  exp="$(flag_value --exp "$(look_up units)" "$@")"
+  if [ -z "${SHARDS:-}" ]; then
+    launch "$exp" "" scripts/run_phase1.sh "$language" "$@"
+    return
+  fi
+  launch_variables="$launch_variables SHARDS ARRAY_PARALLELISM" \
+    launch "$exp" "" src/extract_units.py --language "$language" --tag "$tag" "$@"
+  GPUS="" NPROC="" launch "$exp" "${exp##*/}" src/validate_units.py --exp "$exp"
+}
+
 # submit_phase3 "NAME…" FLAG…: over several nodes, the trainer itself, which torchrun starts on each of them
 submit_phase3() {
   local after="$1" exp

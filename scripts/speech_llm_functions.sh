@@ -8,20 +8,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/gpu_functions.sh"
 start_training() {
   case "${1:-}" in -h | --help) show_help && exit 0 ;; esac
   source "$repository/path.sh" "${HF_HUB_OFFLINE:-1}"
-  export TMPDIR="${TMPDIR:-/tmp}" # unset in root's jobs of a Grid Engine
   flags=("$@")
   if ! has_flag --data "$@"; then flags=(--data "$DATA_ROOT/${TRAINING_LANGUAGE:-english}" "${flags[@]}"); fi
-  if [ "$N_GPUS" -gt 0 ] && ! command -v nvidia-smi > /dev/null && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
-    echo "no GPU here (no nvidia-smi): training on the processor" >&2
-    N_GPUS=0
-  fi
-  if [ "$N_GPUS" -gt 0 ]; then
-    take_gpus "$N_GPUS" || exit $?
-    export NPROC="$N_GPUS"
-  else
-    export CUDA_VISIBLE_DEVICES=""
-  fi
-  if [ -n "${NSLOTS:-}" ]; then export OMP_NUM_THREADS=$((NSLOTS > ${NPROC:-1} ? NSLOTS / ${NPROC:-1} : 1)); fi
+  settle_devices
   python_command src/trainer_base.py
 }
 

@@ -34,14 +34,8 @@ fi
 source "$scripts/shell_functions.sh"
 source "$scripts/gpu_functions.sh"
 
-export TMPDIR="${TMPDIR:-/tmp}" BACKEND="" # TMPDIR is unset in root's jobs
-if [ "$N_GPUS" -gt 0 ] && ! command -v nvidia-smi > /dev/null && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
-  echo "no GPU here (no nvidia-smi): training on the processor" >&2
-  N_GPUS=0
-fi
 start_phase "$@"
-if [ "$N_GPUS" -gt 0 ]; then take_gpus "$N_GPUS"; else export CUDA_VISIBLE_DEVICES=""; fi
+settle_devices
+export BACKEND="" # this is the job
 if [ -n "$EXPERIMENT" ]; then flags+=(--exp "$EXP_ROOT/$EXPERIMENT"); fi
-export NPROC=$((N_GPUS > 1 ? N_GPUS : 1)) # over 1: torchrun
-if [ -n "${NSLOTS:-}" ]; then export OMP_NUM_THREADS=$((NSLOTS > NPROC ? NSLOTS / NPROC : 1)); fi
 run_step bash "$scripts/run_phase3.sh" "$language" "${flags[@]}"
