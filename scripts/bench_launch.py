@@ -20,7 +20,8 @@ from cli import HELP_FORMATTER, add_language_flags, parse_flags, require_positiv
 from errors import UserError
 from files import write_json
 from languages import REPOSITORY, exp_root, language_paths
-from launching.job import BACKENDS
+from launching.backends import state_of
+from launching.job import BACKENDS, ENDED, find_records
 
 TRAINING = "--steps 1 --log_every 1 --channels 32 --adversarial_after 1 --num_samples 0 --cpu --overwrite".split()
 POLL_SECONDS = 0.02
@@ -67,16 +68,16 @@ def measure(args: argparse.Namespace, backend: str | None) -> dict[str, float]:
     first_step = time.monotonic() - started
     if backend is None:
         child.wait()
-    wait_for_end(exp)
+    else:
+        wait_for_end(exp.name)
     return {"submit_seconds": submitted, "first_step_seconds": first_step}
 
 
-def wait_for_end(exp: Path) -> None:
+def wait_for_end(name: str) -> None:
     """The next run must not share the machine with the end of this one."""
     give_up = time.monotonic() + GIVE_UP_SECONDS
-    while not (exp / "finished.json").exists() and time.monotonic() < give_up:
-        time.sleep(POLL_SECONDS)
-    time.sleep(2.0)  # and engines tidy up
+    while state_of(find_records(name)[-1]) not in ENDED and time.monotonic() < give_up:
+        time.sleep(0.5)
 
 
 def summarise(runs: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:

@@ -29,6 +29,7 @@ from launching.job import (
     DEFAULT_RESOURCES,
     ENDED,
     create_folder,
+    existing_records,
     find_records,
     make_job,
     now,
@@ -136,6 +137,21 @@ def find_predecessors(args: argparse.Namespace, backend: str) -> list[dict]:
     return waited_for
 
 
+def refuse_second_writer(name: str, after: list[dict]) -> None:
+    """Two jobs at once would write to one experiment: a job of ``name`` that has not ended must be waited for."""
+    waiting, waited_for = [*after], set()
+    while waiting:
+        record = waiting.pop()
+        waited_for.add((record["name"], record["number"]))
+        waiting += record["after"]
+    for record in existing_records(name):
+        if (name, record["number"]) not in waited_for and (state := state_of(record)) not in (*ENDED, "unknown"):
+            raise UserError(
+                f"{name}: its job {record['number']} is {state}, and both would write to exp/{name}; "
+                f"give --after {name}, or first: python scripts/launch.py cancel {name}/{record['number']}"
+            )
+
+
 def submit(args: argparse.Namespace) -> None:
     """One job, or with --shards one a stage, each after the one before."""
     backend, name = choose_backend(args.backend), choose_name(args)
@@ -143,6 +159,7 @@ def submit(args: argparse.Namespace) -> None:
     check_command(args.command, resources)
     stages = [[args.command]] if args.shards is None else extraction_stages(args.command, args.shards)
     after = find_predecessors(args, backend)
+    refuse_second_writer(name, after)
     for stage, commands in enumerate(stages, start=1):
         job = make_job(
             name,

@@ -172,11 +172,15 @@ def read_record(folder: Path) -> dict:
     return read_json(path) if path.exists() else read_job(folder) | {"ids": []}
 
 
+def existing_records(name: str) -> list[dict]:
+    """The records of a name's jobs, oldest first."""
+    return [read_record(folder) for folder in job_folders(name) if (folder / "job.json").exists()]
+
+
 def find_records(name: str) -> list[dict]:
     """The records of ``name``, oldest first, or with ``name/3`` of its third job alone."""
     plain, _, number = name.partition("/")
-    folders = [folder for folder in job_folders(plain) if not number or folder.name == number.zfill(3)]
-    records = [read_record(folder) for folder in folders if (folder / "job.json").exists()]
+    records = [record for record in existing_records(plain) if not number or record["number"] == int(number)]
     if not records:
         raise UserError(f"{jobs_root(plain)}: expected a job '{name}', found none; launch.py status lists the names")
     return records
