@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from models.hifigan import HifiganTrunk
+from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_mask, unit_tables
 
 
 class Generator(nn.Module):
@@ -13,9 +14,8 @@ class Generator(nn.Module):
         self, n_units: int, *, n_streams: int = 1, n_speakers: int = 0, embedding: int = 128, channels: int = 512
     ):
         super().__init__()
-        self.units = nn.ModuleList(nn.Embedding(n_units, embedding) for _ in range(n_streams))
-        # Row 0 is the unknown speaker.
-        self.speakers = nn.Embedding(n_speakers + 1, embedding) if n_speakers else None
+        self.units = unit_tables(n_units, n_streams, embedding)
+        self.speakers = speaker_table(n_speakers, embedding)
         self.trunk = HifiganTrunk(embedding, channels=channels)
 
     def forward(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
@@ -23,10 +23,5 @@ class Generator(nn.Module):
 
         Returns (B, 320 F) float in [-1, 1], zero on padding.
         """
-        units = units[..., None] if units.dim() == 2 else units
-        x = sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))
-        if self.speakers is not None:
-            index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
-            x = x + self.speakers(index)[:, None]
-        mask = (units[..., 0] >= 0).to(x.dtype)[:, None]
-        return self.trunk(x.transpose(1, 2), mask)
+        x = add_speaker(embed_units(units, self.units), self.speakers, speaker)
+        return self.trunk(x.transpose(1, 2), unit_mask(units, x.dtype))

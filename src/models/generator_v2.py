@@ -5,6 +5,7 @@ from torch import nn
 
 from models.hifigan import HifiganTrunk
 from models.pitch_embedding import pitch_bins
+from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_mask, unit_tables
 
 
 class GeneratorV2(nn.Module):
@@ -22,10 +23,9 @@ class GeneratorV2(nn.Module):
         channels: int = 512,
     ):
         super().__init__()
-        self.units = nn.ModuleList(nn.Embedding(n_units, embedding) for _ in range(n_streams))
+        self.units = unit_tables(n_units, n_streams, embedding)
         self.pitch = nn.Embedding(n_pitch_bins, pitch_embedding)
-        # Row 0 is the unknown speaker.
-        self.speakers = nn.Embedding(n_speakers + 1, embedding) if n_speakers else None
+        self.speakers = speaker_table(n_speakers, embedding)
         self.trunk = HifiganTrunk(embedding + pitch_embedding, channels=channels)
 
     def forward(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
@@ -33,11 +33,6 @@ class GeneratorV2(nn.Module):
 
         Returns (B, 320 F) float in [-1, 1], zero on padding.
         """
-        units = units[..., None] if units.dim() == 2 else units
-        x = sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))
-        if self.speakers is not None:
-            index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
-            x = x + self.speakers(index)[:, None]
+        x = add_speaker(embed_units(units, self.units), self.speakers, speaker)
         x = torch.cat([x, self.pitch(pitch_bins(f0, self.pitch.num_embeddings))], dim=-1)
-        mask = (units[..., 0] >= 0).to(x.dtype)[:, None]
-        return self.trunk(x.transpose(1, 2), mask)
+        return self.trunk(x.transpose(1, 2), unit_mask(units, x.dtype))

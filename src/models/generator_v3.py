@@ -17,6 +17,7 @@ from models.convnext import ConvNeXtBlock
 from models.noise import hashed_noise
 from models.pitch_embedding import PitchEmbedding
 from models.source import pulse_train
+from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_tables
 
 # exp(5) and exp(-9): filters between +43 and -78 dB of unit-power excitation cover speech at [-1, 1].
 MAX_LOG_GAIN, MIN_LOG_GAIN = 5.0, -9.0
@@ -53,11 +54,10 @@ class GeneratorV3(nn.Module):
         self.n_fft, self.hop, self.n_streams = n_fft, HOP_SAMPLES // 2, n_streams
         assert condition in ("units", "logmel"), f"condition: expected units or logmel, found {condition}"
         n_books = n_streams if condition == "units" else 0
-        self.units = nn.ModuleList(nn.Embedding(n_units, channels) for _ in range(n_books))
+        self.units = unit_tables(n_units, n_books, channels)
         self.mel = nn.Linear(N_MELS, channels) if condition == "logmel" else None
         self.pitch = PitchEmbedding(channels, pitch)
-        # Row 0 is the unknown speaker.
-        self.speakers = nn.Embedding(n_speakers + 1, channels) if n_speakers else None
+        self.speakers = speaker_table(n_speakers, channels)
         self.norm = nn.LayerNorm(channels)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels) for _ in range(n_blocks))
         self.upsample = nn.Linear(channels, 2 * head_channels)
@@ -110,11 +110,7 @@ class GeneratorV3(nn.Module):
     def filters(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses, if any, and of the noise, linear amplitude."""
         mask = (units[..., :1] >= 0).to(f0.dtype)
-        x = self.pitch(f0) + self._content(units)
-        if self.speakers is not None:
-            index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
-            x = x + self.speakers(index)[:, None]
-        x = self.norm(x) * mask
+        x = self.norm(add_speaker(self.pitch(f0) + self._content(units), self.speakers, speaker)) * mask
         for block in self.blocks:
             x = block(x, mask)
         x = self.upsample(x).reshape(x.shape[0], 2 * x.shape[1], -1)
@@ -128,7 +124,7 @@ class GeneratorV3(nn.Module):
         """(B, F, n_streams) int64 or, with condition "logmel", (B, F, 80) float -> (B, F, C)."""
         if self.mel is not None:
             return self.mel(units / MEL_SPREAD)
-        return sum(embed(units[..., i].clamp_min(0)) for i, embed in enumerate(self.units))
+        return embed_units(units, self.units)
 
     def _stft(self, waveform: torch.Tensor) -> torch.Tensor:
         """(B, S) -> (B, S / 160, K) complex; window t is centred on sample 160 t + 80."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from models.convnext import ConvNeXtBlock
+from models.unit_embedding import add_speaker, speaker_table
 
 # Class k covers durations from edge k to below edge k + 1, in frames: one class a frame where almost all units lie,
 # wider ones for pauses; the last is open.
@@ -38,8 +39,7 @@ class ProsodyPredictor(nn.Module):
         super().__init__()
         self.n_units = n_units
         self.units = nn.Embedding(n_units, channels)
-        # Row 0 is the unknown speaker.
-        self.speakers = nn.Embedding(n_speakers + 1, channels) if n_speakers else None
+        self.speakers = speaker_table(n_speakers, channels)
         self.norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
         self.unit_blocks = nn.ModuleList(_block(channels, dilation) for dilation in unit_dilations)
@@ -77,10 +77,7 @@ class ProsodyPredictor(nn.Module):
     def encode(self, units: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
         """(B, U) units -> (B, U, C): each unit among its neighbours; 0 on padding."""
         mask = (units >= 0)[..., None].float()
-        x = self.units(units.clamp_min(0))
-        if self.speakers is not None:
-            index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
-            x = x + self.speakers(index)[:, None]
+        x = add_speaker(self.units(units.clamp_min(0)), self.speakers, speaker)
         x = self.dropout(self.norm(x)) * mask
         for block in self.unit_blocks:
             x = block(x, mask)

@@ -1,0 +1,40 @@
+"""Units and speakers as a generator or predictor reads them: tables that its own module holds, and their sum.
+
+The tables stay attributes of each model (``units``, ``speakers``), so that checkpoints keep their names.
+"""
+
+import torch
+from torch import nn
+
+
+def unit_tables(n_units: int, n_streams: int, width: int) -> nn.ModuleList:
+    """One table a stream of units."""
+    return nn.ModuleList(nn.Embedding(n_units, width) for _ in range(n_streams))
+
+
+def speaker_table(n_speakers: int, width: int) -> nn.Embedding | None:
+    """Row 0 is the unknown speaker; None for a single voice."""
+    return nn.Embedding(n_speakers + 1, width) if n_speakers else None
+
+
+def embed_units(units: torch.Tensor, tables: nn.ModuleList) -> torch.Tensor:
+    """units (B, F) or (B, F, n_streams) int64, -1 = padding -> (B, F, width), summed over the streams."""
+    units = as_streams(units)
+    return sum(table(units[..., stream].clamp_min(0)) for stream, table in enumerate(tables))
+
+
+def add_speaker(x: torch.Tensor, table: nn.Embedding | None, speaker: torch.Tensor | None) -> torch.Tensor:
+    """x (B, F, width) plus the row of each (B,) int64 ``speaker``; None is the unknown one."""
+    if table is None:
+        return x
+    index = torch.zeros(len(x), dtype=torch.int64, device=x.device) if speaker is None else speaker
+    return x + table(index)[:, None]
+
+
+def unit_mask(units: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """units (B, F) or (B, F, n_streams) -> (B, 1, F): 1 where there is a unit, 0 on padding."""
+    return (as_streams(units)[..., 0] >= 0).to(dtype)[:, None]
+
+
+def as_streams(units: torch.Tensor) -> torch.Tensor:
+    return units[..., None] if units.dim() == 2 else units
