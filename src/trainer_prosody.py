@@ -16,7 +16,6 @@ import copy
 import logging
 import math
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +42,6 @@ from files import hash_files, read_json
 from frames import UNIT_RATE
 from languages import data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
-from speech.pitch import fill_f0_cache
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.loop import (
@@ -53,7 +51,9 @@ from training.loop import (
     find_checkpoint,
     finite_means,
     log_row,
+    note_changes,
 )
+from training.on_units import describe_inputs, fill_split_f0, keep_clusters
 from training.prosody_batches import (
     collate_prosody,
     count_crops,
@@ -65,7 +65,6 @@ from training.prosody_batches import (
     prosody_losses,
 )
 from training.schedule import learning_rate, plan_steps
-from units.corpus import read_corpus
 
 log = logging.getLogger("oral_units")
 
@@ -148,8 +147,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # %%
 def load_split(paths: dict[str, Path], split: str) -> list[dict]:
     """The utterances of one split, their F0 computed in parallel beforehand."""
-    entries = read_corpus(paths["corpus"], splits=[split])
-    fill_f0_cache(paths["cache"], [(entry["id"], data_root() / entry["audio"]) for entry in entries])
+    fill_split_f0(paths, split)
     return load_prosody_utterances(paths["corpus"], data_root(), paths["cache"], [split])
 
 
@@ -252,7 +250,7 @@ def main() -> int:
         since_log = [{name: value.to(device) for name, value in row.items()} for row in state["since_log"]]
         total_steps = state["total_steps"] if args.max_minutes else total_steps
         restore_random_state(state["random_state"])
-        note_changes(state, precision)
+        note_changes(state, {"threads": torch.get_num_threads(), "precision": precision})
     cut_metrics(exp, step)
 
     def checkpoint() -> dict:
@@ -376,27 +374,11 @@ def main() -> int:
 # %%
 def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]) -> None:
     """Make or re-enter the folder; keep phase 1's clusters beside the predictor, which are what its units mean."""
-    derived = {
-        "language": args.language,
-        "corpus": str(paths["corpus"]),
-        "units_exp": str(paths["units"]),
-        "data_root": str(data_root()),
-        "cache": str(paths["cache"]),
-        "units_hash": hash_files([paths["units"] / "kmeans.npz"]),
-    } | {key: read_json(paths["units"] / "config.json")["derived"][key] for key in ("n_units", "n_streams")}
+    derived = describe_inputs(args.language, paths) | {"units_hash": hash_files([paths["units"] / "kmeans.npz"])}
     changeable = ("steps", "patience", "log_every", "cpu")
     open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
-    (exp / "units").mkdir(exist_ok=True)
-    for name in ("kmeans.npz", "config.json"):
-        shutil.copyfile(paths["units"] / name, exp / "units" / name)
-
-
-def note_changes(state: dict, precision: str) -> None:
-    """Say what differs from the stopped run and keeps the result from being equal to the bit."""
-    for name, now in {"threads": torch.get_num_threads(), "precision": precision}.items():
-        if state[name] != now:
-            log.warning("%s: %s when stopped, %s now; results differ in the last bits", name, state[name], now)
+    keep_clusters(paths, exp)
 
 
 # %%

@@ -1,6 +1,7 @@
 """What the loops of the trainers share: stopping on a signal, finding the checkpoint, rows of metrics."""
 
 import argparse
+import logging
 import math
 import signal
 import sys
@@ -11,6 +12,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from errors import UserError
 from training.experiment import append_metrics
+
+log = logging.getLogger("oral_units")
 
 EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
 
@@ -38,6 +41,13 @@ def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
         return Path(args.resume)
     latest = exp / "checkpoints" / "latest.pt"
     return latest if latest.exists() else None
+
+
+def note_changes(state: dict, now: dict[str, object]) -> None:
+    """Say what of ``now`` (threads, precision, processes) a stopped run had otherwise: bits will differ."""
+    for name, value in now.items():
+        if state[name] != value:
+            log.warning("%s: %s when stopped, %s now; results differ in the last bits", name, state[name], value)
 
 
 def finite_means(exp: Path, step: int, rows: list[dict[str, torch.Tensor]]) -> dict[str, float]:
