@@ -1,0 +1,176 @@
+"""From speech features to positions that a language model reads among its token embeddings.
+
+Axes: B batch, F frames in, D features a frame, P positions out, W width inside, E the LLM's embedding size.
+Every kind gives P = ceil(F / factor) positions, and what it gives does not depend on the padding of its neighbours.
+Frame stacking with a projection: SLAM-ASR (Ma et al. 2024). Windowed queries: SALMONN (Tang et al. 2024).
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+KINDS = ("transformer", "mlp", "conv", "qformer")
+HEAD_SIZE = 64  # channels an attention head
+CONV_FRAMES = 5  # that a convolution sees
+WINDOW_QUERIES = 4  # positions that one window of the qformer gives
+
+
+def length_mask(lengths: torch.Tensor, longest: int) -> torch.Tensor:
+    """(B,) lengths -> (B, longest) bool, True where there is something."""
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
+
+
+def count_positions(lengths: torch.Tensor, factor: int) -> torch.Tensor:
+    """(B,) frames -> (B,) positions; an incomplete last one counts."""
+    return torch.div(lengths + factor - 1, factor, rounding_mode="floor")
+
+
+def stack_frames(features: torch.Tensor, lengths: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, F, D) -> (B, P, factor * D), with (B,) lengths in positions; frames past a length count as zeros."""
+    n_positions = -(-features.shape[1] // factor)
+    kept = features.masked_fill(~length_mask(lengths, features.shape[1])[..., None], 0.0)
+    padded = functional.pad(kept, (0, 0, 0, n_positions * factor - features.shape[1]))
+    return padded.reshape(len(features), n_positions, -1), torch.div(
+        lengths + factor - 1, factor, rounding_mode="floor"
+    )
+
+
+def sinusoids(n_positions: int, width: int, device: torch.device) -> torch.Tensor:
+    """(P, W) sines and cosines of geometric periods (Vaswani et al. 2017), as many positions as are asked for."""
+    rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
+    angles = torch.arange(n_positions, device=device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+
+
+class Connector(nn.Module):
+    """``encode`` to (B, P, W), where a CTC head may listen, then ``project`` to the LLM's embeddings.
+
+    in_dim: D; out_dim: E; factor: frames a position; norm: "pre" or "post" (transformer); target_rms: root mean square
+    of the LLM's token embeddings, which every position gets at the start.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        kind: str = "transformer",
+        factor: int = 6,
+        width: int = 512,
+        n_layers: int = 2,
+        norm: str = "pre",
+        final_norm: bool = True,
+        positions: bool = True,
+        dropout: float = 0.1,
+        target_rms: float = 1.0,
+    ):
+        super().__init__()
+        assert kind in KINDS and norm in ("pre", "post"), f"unknown connector: {kind}, {norm}-norm"
+        self.kind, self.factor, self.width, self.positions = kind, factor, width, positions
+        layer = _attention(width, norm, dropout)
+        self.body = {
+            "transformer": lambda: _transformer(factor * in_dim, layer, n_layers),
+            "mlp": lambda: _mlp(factor * in_dim, width, n_layers, dropout),
+            "conv": lambda: _conv(in_dim, width, factor, n_layers, dropout),
+            "qformer": lambda: _qformer(in_dim, layer, n_layers),
+        }[kind]()
+        self.final_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, out_dim)
+        self.scale = nn.RMSNorm(out_dim, eps=1e-6)
+        nn.init.constant_(self.scale.weight, target_rms)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, F, D) float with (B,) lengths in frames -> (B, P, E), (B,) lengths in positions."""
+        hidden, lengths = self.encode(features, lengths)
+        return self.project(hidden), lengths
+
+    def encode(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, F, D), (B,) -> (B, P, W), (B,)."""
+        hidden, lengths = getattr(self, f"_encode_{self.kind}")(features, lengths)
+        return self.final_norm(hidden), lengths
+
+    def project(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, P, W) -> (B, P, E) of the LLM's scale."""
+        return self.scale(self.output(self.dropout(hidden)).float())
+
+    def _place(self, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.positions:
+            return self.dropout(hidden)
+        return self.dropout(hidden + sinusoids(hidden.shape[1], self.width, hidden.device))
+
+    def _encode_transformer(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        stacked, lengths = stack_frames(features, lengths, self.factor)
+        hidden = self._place(self.body["input"](stacked))
+        ignored = ~length_mask(lengths, hidden.shape[1])  # True is what attention must not see
+        for layer in self.body["layers"]:
+            hidden = layer(hidden, src_key_padding_mask=ignored)
+        return hidden, lengths
+
+    def _encode_mlp(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        stacked, lengths = stack_frames(features, lengths, self.factor)
+        return self.body(stacked), lengths
+
+    def _encode_conv(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        kept = length_mask(lengths, features.shape[1])[:, None]
+        hidden = features.transpose(1, 2) * kept
+        for number, layer in enumerate(self.body["layers"]):
+            added = self.dropout(functional.gelu(layer(hidden))) * kept
+            hidden = hidden + added if number else added
+        stacked, lengths = stack_frames(hidden.transpose(1, 2), lengths, self.factor)
+        return self.body["stride"](stacked), lengths
+
+    def _encode_qformer(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, dim = len(features), features.shape[2]
+        window = self.factor * WINDOW_QUERIES
+        stacked, _ = stack_frames(features, lengths, window)
+        n_windows = stacked.shape[1]
+        frames = self.body["input"](stacked.reshape(batch * n_windows, window, dim))
+        frames = self.dropout(frames + sinusoids(window, self.width, frames.device))
+        starts = torch.arange(n_windows, device=lengths.device) * window
+        inside = (lengths[:, None] - starts).clamp(0, window).flatten()
+        # A window of padding alone would attend to nothing, which is NaN: it sees its first zero frame instead.
+        ignored = ~length_mask(inside.clamp_min(1), window)
+        queries = self.body["queries"].weight.expand(batch * n_windows, -1, -1)
+        for layer in self.body["layers"]:
+            queries = layer(queries, frames, memory_key_padding_mask=ignored)
+        n_positions = -(-features.shape[1] // self.factor)
+        positions = queries.reshape(batch, n_windows * WINDOW_QUERIES, -1)[:, :n_positions]
+        return positions, count_positions(lengths, self.factor)
+
+
+def _attention(width: int, norm: str, dropout: float) -> dict:
+    return {
+        "d_model": width,
+        "nhead": max(1, width // HEAD_SIZE),
+        "dim_feedforward": 4 * width,
+        "dropout": dropout,
+        "activation": "gelu",
+        "batch_first": True,
+        "norm_first": norm == "pre",
+    }
+
+
+def _transformer(in_dim: int, layer: dict, n_layers: int) -> nn.Module:
+    layers = [nn.TransformerEncoderLayer(**layer) for _ in range(n_layers)]
+    return nn.ModuleDict({"input": nn.Linear(in_dim, layer["d_model"]), "layers": nn.ModuleList(layers)})
+
+
+def _mlp(in_dim: int, width: int, n_layers: int, dropout: float) -> nn.Module:
+    hidden = [nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)) for _ in range(n_layers - 1)]
+    return nn.Sequential(nn.Linear(in_dim, width), *hidden, nn.GELU())
+
+
+def _conv(in_dim: int, width: int, factor: int, n_layers: int, dropout: float) -> nn.Module:
+    layers = [nn.Conv1d(width if row else in_dim, width, CONV_FRAMES, padding="same") for row in range(n_layers)]
+    stride = nn.Sequential(nn.Dropout(dropout), nn.Linear(factor * width, width), nn.GELU())
+    return nn.ModuleDict({"layers": nn.ModuleList(layers), "stride": stride})
+
+
+def _qformer(in_dim: int, layer: dict, n_layers: int) -> nn.Module:
+    width, layers = layer["d_model"], [nn.TransformerDecoderLayer(**layer) for _ in range(n_layers)]
+    queries = nn.Embedding(WINDOW_QUERIES, width)
+    nn.init.normal_(queries.weight, std=0.02)
+    return nn.ModuleDict({"input": nn.Linear(in_dim, width), "queries": queries, "layers": nn.ModuleList(layers)})

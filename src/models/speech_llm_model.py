@@ -1,0 +1,274 @@
+"""A language model that reads speech: connector positions stand among the tokens of its chat template.
+
+Axes: B batch, F frames, D features a frame, R positions an utterance gets, E the LLM's embedding size, L tokens.
+Trained are the connector, the CTC head and, if asked for, a low-rank adaptation (LoRA, Hu et al. 2022) of the LLM;
+these stay float32 whatever the frozen models are.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from models.chat import chat_pieces, stop_ids
+from models.connector import Connector
+from models.ctc import (
+    CharacterEmbedding,
+    CtcHead,
+    character_embeddings,
+    compress,
+    ctc_losses,
+    greedy_labels,
+    noisy_log_probs,
+)
+
+SMALLEST_DIFFERENCE = 0.05  # logits of a bf16 model computed in two ways
+
+
+class SpeechLLMBase(nn.Module):
+    """llm: a causal LM of transformers, without adapters; tokenizer: its own; config: plain values, kept when saved.
+
+    ``config`` keys: in_dim (D), connector (arguments of ``Connector``), prompt, n_units (0: continuous features),
+    characters (of the CTC head; "": none), ctc_compress, ctc_embedding, ctc_draft (bool), draft_noise, lora (None, or
+    r, alpha, dropout, targets).
+    encoder: the frozen speech encoder, where features are not cached; never trained, never saved.
+    """
+
+    def __init__(self, llm: nn.Module, tokenizer, config: dict, encoder: nn.Module | None = None):
+        super().__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self.llm = llm.requires_grad_(False)
+        self.encoder = encoder.requires_grad_(False) if encoder is not None else None
+        embed = llm.get_input_embeddings()
+        target_rms = embed.weight.detach().float().pow(2).mean().sqrt().item()
+        self.connector = Connector(
+            config["in_dim"], embed.weight.shape[1], target_rms=target_rms, **config["connector"]
+        )
+        n_units, characters = config.get("n_units", 0), config.get("characters", "")
+        self.units = nn.Embedding(n_units, config["in_dim"]) if n_units else None
+        self.ctc = CtcHead(self.connector.width, len(characters)) if characters else None
+        spelled = config.get("ctc_embedding") and characters
+        self.spelling = CharacterEmbedding(character_embeddings(embed, tokenizer, characters)) if spelled else None
+        if config.get("lora"):
+            _add_lora(self.llm, config["lora"])
+        self.pieces = chat_pieces(tokenizer, config["prompt"], draft=bool(config.get("ctc_draft")))
+        self.stop_ids = stop_ids(tokenizer, self.pieces[-1], llm)
+        self.draft_noise = config.get("draft_noise", 0.0)
+        _check_projection(self.llm)
+        self.train(self.training)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.connector.parameters()).device
+
+    def train(self, mode: bool = True) -> "SpeechLLMBase":
+        """Only what is trained enters training mode: frozen models keep their dropout off."""
+        super().train(mode)
+        for frozen in (self.llm, self.encoder):
+            if frozen is not None:
+                frozen.eval()
+        for name, module in self.llm.named_modules():
+            if "lora_" in name:
+                module.train(mode)
+        return self
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        return [value for value in self.parameters() if value.requires_grad]
+
+    def trained_state(self) -> dict[str, torch.Tensor]:
+        """What was trained, by name: all that a saved model holds."""
+        return {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
+
+    def load_trained(self, state: dict[str, torch.Tensor], *, strict: bool = True) -> list[str]:
+        """Take over ``trained_state``; the names that are missing, unknown or of another shape (an error if strict)."""
+        own = {name: value for name, value in self.named_parameters() if value.requires_grad}
+        fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
+        left_out = sorted((own.keys() | state.keys()) - fitting)
+        if strict and left_out:
+            raise ValueError(f"expected the weights of this configuration, {len(left_out)} differ: {left_out[:3]}")
+        with torch.no_grad():
+            for name in fitting:
+                own[name].copy_(state[name])
+        return left_out
+
+    def listen(self, features: torch.Tensor, lengths: torch.Tensor) -> dict:
+        """(B, F, D) features (or (B, F) unit ids), (B,) frames -> hidden (B, P, W), lengths (B,), CTC log_probs."""
+        if self.units is not None:
+            features = self.units(features)
+        hidden, lengths = self.connector.encode(features, lengths)
+        return {"hidden": hidden, "lengths": lengths, "log_probs": self.ctc(hidden) if self.ctc is not None else None}
+
+    def audio_embeddings(self, heard: dict) -> list[torch.Tensor]:
+        """What the LLM reads of each utterance: list of (R, E) float32."""
+        hidden, lengths, log_probs = heard["hidden"], heard["lengths"], heard["log_probs"]
+        probabilities = log_probs.exp() if log_probs is not None else None
+        if self.config.get("ctc_compress"):
+            hidden, probabilities, lengths = compress(hidden, log_probs, lengths)
+        positions = self.connector.project(hidden)
+        if self.spelling is not None:
+            positions = positions + self.spelling(probabilities)
+        return [row[:length] for row, length in zip(positions, lengths.tolist())]
+
+    def drafts(self, heard: dict) -> list[str]:
+        """The CTC head's reading; in training with noise, so that the LLM learns to doubt it."""
+        log_probs = heard["log_probs"].detach()
+        if self.training and self.draft_noise:
+            log_probs = noisy_log_probs(log_probs, self.draft_noise)
+        rows = greedy_labels(log_probs, heard["lengths"])
+        return ["".join(self.config["characters"][label - 1] for label in row).strip() for row in rows]
+
+    def prompts(self, heard: dict) -> list[torch.Tensor]:
+        """Everything the LLM reads before it answers: list of (L, E)."""
+        embed, device = self.llm.get_input_embeddings(), self.device
+        fixed = {place: embed(torch.tensor(piece, device=device)) for place, piece in enumerate(self.pieces[:-1])}
+        drafts = self.drafts(heard) if self.config.get("ctc_draft") else None
+        rows = []
+        for number, audio in enumerate(self.audio_embeddings(heard)):
+            parts = [fixed[0], audio, fixed[1]]
+            if drafts is not None:
+                ids = self.tokenizer.encode(drafts[number], add_special_tokens=False)
+                parts += [embed(torch.tensor(ids, dtype=torch.long, device=device)), fixed[2]]
+            rows.append(torch.cat([part.to(fixed[0].dtype) for part in parts]))
+        return rows
+
+    def answer_ids(self, text: str) -> list[int]:
+        """The tokens to be learnt for a transcript, the end of the turn included."""
+        return self.tokenizer.encode(text, add_special_tokens=False) + self.stop_ids[:1]
+
+    def forward(self, batch: dict, *, ctc_only: bool = False) -> dict[str, torch.Tensor]:
+        """Sums over the batch, so that batches of any shape add up.
+
+        batch: features, lengths, ``answers`` (B lists of token ids) and ``labels`` (B (characters,) int64 tensors).
+        Returns ``ce_sum``, ``n_tokens``, ``n_correct`` and ``ctc_sum``, ``n_characters``.
+        """
+        heard = self.listen(batch["features"], batch["lengths"])
+        sums = {}
+        if self.ctc is not None:
+            sums["ctc_sum"] = ctc_losses(heard["log_probs"], heard["lengths"], batch["labels"]).sum()
+            sums["n_characters"] = torch.tensor(float(sum(map(len, batch["labels"]))), device=self.device)
+        if not ctc_only:
+            logits, targets = self.answer_logits(self.prompts(heard), batch["answers"])
+            sums["ce_sum"] = functional.cross_entropy(
+                logits, targets, reduction="sum", label_smoothing=batch.get("smoothing", 0.0)
+            )
+            sums["n_correct"] = (logits.argmax(-1) == targets).sum().float()
+            sums["n_tokens"] = torch.tensor(float(len(targets)), device=self.device)
+        return sums
+
+    def answer_logits(
+        self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, vocabulary) float32 logits at the N answer tokens of the batch alone, and (N,) tokens."""
+        embed = self.llm.get_input_embeddings()
+        tokens = [torch.tensor(answer, device=self.device) for answer in answers]
+        # The last token is predicted and never read.
+        rows = [torch.cat([prompt, embed(answer[:-1])]) for prompt, answer in zip(prompts, tokens)]
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        inputs = pad_sequence(rows, batch_first=True)
+        places = torch.arange(inputs.shape[1], device=self.device)
+        first = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        hidden = _decoder(self.llm)(
+            inputs_embeds=inputs, attention_mask=(places < lengths[:, None]).long(), use_cache=False
+        ).last_hidden_state
+        wanted = (places >= first[:, None]) & (places < lengths[:, None])
+        return self.llm.get_output_embeddings()(hidden[wanted]).float(), torch.cat(tokens)
+
+    @torch.inference_mode()
+    def score(self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]) -> list[float]:
+        """Nats the LLM gives each answer."""
+        logits, targets = self.answer_logits(prompts, answers)
+        gained = -functional.cross_entropy(logits, targets, reduction="none")
+        return [part.sum().item() for part in gained.split([len(answer) for answer in answers])]
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: list[torch.Tensor],
+        max_tokens: Sequence[int],
+        *,
+        num_beams: int = 1,
+        n_best: int = 1,
+        length_penalty: float = 1.0,
+        processor: Callable | None = None,
+    ) -> list[list[list[int]]]:
+        """``n_best`` answers (token ids, the end left out) for each prompt, likeliest first.
+
+        max_tokens: per utterance, so that nothing depends on batch-mates. processor: further scores, as transformers'
+        logits processors: (ids (B * beams, L), scores (B * beams, V)) -> scores.
+        """
+        assert not self.training, "call .eval() first: dropout has no place in generation"
+        longest = max(map(len, prompts))
+        # Padding stands on the left: what is generated follows the prompt at once.
+        inputs = torch.stack([functional.pad(prompt, (0, 0, longest - len(prompt), 0)) for prompt in prompts])
+        mask = torch.stack([torch.arange(longest) >= longest - len(prompt) for prompt in prompts]).long()
+        processors = [_stop_at(max_tokens, num_beams, self.stop_ids[0])] + ([processor] if processor else [])
+        found = self.llm.generate(
+            inputs_embeds=inputs,
+            attention_mask=mask.to(inputs.device),
+            generation_config=self._generation(num_beams, n_best, length_penalty, max(max_tokens) + 1),
+            logits_processor=processors,
+        )
+        answers = [self._cut(row) for row in found.tolist()]
+        return [answers[start : start + n_best] for start in range(0, len(answers), n_best)]
+
+    def _generation(self, num_beams: int, n_best: int, length_penalty: float, longest: int):
+        from transformers import GenerationConfig
+
+        settings = {"num_beams": num_beams, "num_return_sequences": n_best, "max_new_tokens": longest}
+        beams = {"length_penalty": length_penalty, "early_stopping": False} if num_beams > 1 else {}
+        return GenerationConfig(
+            do_sample=False, eos_token_id=self.stop_ids, pad_token_id=self.stop_ids[0], **settings, **beams
+        )
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        end = next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        return ids[:end]
+
+
+def _decoder(llm: nn.Module) -> nn.Module:
+    return getattr(llm, llm.base_model_prefix)
+
+
+def _add_lora(llm: nn.Module, lora: dict) -> None:
+    """Inject float32 adapters in place: the LLM keeps its class, and only "lora_" weights are trained."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = lora["targets"]
+    config = LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=targets[0] if targets == ["all-linear"] else targets,
+        task_type="CAUSAL_LM",
+    )
+    inject_adapter_in_model(config, llm)
+    for name, value in llm.named_parameters():
+        value.requires_grad_("lora_" in name)
+        if "lora_" in name:
+            value.data = value.data.float()
+
+
+@torch.inference_mode()
+def _check_projection(llm: nn.Module) -> None:
+    """Logits are computed at answer tokens alone, from the decoder's output: refuse an LLM that does more to them."""
+    ids = torch.arange(3, device=llm.device)[None]
+    expected = llm(input_ids=ids).logits.float()
+    found = llm.get_output_embeddings()(_decoder(llm)(input_ids=ids).last_hidden_state).float()
+    assert (found - expected).abs().max() <= SMALLEST_DIFFERENCE * max(1.0, expected.abs().max().item()), (
+        f"{type(llm).__name__}: expected logits that are a projection of the last hidden state, found others"
+    )
+
+
+def _stop_at(max_tokens: Sequence[int], num_beams: int, stop: int) -> Callable:
+    """A logits processor that ends every row at its own utterance's limit."""
+
+    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        limits = torch.tensor(max_tokens, device=scores.device).repeat_interleave(num_beams)
+        over = ids.shape[1] >= limits
+        ended = torch.full_like(scores, -torch.inf)
+        ended[:, stop] = 0.0
+        return torch.where(over[:, None], ended, scores)
+
+    return process
