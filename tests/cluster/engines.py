@@ -6,6 +6,7 @@ in the partition "low" are preempted by those in "high", with time to save.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ INSTALL_SECONDS = 900
 START_SECONDS = 60
 N_CPUS, N_GPUS, MEMORY_MB = 16, 4, 16000
 GRACE_SECONDS = 60
+_SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
 
 def why_not(packages: Iterable[str]) -> str | None:
@@ -131,6 +133,11 @@ def _empty_queue(env: dict[str, str]) -> None:
         wait_until(lambda: not ask("squeue", "-h", env=env).strip(), "an empty queue", seconds=20)
 
 
+def _end_with_parent() -> None:
+    """Where the tests are killed, no daemon stays."""
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def _daemon(folder: Path, env: dict[str, str], *command: str) -> Iterable[subprocess.Popen]:
     """A daemon in the foreground, with its messages in ``log``; ended on leaving."""
@@ -145,6 +152,7 @@ def _daemon(folder: Path, env: dict[str, str], *command: str) -> Iterable[subpro
             stderr=subprocess.STDOUT,
             env=os.environ | env | {"PATH": path},
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509
         )
     try:
         yield process
@@ -210,7 +218,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 DefMemPerCPU=100
 MpiDefault=none
-ReturnToService=2
+ReturnToService=1
 KillWait=30
 PropagateResourceLimits=NONE
 SchedulerParameters=bf_interval=2,sched_interval=2
