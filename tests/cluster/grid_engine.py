@@ -5,6 +5,7 @@ for work every second.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ DEFAULTS = Path("/usr/share/gridengine")
 N_SLOTS, N_GPUS = 8, 4
 NOTIFY_SECONDS = 20  # between USR2 and KILL
 STOP_SECONDS = 20
+_SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
 
 def why_no_grid_engine() -> str | None:
@@ -163,6 +165,11 @@ def _empty_queue(env: dict[str, str]) -> None:
         wait_until(lambda: not ask("qstat", "-u", "*", env=env).strip(), "an empty queue", seconds=STOP_SECONDS)
 
 
+def _end_with_parent() -> None:
+    """Where the tests are killed, no daemon stays."""
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def _daemon(folder: Path, name: str, env: dict[str, str]) -> Iterable[None]:
     """A daemon in the foreground (SGE_ND), with its messages in ``log``; ended on leaving."""
@@ -174,6 +181,7 @@ def _daemon(folder: Path, name: str, env: dict[str, str]) -> Iterable[None]:
             stderr=subprocess.STDOUT,
             env=os.environ | env | {"SGE_ND": "1"},
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509
         )
     try:
         yield
