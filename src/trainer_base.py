@@ -42,7 +42,7 @@ from training.listening import evaluate_listening, warn_of_deafness
 from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
 from training.processes import agree, broadcast
 from training.schedule import learning_rate
-from training.speech_batches import SPEEDS, make_batch, planned_lengths, shuffle_audio
+from training.speech_batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
 from training.speech_llm import DTYPES, build_speech_llm, read_saved, read_weights, save_pretrained
 from training.speech_sources import choose_evenly, index_files, load_items, model_config, open_source
 
@@ -373,6 +373,8 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
     pretrained = read_saved(Path(args.from_pretrained))["model"] if args.from_pretrained else {}
     config = model_config(args, training, source, pretrained)
     model = build_speech_llm(config, DTYPES["bf16" if precision == "bf16" else "fp32"], accelerator.device)
+    if model.units is None and not state:
+        model.connector.standardize(*channel_statistics(source, training))
     if args.from_pretrained:
         left_out = model.load_trained(read_weights(Path(args.from_pretrained)), strict=False)
         log.info("%s: taken over, but for %d weights %s", args.from_pretrained, len(left_out), left_out[:4])

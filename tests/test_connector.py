@@ -83,6 +83,16 @@ def test_one_step_moves_every_weight(kind):
     assert not still
 
 
+def test_large_channels_do_not_drown_the_others():
+    connector, plain = build("mlp"), build("mlp")
+    features, scales = torch.randn(1, 60, 8), torch.tensor([10.0, *[1.0] * 7])
+    connector.standardize(torch.full((8,), 3.0), scales)
+    lengths = torch.tensor([60])
+    torch.testing.assert_close(
+        connector(features * scales + 3, lengths)[0], plain(features, lengths)[0], atol=1e-4, rtol=1e-3
+    )
+
+
 def test_stacking_counts_the_incomplete_last_position():
     stacked, lengths = stack_frames(torch.arange(10.0).reshape(1, 5, 2), torch.tensor([4]), 3)
     assert stacked.tolist() == [[[0, 1, 2, 3, 4, 5], [6, 7, 0, 0, 0, 0]]] and lengths.tolist() == [2]

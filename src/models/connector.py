@@ -69,6 +69,7 @@ class Connector(nn.Module):
         super().__init__()
         assert kind in KINDS and norm in ("pre", "post"), f"unknown connector: {kind}, {norm}-norm"
         self.kind, self.factor, self.width, self.positions = kind, factor, width, positions
+        self.shift, self.gain = nn.Parameter(torch.zeros(in_dim)), nn.Parameter(torch.ones(in_dim))
         layer = _attention(width, norm, dropout)
         self.body = {
             "transformer": lambda: _transformer(factor * in_dim, layer, n_layers),
@@ -87,9 +88,18 @@ class Connector(nn.Module):
         hidden, lengths = self.encode(features, lengths)
         return self.project(hidden), lengths
 
+    @torch.no_grad()
+    def standardize(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        """Start from channels of mean 0 and deviation 1, by their (D,) statistics.
+
+        Whisper's last layer has a few channels ten times as large as the rest, which would drown them.
+        """
+        self.shift.copy_(mean)
+        self.gain.copy_(1.0 / deviation.clamp_min(1e-4))
+
     def encode(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, D), (B,) -> (B, P, W), (B,)."""
-        hidden, lengths = getattr(self, f"_encode_{self.kind}")(features, lengths)
+        hidden, lengths = getattr(self, f"_encode_{self.kind}")((features - self.shift) * self.gain, lengths)
         return self.final_norm(hidden), lengths
 
     def project(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from evaluation.text_errors import normalise_text
 from models.speech_llm_model import SpeechLLMBase
 from training.decoding import pad_features
 
+STATISTICS_ITEMS = 200  # whose frames say how large each channel is
 SPEEDS = (0.9, 1.0, 1.1)  # of --speed_perturb (Ko et al. 2015)
 DROPPED_SPAN = 8  # frames: the longest span that frame dropout takes at once; 160 ms, a syllable
 
@@ -74,6 +75,18 @@ def count_frames(source: dict, item: dict) -> int:
     if source["cache"] is not None:
         return source["cache"]["entries"][1.0][item["hash"]][2]
     return max(1, round(item["duration"] * 50))
+
+
+def channel_statistics(source: dict, items: Sequence[dict]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(D,) mean and (D,) deviation of the features over an even spread of the items."""
+    chosen = items[:: max(1, len(items) // STATISTICS_ITEMS)]
+    total, squares, n_frames = 0.0, 0.0, 0
+    for item in chosen:
+        frames = source["read"]([item], [1.0])[0].astype(np.float64)
+        total, squares, n_frames = total + frames.sum(0), squares + (frames**2).sum(0), n_frames + len(frames)
+    mean = total / n_frames
+    deviation = np.sqrt(np.maximum(squares / n_frames - mean**2, 0.0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
 def shuffle_audio(items: Sequence[dict], seed: int) -> list[dict]:

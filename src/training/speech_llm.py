@@ -33,12 +33,16 @@ def load_tokenizer(llm_id: str, revision: str | None):
 def load_llm(llm_id: str, revision: str | None, dtype: torch.dtype) -> tuple:
     """(causal LM, tokenizer) by hub id or folder, from safetensors; code in the hub is never run."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
 
     tokenizer = load_tokenizer(llm_id, revision)
+    transformers_logging.disable_progress_bar()
     try:
         llm = AutoModelForCausalLM.from_pretrained(llm_id, revision=revision, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         raise _missing_llm(llm_id, error) from error
+    finally:
+        transformers_logging.enable_progress_bar()
     return llm, tokenizer
 
 
