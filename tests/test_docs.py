@@ -11,8 +11,18 @@ import pytest
 from languages import LANGUAGE_CONFIGS
 from synthetic import REPOSITORY, run_script
 
-PAGES = ("README.md", "AGENTS.md", "RESULTS.md", "LOG.md", "docs/phase1.md", "docs/phase2.md", "docs/phase3.md")
-PAGES += ("docs/launching.md",)
+PAGES = (
+    "README.md",
+    "AGENTS.md",
+    "RESULTS.md",
+    "LOG.md",
+    "docs/phase1.md",
+    "docs/phase2.md",
+    "docs/phase3.md",
+    "docs/launching.md",
+    "docs/speech_llm.md",
+    "docs/speech_llm_data.md",
+)
 # What the wrapper scripts hand their further flags to, and which variables hold flags of which script.
 BEHIND = {
     "scripts/run_phase1.sh": "src/extract_units.py",
@@ -21,6 +31,9 @@ BEHIND = {
     "scripts/train_vocoder.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
     "scripts/bench_vocoder.sh": "scripts/bench_vocoder.py",
+    "recipes/hf_dataset/prepare.sh": "recipes/hf_dataset/prepare_dataset.py",
+    **{f"scripts/{name}.sh": "src/trainer_base.py" for name in ("train", "train_pre", "train_post_wlg")},
+    "scripts/sweep_connectors.sh": "src/trainer_base.py",
 }
 IN_VARIABLES = {
     "PHASE1_ARGS": "src/extract_units.py",
@@ -85,9 +98,10 @@ def test_a_command_names_an_existing_script_and_its_flags(page: str, command: st
             assert flags <= flags_of(IN_VARIABLES[name]), f"{page}: {command}: {sorted(flags)}"
 
 
-@pytest.mark.parametrize("page", ["docs/phase1.md", "docs/phase2.md", "docs/phase3.md"])
+@pytest.mark.parametrize("page", ["docs/phase1.md", "docs/phase2.md", "docs/phase3.md", "docs/speech_llm.md"])
 def test_every_flag_of_a_hyperparameter_table_exists(page: str) -> None:
     scripts = {"docs/phase1.md": "extract_units", "docs/phase2.md": "train_bpe", "docs/phase3.md": "trainer_vocoder"}
+    scripts |= {"docs/speech_llm.md": "trainer_base"}
     table = read(page).split("## Hyperparameters")[1].split("\n## ")[0]
     flags = set(re.findall(r"`(--[a-z0-9_]+)", table))
     assert flags and flags <= flags_of(f"src/{scripts[page]}.py")
