@@ -110,9 +110,10 @@ def hash_arguments(args: argparse.Namespace, ignore: Iterable[str] = ()) -> str:
 
 
 def remove_torn(exp: Path) -> None:
-    """Delete what a killed run was writing."""
+    """Delete what a killed run was writing; a launcher may be writing the record of this one."""
     for leftover in exp.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+        if leftover.relative_to(exp).parts[0] != JOBS_FOLDER:
+            leftover.unlink(missing_ok=True)
 
 
 def _clear_folder(exp: Path) -> None:
