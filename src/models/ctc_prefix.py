@@ -41,12 +41,10 @@ def end_score(state: dict) -> float:
     return float(np.logaddexp(state["ending"][-1], state["resting"][-1]))
 
 
-def prefix_scorer(
-    log_probs: np.ndarray, labels: dict[str, int], normalise: Callable[[str], str]
-) -> Callable[[str, bool], float]:
+def prefix_scorer(log_probs: np.ndarray, labels: dict[str, int]) -> Callable[[str, bool], float]:
     """(text so far, whether it ends here) -> nats, by (P, V) ``log_probs``; what was scored before is not scored again.
 
-    labels: row of V a character; normalise: from what the LLM writes to what the head was taught.
+    labels: row of V a character.
     """
     known: dict[str, tuple[dict, float]] = {"": (start_prefix(log_probs), 0.0)}
 
@@ -65,7 +63,7 @@ def prefix_scorer(
         return state, penalty
 
     def score(text: str, ends: bool) -> float:
-        state, penalty = find(normalise(text))
+        state, penalty = find(text)
         return penalty + (end_score(state) if ends else state["score"])
 
     return score

@@ -121,10 +121,10 @@ def check_decoding(model: SpeechLLMBase, *, decoder: str, num_beams: int, n_best
 
 
 def ctc_scorers(model: SpeechLLMBase, heard: dict) -> list[Callable[[str, bool], float]]:
-    """For each utterance: (text, whether it ends) -> nats of the CTC head."""
+    """For each utterance: (normalised text, whether it ends) -> nats of the CTC head."""
     labels = {character: row for row, character in enumerate(model.config["characters"], 1)}
     rows = zip(heard["log_probs"].float().cpu().numpy(), heard["lengths"].tolist())
-    return [prefix_scorer(log_probs[:length], labels, normalise_text) for log_probs, length in rows]
+    return [prefix_scorer(log_probs[:length], labels) for log_probs, length in rows]
 
 
 def joint_processor(
@@ -140,9 +140,9 @@ def joint_processor(
         best = log_probs.topk(min(CANDIDATES, scores.shape[-1]), dim=-1).indices.tolist()
         joint = torch.full_like(scores, -torch.inf)
         for row, likeliest in enumerate(best):
-            utterance, said = row // num_beams, ids[row].tolist()
+            utterance = row // num_beams
             tokens = list(dict.fromkeys([*likeliest, *suggested[utterance]]))
-            gains = [_gained_score(model, scorers[utterance], said, token) for token in tokens]
+            gains = _gained_scores(model, scorers[utterance], ids[row].tolist(), tokens)
             gained = torch.tensor(gains, device=scores.device, dtype=scores.dtype)
             joint[row, tokens] = (1 - weight) * log_probs[row, tokens] + weight * gained
         return joint
@@ -157,14 +157,17 @@ def suggest_tokens(model: SpeechLLMBase, draft: str) -> list[int]:
     return list(dict.fromkeys(token for token in ids if token not in model.stop_ids))
 
 
-def _gained_score(model: SpeechLLMBase, scorer: Callable, said: list[int], token: int) -> float:
-    """What the head says to one more token, beside the text before it."""
-    before = _write(model, said)
-    if token in model.stop_ids:
-        return scorer(before, True) - scorer(before, False)
-    after = _write(model, [*said, token])
-    silent = normalise_text(before) == normalise_text(after)
-    return SILENT_SCORE if silent else scorer(after, False) - scorer(before, False)
+def _gained_scores(model: SpeechLLMBase, scorer: Callable, said: list[int], tokens: list[int]) -> list[float]:
+    """What the head says to each of ``tokens`` after ``said``, beside the text before it."""
+    before = normalise_text(_write(model, said))
+    reached, gains = scorer(before, False), []
+    for token in tokens:
+        if token in model.stop_ids:
+            gains.append(scorer(before, True) - reached)
+            continue
+        after = normalise_text(_write(model, [*said, token]))
+        gains.append(SILENT_SCORE if after == before else scorer(after, False) - reached)
+    return gains
 
 
 def _write(model: SpeechLLMBase, ids: list[int]) -> str:
@@ -178,7 +181,7 @@ def _score_candidates(
     texts = {_write(model, answer): answer for answer in reversed(answers)}
     complete = [answer + model.stop_ids[:1] for answer in texts.values()]
     by_llm = model.score([prompt] * len(complete), complete)
-    by_ctc = [scorer(text, True) if scorer else 0.0 for text in texts]
+    by_ctc = [scorer(normalise_text(text), True) if scorer else 0.0 for text in texts]
     scored = [
         {"text": text, "score": (1 - weight) * llm + weight * ctc} for text, llm, ctc in zip(texts, by_llm, by_ctc)
     ]
