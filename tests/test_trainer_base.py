@@ -79,7 +79,6 @@ def test_a_run_leaves_what_it_should(world, finished):
         assert item["prompt"] == "Transcribe the speech." and item["duration"] == expected[item["id"]]["duration"]
         assert item["hypothesis"] == item["n_best"][0]["text"] and 1 <= len(item["n_best"]) <= 2
     assert read_json(finished / "finished.json")["step"] == 8
-    assert not list(finished.glob(".*partial*"))
     evaluations = [row for row in metrics(finished) if "validation_wer" in row]
     assert [row["step"] for row in evaluations] == [4, 8]
     assert {"validation_ctc_nat", "validation_shuffled_ctc_nat"} <= evaluations[0].keys()
@@ -210,11 +209,13 @@ def test_two_processes_train_as_one(world):
 
 def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, finished):
     first = (finished / "test_predictions.json").read_bytes()
-    latest = finished / "checkpoints" / "latest.pt"
+    latest, decoded = finished / "checkpoints" / "latest.pt", finished / ".test_decoded.jsonl"
+    decoded_at = decoded.stat().st_mtime_ns
     hidden = latest.rename(latest.with_suffix(".hidden"))
     try:
         run(world, "whole", "--do_generate", "--steps", 8, "--n_best", 2, *LISTENING)
         assert (finished / "test_predictions.json").read_bytes() == first
+        assert decoded.stat().st_mtime_ns == decoded_at, "decoded again"
         run(world, "whole", "--do_generate", "--steps", 8, "--decoder", "ctc", "--test_splits", "val", *LISTENING)
         assert len(read_json(finished / "val_predictions.json")) == 2
     finally:
@@ -222,7 +223,7 @@ def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, fin
 
 
 def test_generation_goes_on_where_it_was_killed(world, finished):
-    from training.generation import _finish_split, _read_partial
+    from training.generation import _finish_split, _read_decoded
 
     path, key = world["root"] / "partial.jsonl", {"weights": "w", "decoding": {}}
     path.write_text(json.dumps(key) + '\n["a", [{"text": "kept"}]]\n["b", [{"te')
@@ -236,8 +237,8 @@ def test_generation_goes_on_where_it_was_killed(world, finished):
 
     done = _finish_split(path, key, items, source, decode)
     assert {name: found[0]["text"] for name, found in done.items()} == {"a": "kept", "b": "b", "c": "c"}
-    assert _read_partial(path, key).keys() == set("abc")
-    assert _read_partial(path, key | {"weights": "others"}) == {} and not path.exists()
+    assert _read_decoded(path, key).keys() == set("abc")
+    assert _read_decoded(path, key | {"weights": "others"}) == {} and not path.exists()
 
 
 @pytest.mark.parametrize(

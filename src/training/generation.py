@@ -2,8 +2,10 @@
 
 import argparse
 import functools
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,7 +26,8 @@ DECODING_FLAGS = ("decoder", "num_beams", "n_best", "ctc_weight", "length_penalt
 def write_predictions(exp: Path, args: argparse.Namespace, accelerator: Accelerator, precision: str) -> None:
     """``<split>_predictions.json`` for each of ``--test_splits``: id, reference, hypothesis, prompt, duration, n_best.
 
-    A run that is killed goes on after the batches it has finished.
+    A run that is killed goes on after the batches it has finished, and one that is asked for the same again decodes
+    nothing: what was decoded is kept beside the predictions.
     """
     model = from_pretrained(exp, DTYPES[precision], accelerator.device)
     decoding = {name: getattr(args, name) for name in DECODING_FLAGS}
@@ -33,19 +36,20 @@ def write_predictions(exp: Path, args: argparse.Namespace, accelerator: Accelera
         source = open_source(args, [(found, (1.0,))], accelerator)
         items = source["known"](found)
         decode = functools.partial(transcribe_features, model, batch_size=args.generate_bsize, **decoding)
+        heard = hashlib.sha256("".join(f"{item['id']} {item['hash']}\n" for item in items).encode()).hexdigest()
         key = {"weights": hash_files([find_saved(exp) / "model.safetensors"]), "decoding": decoding}
-        done = _finish_split(_partial_file(exp, split), key, items, source, decode)
+        key |= {"precision": precision, "audio": heard}
+        done = _finish_split(_decoded_file(exp, split), key, items, source, decode)
         rows = [_prediction(item, done[item["id"]], args.prompt, args.n_best) for item in items]
         write_json(exp / f"{split}_predictions.json", rows)
-        _partial_file(exp, split).unlink(missing_ok=True)
         _report(exp, split, rows)
 
 
 def _finish_split(
     path: Path, key: dict, items: Sequence[dict], source: dict, decode: Callable[..., list]
 ) -> dict[str, list[dict]]:
-    """{id: candidates}; what the partial file holds of the same weights and options is not decoded again."""
-    done = _read_partial(path, key)
+    """{id: candidates}; what the file holds of the same weights and options is not decoded again."""
+    done = _read_decoded(path, key)
     missing = [item for item in items if item["id"] not in done]
     with open(path, "a", encoding="utf-8") as out, tqdm(total=len(missing), desc="decoding", disable=None) as bar:
         if path.stat().st_size == 0:
@@ -62,21 +66,21 @@ def _finish_split(
     return done | {item["id"]: candidates for item, candidates in zip(missing, found)}
 
 
-def _partial_file(exp: Path, split: str) -> Path:
-    return exp / f".{split}_predictions.partial.jsonl"
+def _decoded_file(exp: Path, split: str) -> Path:
+    return exp / f".{split}_decoded.jsonl"
 
 
-def _read_partial(path: Path, key: dict) -> dict[str, list[dict]]:
+def _read_decoded(path: Path, key: dict) -> dict[str, list[dict]]:
     """What a killed run has left, or nothing (and the file removed) where it had other weights or options."""
     if not path.exists():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
     if not whole or whole[0] != key:
         path.unlink()
         return {}
-    # A torn last line must not swallow the next one.
-    path.write_text("".join(line for line in lines if line.endswith("\n")), encoding="utf-8")
+    if not lines[-1].endswith(b"\n"):  # a torn last line must not swallow the next one
+        os.truncate(path, path.stat().st_size - len(lines[-1]))
     return {name: candidates for name, candidates in whole[1:]}
 
 
