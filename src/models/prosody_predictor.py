@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from models.convnext import ConvNeXtBlock
-from models.unit_embedding import add_speaker, speaker_table
+from models.unit_embedding import speaker_table
 
 # Class k covers durations from edge k to below edge k + 1, in frames: one class a frame where almost all units lie,
 # wider ones for pauses; the last is open.
@@ -77,7 +77,11 @@ class ProsodyPredictor(nn.Module):
     def encode(self, units: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
         """(B, U) units -> (B, U, C): each unit among its neighbours; 0 on padding."""
         mask = (units >= 0)[..., None].float()
-        x = add_speaker(self.units(units.clamp_min(0)), self.speakers, speaker)
+        x = self.units(units.clamp_min(0))
+        # Not add_speaker: TorchScript hands no module to a function.
+        if self.speakers is not None:
+            index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
+            x = x + self.speakers(index)[:, None]
         x = self.dropout(self.norm(x)) * mask
         for block in self.unit_blocks:
             x = block(x, mask)
