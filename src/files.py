@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,6 +19,19 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     write(temporary)
     os.replace(temporary, path)
+
+
+def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
+    """Plain files and folders below ``folder``; UserError for a member that leaves it or is a link or device.
+
+    Checked here as well, since Python before 3.11.4 (Debian 12's) knows no extraction filters.
+    """
+    for member in archive.getmembers():
+        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+        if not inside or not (member.isfile() or member.isdir()):
+            raise UserError(f"{archive.name}: {member.name} is no plain file or folder inside the archive; refused")
+    filters = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    archive.extractall(folder, **filters)
 
 
 def write_json(path: Path, content: object) -> None:

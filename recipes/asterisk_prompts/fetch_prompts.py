@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from cli import add_language_flags, parse_flags, run_main
 from errors import UserError
-from files import write_json
+from files import unpack_tar, write_json
 from languages import language_paths
 
 PROMPT_LANGUAGES = {"spanish": "es", "english": "en", "italian": "it"}
@@ -133,7 +133,7 @@ def unpack(folder: Path) -> Path:
         _run(["dpkg", "-x", str(package), str(unpacked)], folder)
     for archive in sorted(folder.glob("*.tar.gz")):
         with tarfile.open(archive) as tar:
-            tar.extractall(unpacked, filter="data")
+            unpack_tar(tar, unpacked)
     return unpacked
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errors import UserError
-from files import hash_files, write_atomically
+from files import hash_files, unpack_tar, write_atomically
 
 FILES_PER_ARCHIVE = 2000  # on average: some 600 MB of ten-second segments
 MAX_ARCHIVE_BYTES = 1 << 30
@@ -63,7 +63,7 @@ def unpack_archive(path: Path, root: Path, n_files: int) -> None:
     try:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
-            archive.extractall(root, members=members, filter="data")
+            unpack_tar(archive, root)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{path}: expected a whole archive of segments, found: {error}; upload it again") from error
     if len(members) != n_files:  # tarfile takes one that was cut between two files for whole
