@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from engines import PACKAGES, running_slurm, why_not
+from engines import PACKAGES, running_slurm, turned_off, why_not
 from grid_engine import running_grid_engine, why_no_grid_engine
 
 
 @pytest.fixture(scope="session")
 def slurm_engine() -> dict[str, str]:
     """The variables that Slurm's clients need."""
-    if reason := why_not(PACKAGES):
+    if reason := turned_off() or why_not(PACKAGES):
         pytest.skip(f"Slurm: {reason}")
     # Sockets want short paths, shorter than pytest's own folders.
     with tempfile.TemporaryDirectory(prefix="slurm_", ignore_cleanup_errors=True) as root:
@@ -23,7 +23,7 @@ def slurm_engine() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def grid_engine() -> Iterable[dict[str, str]]:
     """The variables that Grid Engine's clients need."""
-    if reason := why_no_grid_engine():
+    if reason := turned_off() or why_no_grid_engine():
         pytest.skip(f"Grid Engine: {reason}")
     with tempfile.TemporaryDirectory(prefix="sge_", ignore_cleanup_errors=True) as root:
         with running_grid_engine(Path(root) / "engine") as env:

@@ -25,6 +25,11 @@ GRACE_SECONDS = 60
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
 
+def turned_off() -> str:
+    """The reason to start no engine, where the caller wants none."""
+    return "ORAL_UNITS_CLUSTER=0" if os.environ.get("ORAL_UNITS_CLUSTER") == "0" else ""
+
+
 def why_not(packages: Iterable[str]) -> str | None:
     """Installs ``packages`` where they are missing; None where they are there then, else why not."""
     missing = [name for name in packages if not _is_installed(name)]

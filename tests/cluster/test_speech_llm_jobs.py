@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from engines import ask, wait_until
+from engines import turned_off
 from grid_engine import running_grid_engine, why_no_grid_engine
 from speech_texts import write_texts
 from tiny_llm import save_tiny_llm
@@ -24,7 +25,7 @@ N_STEPS = 60
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterable[dict]:
     """Tiny models and texts below ``root``, and the variables of Grid Engine's clients and of the jobs in ``env``."""
-    if reason := why_no_grid_engine():
+    if reason := turned_off() or why_no_grid_engine():
         pytest.skip(f"Grid Engine: {reason}")
     root = tmp_path_factory.mktemp("speech_llm_jobs")
     write_texts(root / "data", "english")
