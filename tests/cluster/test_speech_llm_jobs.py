@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from engines import ask, wait_until
-from engines import turned_off
+from engines import ask, turned_off, wait_until
 from grid_engine import running_grid_engine, why_no_grid_engine
 from speech_texts import write_texts
 from tiny_llm import save_tiny_llm
