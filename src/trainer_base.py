@@ -39,7 +39,15 @@ from training.decoding import DECODERS, check_decoding
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment
 from training.generation import write_predictions
 from training.listening import evaluate_listening, warn_of_deafness
-from training.loop import EXIT_STOPPED, catch_stop_signals, find_checkpoint, finite_means, log_row
+from training.loop import (
+    EXIT_STOPPED,
+    catch_stop_signals,
+    exit_on_stop_signals,
+    find_checkpoint,
+    finite_means,
+    log_row,
+    note_changes,
+)
 from training.processes import agree, broadcast
 from training.schedule import learning_rate
 from training.speech_batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
@@ -336,6 +344,7 @@ def training_losses(
 # %%
 def main() -> int:
     args = parse_args()
+    exit_on_stop_signals()
     exp, precision = args.out_dir, choose_precision(args.mixed_precision, cpu=args.cpu)
     accelerator = Accelerator(
         mixed_precision=precision,
@@ -396,7 +405,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
     if state:
         optimizer.load_state_dict(state["optimizer"])
         restore_random_state(state["random_state"])
-        note_changes(state, accelerator, precision)
+        note_changes(state, accelerator.num_processes, precision)
     if rank0:
         cut_metrics(exp, step)
 
@@ -522,14 +531,6 @@ def enter_experiment(args: argparse.Namespace, exp: Path) -> None:
         args.resume = "latest"
     open_experiment(exp, args, inputs=index_files(args.data), ignore=(*changeable, *generation))
     configure_log(exp / "train.log")
-
-
-def note_changes(state: dict, accelerator: Accelerator, precision: str) -> None:
-    """Say what differs from the stopped run and keeps the result from being equal to the bit."""
-    now = {"threads": torch.get_num_threads(), "precision": precision, "processes": accelerator.num_processes}
-    for name, value in now.items():
-        if state[name] != value:
-            log.warning("%s: %s when stopped, %s now; results differ", name, state[name], value)
 
 
 # %%

@@ -250,7 +250,7 @@ def main() -> int:
         since_log = [{name: value.to(device) for name, value in row.items()} for row in state["since_log"]]
         total_steps = state["total_steps"] if args.max_minutes else total_steps
         restore_random_state(state["random_state"])
-        note_changes(state, {"threads": torch.get_num_threads(), "precision": precision})
+        note_changes(state, 1, precision)
     cut_metrics(exp, step)
 
     def checkpoint() -> dict:

@@ -14,7 +14,6 @@ import argparse
 import copy
 import logging
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -46,7 +45,6 @@ from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from speech.audio import load_crop, save_audio
-from speech.pitch import fill_f0_cache
 from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
 from training.batches import CropDataset, StepSampler, check_batch_size, collate, load_utterances, with_mel
 from training.checkpoints import (
@@ -65,8 +63,10 @@ from training.loop import (
     find_checkpoint,
     finite_means,
     log_row,
+    note_changes,
 )
 from training.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
+from training.on_units import describe_inputs, fill_split_f0, keep_clusters
 from training.processes import (
     agree,
     average,
@@ -79,7 +79,6 @@ from training.processes import (
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
 from training.sizes import read_sizes
 from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
-from units.corpus import read_corpus
 from units.kmeans import load_kmeans
 
 log = logging.getLogger("oral_units")
@@ -223,10 +222,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 # %%
-def load_split(args: argparse.Namespace, paths: dict[str, Path], split: str) -> list[dict]:
+def load_split(paths: dict[str, Path], split: str) -> list[dict]:
     """The utterances of one split, their F0 computed in parallel beforehand."""
-    entries = read_corpus(paths["corpus"], splits=[split])
-    fill_f0_cache(paths["cache"], [(entry["id"], data_root() / entry["audio"]) for entry in entries])
+    fill_split_f0(paths, split)
     return load_utterances(paths["corpus"], data_root(), paths["cache"], [split])
 
 
@@ -327,7 +325,7 @@ def main() -> int:
 
     set_seed(args.seed)
     with accelerator.main_process_first():
-        train, validation = load_split(args, paths, "train"), load_split(args, paths, "val")
+        train, validation = load_split(paths, "train"), load_split(paths, "val")
     speakers = sorted({u["speaker"] for u in train if u["speaker"]}) if args.speaker_embedding else []
     dataset = CropDataset(
         train,
@@ -386,7 +384,7 @@ def main() -> int:
             accelerator.scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random_state"])
         if rank0:
-            note_changes(state, accelerator, precision)
+            note_changes(state, accelerator.num_processes, precision)
     if rank0:
         cut_metrics(exp, step)
     speaking = torch.compile(generator) if args.compile else generator
@@ -566,39 +564,18 @@ def main() -> int:
 # %%
 def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path], units_config: dict) -> None:
     """Make or re-enter the folder; keep phase 1's clusters beside the vocoder so that it can speak recordings alone."""
-    derived = {
-        "language": args.language,
-        "corpus": str(paths["corpus"]),
-        "units_exp": str(paths["units"]),
-        "data_root": str(data_root()),
-        "cache": str(paths["cache"]),
+    derived = describe_inputs(args.language, paths) | {
         "generator": args.generator,
         "condition": args.condition,
         "sample_rate_hz": SAMPLE_RATE,
-    } | {key: units_config["derived"][key] for key in ("n_units", "n_streams", "encoder", "layer")}
+        "encoder": units_config["derived"]["encoder"],
+        "layer": units_config["derived"]["layer"],
+    }
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
     changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
     open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
-    (exp / "units").mkdir(exist_ok=True)
-    for name in ("kmeans.npz", "config.json"):
-        shutil.copyfile(paths["units"] / name, exp / "units" / name)
-
-
-def note_changes(state: dict, accelerator: Accelerator, precision: str) -> None:
-    """Say what differs from the stopped run and keeps the result from being equal to the bit."""
-    if state["threads"] != torch.get_num_threads():
-        log.warning(
-            "threads: %d when stopped, %d now; results differ in the last bits",
-            state["threads"],
-            torch.get_num_threads(),
-        )
-    if state["precision"] != precision:
-        log.warning("precision: %s when stopped, %s now; results differ", state["precision"], precision)
-    if state["processes"] != accelerator.num_processes:
-        log.warning(
-            "processes: %d when stopped, %d now; the same items a step", state["processes"], accelerator.num_processes
-        )
+    keep_clusters(paths, exp)
 
 
 # %%

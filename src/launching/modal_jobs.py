@@ -20,7 +20,7 @@ from launching.commands import check_command
 APP = "oral-units"
 VOLUME = "bible-audio-data"
 MOUNT = PurePosixPath("/vol")
-CODE = PurePosixPath("/root/oral-units")
+CODE = PurePosixPath("/oral-units")
 SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsndfile and Praat with them
 
 # modal.com/docs/guide/gpu: name -> most in one container. The client passes on any name and any number.

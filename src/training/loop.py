@@ -16,22 +16,21 @@ from training.experiment import append_metrics
 log = logging.getLogger("oral_units")
 
 EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
+# SIGTERM from Slurm, SIGUSR1 and SIGUSR2 from Grid Engine, before it suspends and before it kills.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def catch_stop_signals() -> list[int]:
-    """A list that fills when a scheduler's signal arrives, so that the loop stops where it can save.
-
-    SIGTERM from Slurm, SIGUSR1 and SIGUSR2 from Grid Engine, before it suspends and before it kills.
-    """
+    """A list that fills when a scheduler's signal arrives, so that the loop stops where it can save."""
     received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda caught, _: received.append(caught))
     return received
 
 
 def exit_on_stop_signals() -> None:
-    """Until the loop begins there is nothing to save: SIGTERM and SIGUSR1 end the run at once, to be started again."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    """Until the loop begins there is nothing to save: such a signal ends the run at once, to be started again."""
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda caught, _: sys.exit(EXIT_STOPPED))
 
 
@@ -43,10 +42,11 @@ def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
     return latest if latest.exists() else None
 
 
-def note_changes(state: dict, now: dict[str, object]) -> None:
-    """Say what of ``now`` (threads, precision, processes) a stopped run had otherwise: bits will differ."""
+def note_changes(state: dict, n_processes: int, precision: str) -> None:
+    """Say what the stopped run's checkpoint ``state`` had otherwise, and the resumed run's bits will differ by."""
+    now = {"threads": torch.get_num_threads(), "precision": precision, "processes": n_processes}
     for name, value in now.items():
-        if state[name] != value:
+        if state.get(name, value) != value:
             log.warning("%s: %s when stopped, %s now; results differ in the last bits", name, state[name], value)
 
 
