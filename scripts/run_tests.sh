@@ -4,6 +4,7 @@
 # Sets the environment up as path.sh does, checks the style and runs the tests, on two processes by default.
 #
 #   ORAL_UNITS_WHISPER   a local Whisper folder: tests on real weights run as well
+#   ORAL_UNITS_CLUSTER   0 leaves out a real Slurm and Grid Engine, which root on Debian otherwise gets
 set -euo pipefail
 if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
   awk 'NR > 1 && !/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "$0"
@@ -16,4 +17,5 @@ source path.sh 1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
 ruff format --check .
-python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadgroup "$@"
+# A file stays on one process, so that what its tests share (a trained chain, a cluster) is made once.
+python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadfile "$@"

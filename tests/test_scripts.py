@@ -31,9 +31,6 @@ from training.checkpoints import load_checkpoint
 from training.vocoder import load_vocoder, synthesize_utterances
 from units.corpus import read_corpus
 
-# One process runs this file: the chain is made once.
-pytestmark = pytest.mark.xdist_group("scripts")
-
 TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24", "--adversarial_after", "1")
 
 

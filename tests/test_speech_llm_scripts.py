@@ -10,8 +10,6 @@ from tiny_llm import save_tiny_llm
 
 from synthetic import REPOSITORY, run_bash, run_script, save_tiny_encoder, speech_like, write_mp3
 
-pytestmark = pytest.mark.xdist_group("speech_llm_scripts")
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterable[dict]:

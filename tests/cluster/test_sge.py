@@ -8,29 +8,30 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from cluster_runs import (
+    N_STEPS,
+    PAUSED_TRAINER,
+    TRAINING,
+    WAIT_SECONDS,
+    launch,
+    tiny_cluster,
+    train_uninterrupted,
+    wait_for_state,
+    write,
+)
 from engines import ask, wait_until
 from grid_engine import N_GPUS
-from trainer_runs import load, metrics, run_to_end
+from trainer_runs import load, metrics
 
 from launch import submit_job
 
 from launching import sge
 from launching.attempts import exit_codes, read_attempts
-from launching.job import find_records, log_file, make_job, read_record
-from speech.pitch import fill_f0_cache
-from synthetic import REPOSITORY, run_bash, run_script, shell_environment, write_segments, write_units
+from launching.job import find_records, log_file, make_job
+from synthetic import REPOSITORY, run_bash, run_script, shell_environment
 from training.equality import differences, folder_differences, timeless
 
-pytestmark = pytest.mark.xdist_group("cluster_sge")
-
-WAIT_SECONDS = 300  # for what takes seconds on an idle machine
-N_STEPS = 18
-TRAINING = (
-    "--language spanish --channels 16 --batch_size 4 --crop_frames 16 --warmup 3 --adversarial_after 1 "
-    f"--save_every 5 --log_every 3 --eval_every 4 --sample_every 9 --num_samples 1 --steps {N_STEPS}"
-).split()
 N_LONG_STEPS = 150  # so many that a signal, some seconds on its way, finds the training at it
-PAUSED_TRAINER = str(Path(__file__).with_name("paused_trainer.py"))
 EXTRACTION = "--language spanish --n_units 12 --n_shard_utterances 1 --num_workers 1 --quiet".split()
 N_SHARDS = 8
 # Saves when it is told to, unless a mark says that it did so before.
@@ -56,52 +57,19 @@ NVIDIA_SMI = "#!/bin/sh\nprintf '0, 9000\\n1, 0\\n2, 3\\n3, 12\\n'\n"
 @pytest.fixture(scope="module")
 def cluster(grid_engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterable[dict]:
     """Roots with a tiny language, and the variables of Grid Engine's clients, set in this process too: root, env."""
-    root = tmp_path_factory.mktemp("sge")
-    rows = write_segments(root / "data", "spanish")
-    write_units(root / "exp", rows, n_units=12)
-    recordings = [(row["id"], root / "data" / row["audio"]) for row in rows]
-    fill_f0_cache(root / "data" / "spanish" / "cache", recordings, num_workers=1)
-    variables = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "OMP_NUM_THREADS": "1"}
-    variables |= {"TQDM_DISABLE": "1", "TAG": "", "BACKEND": "", "VIRTUAL_ENV": sys.prefix, "TRAINING_LANGUAGE": ""}
-    env = grid_engine | variables
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in env.items():
-            patch.setenv(name, value)
-        yield {"root": root, "env": env}
+    variables = {"VIRTUAL_ENV": sys.prefix, "TRAINING_LANGUAGE": ""}
+    with tiny_cluster(tmp_path_factory.mktemp("sge"), grid_engine, **variables) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(cluster: dict) -> Path:
-    exp = cluster["root"] / "exp" / "uninterrupted"
-    run_to_end("trainer_vocoder", [*TRAINING, "--exp", exp], roots=cluster["root"])
-    return exp
-
-
-def launch(cluster: dict, *words: object, code: int = 0) -> str:
-    """What scripts/launch.py prints; errors where it is to fail."""
-    done = run_script("scripts/launch.py", *words, env=cluster["env"], code=code)
-    return done.stderr if code else done.stdout
+    return train_uninterrupted(cluster)
 
 
 def submit(cluster: dict, name: str, *words: object) -> dict:
     launch(cluster, "submit", "--backend", "sge", "--hours", 1, "--name", name, *words)
     return find_records(name)[-1]
-
-
-def write(cluster: dict, name: str, text: str) -> Path:
-    path = cluster["root"] / f"{name}.py"
-    path.write_text(text)
-    return path
-
-
-def wait_for_state(record: dict, *wanted: str) -> str:
-    def current() -> str | None:
-        found = sge.state(read_record(record["folder"]))
-        return found if found in wanted else None
-
-    log = log_file(record)
-    what = f"{record['name']} {wanted}, {log.read_text() if log.exists() else ''}"
-    return wait_until(current, what, WAIT_SECONDS, 0.5)
 
 
 def suspend(cluster: dict, number: str) -> None:
@@ -127,7 +95,7 @@ def test_an_array_of_eight_shards_gives_the_bytes_of_one_process(cluster: dict) 
     records = find_records(name)
     assert [len(record["commands"]) for record in records] == [N_SHARDS, 1, N_SHARDS, 1]
     run_script("src/extract_units.py", *EXTRACTION, "--tag", "whole", env=cluster["env"])
-    assert wait_for_state(records[-1], "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(sge, records[-1], "finished", "failed", "cancelled") == "finished"
     for file in ("corpus_timestamped.json", "kmeans.npz", "kmeans.pkl"):
         assert (exp / name / file).read_bytes() == (exp / "spanish_units_whole" / file).read_bytes(), file
     assert all(sge.state(record) == "finished" for record in records)
@@ -151,7 +119,7 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict, tmp_path:
     wait_until(lambda: log_file(first).exists() and log_file(first).read_text(), "the first job", WAIT_SECONDS)
     second = submit(with_gpus, "tell_second", "--gpus", 1, "--", script, "0")
     third = submit(with_gpus, "tell_third", "--gpus", N_GPUS - 1, "--", script, "0")
-    assert wait_for_state(second, "finished", "failed") == "finished"
+    assert wait_for_state(sge, second, "finished", "failed") == "finished"
     assert sge.state(third) == "pending"
     assert log_file(first).read_text() == "1,2 1\n"
     assert log_file(second).read_text() == "3 1\n"
@@ -166,7 +134,7 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict, tmp_path:
 
 def test_a_script_that_exits_3_fails_the_job_with_its_code(cluster: dict) -> None:
     record = submit(cluster, "three", "--", write(cluster, "three", "raise SystemExit(3)\n"))
-    assert wait_for_state(record, "finished", "failed") == "failed"
+    assert wait_for_state(sge, record, "finished", "failed") == "failed"
     assert exit_codes(record) == [3]
     assert account(cluster, record["ids"][0]) == [("0", "3")]
     said = launch(cluster, "submit", "--backend", "sge", "--after", "three", "--name", "x", "--", "src/x.py", code=2)
@@ -186,8 +154,8 @@ def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict)
     after_good = submit(cluster, "after_good", "--after", "good", "--", touch, cluster["root"] / "good")
     after_bad = submit(cluster, "after_bad", "--after", "bad", "--", touch, cluster["root"] / "bad")
     go.touch()
-    assert wait_for_state(after_good, "finished", "failed", "cancelled") == "finished"
-    assert wait_for_state(after_bad, "finished", "failed", "cancelled") == "cancelled"
+    assert wait_for_state(sge, after_good, "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(sge, after_bad, "finished", "failed", "cancelled") == "cancelled"
     assert (cluster["root"] / "good").exists() and not (cluster["root"] / "bad").exists()
     assert (sge.state(good), sge.state(bad)) == ("finished", "failed")
     ends = [row["at"] for row in read_attempts(Path(good["folder"])) if row["event"] == "ended"]
@@ -205,8 +173,8 @@ def test_cancel_lets_the_command_save_and_does_not_requeue_it(cluster: dict) -> 
     wait_until((folder / "up").exists, "the command", WAIT_SECONDS)
     assert (sge.state(running), sge.state(waiting)) == ("running", "pending")
     assert launch(cluster, "cancel", "cancelled").count("cancelled cancelled/") == 2
-    assert wait_for_state(running, "cancelled", "failed", "requeued", "finished") == "cancelled"
-    assert wait_for_state(waiting, "cancelled", "failed") == "cancelled"
+    assert wait_for_state(sge, running, "cancelled", "failed", "requeued", "finished") == "cancelled"
+    assert wait_for_state(sge, waiting, "cancelled", "failed") == "cancelled"
     assert (folder / "saved").exists() and exit_codes(running) == [99]
     assert [row["event"] for row in read_attempts(Path(running["folder"]))] == ["started", "ended"]
     assert not read_attempts(Path(waiting["folder"]))
@@ -217,7 +185,7 @@ def test_a_time_limit_lets_the_command_save_and_requeues_it(cluster: dict) -> No
     folder = cluster["root"] / "timed_out"
     folder.mkdir()
     record = submit(cluster, "timed_out", "--hours", 40 / 3600, "--", write(cluster, "saves", SAVES), folder)
-    assert wait_for_state(record, "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(sge, record, "finished", "failed", "cancelled") == "finished"
     rows = read_attempts(Path(record["folder"]))
     assert [row["exit_code"] for row in rows if row["event"] == "ended"] == [99, 0]
     assert account(cluster, record["ids"][0])[0] == ("25", "99")
@@ -232,7 +200,7 @@ def test_a_suspended_training_equals_the_uninterrupted_to_the_bit(cluster: dict,
     for step in steps:
         wait_until((marks / f"step_{step}").exists, f"step {step}", WAIT_SECONDS)
         suspend(cluster, record["ids"][0])
-    assert wait_for_state(record, "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(sge, record, "finished", "failed", "cancelled") == "finished"
     rows = read_attempts(Path(record["folder"]))
     assert [row["exit_code"] for row in rows if row["event"] == "ended"] == [99, 99, 99, 0]
     commands = [row["command"][-2:] for row in rows if row["event"] == "started"]
@@ -285,7 +253,7 @@ def test_the_whole_chain_is_submitted_at_once(cluster: dict) -> None:
         for record in find_records(name)
     ]
     assert len(records) == 5
-    assert wait_for_state(records[-1], "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(sge, records[-1], "finished", "failed", "cancelled") == "finished"
     assert all(sge.state(record) == "finished" for record in records)
     assert (voice / "report.html").exists() and (voice / "scores.json").exists()
 
@@ -298,7 +266,7 @@ def test_what_was_killed_has_failed(cluster: dict) -> None:
     wait_until((folder / "up").exists, "the command", WAIT_SECONDS)
     tasks = subprocess.run(["pgrep", "-f", f"sge_task {record['folder']}"], check=True, capture_output=True, text=True)
     subprocess.run(["kill", "-KILL", *tasks.stdout.split()], check=True)
-    assert wait_for_state(record, "finished", "failed", "cancelled", "requeued") == "failed"
+    assert wait_for_state(sge, record, "finished", "failed", "cancelled", "requeued") == "failed"
     assert exit_codes(record) == [None] and account(cluster, record["ids"][0])[0][1] == "137"
     wait_until((folder / "saved").exists, "SIGTERM to the orphan", 30)
 

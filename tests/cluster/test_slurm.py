@@ -7,27 +7,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from cluster_runs import (
+    N_STEPS,
+    PAUSED_TRAINER,
+    TRAINING,
+    WAIT_SECONDS,
+    launch,
+    tiny_cluster,
+    train_uninterrupted,
+    wait_for_state,
+    write,
+)
 from engines import ask, wait_until
-from trainer_runs import load, metrics, run_to_end
+from trainer_runs import load, metrics
 
 from launch import submit_job
 
 from launching import slurm
 from launching.attempts import exit_codes, read_attempts
-from launching.job import find_records, log_file, make_job, read_record
-from speech.pitch import fill_f0_cache
-from synthetic import REPOSITORY, run_bash, run_script, write_segments, write_units
+from launching.job import find_records, log_file, make_job
+from synthetic import REPOSITORY, run_bash
 from training.equality import differences, timeless
 
-pytestmark = pytest.mark.xdist_group("cluster_slurm")
-
-WAIT_SECONDS = 300  # for what takes seconds on an idle machine
-N_STEPS = 18
-TRAINING = (
-    "--language spanish --channels 16 --batch_size 4 --crop_frames 16 --warmup 3 --adversarial_after 1 "
-    f"--save_every 5 --log_every 3 --eval_every 4 --sample_every 9 --num_samples 1 --steps {N_STEPS}"
-).split()
-PAUSED_TRAINER = str(Path(__file__).with_name("paused_trainer.py"))
 TELL = "import os, sys\nprint(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ['OMP_NUM_THREADS'], *sys.argv[1:])\n"
 LATE = "import sys, time, pathlib\ntime.sleep(2)\npathlib.Path(sys.argv[1]).touch()\n"
 EARLY = "import sys, pathlib\nsys.exit(0 if pathlib.Path(sys.argv[1]).exists() else 7)\n"
@@ -42,30 +43,13 @@ time.sleep(600)
 @pytest.fixture(scope="module")
 def cluster(slurm_engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Roots with a tiny language, and the variables of Slurm's clients, set in this process too: root, env."""
-    root = tmp_path_factory.mktemp("slurm")
-    rows = write_segments(root / "data", "spanish")
-    write_units(root / "exp", rows, n_units=12)
-    recordings = [(row["id"], root / "data" / row["audio"]) for row in rows]
-    fill_f0_cache(root / "data" / "spanish" / "cache", recordings, num_workers=1)
-    roots = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp")}
-    env = slurm_engine | roots | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TAG": "", "BACKEND": ""}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in env.items():
-            patch.setenv(name, value)
-        yield {"root": root, "env": env}
+    with tiny_cluster(tmp_path_factory.mktemp("slurm"), slurm_engine) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(cluster: dict) -> Path:
-    exp = cluster["root"] / "exp" / "uninterrupted"
-    run_to_end("trainer_vocoder", [*TRAINING, "--exp", exp], roots=cluster["root"])
-    return exp
-
-
-def launch(cluster: dict, *words: object, code: int = 0) -> str:
-    """What scripts/launch.py prints; errors where it is to fail."""
-    done = run_script("scripts/launch.py", *words, env=cluster["env"], code=code)
-    return done.stderr if code else done.stdout
+    return train_uninterrupted(cluster)
 
 
 def submit(cluster: dict, name: str, *words: object) -> dict:
@@ -74,23 +58,6 @@ def submit(cluster: dict, name: str, *words: object) -> dict:
     record = find_records(name)[-1]
     assert record["backend"] == "slurm" and record["ids"]
     return record
-
-
-def write(cluster: dict, name: str, text: str) -> Path:
-    path = cluster["root"] / f"{name}.py"
-    path.write_text(text)
-    return path
-
-
-def wait_for_state(record: dict, *wanted: str) -> str:
-    def current() -> str | None:
-        found = slurm.state(read_record(record["folder"]))
-        return found if found in wanted else None
-
-    log = log_file(record)
-    return wait_until(
-        current, f"{record['name']} {wanted}, {log.read_text() if log.exists() else ''}", WAIT_SECONDS, 0.5
-    )
 
 
 def start_training(cluster: dict, name: str, pauses: str, *resources: object) -> tuple[dict, Path]:
@@ -136,14 +103,17 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict) -> None:
     script = write(cluster, "tell", TELL)
     resources = ("--gpus", 2, "--processes", 1, "--cpus", 2, "--memory", 0.5, "--partition", "debug", "--hours", 0.5)
     record = submit(cluster, "tell", *resources, "--", script, "--flag-of-mine", "two words")
-    assert wait_for_state(record, "finished", "failed") == "finished"
+    assert wait_for_state(slurm, record, "finished", "failed") == "finished"
     assert log_file(record).read_text() == "0,1 1 --flag-of-mine two words\n"
     assert record["commands"] == [[str(script), "--flag-of-mine", "two words"]]
     assert Path(record["folder"]) == cluster["root"] / "exp" / "tell" / "jobs" / "001"
     started, ended = read_attempts(Path(record["folder"]))
     assert started["command"] == [sys.executable, str(script), "--flag-of-mine", "two words"]
     assert (started["engine_id"], ended["exit_code"]) == (record["ids"][0], 0)
-    given = ask("sacct", "-nPX", "-j", record["ids"][0], "-o", "ReqTRES,Timelimit", env=cluster["env"])
+    # The accounts hear of a job a moment after the controller.
+    asked = ("sacct", "-nPX", "-j", record["ids"][0], "-o", "ReqTRES,Timelimit")
+    wait_until(lambda: "cpu=" in ask(*asked, env=cluster["env"]), "the accounts of the job", 30)
+    given = ask(*asked, env=cluster["env"])
     assert "cpu=2" in given and "gres/gpu=2" in given and "mem=512M" in given and "00:30:00" in given
     row = next(line for line in launch(cluster, "status").splitlines() if line.startswith("tell/1"))
     assert row.split()[1:5] == ["slurm", "finished", "0", "1"]
@@ -152,7 +122,7 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict) -> None:
 
 def test_a_script_that_exits_3_fails_the_job_with_its_code(cluster: dict) -> None:
     record = submit(cluster, "three", "--", write(cluster, "three", "print('no')\nraise SystemExit(3)\n"))
-    assert wait_for_state(record, "finished", "failed") == "failed"
+    assert wait_for_state(slurm, record, "finished", "failed") == "failed"
     assert exit_codes(record) == [3]
     assert "3:0" in ask("sacct", "-nPX", "-j", record["ids"][0], "-o", "ExitCode", env=cluster["env"])
     assert "exit code 3" in launch(cluster, "logs", "three")
@@ -166,7 +136,7 @@ def test_an_array_runs_every_task_and_no_more_at_a_time_than_asked(cluster: dict
     commands = [[str(script), str(code)] for code in (0, 3, 0)]
     record = submit_job(make_job("array", commands, backend="slurm", array_parallelism=1, resources={"hours": 0.5}))
     assert len(set(record["ids"])) == 3
-    assert wait_for_state(record, "finished", "failed") == "failed"
+    assert wait_for_state(slurm, record, "finished", "failed") == "failed"
     assert exit_codes(record) == [0, 3, 0]
     events = [row["event"] for row in read_attempts(Path(record["folder"]))]
     assert events == ["started", "ended"] * 3
@@ -178,8 +148,8 @@ def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict)
     good = submit(cluster, "early", "--after", "late", "--", early, cluster["root"] / "there")
     submit(cluster, "breaks", "--", write(cluster, "breaks", "import time\ntime.sleep(2)\nraise SystemExit(1)\n"))
     bad = submit(cluster, "never", "--after", "breaks", "--", early, cluster["root"] / "there")
-    assert wait_for_state(good, "finished", "failed") == "finished"
-    assert wait_for_state(bad, "finished", "failed", "cancelled") == "cancelled"
+    assert wait_for_state(slurm, good, "finished", "failed") == "finished"
+    assert wait_for_state(slurm, bad, "finished", "failed", "cancelled") == "cancelled"
     assert not read_attempts(Path(bad["folder"]))
 
 
@@ -191,8 +161,8 @@ def test_cancel_lets_the_command_save_and_does_not_requeue_it(cluster: dict) -> 
     wait_until((folder / "up").exists, "the command", WAIT_SECONDS)
     assert slurm.state(running) == "running" and slurm.state(waiting) == "pending"
     assert launch(cluster, "cancel", "cancelled").count("cancelled cancelled/") == 2
-    assert wait_for_state(running, "cancelled", "failed", "requeued", "finished") == "cancelled"
-    assert wait_for_state(waiting, "cancelled", "failed") == "cancelled"
+    assert wait_for_state(slurm, running, "cancelled", "failed", "requeued", "finished") == "cancelled"
+    assert wait_for_state(slurm, waiting, "cancelled", "failed") == "cancelled"
     assert (folder / "saved").exists() and exit_codes(running) == [99]
     assert len(read_attempts(Path(running["folder"]))) == 2
 
@@ -206,8 +176,8 @@ def test_a_preempted_training_equals_the_uninterrupted_to_the_bit(cluster: dict,
     for step in steps:
         wait_for_mark(marks, step)
         intruder = submit(cluster, f"intruder_{step}", "--partition", "high", "--cpus", 12, "--", short)
-        assert wait_for_state(intruder, "finished", "failed", "cancelled") == "finished"
-    assert wait_for_state(record, "finished", "failed", "cancelled") == "finished"
+        assert wait_for_state(slurm, intruder, "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(slurm, record, "finished", "failed", "cancelled") == "finished"
     rows = read_attempts(Path(record["folder"]))
     assert [row["exit_code"] for row in rows if row["event"] == "ended"] == [99, 99, 99, 0]
     commands = [row["command"][-2:] for row in rows if row["event"] == "started"]
@@ -236,7 +206,9 @@ def test_the_whole_chain_goes_through_as_jobs_that_wait_for_each_other(cluster: 
     exp = cluster["root"] / "exp"
     records = [record for name in ("units", "bpe", "vocoder_v3") for record in find_records(f"spanish_{name}_chain")]
     for record in records:
-        assert wait_for_state(record, "finished", "failed", "cancelled") == "finished", log_file(record).read_text()
+        assert wait_for_state(slurm, record, "finished", "failed", "cancelled") == "finished", log_file(
+            record
+        ).read_text()
     times = {}
     for record in records:
         started, ended = read_attempts(Path(record["folder"]))
@@ -253,7 +225,7 @@ def test_a_timed_out_training_saves_requeues_itself_and_resumes(
 ) -> None:
     record = timed_out["record"]
     wait_for_mark(timed_out["marks"], 7)
-    assert wait_for_state(record, "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(slurm, record, "finished", "failed", "cancelled") == "finished"
     rows = read_attempts(Path(record["folder"]))
     *stopped, last = [row["exit_code"] for row in rows if row["event"] == "ended"]
     assert (set(stopped), last) == ({99}, 0)
@@ -267,7 +239,7 @@ def test_a_training_on_a_failed_node_comes_back(cluster: dict, uninterrupted: Pa
     record, marks = start_training(cluster, "node_down", "12")
     wait_for_mark(marks, 12)
     ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test", env=env)
-    assert wait_for_state(record, "requeued", "failed", "cancelled") == "requeued"
+    assert wait_for_state(slurm, record, "requeued", "failed", "cancelled") == "requeued"
 
     def has_come_back() -> bool:
         # A node that was only called down counts the job as its own for a while, and would hold the next attempt.
@@ -276,7 +248,7 @@ def test_a_training_on_a_failed_node_comes_back(cluster: dict, uninterrupted: Pa
         return sum(row["event"] == "started" for row in read_attempts(Path(record["folder"]))) == 2
 
     wait_until(has_come_back, "the second attempt", WAIT_SECONDS, every=5)
-    assert wait_for_state(record, "finished", "failed", "cancelled") == "finished"
+    assert wait_for_state(slurm, record, "finished", "failed", "cancelled") == "finished"
     assert_same_training(cluster["root"] / "exp" / "node_down", uninterrupted)
 
 

@@ -3,39 +3,27 @@
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
-from engines import ask, turned_off, wait_until
-from grid_engine import running_grid_engine, why_no_grid_engine
+from engines import ask, wait_until
 from speech_texts import write_texts
 from tiny_llm import save_tiny_llm
 
 from synthetic import REPOSITORY, save_tiny_encoder
-
-pytestmark = pytest.mark.xdist_group("cluster_sge")
 
 WAIT_SECONDS = 900  # for what takes half a minute on an idle machine
 N_STEPS = 60
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterable[dict]:
+def cluster(grid_engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Tiny models and texts below ``root``, and the variables of Grid Engine's clients and of the jobs in ``env``."""
-    if reason := turned_off() or why_no_grid_engine():
-        pytest.skip(f"Grid Engine: {reason}")
     root = tmp_path_factory.mktemp("speech_llm_jobs")
     write_texts(root / "data", "english")
     models = {"enc": save_tiny_encoder(root / "enc", "whisper"), "llm": save_tiny_llm(root / "llm")}
     env = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "VIRTUAL_ENV": sys.prefix, "N_GPUS": "1"}
     env |= {"PATH": os.environ["PATH"], "TRAINING_LANGUAGE": ""}
-    with (
-        tempfile.TemporaryDirectory(prefix="sge_", ignore_cleanup_errors=True) as folder,
-        running_grid_engine(Path(folder) / "engine") as engine,
-    ):
-        yield {"root": root, "env": env | engine, "models": models}
+    return {"root": root, "env": env | grid_engine, "models": models}
 
 
 def qsub(cluster: dict, script: str, experiment: str, *flags: object) -> str:

@@ -1,0 +1,67 @@
+"""What the tests of every engine do: a tiny language, the launcher as a person calls it, waiting for a state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from engines import wait_until
+from trainer_runs import run_to_end
+
+from launching.job import log_file, read_record
+from speech.pitch import fill_f0_cache
+from synthetic import run_script, write_segments, write_units
+
+WAIT_SECONDS = 300  # for what takes seconds on an idle machine
+N_STEPS = 18
+TRAINING = (
+    "--language spanish --channels 16 --batch_size 4 --crop_frames 16 --warmup 3 --adversarial_after 1 "
+    f"--save_every 5 --log_every 3 --eval_every 4 --sample_every 9 --num_samples 1 --steps {N_STEPS}"
+).split()
+PAUSED_TRAINER = str(Path(__file__).with_name("paused_trainer.py"))
+
+
+@contextmanager
+def tiny_cluster(root: Path, engine: dict[str, str], **variables: str) -> Iterator[dict]:
+    """A tiny language with units and F0 below ``root``, and the clients' variables in ``env`` and in this process."""
+    rows = write_segments(root / "data", "spanish")
+    write_units(root / "exp", rows, n_units=12)
+    recordings = [(row["id"], root / "data" / row["audio"]) for row in rows]
+    fill_f0_cache(root / "data" / "spanish" / "cache", recordings, num_workers=1)
+    roots = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp")}
+    env = engine | roots | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TAG": "", "BACKEND": ""} | variables
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        yield {"root": root, "env": env}
+
+
+def train_uninterrupted(cluster: dict) -> Path:
+    exp = cluster["root"] / "exp" / "uninterrupted"
+    run_to_end("trainer_vocoder", [*TRAINING, "--exp", exp], roots=cluster["root"])
+    return exp
+
+
+def launch(cluster: dict, *words: object, code: int = 0) -> str:
+    """What scripts/launch.py prints; errors where it is to fail."""
+    done = run_script("scripts/launch.py", *words, env=cluster["env"], code=code)
+    return done.stderr if code else done.stdout
+
+
+def write(cluster: dict, name: str, text: str) -> Path:
+    path = cluster["root"] / f"{name}.py"
+    path.write_text(text)
+    return path
+
+
+def wait_for_state(backend: ModuleType, record: dict, *wanted: str) -> str:
+    """The first of the ``wanted`` states that the job reaches, as ``backend`` (launching.slurm, …) tells it."""
+
+    def current() -> str | None:
+        found = backend.state(read_record(record["folder"]))
+        return found if found in wanted else None
+
+    log = log_file(record)
+    what = f"{record['name']} {wanted}, {log.read_text() if log.exists() else ''}"
+    return wait_until(current, what, WAIT_SECONDS, 0.5)
