@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from launching.commands import task_command, task_environment
@@ -131,14 +132,15 @@ def exit_codes(record: dict) -> list[int | None]:
     return codes
 
 
-def main() -> int:
+def run_from_command_line(run: Callable[[Path, int], int]) -> int:
+    """``run`` on the folder and the task that stand in the command line; its exit code."""
     folder, task = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     try:
-        return run_attempt(folder, task)
+        return run(folder, task)
     except OSError as error:
         print(f"error: {folder}: the task cannot be started ({error})", file=sys.stderr)
         return EXIT_CANNOT_START
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_from_command_line(run_attempt))

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from launching.attempts import (
-    EXIT_CANNOT_START,
     EXIT_STOPPED,
     append_row,
     count_attempts,
     exit_codes,
     read_attempts,
     run_attempt,
+    run_from_command_line,
 )
 from launching.job import now, read_job, read_record
 
@@ -61,14 +61,5 @@ def has_ended_badly(record: dict) -> bool:
     return any(exit_codes(record)) or skipped or bool(read_record(folder).get("cancelled"))
 
 
-def main() -> int:
-    folder, task = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    try:
-        return run_task(folder, task)
-    except OSError as error:
-        print(f"error: {folder}: the task cannot be started ({error})", file=sys.stderr)
-        return EXIT_CANNOT_START
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_from_command_line(run_task))
