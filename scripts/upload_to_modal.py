@@ -1,26 +1,31 @@
 """Put a language's segments on the Modal volume: a few large archives, unpacked there.
 
     python -m modal run scripts/upload_to_modal.py --language satere
+    python scripts/upload_to_modal.py --language satere        (the same; checks the data and the token first)
 
 What is there already is skipped, so an upload that broke off goes on, and new recordings cost only their archives.
 The tables (segments.jsonl and its like) follow last: they never name a segment that is not there. Raw recordings stay
 here.
 """
 
+import argparse
+import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import modal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from cli import HELP_FORMATTER, parse_flags, run_main
 from errors import UserError
 from files import write_json
 from languages import data_root, language_paths, resolve_in
 from launching.archives import archive_name, cut_archives, plan_upload, unpack_archive, write_archive
 from launching.modal_image import build_image
-from launching.modal_jobs import APP, MOUNT, VOLUME
+from launching.modal_jobs import APP, MOUNT, VOLUME, require_token
 from units.manifest import read_manifest
 
 ARCHIVES = ".archives"
@@ -111,3 +116,27 @@ def main(language: str = "", again: bool = False) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_MISTAKE)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser.add_argument(
+        "--language",
+        default=os.environ.get("TRAINING_LANGUAGE"),
+        help="language of the table in src/languages.py; TRAINING_LANGUAGE sets it too",
+    )
+    parser.add_argument("--again", action="store_true", help="upload what is noted as done, too")
+    return parse_flags(parser, argv)
+
+
+def hand_to_client() -> None:
+    """Run by itself, the script checks data and token at once, then becomes ``modal run`` of ``main``."""
+    args = parse_args()
+    find_segments(args.language)
+    require_token()
+    words = ["--language", args.language, *(["--again"] if args.again else [])]
+    os.execv(sys.executable, [sys.executable, "-m", "modal", "run", str(Path(__file__).resolve()), *words])
+
+
+if __name__ == "__main__":
+    run_main(hand_to_client)

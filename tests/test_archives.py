@@ -1,6 +1,7 @@
 """Archives of an upload: cuts that stay, names by content, whole or not there, resumed where it broke off."""
 
 import contextlib
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,9 @@ import download_results
 import upload_to_modal
 
 from errors import UserError
+from files import unpack_tar
 from launching.archives import archive_name, cut_archives, plan_upload, unpack_archive, write_archive
+from synthetic import run_script
 
 FILES = [(f"spanish/segments/s{number:04d}.wav", 1000 + number) for number in range(400)]
 
@@ -66,6 +69,18 @@ def test_a_damaged_or_wicked_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="b.tar"):
         unpack_archive(tmp_path / "b.tar", tmp_path / "there" / "inside", 1)
     assert not (tmp_path / "there" / "x").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused_before_anything_is_written(kind: bytes, tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("segments/a.wav")
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("segments/first.wav"))
+        archive.addfile(entry)
+    with tarfile.open(tmp_path / "a.tar") as archive, pytest.raises(UserError, match="a.wav is no plain file"):
+        unpack_tar(archive, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
 
 
 def test_what_is_left_to_do() -> None:
@@ -176,3 +191,17 @@ def test_names_stay_inside(fetched: list, words: list[str]) -> None:
     with pytest.raises(UserError):
         download_results.main(words)
     assert fetched == []
+
+
+def test_run_by_itself_it_checks_the_data_and_then_the_token(tiny_language: dict, tmp_path: Path) -> None:
+    nowhere = {"MODAL_CONFIG_PATH": str(tmp_path / "none.toml"), "MODAL_TOKEN_ID": "", "MODAL_TOKEN_SECRET": ""}
+    script = "scripts/upload_to_modal.py"
+    assert "--again" in run_script(script, "--help", env=nowhere).stdout
+    there = nowhere | {"DATA_ROOT": str(tiny_language["data"])}
+    for env, language, expected in (
+        (there, "spanish", "modal token new"),
+        (nowhere | {"DATA_ROOT": str(tmp_path)}, "spanish", "segments.jsonl"),
+        (there, "klingon", "klingon"),
+    ):
+        lines = run_script(script, "--language", language, env=env, code=2).stderr.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0], lines
