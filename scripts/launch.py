@@ -192,10 +192,10 @@ def submit_job(job: dict) -> dict:
 
 
 def cancel(names: list[str]) -> None:
-    """Cancel every job of the names that has not ended."""
+    """Cancel every job of the names that has not ended, the newest first: what waits for another would start else."""
     for name in names:
         alive = [record for record in find_records(name) if state_of(record) not in ENDED]
-        for record in alive:
+        for record in reversed(alive):
             write_record(record | {"cancelled": now()})
             backend_of(record["backend"]).cancel(record)
             print(f"cancelled {record['name']}/{record['number']}")

@@ -17,5 +17,5 @@ source path.sh 1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
 ruff format --check .
-# A file stays on one process, so that what its tests share (a trained chain, a cluster) is made once.
-python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadfile "$@"
+# A file stays on one process, so that what its tests share (a trained chain) is made once; exec hands signals on.
+exec python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadfile "$@"

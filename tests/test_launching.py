@@ -1,5 +1,6 @@
 """Jobs on this machine, real ones; the command lines and scripts for the others. Real engines: tests/cluster."""
 
+import fcntl
 import importlib
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -302,8 +304,39 @@ def test_states_of_an_array_and_words_of_slurm() -> None:
     assert combine_states(["finished", "running", "failed"]) == "running"
     assert combine_states(["finished", "failed", "finished"]) == "failed"
     assert combine_states(["finished", "finished"]) == "finished"
-    lines = "17_0|RUNNING\n17_1|CANCELLED by 0\n18|OUT_OF_MEMORY\n19|COMPLETED\n"
-    assert slurm._states(lines) == {"17_0": "RUNNING", "17_1": "CANCELLED", "18": "OUT_OF_MEMORY", "19": "COMPLETED"}
+    lines = "17_0|RUNNING\n17_1|CANCELLED by 0\n17_[2-3,5,...%2]|PENDING\n18|OUT_OF_MEMORY\n19|COMPLETED\n"
+    found = {"17_0": "RUNNING", "17_1": "CANCELLED", "17_": "PENDING", "18": "OUT_OF_MEMORY", "19": "COMPLETED"}
+    assert slurm._states(lines) == found
+    numbers = ("17_1", "17_4", "18", "19", "20")
+    states = [slurm._task_state({}, number, {}, found) for number in numbers]
+    assert states == ["cancelled", "pending", "failed", "finished", "unknown"]
+
+
+def test_what_waits_is_cancelled_before_what_it_waits_for(exp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = []
+    backend = SimpleNamespace(cancel=lambda record: cancelled.append(record["number"]))
+    monkeypatch.setattr(launch, "state_of", lambda record: "pending")
+    monkeypatch.setattr(launch, "backend_of", lambda name: backend)
+    for _ in range(3):
+        write_job(create_folder(make_job("x", [["src/train_bpe.py"]], backend="sge")))
+    launch.cancel(["x"])
+    assert cancelled == [3, 2, 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks tells who waits for a lock")
+def test_a_row_waits_for_the_row_of_another_process(tmp_path: Path) -> None:
+    """On NFS, what two machines append at once is lost otherwise."""
+    path = tmp_path / "attempts.jsonl"
+    path.touch()
+    with open(path, "ab") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        append = f"from launching.attempts import append_row; append_row({str(tmp_path)!r}, {{'task': 0}})"
+        process = subprocess.Popen([sys.executable, "-c", append], env=script_environment())
+        while f"-> POSIX  ADVISORY  WRITE {process.pid}" not in Path("/proc/locks").read_text():
+            assert process.poll() is None, "it did not wait"
+            time.sleep(0.05)
+        assert path.read_bytes() == b""
+    assert process.wait() == 0 and read_attempts(tmp_path) == [{"task": 0}]
 
 
 def test_a_phase_with_a_backend_is_submitted_and_runs(tiny_units: dict) -> None:

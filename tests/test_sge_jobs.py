@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from errors import UserError
-from launching import sge, sge_task
+from launching import attempts, sge, sge_task, slurm_task
 from launching.attempts import append_row
 from launching.job import create_folder, make_job, write_job
 from synthetic import REPOSITORY, run_bash
@@ -52,7 +52,7 @@ def test_the_script_asks_for_what_the_job_needs(language_roots: dict[str, Path])
         "-S /bin/bash",
         f"-wd {REPOSITORY}",
         "-j y",
-        f"-o {folder}/engine/$JOB_ID.$TASK_ID.log",
+        "-o /dev/null",
         "-notify",
         "-r y",
         "-l h_rt=7200,s_rt=7080",
@@ -67,6 +67,7 @@ def test_the_script_asks_for_what_the_job_needs(language_roots: dict[str, Path])
     ]
     text = sge.describe(job)
     assert f'launching.sge_task {folder} "$((SGE_TASK_ID - 1))"' in text
+    assert f'\nexec >> {folder}/engine/"$JOB_ID.' in text
     assert text.count("--shard_index") == 3 and "take_gpus" not in text
 
 
@@ -129,15 +130,78 @@ def test_states_come_from_the_queue_then_the_attempts_then_the_accounts(
     for task, code in ((0, 0), (3, 3)):
         append_row(folder, {"task": task, "event": "started"})
         append_row(folder, {"task": task, "event": "ended", "exit_code": code})
-    queued = sge._queued_tasks(LISTING, "7")
-    states = [sge._task_state(record, task, queued) for task in range(6)]
     # task 4 is in the accounts, task 5 nowhere
-    assert states == ["finished", "running", "pending", "failed", "failed", "unknown"]
+    assert states_of_tasks(record) == ["finished", "running", "pending", "failed", "failed", "unknown"]
     assert sge.state(record) == "running"
     append_row(folder, {"task": 2, "event": "started"})
-    assert sge._task_state(record, 2, queued) == "requeued"
-    assert sge._task_state(record | {"cancelled": "now"}, 5, queued) == "cancelled"
+    assert states_of_tasks(record)[2] == "requeued"
+    assert states_of_tasks(record | {"cancelled": "now"})[5] == "cancelled"
     assert sge.state(record | {"ids": []}) == "unknown"
+
+
+def states_of_tasks(record: dict) -> list[str]:
+    queued = sge._queued_tasks(LISTING, record["ids"][0])
+    rows = enumerate(attempts.last_rows(record))
+    return [sge._task_state(record, task, row, queued, sge._accounts) for task, row in rows]
+
+
+def test_the_accounts_tell_what_a_late_file_system_does_not(
+    language_roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task is judged by its last attempt; failed 26 (no log can be written) goes with exit_status 0."""
+    ends = [("1", "25", "99"), ("1", "0", "0"), ("2", "26", "0"), ("3", "25", "99")]
+    blocks = [f"taskid       {task}\nfailed       {failed}\nexit_status  {code}" for task, failed, code in ends]
+    add_program(tmp_path, "qacct", f"\n{'=' * 62}\n".join(["", *blocks]), monkeypatch)
+    assert sge._accounts("7") == {0: True, 1: False, 2: False}
+    job = create_folder(new_job([["src/x.py"]] * 4))
+    append_row(Path(job["folder"]), {"task": 0, "event": "started"})
+    assert states_of_tasks(job | {"ids": ["9"]}) == ["finished", "failed", "failed", "unknown"]
+
+
+def test_where_qstat_does_not_answer_a_job_that_may_come_back_is_not_called_failed(
+    language_roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sge, "ask", lambda *words: "")
+    job = create_folder(new_job([["src/x.py"]]))
+    record, folder = job | {"ids": ["7"]}, Path(job["folder"])
+    for code, expected in ((99, "unknown"), (3, "failed"), (0, "finished")):
+        append_row(folder, {"task": 0, "event": "ended", "exit_code": code, "stopped": False})
+        assert sge.state(record) == expected
+    append_row(folder, {"task": 0, "event": "skipped"})
+    assert sge.state(record) == "cancelled"
+
+
+def test_the_state_of_a_thousand_tasks_takes_one_reading_and_one_question(
+    language_roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, read = [], []
+    monkeypatch.setattr(
+        sge, "ask", lambda *words: asked.append(words[0]) or ("<job_info/>" if words[0] == "qstat" else "")
+    )
+    monkeypatch.setattr(attempts, "read_attempts", lambda folder: read.append(folder) or [])
+    assert sge.state(new_job([["src/x.py"]] * 1000) | {"ids": ["7"]}) == "unknown"
+    assert asked == ["qstat", "qacct"] and len(read) == 1
+    job = create_folder(new_job([["src/x.py"]] * 1000))
+    write_job(job)
+    assert not sge_task.has_ended_badly(job) and len(read) == 2
+
+
+def test_names_of_other_peoples_jobs_may_have_any_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_program(tmp_path, "qstat", LISTING, monkeypatch)
+    path = tmp_path / "bin" / "qstat"
+    path.write_bytes(path.read_bytes().replace(b"<state>dr", b"<JB_name>caf\xe9</JB_name><state>dr"))
+    assert sge._queued_tasks(sge.ask("qstat"), "8") == {0: "dr"}
+
+
+def test_a_client_that_hangs_has_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("qstat", "scontrol"):
+        add_program(tmp_path, name, "", monkeypatch)
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexec sleep 600\n")
+    monkeypatch.setattr(sge, "CLIENT_SECONDS", 0.1)
+    monkeypatch.setattr(slurm_task, "CLIENT_SECONDS", 0.1)
+    assert sge.ask("qstat") == slurm_task.ask("scontrol") == ""
+    with pytest.raises(UserError, match="qstat: no answer"):
+        sge._call("qstat")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ leaves two rows in ``attempts.jsonl``: ``{task, attempt, event: "started", at, h
 ones resume (launching/commands.py).
 """
 
+import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -104,8 +106,13 @@ def end_attempt(folder: Path, task: int, code: int, *, stopped: bool) -> None:
 
 
 def append_row(folder: Path, row: dict) -> None:
-    """One short write in append mode, so that the tasks of an array may share the file."""
+    """One short write in append mode, under a lock, so that the tasks of an array may share the file.
+
+    Without the lock, two machines that append to a file on NFS write over each other (open(2), O_APPEND).
+    """
     with open(Path(folder) / "attempts.jsonl", "ab", buffering=0) as out:
+        with contextlib.suppress(OSError):  # a file system that knows no locks
+            fcntl.lockf(out, fcntl.LOCK_EX)
         out.write((json.dumps(row) + "\n").encode())
 
 
@@ -123,13 +130,15 @@ def count_attempts(folder: Path, task: int) -> int:
     return sum(row["event"] == "started" for row in read_attempts(folder, task))
 
 
+def last_rows(record: dict) -> list[dict]:
+    """Of each task its last row, {} where there is none. One reading: arrays have thousands of tasks."""
+    last = {row["task"]: row for row in read_attempts(Path(record["folder"]))}
+    return [last.get(task, {}) for task in range(len(record["commands"]))]
+
+
 def exit_codes(record: dict) -> list[int | None]:
     """Of each task, the exit code of its last attempt; None where none has ended since it was last started."""
-    codes = []
-    for task in range(len(record["commands"])):
-        rows = read_attempts(Path(record["folder"]), task)
-        codes.append(rows[-1]["exit_code"] if rows and rows[-1]["event"] == "ended" else None)
-    return codes
+    return [row.get("exit_code") for row in last_rows(record)]
 
 
 def run_from_command_line(run: Callable[[Path, int], int]) -> int:

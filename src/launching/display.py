@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from languages import exp_root
-from launching.attempts import count_attempts, exit_codes
+from launching.attempts import exit_codes, read_attempts
 from launching.backends import state_of
 from launching.job import ENDED, find_records
 from launching.modal_jobs import APP
@@ -35,10 +35,10 @@ def show_status(names: list[str]) -> None:
 
 def status_row(record: dict) -> tuple[str, ...]:
     """``exit`` counts the codes of an array, as in 0×7 3×1."""
-    codes, folder = exit_codes(record), Path(record["folder"])
+    codes = exit_codes(record)
     known = sorted({code for code in codes if code is not None})
     shown = str(codes[0]) if known and len(codes) == 1 else " ".join(f"{code}×{codes.count(code)}" for code in known)
-    attempts = sum(count_attempts(folder, task) for task in range(len(codes)))
+    attempts = sum(row["event"] == "started" for row in read_attempts(Path(record["folder"])))
     number = record["ids"][0].partition("_")[0] if record["ids"] else "-"
     command = shlex.join(record["commands"][0]) + (f"  (and {len(codes) - 1} more)" if len(codes) > 1 else "")
     return (

@@ -1,16 +1,18 @@
 """Grid Engine: the script of a job, its state, its end. The task itself is in launching/sge_task.py."""
 
+import functools
 import math
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from errors import UserError
 from languages import REPOSITORY
-from launching.attempts import exit_codes, read_attempts
+from launching.attempts import EXIT_STOPPED, last_rows
 from launching.commands import show_commands
 from launching.job import combine_states
 
@@ -48,6 +50,7 @@ def _script(job: dict) -> str:
     resources, folder = job["resources"], Path(job["folder"])
     words = [sys.executable, "-m", "launching.sge_task", str(folder)]
     lines = ["#!/bin/bash", *(f"#$ {option}" for option in _options(job))]
+    lines.append(f'exec >> {shlex.quote(str(folder / "engine"))}/"$JOB_ID.${{SGE_TASK_ID/undefined/0}}.log" 2>&1')
     # Grid Engine sets no TMPDIR for root, and says of no GPU which one it is.
     lines.append('export TMPDIR="${TMPDIR:-/tmp}"')
     shared = {name: job["environment"][name] for name in ("PATH", "PYTHONPATH") if name in job["environment"]}
@@ -72,7 +75,7 @@ def _options(job: dict) -> list[str]:
         "-S /bin/bash",
         f"-wd {shlex.quote(str(REPOSITORY))}",
         "-j y",
-        f"-o {shlex.quote(str(Path(job['folder']) / 'engine'))}/$JOB_ID.$TASK_ID.log",
+        "-o /dev/null",  # qsub takes no quote, colon, comma or dollar in a path; the script knows where to print
         "-notify",  # a signal before it kills, and before it suspends
         "-r y",  # a node that fails gives the job back to the queue
     ]
@@ -127,14 +130,23 @@ def _consumable(name: str) -> str | None:
 
 
 def _call(*command: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    """Other people's jobs stand in the answers as well, in whatever encoding their names have."""
+    try:
+        return subprocess.run(
+            command, check=False, capture_output=True, encoding="utf-8", errors="replace", timeout=CLIENT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{command[0]}: no answer in {CLIENT_SECONDS} s; is Grid Engine's master running?") from error
 
 
 def ask(*command: str) -> str:
-    """What a client of Grid Engine prints; nothing where it fails (an id that is forgotten, no accounts here)."""
+    """What a client of Grid Engine prints; nothing where it fails (an id that is forgotten, no accounts) or hangs."""
     if shutil.which(command[0]) is None:
         return ""
-    done = _call(*command)
+    try:
+        done = _call(*command)
+    except UserError:
+        return ""
     return done.stdout if done.returncode == 0 else ""
 
 
@@ -144,30 +156,44 @@ def state(record: dict) -> str:
         return "unknown"
     # The attempts are read after the queue: a task that leaves it in between has ended in them.
     queued = _queued_tasks(ask("qstat", "-xml", "-g", "d", "-u", "*"), record["ids"][0])
-    return combine_states([_task_state(record, task, queued) for task in range(len(record["commands"]))])
+    accounts = functools.cache(_accounts)  # qacct reads all that a site ever ran: once, and where nothing else tells
+    tasks = enumerate(last_rows(record))
+    return combine_states([_task_state(record, task, row, queued, accounts) for task, row in tasks])
 
 
-def _queued_tasks(listing: str, number: str) -> dict[int, str]:
-    """Task -> Grid Engine's letters for it, of the job ``number`` in the output of ``qstat -xml -g d``."""
+def _queued_tasks(listing: str, number: str) -> dict[int, str] | None:
+    """Task -> Grid Engine's letters for it, of the job ``number`` in the output of ``qstat -xml -g d``.
+
+    None where there was no answer: even an empty queue has one.
+    """
+    if not listing:
+        return None
     found = {}
-    for row in ElementTree.fromstring(listing).iter("job_list") if listing else ():
+    for row in ElementTree.fromstring(listing).iter("job_list"):
         if row.findtext("JB_job_number") == number:
             task = row.findtext("tasks") or "1"
             found[int(task) - 1] = row.findtext("state") or ""
     return found
 
 
-def _task_state(record: dict, task: int, queued: dict[int, str]) -> str:
-    if task in queued:
-        return _state_of_letters(queued[task], started=bool(read_attempts(Path(record["folder"]), task)))
-    code, rows = exit_codes(record)[task], read_attempts(Path(record["folder"]), task)
+def _task_state(
+    record: dict, task: int, row: dict, queued: dict[int, str] | None, accounts: Callable[[str], dict[int, bool]]
+) -> str:
+    """The state of a task whose last attempt left ``row``; ``queued`` None: Grid Engine does not answer."""
+    if queued and task in queued:
+        return _state_of_letters(queued[task], started=bool(row))
+    code = row.get("exit_code")
     if code == 0:
         return "finished"
-    if record.get("cancelled") or (rows and rows[-1]["event"] == "skipped"):
+    if queued is None and not _is_over(row):
+        return "unknown"
+    if record.get("cancelled") or row.get("event") == "skipped":
         return "cancelled"
     if code is not None:
         return "failed"
-    return "failed" if _was_killed(record["ids"][0], task) else "unknown"
+    # It is over, and its attempts do not say so: killed, or the file system is late.
+    ended_well = accounts(record["ids"][0]).get(task)
+    return "unknown" if ended_well is None else "finished" if ended_well else "failed"
 
 
 def _state_of_letters(letters: str, *, started: bool) -> str:
@@ -179,11 +205,21 @@ def _state_of_letters(letters: str, *, started: bool) -> str:
     return "running"
 
 
-def _was_killed(number: str, task: int) -> bool:
-    """Whether the accounts know the task: it is over, and has not said so itself."""
-    blocks = ask("qacct", "-j", number).split("=" * 62)
-    ids = [line.split()[1] for block in blocks for line in block.splitlines() if line.startswith("taskid ")]
-    return bool({NOT_AN_ARRAY, str(task + 1)} & {*ids})
+def _is_over(row: dict) -> bool:
+    """Whether its last row says of a task that no further attempt will follow."""
+    may_come_back = row.get("exit_code") in (None, EXIT_STOPPED) or row["stopped"]
+    return row.get("event") == "skipped" or not may_come_back
+
+
+def _accounts(number: str) -> dict[int, bool]:
+    """Of each task that the accounts know to be over, whether its last attempt ended with code 0."""
+    found = {}
+    for block in ask("qacct", "-j", number).split("=" * 62):
+        words = dict(line.split()[:2] for line in block.splitlines() if len(line.split()) > 1)
+        if task := words.get("taskid"):
+            ended_well = (words.get("failed"), words.get("exit_status")) == ("0", "0")
+            found[0 if task == NOT_AN_ARRAY else int(task) - 1] = ended_well
+    return found
 
 
 def cancel(record: dict) -> None:

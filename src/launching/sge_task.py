@@ -14,6 +14,7 @@ from launching.attempts import (
     append_row,
     count_attempts,
     exit_codes,
+    last_rows,
     read_attempts,
     run_attempt,
     run_from_command_line,
@@ -57,8 +58,9 @@ def find_unfinished(records: list[dict]) -> str | None:
 
 def has_ended_badly(record: dict) -> bool:
     folder = Path(record["folder"])
-    skipped = any(row["event"] == "skipped" for row in read_attempts(folder))
-    return any(exit_codes(record)) or skipped or bool(read_record(folder).get("cancelled"))
+    rows = last_rows(record)
+    skipped = any(row.get("event") == "skipped" for row in rows)
+    return any(row.get("exit_code") for row in rows) or skipped or bool(read_record(folder).get("cancelled"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from errors import UserError
-from launching.attempts import exit_codes, read_attempts
+from launching.attempts import last_rows
 from launching.commands import show_commands
 from launching.job import combine_states
 from launching.slurm_task import CLIENT_SECONDS, ResumableTask, ask
@@ -38,7 +38,7 @@ def describe(job: dict) -> str:
     from submitit.slurm.slurm import _make_sbatch_string
 
     shown = {} if len(job["commands"]) == 1 else {"map_count": len(job["commands"])}
-    command = f"{sys.executable} -u -m submitit.core._submit {_engine_folder(job)}"
+    command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(_engine_folder(job))])
     script = _make_sbatch_string(command=command, folder=_engine_folder(job), **_parameters(job), **shown)
     return f"{script}\n{show_commands(job)}"
 
@@ -107,28 +107,29 @@ def state(record: dict) -> str:
         return "unknown"
     queued = ask("squeue", "--noheader", "--array", "--jobs", numbers, "--format", "%i|%T")
     ended = ask("sacct", "--noheader", "--allocations", "-P", "--jobs", numbers, "--format", "JobID,State")
-    return combine_states([_task_state(record, task, _states(ended) | _states(queued)) for task in _tasks(record)])
-
-
-def _tasks(record: dict) -> range:
-    return range(len(record["ids"]))
+    found = _states(ended) | _states(queued)
+    return combine_states([_task_state(record, *task, found) for task in zip(record["ids"], last_rows(record))])
 
 
 def _states(lines: str) -> dict[str, str]:
-    """{"17_0": "RUNNING", …} from lines "17_0|RUNNING"; "CANCELLED by 0" counts as CANCELLED."""
+    """{"17_0": "RUNNING", …} from lines "17_0|RUNNING"; "CANCELLED by 0" counts as CANCELLED.
+
+    Tasks of an array that never started share a line, "17_[3-5%2]|PENDING", which may be cut short: here "17_".
+    """
     rows = [line.split("|") for line in lines.splitlines() if "|" in line]
-    return {number: words.split()[0].rstrip("+") for number, words in rows if words}
+    return {number.partition("[")[0]: words.split()[0].rstrip("+") for number, words in rows if words}
 
 
-def _task_state(record: dict, task: int, found: dict[str, str]) -> str:
-    word = found.get(record["ids"][task])
-    code = exit_codes(record)[task]
+def _task_state(record: dict, number: str, row: dict, found: dict[str, str]) -> str:
+    """The state of the task with Slurm's ``number``, whose last attempt left ``row``."""
+    array, in_array, _ = number.partition("_")
+    word, code = found.get(number) or found.get(array + in_array), row.get("exit_code")
     if word is None:
         if code is None:
             return "cancelled" if record.get("cancelled") else "unknown"
         return "finished" if code == 0 else "cancelled" if record.get("cancelled") else "failed"
     shown = STATES_OF_SLURM.get(word, "failed")
-    if shown == "pending" and read_attempts(Path(record["folder"]), task):
+    if shown == "pending" and row:
         return "requeued"
     return shown
 

@@ -89,8 +89,11 @@ def job_state() -> str:
 
 
 def ask(*command: str) -> str:
-    """What a client of Slurm prints; nothing where it fails (an id that is forgotten, a site without accounts)."""
+    """What a client of Slurm prints; nothing where it fails (an id that is forgotten, no accounts) or hangs."""
     if shutil.which(command[0]) is None:
         return ""
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return ""
     return done.stdout if done.returncode == 0 else ""

@@ -1,6 +1,9 @@
 """What the tests of every engine do: a tiny language, the launcher as a person calls it, waiting for a state."""
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +16,9 @@ from launching.job import log_file, read_record
 from speech.pitch import fill_f0_cache
 from synthetic import run_script, write_segments, write_units
 
-WAIT_SECONDS = 300  # for what takes seconds on an idle machine
+WAIT_SECONDS = 1800  # for what takes seconds on an idle machine, and far longer beside other work
 N_STEPS = 18
+ODD_NAME = 'it\'s an "odd" name, at 1:2'
 TRAINING = (
     "--language spanish --channels 16 --batch_size 4 --crop_frames 16 --warmup 3 --adversarial_after 1 "
     f"--save_every 5 --log_every 3 --eval_every 4 --sample_every 9 --num_samples 1 --steps {N_STEPS}"
@@ -65,3 +69,22 @@ def wait_for_state(backend: ModuleType, record: dict, *wanted: str) -> str:
     log = log_file(record)
     what = f"{record['name']} {wanted}, {log.read_text() if log.exists() else ''}"
     return wait_until(current, what, WAIT_SECONDS, 0.5)
+
+
+def tell_while_it_stands(words: str, tell: Callable[[], None]) -> None:
+    """Stop the process whose command line holds ``words``, ``tell`` the engine, let go once SIGTERM has come of it.
+
+    However fast the command is and however slow the engine: the signal finds it where it was stopped.
+    """
+    found = subprocess.run(["pgrep", "--oldest", "--full", words], check=True, capture_output=True, text=True)
+    process = int(found.stdout)
+    os.kill(process, signal.SIGSTOP)
+    tell()
+    wait_until(lambda: _is_pending(process, signal.SIGTERM), f"SIGTERM to {words}", WAIT_SECONDS)
+    os.kill(process, signal.SIGCONT)
+
+
+def _is_pending(process: int, number: int) -> bool:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    pending = next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
+    return bool(int(pending, 16) >> (number - 1) & 1)

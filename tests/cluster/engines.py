@@ -19,7 +19,8 @@ from pathlib import Path
 PACKAGES = ("slurm-wlm", "munge", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
 POLICY = Path("/usr/sbin/policy-rc.d")  # its exit code 101 keeps packages from starting their daemons
 INSTALL_SECONDS = 900
-START_SECONDS = 60
+START_SECONDS = 300  # for what takes seconds on an idle machine
+CLIENT_SECONDS = 120
 N_CPUS, N_GPUS, MEMORY_MB = 16, 4, 16000
 GRACE_SECONDS = 60
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
@@ -102,7 +103,9 @@ def wait_until(check: Callable[[], object], what: str, seconds: float = START_SE
 def ask(*command: str, env: dict[str, str]) -> str:
     """What a client prints; nothing where it fails or hangs."""
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | env, timeout=20)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=os.environ | env, timeout=CLIENT_SECONDS
+        )
     except subprocess.TimeoutExpired:
         return ""
     return done.stdout if done.returncode == 0 else ""

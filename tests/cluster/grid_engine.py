@@ -7,6 +7,7 @@ for work every second.
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,7 +22,9 @@ DAEMONS = Path("/usr/lib/gridengine")
 STATE = Path("/var/lib/gridengine")
 DEFAULTS = Path("/usr/share/gridengine")
 N_SLOTS, N_GPUS = 8, 4
-NOTIFY_SECONDS = 20  # between USR2 and KILL
+# Between USR1 and a suspension, or USR2 and KILL. A busy machine takes more than 20 s to save and leave; a job that is
+# not gone by then is stopped, and stays so until somebody resumes it.
+NOTIFY_SECONDS = 600
 STOP_SECONDS = 20
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
@@ -49,6 +52,22 @@ def running_grid_engine(folder: Path) -> Iterable[dict[str, str]]:
         wait_until(lambda: _is_ready(env), "a node of Grid Engine")
         daemons.callback(_empty_queue, env)
         yield env
+
+
+def accounts(env: dict[str, str], number: str) -> list[tuple[str, str]]:
+    """(failed, exit_status) of every attempt that the accounts know; written a moment after its end."""
+    text = ask("qacct", "-j", number, env=env)
+    return list(zip(re.findall(r"^failed +(\d+)", text, re.M), re.findall(r"^exit_status +(\d+)", text, re.M)))
+
+
+def wait_for_last_attempt(env: dict[str, str], number: str, seconds: float) -> list[tuple[str, str]]:
+    """The accounts of a job once its last attempt stands in them: the one that did not ask for another with 99."""
+
+    def read() -> list[tuple[str, str]]:
+        found = accounts(env, number)
+        return found if found and found[-1][1] != "99" else []
+
+    return wait_until(read, f"the end of job {number}", seconds)
 
 
 def _host() -> str:
@@ -128,7 +147,7 @@ def _configure(folder: Path, env: dict[str, str]) -> None:
     _qconf("-Ap", files, PARALLEL_ENVIRONMENT.splitlines(), env)
     _qconf("-Ahgrp", files, ["group_name @allhosts", f"hostlist {_host()}"], env)
     queue = {"qname": "all.q", "hostlist": "@allhosts", "load_thresholds": "NONE", "pe_list": "smp", "slots": N_SLOTS}
-    queue |= {"shell": "/bin/bash", "shell_start_mode": "unix_behavior", "notify": f"00:00:{NOTIFY_SECONDS}"}
+    queue |= {"shell": "/bin/bash", "shell_start_mode": "unix_behavior", "notify": f"00:{NOTIFY_SECONDS // 60}:00"}
     _qconf("-Aq", files, _replace_lines(ask("qconf", "-sq", env=env).splitlines(), queue).splitlines(), env)
 
 

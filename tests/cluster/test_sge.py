@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 from cluster_runs import (
     N_STEPS,
+    ODD_NAME,
     PAUSED_TRAINER,
     TRAINING,
     WAIT_SECONDS,
     launch,
+    tell_while_it_stands,
     tiny_cluster,
     train_uninterrupted,
     wait_for_state,
     write,
 )
 from engines import ask, wait_until
-from grid_engine import N_GPUS
+from grid_engine import N_GPUS, accounts, wait_for_last_attempt
 from trainer_runs import load, metrics
 
 from launch import submit_job
@@ -31,9 +33,9 @@ from launching.job import find_records, log_file, make_job
 from synthetic import REPOSITORY, run_bash, run_script, shell_environment
 from training.equality import differences, folder_differences, timeless
 
-N_LONG_STEPS = 150  # so many that a signal, some seconds on its way, finds the training at it
 EXTRACTION = "--language spanish --n_units 12 --n_shard_utterances 1 --num_workers 1 --quiet".split()
 N_SHARDS = 8
+N_LONG_STEPS = 60  # so many that whoever watches the training finds it at it
 # Saves when it is told to, unless a mark says that it did so before.
 SAVES = """
 import signal, sys, time, pathlib
@@ -78,13 +80,8 @@ def suspend(cluster: dict, number: str) -> None:
 
 
 def account(cluster: dict, number: str) -> list[tuple[str, str]]:
-    """(failed, exit_status) of every attempt in the accounts; written a moment after the end."""
-
-    def read() -> list[tuple[str, str]]:
-        text = ask("qacct", "-j", number, env=cluster["env"])
-        return list(zip(re.findall(r"^failed +(\d+)", text, re.M), re.findall(r"^exit_status +(\d+)", text, re.M)))
-
-    return wait_until(read, f"the accounts of {number}", 30)
+    """(failed, exit_status) of every attempt, the first of which has ended."""
+    return wait_until(lambda: accounts(cluster["env"], number), f"the accounts of {number}", WAIT_SECONDS)
 
 
 def test_an_array_of_eight_shards_gives_the_bytes_of_one_process(cluster: dict) -> None:
@@ -139,6 +136,22 @@ def test_a_script_that_exits_3_fails_the_job_with_its_code(cluster: dict) -> Non
     assert account(cluster, record["ids"][0]) == [("0", "3")]
     said = launch(cluster, "submit", "--backend", "sge", "--after", "three", "--name", "x", "--", "src/x.py", code=2)
     assert len(said.splitlines()) == 1
+
+
+def test_paths_and_words_may_hold_spaces_and_quotes(cluster: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXP_ROOT", str(cluster["root"] / ODD_NAME))
+    script = write(cluster, "words", "import sys\nprint(sys.argv[1:])\n")
+    commands = [[str(script), ODD_NAME, str(task)] for task in range(2)]
+    record = submit_job(make_job("odd", commands, backend="sge", resources={"hours": 0.5}))
+    assert wait_for_state(sge, record, "finished", "failed") == "finished"
+    assert [log_file(record, task).read_text() for task in range(2)] == [
+        f"{[ODD_NAME, str(task)]}\n" for task in range(2)
+    ]
+    number = record["ids"][0]
+    assert {path.name for path in Path(record["folder"], "engine").glob("*.log")} == {
+        f"{number}.1.log",
+        f"{number}.2.log",
+    }
 
 
 def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict) -> None:
@@ -227,16 +240,16 @@ def test_the_job_script_goes_through_qsub_as_through_bash(cluster: dict, tmp_pat
         env=shell_environment(**variables, EXPERIMENT="by_qsub"),
     )
     number = done.stdout.strip()
-    wait_until(lambda: len(metrics(exp / "by_qsub")) > 3, "some steps", WAIT_SECONDS, 0.02)
-    suspend(cluster, number)
+    wait_until(lambda: len(metrics(exp / "by_qsub")) > 1, "some steps", WAIT_SECONDS, 0.02)
+    trainer = f"trainer_vocoder.py .*--exp {exp / 'by_qsub'}"
+    tell_while_it_stands(trainer, lambda: suspend(cluster, number))
     done = run_bash(REPOSITORY / script, "spanish", *flags, **variables, EXPERIMENT="by_bash")
     assert done.returncode == 0, done.stderr
-    wait_until((exp / "by_qsub" / "finished.json").exists, "the requeued job", WAIT_SECONDS)
+    assert wait_for_last_attempt(cluster["env"], number, WAIT_SECONDS) == [("25", "99"), ("0", "0")]
     printed = next(tmp_path.glob("train_vocoder.o*")).read_text()
     assert "stopped by a signal" in printed and f"wrote {exp / 'by_qsub'}" in printed
     n_compared, found = folder_differences(exp / "by_qsub", exp / "by_bash")
     assert n_compared > 4 and found == []
-    assert account(cluster, number)[0] == ("25", "99")
 
 
 def test_the_whole_chain_is_submitted_at_once(cluster: dict) -> None:
@@ -268,7 +281,7 @@ def test_what_was_killed_has_failed(cluster: dict) -> None:
     subprocess.run(["kill", "-KILL", *tasks.stdout.split()], check=True)
     assert wait_for_state(sge, record, "finished", "failed", "cancelled", "requeued") == "failed"
     assert exit_codes(record) == [None] and account(cluster, record["ids"][0])[0][1] == "137"
-    wait_until((folder / "saved").exists, "SIGTERM to the orphan", 30)
+    wait_until((folder / "saved").exists, "SIGTERM to the orphan", WAIT_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cluster_runs import (
     N_STEPS,
+    ODD_NAME,
     PAUSED_TRAINER,
     TRAINING,
     WAIT_SECONDS,
@@ -112,7 +113,7 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict) -> None:
     assert (started["engine_id"], ended["exit_code"]) == (record["ids"][0], 0)
     # The accounts hear of a job a moment after the controller.
     asked = ("sacct", "-nPX", "-j", record["ids"][0], "-o", "ReqTRES,Timelimit")
-    wait_until(lambda: "cpu=" in ask(*asked, env=cluster["env"]), "the accounts of the job", 30)
+    wait_until(lambda: "cpu=" in ask(*asked, env=cluster["env"]), "the accounts of the job", WAIT_SECONDS)
     given = ask(*asked, env=cluster["env"])
     assert "cpu=2" in given and "gres/gpu=2" in given and "mem=512M" in given and "00:30:00" in given
     row = next(line for line in launch(cluster, "status").splitlines() if line.startswith("tell/1"))
@@ -142,15 +143,31 @@ def test_an_array_runs_every_task_and_no_more_at_a_time_than_asked(cluster: dict
     assert events == ["started", "ended"] * 3
 
 
+def test_paths_and_words_may_hold_spaces_and_quotes(cluster: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXP_ROOT", str(cluster["root"] / ODD_NAME))
+    script = write(cluster, "words", "import sys\nprint(sys.argv[1:])\n")
+    commands = [[str(script), ODD_NAME, str(task)] for task in range(2)]
+    record = submit_job(make_job("odd", commands, backend="slurm", resources={"hours": 0.5}))
+    assert wait_for_state(slurm, record, "finished", "failed") == "finished"
+    assert [log_file(record, task).read_text() for task in range(2)] == [
+        f"{[ODD_NAME, str(task)]}\n" for task in range(2)
+    ]
+
+
 def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict) -> None:
     late, early = write(cluster, "late", LATE), write(cluster, "early", EARLY)
     submit(cluster, "late", "--", late, cluster["root"] / "there")
     good = submit(cluster, "early", "--after", "late", "--", early, cluster["root"] / "there")
     submit(cluster, "breaks", "--", write(cluster, "breaks", "import time\ntime.sleep(2)\nraise SystemExit(1)\n"))
     bad = submit(cluster, "never", "--after", "breaks", "--", early, cluster["root"] / "there")
+    broken = find_records("breaks")
+    array = submit_job(
+        make_job("array_never", [[str(early)]] * 3, backend="slurm", after=broken, resources={"hours": 1})
+    )
     assert wait_for_state(slurm, good, "finished", "failed") == "finished"
     assert wait_for_state(slurm, bad, "finished", "failed", "cancelled") == "cancelled"
-    assert not read_attempts(Path(bad["folder"]))
+    assert wait_for_state(slurm, array, "finished", "failed", "cancelled") == "cancelled"
+    assert not read_attempts(Path(bad["folder"])) + read_attempts(Path(array["folder"]))
 
 
 def test_cancel_lets_the_command_save_and_does_not_requeue_it(cluster: dict) -> None:

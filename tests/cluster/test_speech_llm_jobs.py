@@ -5,13 +5,14 @@ import os
 import sys
 
 import pytest
+from cluster_runs import WAIT_SECONDS, tell_while_it_stands
 from engines import ask, wait_until
+from grid_engine import accounts, wait_for_last_attempt
 from speech_texts import write_texts
 from tiny_llm import save_tiny_llm
 
 from synthetic import REPOSITORY, save_tiny_encoder
 
-WAIT_SECONDS = 900  # for what takes half a minute on an idle machine
 N_STEPS = 60
 
 
@@ -34,27 +35,16 @@ def qsub(cluster: dict, script: str, experiment: str, *flags: object) -> str:
     return ask(*map(str, words), env=cluster["env"] | {"EXPERIMENT": experiment}).strip()
 
 
-def account(cluster: dict, number: str) -> list[tuple[str, str]]:
-    """(failed, exit_status) of every finished attempt."""
-    lines = [line.split() for line in ask("qacct", "-j", number, env=cluster["env"]).splitlines()]
-    found = [(words[0], words[1]) for words in lines if words and words[0] in ("failed", "exit_status")]
-    return [(first[1], second[1]) for first, second in zip(found[::2], found[1::2])]
-
-
-def is_over(cluster: dict, number: str) -> bool:
-    return bool(account(cluster, number)) and not ask("qstat", "-j", number, env=cluster["env"])
-
-
 def test_a_suspended_job_is_requeued_and_goes_on_to_its_scores(cluster: dict) -> None:
     number = qsub(cluster, "train_pre.sh", "pre", "--save_steps", 2)
     assert number.isdigit()
     exp, log = cluster["root"] / "exp" / "pre", cluster["root"] / f"train_pre.o{number}"
     wait_until((exp / "checkpoints" / "latest.pt").exists, "a checkpoint", WAIT_SECONDS, 0.1)
-    ask("qmod", "-sj", number, env=cluster["env"])
-    wait_until(lambda: account(cluster, number), "the first attempt's end", WAIT_SECONDS)
+    tell_while_it_stands(f"trainer_base.py .*{exp}", lambda: ask("qmod", "-sj", number, env=cluster["env"]))
+    wait_until(lambda: accounts(cluster["env"], number), "the first attempt's end", WAIT_SECONDS)
     ask("qmod", "-usj", number, env=cluster["env"])
-    wait_until(lambda: is_over(cluster, number), "the job's end", WAIT_SECONDS)
-    assert [status for _, status in account(cluster, number)] == ["99", "0"], log.read_text()
+    ended = wait_for_last_attempt(cluster["env"], number, WAIT_SECONDS)
+    assert [status for _, status in ended] == ["99", "0"], log.read_text()
     scores = json.loads((exp / "wer.json").read_text())[str(exp / "test_predictions.json")]
     assert scores["n_utterances"] == 2
     steps = [json.loads(line)["step"] for line in (exp / "metrics.jsonl").read_text().splitlines()]
