@@ -18,12 +18,14 @@ def hashed_noise(keys: torch.Tensor, n_samples: int, *, start: int = 0) -> torch
     keys: (B,) int64. Returns (B, n_samples) float32. A 32-bit integer hash (lowbias32, Chris Wellons, "Prospecting
     for hash functions", 2018) of the sample's index, whose stream the key offsets.
     """
-    index = torch.arange(start, start + n_samples, device=keys.device, dtype=torch.int64)
-    hashed = _hash(_hash(keys.to(torch.int64) & _MASK)[:, None] ^ (index[None] & _MASK))
+    first = torch.as_tensor(start).to(torch.int32)
+    index = torch.arange(n_samples, device=keys.device, dtype=torch.int32) + first
+    hashed = _hash(_hash(keys.to(torch.int32))[:, None] ^ index[None]).to(torch.int64) & _MASK
     return (hashed.to(torch.float32) / 2.0**31 - 1.0) * 3.0**0.5
 
 
 def _hash(x: torch.Tensor) -> torch.Tensor:
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
-    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
-    return x ^ (x >> 16)
+    """int32 to int32, with half the memory traffic of int64: products wrap, masks drop the signs that shifts copy."""
+    x = (x ^ (x >> 16 & 0xFFFF)) * 0x7FEB352D
+    x = (x ^ (x >> 15 & 0x1FFFF)) * (0x846CA68B - 2**32)
+    return x ^ (x >> 16 & 0xFFFF)
