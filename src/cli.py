@@ -14,10 +14,18 @@ HELP_FORMATTER = argparse.ArgumentDefaultsHelpFormatter
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse ``argv`` with ``-`` and ``_`` alike in flag names; inside a notebook kernel the defaults hold."""
+    """Parse ``argv`` with ``-`` and ``_`` alike in flag names; inside a notebook kernel the defaults hold.
+
+    ``flag_defaults`` of the result holds them: what a run that is older than a flag is taken to have had.
+    """
     if argv is None:
         argv = [] if "ipykernel" in sys.modules else sys.argv[1:]
-    return parser.parse_args([_with_underscores(word) for word in argv])
+    defaults = argparse.Namespace(flag_defaults={name: parser.get_default(name) for name in _flag_names(parser)})
+    return parser.parse_args([_with_underscores(word) for word in argv], defaults)
+
+
+def _flag_names(parser: argparse.ArgumentParser) -> set[str]:
+    return {action.dest for action in parser._actions if action.default is not argparse.SUPPRESS}
 
 
 def require_positive(args: argparse.Namespace, *names: str) -> None:

@@ -68,8 +68,9 @@ def open_experiment(
 
     Returns "new", "resumed", or "finished" (the same configuration has finished already). A name that exists is refused
     without --resume or --overwrite; resuming under another configuration or from other input is refused, with the
-    difference named. ``ignore`` names further flags that may differ between resumes. A ``shared`` folder is entered by
-    other jobs at the same moment: the temporary files in it are theirs and stay.
+    difference named. A flag that is newer than the experiment is taken to have had its default. ``ignore`` names
+    further flags that may differ between resumes. A ``shared`` folder is entered by other jobs at the same moment: the
+    temporary files in it are theirs and stay.
     """
     exp, config_file = Path(exp), Path(exp) / "config.json"
     if args.overwrite and args.resume not in (None, "auto"):
@@ -87,7 +88,9 @@ def open_experiment(
             raise UserError(
                 f"{exp}: exists already; --resume continues it, --overwrite starts anew, --tag or --exp names another"
             )
-        _compare_configurations(exp, read_json(config_file), config, EXECUTION_FLAGS | set(ignore))
+        before = read_json(config_file)
+        before["arguments"] = _plain_values(getattr(args, "flag_defaults", {})) | before["arguments"]
+        _compare_configurations(exp, before, config, EXECUTION_FLAGS | set(ignore))
         if not shared:
             remove_torn(exp)
         return "finished" if is_finished(exp) else "resumed"
@@ -99,7 +102,11 @@ def open_experiment(
 
 
 def _plain_arguments(args: argparse.Namespace) -> dict:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    return _plain_values({key: value for key, value in vars(args).items() if key != "flag_defaults"})
+
+
+def _plain_values(values: dict) -> dict:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
 def hash_arguments(args: argparse.Namespace, ignore: Iterable[str] = ()) -> str:
