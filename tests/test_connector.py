@@ -1,13 +1,9 @@
-import itertools
-
-import numpy as np
 import torch
 
 import pytest
 
 from models.connector import KINDS, Connector, stack_frames
 from models.ctc import CharacterEmbedding, CtcHead, compress, ctc_losses, greedy_labels, noisy_log_probs
-from models.ctc_prefix import UNKNOWN_SCORE, prefix_scorer
 
 LENGTHS = (23, 7, 1, 16)
 
@@ -155,21 +151,3 @@ def test_noise_changes_readings_the_more_the_stronger():
         sum(r != h for r, h in zip(greedy_labels(noisy_log_probs(log_probs, t), lengths), honest)) for t in (0, 1, 3)
     ]
     assert wrong[0] == 0 < wrong[1] < wrong[2]
-
-
-def test_prefix_scores_are_sums_over_all_paths():
-    log_probs = np.log(np.random.default_rng(0).dirichlet(np.ones(3), 5))
-    totals: dict[str, float] = {}
-    for path in itertools.product(range(3), repeat=5):
-        text = "".join(" ab"[label] for label, _ in itertools.groupby(path) if label)
-        totals[text] = totals.get(text, 0.0) + np.exp(sum(log_probs[t, label] for t, label in enumerate(path)))
-    score = prefix_scorer(log_probs, {"a": 1, "b": 2})
-    for text in ("", "a", "b", "aa", "ab", "aba", "baba", "bbb"):
-        begins = sum(value for found, value in totals.items() if found.startswith(text))
-        assert score(text, True) == pytest.approx(np.log(totals[text]))
-        assert score(text, False) == pytest.approx(np.log(begins))
-
-
-def test_characters_never_taught_are_unlikely_rather_than_free():
-    score = prefix_scorer(spelled("_a_")[0].numpy(), {"a": 1})
-    assert score("a7", True) == pytest.approx(score("a", True) + UNKNOWN_SCORE)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from speech_texts import write_texts
+from tiny_asr import save_tiny_whisper_asr
 from tiny_llm import save_tiny_llm
 
 from synthetic import REPOSITORY, run_bash, run_script, save_tiny_encoder, speech_like, write_mp3
@@ -61,3 +62,12 @@ def test_the_sweep_ends_in_one_table_and_names_what_failed(tiny: dict) -> None:
     scores = json.loads((tiny["exp"] / "grid.json").read_text())
     assert list(scores) == [str(tiny["exp"] / name / "test_predictions.json") for name in names]
     assert "failed: grid_nonsense_f4" in printed and " p = " in printed
+
+
+def test_whisper_itself_is_scored_as_a_model_is(tiny: dict, tmp_path: Path) -> None:
+    asr, out = save_tiny_whisper_asr(tmp_path / "whisper"), tmp_path / "whisper_predictions.json"
+    flags = ("--data", tiny["root"] / "data" / "english", "--asr", asr, "--out", out)
+    run_script("scripts/whisper_baseline.py", *flags)
+    rows = json.loads(out.read_text())
+    assert rows and all({"id", "reference", "hypothesis"} <= row.keys() and row["reference"] for row in rows)
+    assert "WER" in run_script("src/calculate_wer.py", "--input", out).stdout

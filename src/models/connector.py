@@ -32,9 +32,7 @@ def stack_frames(features: torch.Tensor, lengths: torch.Tensor, factor: int) -> 
     n_positions = -(-features.shape[1] // factor)
     kept = features.masked_fill(~length_mask(lengths, features.shape[1])[..., None], 0.0)
     padded = functional.pad(kept, (0, 0, 0, n_positions * factor - features.shape[1]))
-    return padded.reshape(len(features), n_positions, -1), torch.div(
-        lengths + factor - 1, factor, rounding_mode="floor"
-    )
+    return padded.reshape(len(features), n_positions, -1), count_positions(lengths, factor)
 
 
 def sinusoids(n_positions: int, width: int, device: torch.device) -> torch.Tensor:

@@ -1,69 +1,76 @@
 """How likely a text is to begin an utterance, by its CTC posteriors: joint decoding with a language model.
 
-Prefix scores of hybrid CTC/attention decoding (Watanabe et al. 2017, algorithm 2), over characters, for tokens of any
-vocabulary. Axes: P positions, V characters with the blank (row 0).
+Prefix scores of hybrid CTC/attention decoding (Watanabe et al. 2017, algorithm 2), over characters, for many texts at
+a time. A state holds N texts: ``ending`` (N, P) nats of the paths that stand in the last character, ``resting`` (N, P)
+of those in a blank after it, ``last`` (N,) its row, ``score`` (N,) nats of all utterances that begin with the text.
+Axes: P positions, V characters with the blank (row 0).
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
-BLANK = 0
+from models.ctc import BLANK
+
 IMPOSSIBLE = -1e30
-UNKNOWN_SCORE = -10.0  # nats: a character that the head has never been taught
+SURE_BLANK = np.log(0.99)
+
+
+def drop_sure_blanks(log_probs: np.ndarray) -> np.ndarray:
+    """(P, V) with one position a run of sure blanks: they part repeated letters and are the cost of everything else."""
+    sure = log_probs[:, BLANK] > SURE_BLANK
+    return log_probs[~sure | ~np.concatenate([[False], sure[:-1]])]
 
 
 def start_prefix(log_probs: np.ndarray) -> dict:
-    """The empty text before (P, V) float log-probabilities."""
+    """The state of the empty text alone."""
     silence = np.cumsum(log_probs[:, BLANK].astype(np.float64))
-    return {"text": "", "ending": np.full(len(silence), IMPOSSIBLE), "resting": silence, "score": 0.0, "last": BLANK}
+    return {
+        "ending": np.full((1, len(silence)), IMPOSSIBLE),
+        "resting": silence[None],
+        "last": np.array([BLANK]),
+        "score": np.zeros(1),
+    }
 
 
-def extend_prefix(state: dict, log_probs: np.ndarray, label: int) -> dict:
-    """The text and one more character: ``ending`` (P,) nats of paths that stand in it, ``resting`` of blanks after it.
+def pick_prefixes(state: dict, rows: np.ndarray) -> dict:
+    return {name: values[rows] for name, values in state.items()}
 
-    ``score``: nats of all utterances that begin with the text.
-    """
-    before = state["resting"] if state["last"] == label else np.logaddexp(state["resting"], state["ending"])
+
+def _arriving(state: dict, repeats: np.ndarray) -> np.ndarray:
+    """(N, P) nats of the paths that may step into a next character; ``repeats`` (N,): it is the last one again."""
+    before = np.where(repeats[:, None], state["resting"], np.logaddexp(state["resting"], state["ending"]))
     # Before the first position only the empty text has been said.
-    arriving = np.concatenate([[0.0 if state["last"] == BLANK else IMPOSSIBLE], before[:-1]])
-    own, silence = (np.cumsum(log_probs[:, row].astype(np.float64)) for row in (label, BLANK))
+    first = np.where(state["last"] == BLANK, 0.0, IMPOSSIBLE)
+    return np.concatenate([first[:, None], before[:, :-1]], axis=1)
+
+
+def next_scores(state: dict, log_probs: np.ndarray) -> np.ndarray:
+    """(N, V) nats of all utterances that begin with each text and one more character; the blank's row means nothing."""
+    probabilities = np.exp(log_probs.astype(np.float64))
+    scores = _log_product(_arriving(state, np.zeros(len(state["last"]), bool)), probabilities)
+    repeated = _log_product(_arriving(state, np.ones(len(state["last"]), bool)), probabilities)
+    rows = np.arange(len(scores))
+    scores[rows, state["last"]] = repeated[rows, state["last"]]
+    return scores
+
+
+def _log_product(log_left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    peak = log_left.max(axis=1, keepdims=True)
+    return np.log(np.maximum(np.exp(log_left - peak) @ right, 1e-300)) + peak
+
+
+def extend_prefixes(state: dict, log_probs: np.ndarray, labels: np.ndarray) -> dict:
+    """Each text with one more character, ``labels`` (N,)."""
+    arriving = _arriving(state, labels == state["last"])
+    steps = log_probs.astype(np.float64)[:, labels].T
+    own, silence = np.cumsum(steps, axis=1), np.cumsum(log_probs[:, BLANK].astype(np.float64))
     # e[t] = log(exp e[t-1] + exp arriving[t]) + own step: a running sum once the steps are divided out.
-    ending = own + np.logaddexp.accumulate(arriving - np.concatenate([[0.0], own[:-1]]))
-    left = np.concatenate([[IMPOSSIBLE], ending[:-1]])
-    resting = silence + np.logaddexp.accumulate(left - np.concatenate([[0.0], silence[:-1]]))
-    score = np.logaddexp.reduce(arriving + log_probs[:, label])
-    return {"ending": ending, "resting": resting, "score": float(score), "last": label}
+    ending = own + np.logaddexp.accumulate(arriving - (own - steps), axis=1)
+    left = np.pad(ending[:, :-1], ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
+    resting = silence + np.logaddexp.accumulate(left - np.pad(silence[:-1], (1, 0)), axis=1)
+    score = np.logaddexp.reduce(arriving + steps, axis=1)
+    return {"ending": ending, "resting": resting, "last": np.asarray(labels), "score": score}
 
 
-def end_score(state: dict) -> float:
-    """Nats of exactly this text."""
-    return float(np.logaddexp(state["ending"][-1], state["resting"][-1]))
-
-
-def prefix_scorer(log_probs: np.ndarray, labels: dict[str, int]) -> Callable[[str, bool], float]:
-    """(text so far, whether it ends here) -> nats, by (P, V) ``log_probs``; what was scored before is not scored again.
-
-    labels: row of V a character.
-    """
-    known: dict[str, tuple[dict, float]] = {"": (start_prefix(log_probs), 0.0)}
-
-    def find(text: str) -> tuple[dict, float]:
-        missing = len(text)
-        while text[:missing] not in known:
-            missing -= 1
-        state, penalty = known[text[:missing]]
-        for place in range(missing, len(text)):
-            label = labels.get(text[place])
-            if label is None:
-                penalty += UNKNOWN_SCORE
-            else:
-                state = extend_prefix(state, log_probs, label)
-            known[text[: place + 1]] = (state, penalty)
-        return state, penalty
-
-    def score(text: str, ends: bool) -> float:
-        state, penalty = find(text)
-        return penalty + (end_score(state) if ends else state["score"])
-
-    return score
+def end_scores(state: dict) -> np.ndarray:
+    """(N,) nats of exactly each text."""
+    return np.logaddexp(state["ending"][:, -1], state["resting"][:, -1])
