@@ -237,6 +237,7 @@ def test_the_script_beside_the_voice_speaks_as_synthesize_does(
 def test_other_generators_are_saved_without_torchscript(
     roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))  # the licences of a prepared language would be taken along
     assert export(monkeypatch, "--exp", roots / "spanish_vocoder_v2", "--out", tmp_path / "voice") == 0
     assert sorted(path.name for path in (tmp_path / "voice").iterdir()) == [
         "README.md",

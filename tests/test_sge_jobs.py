@@ -76,7 +76,7 @@ def test_one_command_makes_no_array_and_no_parallel_environment(language_roots: 
     lines = directives(job)
     assert lines[0] == "-N job_3rd"  # a name must not begin with a digit
     assert lines[-1] == "-l h_rt=36,s_rt=27"
-    assert "SGE_TASK_ID" not in sge.describe(job)
+    assert "$((SGE_TASK_ID" not in sge.describe(job)
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,9 @@ class GeneratorV3(nn.Module):
         # Squared Hann windows at hop n_fft / 4 sum to 3/2 everywhere.
         windows = (self.window / (0.375 * n_blocks)).unflatten(0, (n_blocks, self.hop))
         n_inner = spectrum.shape[1] - n_blocks + 1
-        waveform = frames.new_zeros(len(frames), n_inner, self.hop)
         # Several times faster than fold, as whole blocks are added.
-        for number, (blocks, window) in enumerate(zip(frames.unbind(2), windows.unbind(0))):
-            first = n_blocks - 1 - number
-            waveform.addcmul_(blocks[:, first : first + n_inner], window)
+        inner = [frames[:, n_blocks - 1 - k : n_blocks - 1 - k + n_inner, k] for k in range(n_blocks)]
+        waveform = inner[0] * windows[0]
+        for blocks, window in zip(inner[1:], windows[1:]):
+            waveform = waveform.addcmul_(blocks, window)
         return waveform.flatten(1)
