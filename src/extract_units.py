@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator
 
 from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
 from errors import UserError
@@ -27,6 +27,7 @@ from languages import data_root, language_config, language_paths
 from launching.extraction_stages import STAGES, resolve_part
 from speech.encoders import describe_encoder, load_encoder
 from training.experiment import is_finished, open_experiment
+from training.processes import start_accelerator
 from training.unit_stages import (
     CARRIED_OUT,
     assign_units,
@@ -166,12 +167,10 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     return resolve_part(args)
 
 
-def start_accelerator(args: argparse.Namespace) -> Accelerator:
+def start_processes(args: argparse.Namespace) -> Accelerator:
     if args.encoder == "mfcc":
         torch.set_num_threads(1)  # the threads of --num_workers share the cores already
-    return Accelerator(
-        cpu=args.cpu or args.encoder == "mfcc", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
-    )
+    return start_accelerator(cpu=args.cpu or args.encoder == "mfcc", patience=PATIENCE)
 
 
 def start_run(args: argparse.Namespace, accelerator: Accelerator) -> dict:
@@ -244,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     paths = language_paths(args.language, args.tag)
     exp, manifest = args.exp or paths["units"], paths["manifest"]
-    accelerator = start_accelerator(args)
+    accelerator = start_processes(args)
     is_main = accelerator.is_main_process
     configure_log(quiet=not is_main)
     given_kmeans = read_given_kmeans(args)

@@ -48,7 +48,7 @@ from training.loop import (
     log_row,
     note_changes,
 )
-from training.processes import agree, broadcast
+from training.processes import agree, broadcast, start_accelerator
 from training.schedule import learning_rate
 from training.speech_batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
 from training.speech_llm import DTYPES, build_speech_llm, read_saved, read_weights, save_pretrained
@@ -346,10 +346,8 @@ def main() -> int:
     args = parse_args()
     exit_on_stop_signals()
     exp, precision = args.out_dir, choose_precision(args.mixed_precision, cpu=args.cpu)
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=args.cpu,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    accelerator = start_accelerator(
+        precision, cpu=args.cpu, handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
     )
     rank0 = accelerator.is_main_process
     if rank0:

@@ -19,7 +19,7 @@ from speech.pitch import fill_f0_cache
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from training.batches import StepSampler
 from training.equality import differences, timeless
-from training.processes import LEAST_LOSS_SCALE, update_weights
+from training.processes import LEAST_LOSS_SCALE, start_accelerator, update_weights
 
 TRAINER = "trainer_vocoder"
 FLAGS = "--language spanish --channels 16 --batch_size 6 --crop_frames 8 --warmup 3 --validation_seconds 5 --cpu"
@@ -62,6 +62,27 @@ def assert_same_losses(exp: Path, reference: Path, steps: range) -> None:
             assert ours[step][name] == pytest.approx(theirs[step][name], abs=1e-4), (step, name)
     first = steps[0]  # later ones grow apart: Adam divides small gradients by their own small size
     assert ours[first]["gradient_norm"] == pytest.approx(theirs[first]["gradient_norm"], rel=1e-4)
+
+
+def test_processes_meet_where_there_is_no_gpu_and_nobody_says_cpu(tmp_path: Path) -> None:
+    """Accelerate alone would run each of them for itself, in the same folder."""
+    script = tmp_path / "meet.py"
+    script.write_text(
+        "from training.processes import start_accelerator\n"
+        "state = start_accelerator()\n"
+        "print(f'{state.process_index} of {state.num_processes}', flush=True)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    environment = script_environment({"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY / "src")})
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(done.stdout.split("\n")) == ["", "0 of 2", "1 of 2"]
+
+
+def test_processes_that_do_not_meet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.processes.launched_processes", lambda: 2)
+    with pytest.raises(UserError, match="expected 2 processes to work together, as many as were launched, found 1"):
+        start_accelerator(cpu=True)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6])

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -20,11 +20,23 @@ def launched_processes() -> int:
     return max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
 
 
-def start_accelerator(precision: str, *, cpu: bool = False) -> Accelerator:
-    """Accelerate's state; with fp16 also a loss scale on a CPU, where Accelerate would leave both out in silence."""
-    accelerator = Accelerator(
-        mixed_precision=precision, cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
-    )
+def start_accelerator(
+    precision: str = "no", *, cpu: bool = False, patience: datetime.timedelta = PATIENCE, handlers: Sequence = ()
+) -> Accelerator:
+    """Accelerate's state, with all processes that were launched; ``patience``: how long they wait for one another.
+
+    With fp16 also a loss scale on a CPU, where Accelerate would leave both out in silence. UserError where the
+    processes do not meet: each would do all the work, in the same folder.
+    """
+    # Left to itself, Accelerate takes the processes of a machine without a GPU for so many runs of one.
+    cpu = cpu or not torch.accelerator.is_available()
+    kwargs = [InitProcessGroupKwargs(timeout=patience), *handlers]
+    accelerator = Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=kwargs)
+    if accelerator.num_processes != launched_processes():
+        raise UserError(
+            f"expected {launched_processes()} processes to work together, as many as were launched, found "
+            f"{accelerator.num_processes} on {accelerator.device}; launch one, or give --cpu"
+        )
     if precision == "fp16" and accelerator.device.type == "cpu":
         accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
     return accelerator
