@@ -9,7 +9,7 @@ from errors import UserError
 from evaluation.text_errors import normalise_text
 from models.chat import chat_pieces
 from models.speech_llm_model import SpeechLLMBase
-from training.decoding import max_answer_tokens, transcribe_features
+from training.decoding import batch_alike, max_answer_tokens, transcribe_features
 from training.listening import is_looping, listens, mean_losses, word_error_rate
 from training.speech_batches import text_labels
 from training.speech_llm import build_speech_llm, from_pretrained, save_pretrained
@@ -181,6 +181,11 @@ def test_impossible_decoding_is_refused(options):
     model = build(config())
     with pytest.raises(UserError):
         transcribe_features(model, [frames_of("ab").numpy()], [0.2], **options)
+
+
+def test_long_utterances_do_not_hold_up_short_ones():
+    assert list(batch_alike([4, 90, 5, 0, 6, 50, 3, 7], 3)) == [[1, 5], [7, 4, 2], [0, 6]]
+    assert list(batch_alike([0, 0], 3)) == list(batch_alike([], 3)) == []
 
 
 def test_no_frames_give_no_text():

@@ -5,7 +5,7 @@ Jointly: see ``joint_decoding``. Axes: B batch, F frames, D features a frame.
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,15 +55,28 @@ def transcribe_features(
     found: list[list[dict]] = [[{"text": ""}] for _ in features]
     if options.get("decoder") == "joint" and model.ctc is not None:
         options["tree"] = build_token_tree(model)
-    order = sorted((place for place in range(len(features)) if len(features[place])), key=lambda p: -len(features[p]))
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
+    for places in batch_alike([len(row) for row in features], batch_size):
         texts = transcribe_batch(model, [features[p] for p in places], [seconds[p] for p in places], **options)
         for place, candidates in zip(places, texts):
             found[place] = candidates
         if on_batch is not None:
             on_batch(places, texts)
     return found
+
+
+def batch_alike(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Places of what has a length, longest first, at most ``batch_size`` at a time and none under half of the longest.
+
+    A batch is as slow as if all were as long as its longest: the LLM's cache holds every beam at that length.
+    """
+    batch: list[int] = []
+    for place in sorted((place for place, length in enumerate(lengths) if length), key=lambda place: -lengths[place]):
+        if batch and (len(batch) == batch_size or 2 * lengths[place] < lengths[batch[0]]):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 @torch.inference_mode()
