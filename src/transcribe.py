@@ -28,7 +28,7 @@ EXIT_SOME_FAILED = 3
 GROUPS = 4  # batches that are sorted by length together
 MAX_PIECE_SECONDS = 30.0  # Whisper's window
 JOURNAL_SUFFIX = ".partial"
-DECODING = ("decoder", "num_beams", "ctc_weight", "length_penalty")
+DECODING = ("decoder", "num_beams", "ctc_weight", "character_bonus", "length_penalty")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,6 +63,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     decoding.add_argument("--num_beams", type=int, default=None, help="beams; 1 is greedy")
     decoding.add_argument(
         "--ctc_weight", type=float, default=None, help="share of the CTC head in joint scores, 0 to 1"
+    )
+    decoding.add_argument(
+        "--character_bonus", type=float, default=None, help="nats a character in joint scores: more misses fewer words"
     )
     decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")
     machine = parser.add_argument_group("machine")

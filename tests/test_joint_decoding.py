@@ -135,17 +135,28 @@ def test_punctuation_is_not_heard_and_special_tokens_are_not_spelled(model, tree
     assert model.tokenizer.convert_tokens_to_ids(",") not in spelled and not spelled & set(model.stop_ids)
     listener = open_listener(tree, spoken("ab"))
     scores = torch.zeros(2, len(model.tokenizer))
-    processed = joint_processor(model, [listener], 2, 0.5)(torch.zeros(2, 0, dtype=torch.long), scores)
+    processed = joint_processor(model, [listener], 2, 0.5, 0.0)(torch.zeros(2, 0, dtype=torch.long), scores)
     uniform = -np.log(len(model.tokenizer))
     comma, stop = model.tokenizer.convert_tokens_to_ids(","), model.stop_ids[0]
     assert processed[0, comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
     assert processed[0, stop] < processed[0, comma] and torch.isinf(processed[0, model.tokenizer.encode("<|pad|>")[0]])
 
 
+def test_a_text_does_not_stall_on_punctuation_and_is_paid_for_getting_on(model, tree):
+    listener, (comma, word) = open_listener(tree, spoken("ab")), model.tokenizer.convert_tokens_to_ids([",", "ab"])
+    said = torch.tensor([[comma, comma], [word, word], [word, comma]])
+    scores, uniform = torch.zeros(len(said), len(model.tokenizer)), -np.log(len(model.tokenizer))
+    behind = joint_processor(model, [listener], len(said), 0.5, 0.0)(said, scores)
+    assert torch.isfinite(behind[:, comma]).tolist() == [False, True, False]
+    start = [joint_processor(model, [listener], 1, 0.5, bonus)(said[:1, :0], scores[:1])[0] for bonus in (0.0, 0.3)]
+    assert (start[1] - start[0])[[comma, word]].tolist() == pytest.approx([0.0, 2 * 0.3], abs=1e-5)
+    assert start[0][comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
+
+
 @pytest.mark.parametrize("text", [*HELD_OUT, "ab bad cab d", "b'd cab"])
 def test_with_a_head_that_hears_well_any_llm_writes_what_was_said(model, tree, text):
     listener = open_listener(tree, spoken(text))
     prompt = model.llm.get_input_embeddings()(torch.tensor([5, 6, 7]))
-    processor = joint_processor(model, [listener], 4, 0.9)
+    processor = joint_processor(model, [listener], 4, 0.9, 0.1)
     found = model.generate([prompt], [40], num_beams=4, length_penalty=0.0, processor=processor)[0][0]
     assert normalise_text(model.tokenizer.decode(found)) == text

@@ -17,6 +17,7 @@ from models.speech_llm_model import SpeechLLMBase
 from training.joint_decoding import build_token_tree, joint_processor, open_listener, text_score
 
 DECODERS = ("llm", "ctc", "joint")
+CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
 SPARE_TOKENS = 8  # that an answer may have beyond its share of the duration
 
 
@@ -89,6 +90,7 @@ def transcribe_batch(
     num_beams: int = 1,
     n_best: int = 1,
     ctc_weight: float = 0.5,
+    character_bonus: float = CHARACTER_BONUS,
     length_penalty: float = 0.0,
     tree: dict | None = None,
 ) -> list[list[dict]]:
@@ -114,12 +116,19 @@ def transcribe_batch(
             num_beams=num_beams,
             n_best=n_best,
             length_penalty=length_penalty,
-            processor=joint_processor(model, listeners, num_beams, weight) if weight else None,
+            processor=joint_processor(model, listeners, num_beams, weight, character_bonus) if weight else None,
         )
         if n_best == 1:
             return [[{"text": _write(model, row[0])}] for row in answers]
         return [
-            _score_candidates(model, prompts[row], answers[row], listeners[row] if weight else None, weight)
+            _score_candidates(
+                model,
+                prompts[row],
+                answers[row],
+                listeners[row] if weight else None,
+                weight=weight,
+                bonus=character_bonus,
+            )
             for row in range(len(prompts))
         ]
 
@@ -146,14 +155,19 @@ def _write(model: SpeechLLMBase, ids: list[int]) -> str:
 
 
 def _score_candidates(
-    model: SpeechLLMBase, prompt: torch.Tensor, answers: list[list[int]], listener: dict | None, weight: float
+    model: SpeechLLMBase,
+    prompt: torch.Tensor,
+    answers: list[list[int]],
+    listener: dict | None,
+    *,
+    weight: float,
+    bonus: float,
 ) -> list[dict]:
-    """Distinct texts with their nats by LLM and CTC together, likeliest first."""
+    """Distinct texts with their nats by LLM and, where there is a listener, CTC together, likeliest first."""
     texts = {_write(model, answer): answer for answer in reversed(answers)}
     complete = [answer + model.stop_ids[:1] for answer in texts.values()]
     by_llm = model.score([prompt] * len(complete), complete)
-    by_ctc = [text_score(listener, normalise_text(text)) if listener else 0.0 for text in texts]
-    scored = [
-        {"text": text, "score": (1 - weight) * llm + weight * ctc} for text, llm, ctc in zip(texts, by_llm, by_ctc)
-    ]
+    heard = [normalise_text(text) if listener else "" for text in texts]
+    by_ctc = [weight * text_score(listener, text) + bonus * len(text) if listener else 0.0 for text in heard]
+    scored = [{"text": text, "score": (1 - weight) * llm + ctc} for text, llm, ctc in zip(texts, by_llm, by_ctc)]
     return sorted(scored, key=lambda candidate: -candidate["score"])

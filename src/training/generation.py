@@ -20,7 +20,7 @@ from training.speech_sources import load_items, open_source
 
 log = logging.getLogger("oral_units")
 
-DECODING_FLAGS = ("decoder", "num_beams", "n_best", "ctc_weight", "length_penalty")
+DECODING_FLAGS = ("decoder", "num_beams", "n_best", "ctc_weight", "character_bonus", "length_penalty")
 
 
 def write_predictions(exp: Path, args: argparse.Namespace, accelerator: Accelerator, precision: str) -> None:

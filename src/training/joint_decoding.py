@@ -1,8 +1,11 @@
 """The LLM and the CTC head write together: every next token is weighed by what the head hears of it.
 
-A text's score is (1 - w) * log p(text | LLM) + w * log p(text | CTC): the LLM knows the language, the CTC head the
-sounds (Watanabe et al. 2017). The head looks for tokens itself: it walks the tree of all that the vocabulary can spell,
-letter by letter, along what may be heard next, so that a word that the LLM did not think of is found all the same.
+A text's score is (1 - w) * log p(text | LLM) + w * log p(text | CTC) + b * characters: the LLM knows the language, the
+CTC head the sounds (Watanabe et al. 2017), and the bonus b pays for getting on (Hannun et al. 2014): a beam compares
+texts of as many tokens, of which those that have said less have had less to pay.
+
+The head looks for tokens itself: it walks the tree of all that the vocabulary can spell, letter by letter, along what
+may be heard next, so that a word that the LLM did not think of is found all the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +34,8 @@ def build_token_tree(model: SpeechLLMBase) -> dict:
     """What every token adds to a normalised text, as a tree over the head's characters.
 
     Returns ``children`` (a dict row of V -> node, for each node), ``tokens`` (ids that end in the node), ``silent``
-    (V_llm,) bool of tokens that add nothing to be heard; node 0 is the root. What cannot be spelled is left out.
+    (V_llm,) bool of tokens that add nothing to be heard, ``n_characters`` (V_llm,) float32 that each adds; node 0 is
+    the root. What cannot be spelled is left out.
     """
     labels = {character: row for row, character in enumerate(model.config["characters"], 1)}
     tree = {"children": [{}], "tokens": [[]], "labels": labels}
@@ -42,7 +46,7 @@ def build_token_tree(model: SpeechLLMBase) -> dict:
         if form and token not in special and all(character in labels for character in form):
             _insert(tree, [labels[character] for character in form], token)
     silent = [not form and token not in special for token, form in enumerate(forms)]
-    return tree | {"silent": torch.tensor(silent)}
+    return tree | {"silent": torch.tensor(silent), "n_characters": torch.tensor([float(len(form)) for form in forms])}
 
 
 def _spell_tokens(model: SpeechLLMBase) -> list[str]:
@@ -140,22 +144,29 @@ def _enter_tree(listener: dict, text: str, parted: bool, state: dict) -> tuple[l
     return [letters, spaced], pick_prefixes(state, np.zeros(2, int))
 
 
-def joint_processor(model: SpeechLLMBase, listeners: Sequence[dict], num_beams: int, weight: float) -> Callable:
+def joint_processor(
+    model: SpeechLLMBase, listeners: Sequence[dict], num_beams: int, weight: float, bonus: float
+) -> Callable:
     """A logits processor, as transformers has them, that weighs the LLM's tokens by what the utterance's head hears."""
-    silent = listeners[0]["tree"]["silent"]
+    silent, n_characters = (listeners[0]["tree"][name] for name in ("silent", "n_characters"))
 
     def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         log_probs = scores.log_softmax(-1)
         gains = torch.full_like(log_probs, -torch.inf)
-        gains[:, : len(silent)][:, silent.to(gains.device)] = SILENT_SCORE
         for row, said in enumerate(ids.tolist()):
             raw = model.tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             # As if a letter followed: an apostrophe that only then is one must not be heard twice.
             said_so_far = normalise_text(raw + ANCHOR)[: -len(ANCHOR)]
             text = said_so_far.rstrip()
             heard = hear_tokens(listeners[row // num_beams], text, text != said_so_far)
+            if text == said_so_far and (text or not said):
+                # Once between what is heard: beams are compared at as many tokens, and one that only adds dots owes
+                # the letters that the others have paid for.
+                gains[row, : len(silent)][silent.to(gains.device)] = SILENT_SCORE
             gains[row, heard["tokens"].to(gains.device)] = heard["gains"].to(gains)
             gains[row, model.stop_ids] = heard["end"]
-        return (1 - weight) * log_probs + weight * gains
+        joint = (1 - weight) * log_probs + weight * gains
+        joint[:, : len(silent)] += bonus * n_characters.to(joint)
+        return joint
 
     return process
