@@ -81,6 +81,15 @@ def test_loss_and_transcripts_do_not_depend_on_the_batch(family, values):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_read_once_for_all_beams_are_read_as_once_a_beam(family, monkeypatch):
+    model = build(config(), family)
+    rows = [frames_of(text, seed=place).numpy() for place, text in enumerate(TEXTS)]
+    once = transcribe_features(model, rows, [1.0] * len(rows), num_beams=4)
+    monkeypatch.setattr(SpeechLLMBase, "_read_prompts", lambda *_: None)
+    assert transcribe_features(model, rows, [1.0] * len(rows), num_beams=4) == once
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_computed_at_the_answers_alone(family):
     model, seen = build(config(), family), []
     model.llm.get_output_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))

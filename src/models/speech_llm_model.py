@@ -204,14 +204,25 @@ class SpeechLLMBase(nn.Module):
         inputs = torch.stack([functional.pad(prompt, (0, 0, longest - len(prompt), 0)) for prompt in prompts])
         mask = torch.stack([torch.arange(longest) >= longest - len(prompt) for prompt in prompts]).long()
         processors = [_stop_at(max_tokens, num_beams, self.stop_ids[0])] + ([processor] if processor else [])
+        mask = mask.to(inputs.device)
         found = self.llm.generate(
             inputs_embeds=inputs,
-            attention_mask=mask.to(inputs.device),
+            attention_mask=mask,
+            past_key_values=self._read_prompts(inputs, mask, num_beams) if num_beams > 1 else None,
             generation_config=self._generation(num_beams, n_best, length_penalty, max(max_tokens) + 1),
             logits_processor=processors,
         )
         answers = [self._cut(row) for row in found.tolist()]
         return [answers[start : start + n_best] for start in range(0, len(answers), n_best)]
+
+    def _read_prompts(self, inputs: torch.Tensor, mask: torch.Tensor, num_beams: int):
+        """The cache of all but the last position, read once an utterance: generate() would read it once a beam."""
+        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        cache = _decoder(self.llm)(
+            inputs_embeds=inputs[:, :-1], attention_mask=mask[:, :-1], position_ids=places[:, :-1], use_cache=True
+        ).past_key_values
+        cache.batch_repeat_interleave(num_beams)
+        return cache
 
     def _generation(self, num_beams: int, n_best: int, length_penalty: float, longest: int):
         from transformers import GenerationConfig
