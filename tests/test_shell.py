@@ -150,7 +150,8 @@ def start_slow_step(folder: Path) -> subprocess.Popen:
         f"run_step '{sys.executable}' -c \"$0\" '{folder}'; echo went on"
     )
     running = subprocess.Popen(
-        ["bash", "-c", text, SLOW_STEP],
+        # Tests that run in the background of a shell have Ctrl-C ignored, and would hand that on.
+        ["env", "--default-signal=INT", "bash", "-c", text, SLOW_STEP],
         env=shell_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
