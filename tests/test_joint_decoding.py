@@ -149,7 +149,8 @@ def test_a_text_does_not_stall_on_punctuation_and_is_paid_for_getting_on(model, 
     behind = joint_processor(model, [listener], len(said), 0.5, 0.0)(said, scores)
     assert torch.isfinite(behind[:, comma]).tolist() == [False, True, False]
     start = [joint_processor(model, [listener], 1, 0.5, bonus)(said[:1, :0], scores[:1])[0] for bonus in (0.0, 0.3)]
-    assert (start[1] - start[0])[[comma, word]].tolist() == pytest.approx([0.0, 2 * 0.3], abs=1e-5)
+    paid = (start[1] - start[0])[[comma, word, model.stop_ids[0]]]
+    assert paid.tolist() == pytest.approx([0.0, 2 * 0.3, 0.0], abs=1e-5)
     assert start[0][comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
 
 

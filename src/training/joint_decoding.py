@@ -46,7 +46,9 @@ def build_token_tree(model: SpeechLLMBase) -> dict:
         if form and token not in special and all(character in labels for character in form):
             _insert(tree, [labels[character] for character in form], token)
     silent = [not form and token not in special for token, form in enumerate(forms)]
-    return tree | {"silent": torch.tensor(silent), "n_characters": torch.tensor([float(len(form)) for form in forms])}
+    # Special tokens have names, which nobody says: the end of a turn would be paid for as a word.
+    n_characters = [0.0 if token in special else float(len(form)) for token, form in enumerate(forms)]
+    return tree | {"silent": torch.tensor(silent), "n_characters": torch.tensor(n_characters)}
 
 
 def _spell_tokens(model: SpeechLLMBase) -> list[str]:
