@@ -35,9 +35,9 @@ from models.connector import KINDS
 from models.speech_llm_model import SpeechLLMBase
 from training.buckets import bucket_steps
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
-from training.decoding import CHARACTER_BONUS, DECODERS, check_decoding
+from training.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment
-from training.generation import DECODING_FLAGS, write_predictions
+from training.generation import write_predictions
 from training.listening import evaluate_listening, warn_of_deafness
 from training.loop import (
     EXIT_STOPPED,
@@ -388,7 +388,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
     if args.from_pretrained:
         left_out = model.load_trained(read_weights(Path(args.from_pretrained)), strict=False)
         log.info("%s: taken over, but for %d weights %s", args.from_pretrained, len(left_out), left_out[:4])
-    decoding = {name: getattr(args, name) for name in DECODING_FLAGS if name != "n_best"}
+    decoding = {name: getattr(args, name) for name in DECODING_FLAGS}
     check_decoding(model, **{key: decoding[key] for key in ("decoder", "num_beams", "ctc_weight")}, n_best=args.n_best)
 
     model.train()
@@ -527,7 +527,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
 def enter_experiment(args: argparse.Namespace, exp: Path) -> None:
     """Make or re-enter the folder. Generation may be asked for again, otherwise; training may be lengthened."""
     changeable = ("steps", "do_train", "do_generate", "out_dir", "cpu", "nj", "logging_steps", "early_stopping")
-    generation = ("test_splits", *DECODING_FLAGS, "generate_bsize")
+    generation = ("test_splits", *DECODING_FLAGS, "n_best", "generate_bsize")
     if not args.do_train and args.resume is None:
         args.resume = "latest"
     open_experiment(exp, args, inputs=index_files(args.data), ignore=(*changeable, *generation))

@@ -21,6 +21,7 @@ from files import hash_files
 from speech.recordings import find_sources, name_stems
 from speech.segmentation import MIN_SEGMENT_DURATION
 from speech.subtitles import FORMATS, WHOLE, render_tsv, write_transcript
+from training.decoding import DECODING_FLAGS
 from training.loop import EXIT_STOPPED, catch_stop_signals
 from training.transcription import plan_recordings, transcribe_recordings
 
@@ -28,7 +29,6 @@ EXIT_SOME_FAILED = 3
 GROUPS = 4  # batches that are sorted by length together
 MAX_PIECE_SECONDS = 30.0  # Whisper's window
 JOURNAL_SUFFIX = ".partial"
-DECODING = ("decoder", "num_beams", "ctc_weight", "character_bonus", "length_penalty")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -129,7 +129,7 @@ def describe_listening(args: argparse.Namespace) -> dict:
     from training.speech_llm import find_saved
 
     folder = find_saved(args.model)
-    names = ("max_duration", "min_pause", "precision", *DECODING)
+    names = ("max_duration", "min_pause", "precision", *DECODING_FLAGS)
     files = [folder / "config.json", folder / "model.safetensors"]
     return {"model": hash_files(files)} | {name: getattr(args, name) for name in names}
 
@@ -142,7 +142,7 @@ def load_listener(args: argparse.Namespace):
     speech_llm = load_speech_llm(args.model, device=args.device, precision=args.precision)
     if speech_llm["encoder"] is None:
         raise UserError(f"{args.model}: reads units, not audio; use src/trainer_base.py --do_generate on a data folder")
-    options = {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
+    options = {name: getattr(args, name) for name in DECODING_FLAGS if getattr(args, name) is not None}
     return lambda waveforms: transcribe(speech_llm, waveforms, batch_size=args.batch_size, **options)
 
 

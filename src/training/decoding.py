@@ -17,6 +17,7 @@ from models.speech_llm_model import SpeechLLMBase
 from training.joint_decoding import build_token_tree, joint_processor, open_listener, text_score
 
 DECODERS = ("llm", "ctc", "joint")
+DECODING_FLAGS = ("decoder", "num_beams", "ctc_weight", "character_bonus", "length_penalty")  # kept with a model
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
 SPARE_TOKENS = 8  # that an answer may have beyond its share of the duration
 

@@ -13,14 +13,12 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from files import hash_files, write_json
-from training.decoding import check_decoding, transcribe_features
+from training.decoding import DECODING_FLAGS, check_decoding, transcribe_features
 from training.listening import is_looping, word_error_rate
 from training.speech_llm import DTYPES, find_saved, from_pretrained
 from training.speech_sources import load_items, open_source
 
 log = logging.getLogger("oral_units")
-
-DECODING_FLAGS = ("decoder", "num_beams", "n_best", "ctc_weight", "character_bonus", "length_penalty")
 
 
 def write_predictions(exp: Path, args: argparse.Namespace, accelerator: Accelerator, precision: str) -> None:
@@ -30,7 +28,7 @@ def write_predictions(exp: Path, args: argparse.Namespace, accelerator: Accelera
     nothing: what was decoded is kept beside the predictions.
     """
     model = from_pretrained(exp, DTYPES[precision], accelerator.device)
-    decoding = {name: getattr(args, name) for name in DECODING_FLAGS}
+    decoding = {name: getattr(args, name) for name in (*DECODING_FLAGS, "n_best")}
     check_decoding(model, **{name: decoding[name] for name in ("decoder", "num_beams", "n_best", "ctc_weight")})
     for split, found in load_items(args, args.test_splits).items():
         source = open_source(args, [(found, (1.0,))], accelerator)
