@@ -35,6 +35,12 @@ BEHIND = {
     **{f"scripts/{name}.sh": "src/trainer_base.py" for name in ("train", "train_pre", "train_post_wlg")},
     "scripts/sweep_connectors.sh": "src/trainer_base.py",
 }
+# What a benchmark hands the flags after -- to.
+AFTER_DASHES = {
+    "scripts/bench_processes.py": "src/extract_units.py",
+    "scripts/bench_vocoder.py": "src/trainer_vocoder.py",
+    "scripts/bench_vocoder.sh": "src/trainer_vocoder.py",
+}
 IN_VARIABLES = {
     "PHASE1_ARGS": "src/extract_units.py",
     "PHASE2_ARGS": "src/train_bpe.py",
@@ -85,7 +91,10 @@ def test_a_command_names_an_existing_script_and_its_flags(page: str, command: st
     words = [word for word in words if not re.match(r"[A-Z][A-Z0-9_]*=", word)][1:]
     # What a launcher is given after -- is a command of its own.
     cut = words.index("--") if "--" in words else len(words)
-    for script, *rest in filter(None, (words[:cut], words[cut + 1 :])):
+    before, after = words[:cut], words[cut + 1 :]
+    if after and before[0] in AFTER_DASHES:
+        after = [AFTER_DASHES[before[0]], *after]
+    for script, *rest in filter(None, (before, after)):
         assert (REPOSITORY / script).is_file(), f"{page}: {command}: no such script"
         target = BEHIND.get(script, script)
         flags = used_flags(rest) - {"--help"}
