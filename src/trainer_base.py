@@ -500,9 +500,9 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
                 progress.set_postfix({name.removeprefix("train_"): f"{value:.3f}" for name, value in means.items()})
             since_log = []
         if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            left = 60 * args.max_minutes - spent - (time.monotonic() - started)
+            left = 60 * args.max_minutes - spent - (time.monotonic() - started) - evaluation_seconds
             typical = float(np.median(step_seconds[CALIBRATION_STEPS.start :])) + evaluation_seconds / args.eval_steps
-            total_steps = broadcast(accelerator, step + max(args.warmup, int(left / typical)))
+            total_steps = broadcast(accelerator, step + max(1, int(left / typical)))
             log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
             progress.total = total_steps
 

@@ -174,9 +174,9 @@ def seed_dropout(seed: int, step: int) -> None:
 
 
 def calibrate(args: argparse.Namespace, step_seconds: list[float], evaluation_seconds: float, spent: float) -> int:
-    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of validation."""
+    """--max_minutes as steps: what is left before a last validation, over a step with its share of others."""
     seconds = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
-    return max(args.warmup, int((60 * args.max_minutes - spent) / seconds))
+    return max(1, int((60 * args.max_minutes - spent - evaluation_seconds) / seconds))
 
 
 @torch.inference_mode()

@@ -133,7 +133,7 @@ def test_stopped_by_signals_and_resumed_equals_uninterrupted(uninterrupted: Path
 
 def test_minutes_become_steps_that_a_resumed_run_keeps(uninterrupted: Path, roots: Path) -> None:
     exp = roots / "exp" / "minutes"
-    flags = [*TINY, *OFTEN, "--max_minutes", 0.05, "--exp", exp, "--resume", "auto"]
+    flags = [*TINY, *OFTEN, "--max_minutes", 0.2, "--exp", exp, "--resume", "auto"]
     run_until(TRAINER, flags, roots=roots, exp=exp, step=27, number=signal.SIGTERM)
     planned = load(exp, "latest")["total_steps"]
     run_to_end(TRAINER, flags, roots=roots)

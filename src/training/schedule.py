@@ -27,16 +27,16 @@ def calibrate(
     evaluation_seconds: float,
     spent: float,
 ) -> int:
-    """--max_minutes as steps: what is left of the budget over the time a step takes with its share of the rest.
+    """--max_minutes as steps: what is left before a last validation, over what a step takes with its share of the rest.
 
     ``judgement_seconds`` is what the discriminator adds to a step, once it takes part.
     """
     regression = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
-    left = 60 * args.max_minutes - spent
+    left = 60 * args.max_minutes - spent - evaluation_seconds
     if args.adversarial_after <= 1:
-        return max(args.warmup, int(left / (regression + (1 - args.adversarial_after) * judgement_seconds)))
+        return max(1, int(left / (regression + (1 - args.adversarial_after) * judgement_seconds)))
     free = min(left, args.adversarial_after * regression)
-    return max(args.warmup, int(free / regression + (left - free) / (regression + judgement_seconds)))
+    return max(1, int(free / regression + (left - free) / (regression + judgement_seconds)))
 
 
 def is_adversarial(step: int, total: int | None, after: float) -> bool:

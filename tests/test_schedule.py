@@ -1,0 +1,36 @@
+"""Schedules and budgets as functions of numbers alone."""
+
+import argparse
+
+import pytest
+
+from training.schedule import calibrate, is_adversarial, learning_rate
+
+
+@pytest.mark.parametrize("after", [0.4, 1, 30])
+@pytest.mark.parametrize("minutes", [1, 8])
+def test_a_budget_holds_its_steps_and_the_last_validation(minutes: int, after: float) -> None:
+    args = argparse.Namespace(max_minutes=minutes, eval_every=200, adversarial_after=after, warmup=50)
+    regression, judgement, evaluation, spent = 2.0, 30.0 * (after != 1), 5.0, 20.0
+    steps = calibrate(args, [regression], judgement, evaluation, spent)
+    free = steps if after == 1 else min(steps, after if after > 1 else int(after * steps))
+    taken = spent + steps * (regression + evaluation / 200) + (steps - free) * judgement + evaluation
+    assert steps >= 1 and taken <= 60 * minutes + judgement, "not even where that is fewer steps than the warm-up"
+    assert taken > 60 * minutes - 2 * (regression + judgement)
+
+
+def test_a_spent_budget_is_one_more_step() -> None:
+    args = argparse.Namespace(max_minutes=1, eval_every=200, adversarial_after=1, warmup=50)
+    assert calibrate(args, [2.0], 0.0, 5.0, 90.0) == 1
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(step, 100, 1.0, 10) for step in range(101)]
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert max(rates) > 0.97 and rates[-1] == pytest.approx(0.02)
+
+
+def test_the_discriminator_takes_part_by_the_plan_alone() -> None:
+    assert [is_adversarial(step, 10, 0.4) for step in (3, 4)] == [False, True]
+    assert not is_adversarial(9, 10, 1) and not is_adversarial(9, None, 0.4)
+    assert [is_adversarial(step, None, 30) for step in (29, 30)] == [False, True]
