@@ -17,13 +17,6 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
-read_words() { # read_words TEXT: sets words; quotes hold a flag's value together
-  local text
-  text="$(xargs -r -n 1 printf '%s\n' <<< "$1")" || fail "expected flags, found unmatched quotes: $1"
-  words=()
-  if [ -n "$text" ]; then mapfile -t words <<< "$text"; fi
-}
-
 step_number=0
 announce() {
   step_number=$((step_number + 1))

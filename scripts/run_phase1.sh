@@ -14,6 +14,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
 start_phase "$@"
+refuse_unread PHASE1_ARGS "$@"
 exp="$(flag_value --exp "$(look_up units)" "${flags[@]}")"
 if is_submitted "$@"; then
   submit_phase1 "${flags[@]}"

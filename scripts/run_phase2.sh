@@ -12,6 +12,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
 start_phase "$@"
+refuse_unread PHASE2_ARGS "$@"
 exp="$(flag_value --exp "$(look_up bpe)" "${flags[@]}")"
 if is_submitted "$@"; then
   launch "$exp" "" scripts/run_phase2.sh "$language" "${flags[@]}"

@@ -16,6 +16,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
 start_phase "$@"
+refuse_unread PHASE3_ARGS "$@"
 exp="$(flag_value --exp "$(look_up vocoder)" "${flags[@]}")"
 read_budget "${flags[@]}"
 if is_submitted "$@"; then

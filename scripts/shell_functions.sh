@@ -57,6 +57,22 @@ start_phase() {
   if ! has_flag --resume "$@" && ! has_flag --overwrite "$@"; then flags=(--resume auto "${flags[@]}"); fi
 }
 
+read_words() { # read_words TEXT: sets words; quotes hold a flag's value together
+  local text
+  text="$(xargs -r -n 1 printf '%s\n' <<< "$1")" || fail "expected flags, found unmatched quotes: $1"
+  words=()
+  if [ -n "$text" ]; then mapfile -t words <<< "$text"; fi
+}
+
+# refuse_unread NAME FLAG…: run_all.sh makes flags of the variable NAME; a phase alone would leave it unread.
+refuse_unread() {
+  local name="$1" given=" ${*:2} "
+  read_words "${!name:-}"
+  if [ "${#words[@]}" != 0 ] && [[ "$given" != *" ${words[*]} "* ]]; then
+    fail "$name is read by run_all.sh only, found: ${words[*]}; give these flags behind the language, or unset $name"
+  fi
+}
+
 look_up() { # look_up NAME: a line of the language's table, as printed by show_language.py
   awk -F '\t' -v name="$1" '$1 == name {print $2}' <<< "$table"
 }

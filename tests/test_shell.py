@@ -109,6 +109,16 @@ def test_run_all_takes_no_flags_of_the_phases() -> None:
     assert "unmatched quotes" in done.stderr
 
 
+@pytest.mark.parametrize("phase", [1, 2, 3])
+def test_a_phase_alone_does_not_ignore_the_variable_of_its_flags(phase: int) -> None:
+    script, variable = REPOSITORY / "scripts" / f"run_phase{phase}.sh", {f"PHASE{phase}_ARGS": "--seed 3"}
+    done = run_bash(script, "spanish", **variable)
+    assert done.returncode == 2
+    assert f"PHASE{phase}_ARGS is read by run_all.sh only, found: --seed 3" in done.stderr
+    done = run_bash(script, "nowhere", "--seed", "3", **variable)
+    assert "is read by" not in done.stderr and "nowhere" in done.stderr, "as run_all.sh calls it"
+
+
 def test_without_recordings_the_recipe_for_folders_is_named(language_roots: dict[str, Path]) -> None:
     done = run_bash(REPOSITORY / "scripts" / "run_all.sh", "satere", PHASE3_ARGS="--steps 5")
     assert done.returncode == 2
