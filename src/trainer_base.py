@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -49,7 +48,7 @@ from training.loop import (
     note_changes,
 )
 from training.processes import agree, broadcast, start_accelerator
-from training.schedule import learning_rate
+from training.schedule import calibrate, learning_rate
 from training.speech_batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
 from training.speech_llm import DTYPES, build_speech_llm, read_saved, read_weights, save_pretrained
 from training.speech_sources import choose_evenly, index_files, load_items, model_config, open_source
@@ -500,9 +499,10 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
                 progress.set_postfix({name.removeprefix("train_"): f"{value:.3f}" for name, value in means.items()})
             since_log = []
         if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            left = 60 * args.max_minutes - spent - (time.monotonic() - started) - evaluation_seconds
-            typical = float(np.median(step_seconds[CALIBRATION_STEPS.start :])) + evaluation_seconds / args.eval_steps
-            total_steps = broadcast(accelerator, step + max(1, int(left / typical)))
+            left = 60 * args.max_minutes - spent - (time.monotonic() - started)
+            timed = step_seconds[CALIBRATION_STEPS.start :]
+            more = calibrate(left, timed, evaluation_seconds, args.eval_steps)
+            total_steps = broadcast(accelerator, step + more)
             log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
             progress.total = total_steps
 

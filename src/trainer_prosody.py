@@ -64,7 +64,7 @@ from training.prosody_batches import (
     pitch_statistics,
     prosody_losses,
 )
-from training.schedule import learning_rate, plan_steps
+from training.schedule import calibrate, learning_rate, plan_steps
 
 log = logging.getLogger("oral_units")
 
@@ -171,12 +171,6 @@ def total_loss(args: argparse.Namespace, losses: dict[str, torch.Tensor]) -> tor
 
 def seed_dropout(seed: int, step: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
-
-
-def calibrate(args: argparse.Namespace, step_seconds: list[float], evaluation_seconds: float, spent: float) -> int:
-    """--max_minutes as steps: what is left before a last validation, over a step with its share of others."""
-    seconds = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
-    return max(1, int((60 * args.max_minutes - spent - evaluation_seconds) / seconds))
 
 
 @torch.inference_mode()
@@ -350,8 +344,9 @@ def main() -> int:
             clock = time.monotonic()
             validate(args, predictor_ema, validation, statistics, speakers)
             evaluation_seconds = time.monotonic() - clock
-            elapsed = spent + time.monotonic() - started
-            total_steps = calibrate(args, step_seconds[CALIBRATION_STEPS.start :], evaluation_seconds, elapsed) + step
+            left = 60 * args.max_minutes - spent - (time.monotonic() - started)
+            timed = step_seconds[CALIBRATION_STEPS.start :]
+            total_steps = step + calibrate(left, timed, evaluation_seconds, args.eval_every)
             log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
             progress.total = total_steps
 

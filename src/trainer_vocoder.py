@@ -530,10 +530,15 @@ def main() -> int:
             if discriminator is not None:
                 originals = batch["audio"][:, adversarial_window(args, step)]
                 judgement_seconds = time_judgement(discriminator_raw, originals, accelerator.autocast)
-            elapsed = spent + time.monotonic() - started
-            timed = step_seconds[CALIBRATION_STEPS.start :]
-            planned = calibrate(args, timed, judgement_seconds, evaluation_seconds, elapsed) + step
-            total_steps = broadcast(accelerator, planned)
+            more = calibrate(
+                60 * args.max_minutes - spent - (time.monotonic() - started),
+                step_seconds[CALIBRATION_STEPS.start :],
+                evaluation_seconds,
+                args.eval_every,
+                judgement_seconds=judgement_seconds,
+                adversarial_after=args.adversarial_after,
+            )
+            total_steps = broadcast(accelerator, step + more)
             log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
             progress.total = total_steps
 

@@ -1,7 +1,5 @@
 """Schedules and budgets as functions of numbers alone."""
 
-import argparse
-
 import pytest
 
 from training.schedule import calibrate, is_adversarial, learning_rate
@@ -10,9 +8,9 @@ from training.schedule import calibrate, is_adversarial, learning_rate
 @pytest.mark.parametrize("after", [0.4, 1, 30])
 @pytest.mark.parametrize("minutes", [1, 8])
 def test_a_budget_holds_its_steps_and_the_last_validation(minutes: int, after: float) -> None:
-    args = argparse.Namespace(max_minutes=minutes, eval_every=200, adversarial_after=after, warmup=50)
     regression, judgement, evaluation, spent = 2.0, 30.0 * (after != 1), 5.0, 20.0
-    steps = calibrate(args, [regression], judgement, evaluation, spent)
+    left = 60 * minutes - spent
+    steps = calibrate(left, [regression], evaluation, 200, judgement_seconds=judgement, adversarial_after=after)
     free = steps if after == 1 else min(steps, after if after > 1 else int(after * steps))
     taken = spent + steps * (regression + evaluation / 200) + (steps - free) * judgement + evaluation
     assert steps >= 1 and taken <= 60 * minutes + judgement, "not even where that is fewer steps than the warm-up"
@@ -20,8 +18,7 @@ def test_a_budget_holds_its_steps_and_the_last_validation(minutes: int, after: f
 
 
 def test_a_spent_budget_is_one_more_step() -> None:
-    args = argparse.Namespace(max_minutes=1, eval_every=200, adversarial_after=1, warmup=50)
-    assert calibrate(args, [2.0], 0.0, 5.0, 90.0) == 1
+    assert calibrate(-30.0, [2.0], 5.0, 200) == 1
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -21,21 +21,24 @@ def plan_steps(args: argparse.Namespace, n_items: int) -> int | None:
 
 
 def calibrate(
-    args: argparse.Namespace,
+    left: float,
     step_seconds: list[float],
-    judgement_seconds: float,
     evaluation_seconds: float,
-    spent: float,
+    eval_every: int,
+    *,
+    judgement_seconds: float = 0.0,
+    adversarial_after: float = 1,
 ) -> int:
-    """--max_minutes as steps: what is left before a last validation, over what a step takes with its share of the rest.
+    """How many more steps ``left`` seconds of a budget stand for, a last validation included; at least one.
 
-    ``judgement_seconds`` is what the discriminator adds to a step, once it takes part.
+    ``step_seconds`` are those of single steps, timed without a discriminator; ``judgement_seconds`` is what it adds to
+    a step, once it takes part.
     """
-    regression = float(np.median(step_seconds)) + evaluation_seconds / args.eval_every
-    left = 60 * args.max_minutes - spent - evaluation_seconds
-    if args.adversarial_after <= 1:
-        return max(1, int(left / (regression + (1 - args.adversarial_after) * judgement_seconds)))
-    free = min(left, args.adversarial_after * regression)
+    regression = float(np.median(step_seconds)) + evaluation_seconds / eval_every
+    left -= evaluation_seconds
+    if adversarial_after <= 1:
+        return max(1, int(left / (regression + (1 - adversarial_after) * judgement_seconds)))
+    free = min(left, adversarial_after * regression)
     return max(1, int(free / regression + (left - free) / (regression + judgement_seconds)))
 
 

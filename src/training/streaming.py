@@ -51,9 +51,7 @@ def stream_utterance(
         first = max(0, start - CONTEXT_FRAMES)
         stop = min(start + chunk_frames, len(units))
         last = min(stop + CONTEXT_FRAMES, len(units))
-        content = units[first:last]
-        content = content.astype(np.float32 if content.dtype.kind == "f" else np.int64)  # a corpus holds int16
-        inputs = [torch.from_numpy(content)[None], torch.from_numpy(f0[first:last])[None]]
+        inputs = [torch.from_numpy(units[first:last])[None], torch.from_numpy(f0[first:last])[None]]
         extra = {}
         if is_v3:
             # At the chunk's edge F0 has no neighbour, so its own count of periods is off there: start so that the phase
