@@ -55,6 +55,7 @@ SYSTEMS = {
 # name: (flags of src/extract_units.py, which make units of their own; flags of src/trainer_vocoder.py)
 ABLATIONS = {
     "base": ((), ()),
+    "another_seed": ((), ("--seed", "1")),  # what chance alone moves
     "adversarial_never": ((), ("--adversarial_after", "1")),
     "adversarial_0.2": ((), ("--adversarial_after", "0.2")),
     "adversarial_0.7": ((), ("--adversarial_after", "0.7")),
@@ -101,6 +102,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     judges = parser.add_argument_group("judges (of src/vocoder_test.py)")
     judges.add_argument("--asr", metavar="FOLDER_OR_ID", help="a Whisper, for CER and WER")
     judges.add_argument("--mos", action="store_true", help="predict MOS with DistillMOS")
+    judges.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="checkpoint to judge")
     judges.add_argument("--whisper", default=os.environ.get("ORAL_UNITS_WHISPER"), help="for units_whisper_4")
     parser.add_argument("trainer_flags", nargs="*", help="after '--': further flags for every training")
     args = parse_flags(parser, argv)
@@ -291,7 +293,7 @@ def measure_ablations(args: argparse.Namespace) -> None:
 def report(args: argparse.Namespace, title: str, folder: Path, exps: list[Path]) -> None:
     """Score what is not scored yet, and write the tables."""
     judges = (["--asr", args.asr] if args.asr else []) + (["--mos"] if args.mos else [])
-    run_script("vocoder_test.py", ["--exp", *exps, *judges])
+    run_script("vocoder_test.py", ["--exp", *exps, "--checkpoint", args.checkpoint, *judges])
     publish(args, title, folder / "quality.md", quality_tables(exps))
 
 
