@@ -535,6 +535,7 @@ def main() -> int:
                 step_seconds[CALIBRATION_STEPS.start :],
                 evaluation_seconds,
                 args.eval_every,
+                step=step,
                 judgement_seconds=judgement_seconds,
                 adversarial_after=args.adversarial_after,
             )

@@ -5,16 +5,18 @@ import pytest
 from training.schedule import calibrate, is_adversarial, learning_rate
 
 
-@pytest.mark.parametrize("after", [0.4, 1, 30])
-@pytest.mark.parametrize("minutes", [1, 8])
-def test_a_budget_holds_its_steps_and_the_last_validation(minutes: int, after: float) -> None:
-    regression, judgement, evaluation, spent = 2.0, 30.0 * (after != 1), 5.0, 20.0
-    left = 60 * minutes - spent
-    steps = calibrate(left, [regression], evaluation, 200, judgement_seconds=judgement, adversarial_after=after)
-    free = steps if after == 1 else min(steps, after if after > 1 else int(after * steps))
-    taken = spent + steps * (regression + evaluation / 200) + (steps - free) * judgement + evaluation
-    assert steps >= 1 and taken <= 60 * minutes + judgement, "not even where that is fewer steps than the warm-up"
-    assert taken > 60 * minutes - 2 * (regression + judgement)
+@pytest.mark.parametrize("after", [0.1, 0.4, 1, 10, 30])
+@pytest.mark.parametrize("minutes", [1, 8, 60])
+@pytest.mark.parametrize("step", [0, 25])
+def test_a_budget_holds_its_steps_and_the_last_validation(step: int, minutes: int, after: float) -> None:
+    plain, judgement, evaluation = 2.0, 30.0 * (after != 1), 5.0
+    more = calibrate(
+        60 * minutes, [plain], evaluation, 200, step=step, judgement_seconds=judgement, adversarial_after=after
+    )
+    adversarial = sum(is_adversarial(s, step + more, after) for s in range(step, step + more))
+    taken = more * (plain + evaluation / 200) + adversarial * judgement + evaluation
+    assert more >= 1 and taken <= 60 * minutes + judgement, "not even where 25 steps are most of all"
+    assert taken > 60 * minutes - 2 * (plain + judgement)
 
 
 def test_a_spent_budget_is_one_more_step() -> None:

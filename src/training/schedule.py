@@ -26,20 +26,26 @@ def calibrate(
     evaluation_seconds: float,
     eval_every: int,
     *,
+    step: int = 0,
     judgement_seconds: float = 0.0,
     adversarial_after: float = 1,
 ) -> int:
-    """How many more steps ``left`` seconds of a budget stand for, a last validation included; at least one.
+    """How many more steps than ``step`` a budget of ``left`` seconds holds, a last validation included; at least one.
 
     ``step_seconds`` are those of single steps, timed without a discriminator; ``judgement_seconds`` is what it adds to
-    a step, once it takes part.
+    a step, once it takes part. ``adversarial_after`` is a share of all steps, those taken already included, as in
+    ``is_adversarial``: most of them may fall to the steps that are left.
     """
-    regression = float(np.median(step_seconds)) + evaluation_seconds / eval_every
+    plain = float(np.median(step_seconds)) + evaluation_seconds / eval_every
     left -= evaluation_seconds
+    judged = left / (plain + judgement_seconds)  # if the discriminator takes part in every step that is left
     if adversarial_after <= 1:
-        return max(1, int(left / (regression + (1 - adversarial_after) * judgement_seconds)))
-    free = min(left, adversarial_after * regression)
-    return max(1, int(free / regression + (left - free) / (regression + judgement_seconds)))
+        share = 1 - adversarial_after
+        judged_later = (left - share * step * judgement_seconds) / (plain + share * judgement_seconds)
+    else:
+        free = max(0, adversarial_after - step)
+        judged_later = min(left / plain, (left + free * judgement_seconds) / (plain + judgement_seconds))
+    return max(1, int(max(judged, judged_later)))
 
 
 def is_adversarial(step: int, total: int | None, after: float) -> bool:
