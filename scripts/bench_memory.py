@@ -12,14 +12,13 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
-from errors import UserError
+from evaluation.cost import run_measured
 from languages import REPOSITORY, data_root, language_paths
 from units.manifest import read_manifest
 from units.repeated import link_audio, repeat_manifest
@@ -40,23 +39,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parse_flags(parser, argv)
 
 
-def measure(command: list[str], environment: dict[str, str]) -> dict:
-    """Run ``command``; peak resident memory (MiB), CPU and wall seconds. Raises UserError where it fails."""
-    started = time.monotonic()
-    process = os.posix_spawn(command[0], command, environment)
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        raise UserError(f"{' '.join(command)}: exit code {os.waitstatus_to_exitcode(status)}; see its message above")
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"peak_mib": usage.ru_maxrss / 1024, "cpu_seconds": cpu, "wall_seconds": time.monotonic() - started}
-
-
 def measure_scale(args: argparse.Namespace, rows: list[dict], scale: int, root: Path) -> dict:
     manifest = root / language_paths(args.language)["manifest"].relative_to(data_root())
     hours = repeat_manifest(rows, scale, manifest)
     environment = os.environ | {"DATA_ROOT": str(root), "EXP_ROOT": str(root / "exp")}
     flags = ["--language", args.language, "--tag", f"times{scale}", "--overwrite", "--quiet", *args.phase1_flags]
-    found = measure([sys.executable, str(REPOSITORY / "src/extract_units.py"), *flags], environment)
+    found = run_measured([sys.executable, str(REPOSITORY / "src/extract_units.py"), *flags], environment)
     return {"scale": scale, "hours": hours, **found}
 
 

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import multiprocessing
 import os
-import statistics
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,15 +25,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from device import has_fast_bf16
 from errors import UserError
+from evaluation.comparison import describe_run, quality_tables, speed_table
 from evaluation.cost import (
     count_parameters,
     fuse_weight_norm,
     macs_a_second,
     peak_memory_mib,
     random_input,
+    run_measured,
     synthesis_seconds,
 )
-from evaluation.scores import METRICS, compare
 from files import read_json, write_atomically, write_json
 from languages import REPOSITORY, exp_root, language_paths
 from training.experiment import describe_environment, read_metrics, require_finished
@@ -120,12 +120,7 @@ def run_script(script: str, flags: Sequence[object]) -> float:
     """Run ``src/<script>`` with ``flags``; returns its peak resident memory (MiB). Raises UserError where it fails."""
     command = [sys.executable, str(REPOSITORY / "src" / script), *map(str, flags)]
     environment = {"OMP_NUM_THREADS": training_threads(), "OMP_WAIT_POLICY": "PASSIVE"} | os.environ
-    process = os.posix_spawn(command[0], command, environment)
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        code = os.waitstatus_to_exitcode(status)
-        raise UserError(f"{' '.join(command)}: exit code {code}; see its message above, then run the benchmark again")
-    return usage.ru_maxrss / 1024
+    return run_measured(command, environment)["peak_mib"]
 
 
 def describe_units(args: argparse.Namespace) -> tuple[int, int]:
@@ -215,44 +210,6 @@ def measure_training(args: argparse.Namespace, systems: dict) -> dict[str, dict]
     return found
 
 
-def speed_table(found: dict) -> str:
-    """Markdown: a row a system, medians; then how often V3 goes into V2 within the same repetition."""
-    ways, training = found["synthesis"], found["training"]
-    head = ["generator", "channels", "parameters (M)", "GMAC a second of speech"]
-    head += [f"synthesis, {way.split()[0]} core(s), {way.split()[1]} (× real time)" for way in ways]
-    head += ["training without, with discriminators (s of audio a s)"]
-    head += ["peak memory: synthesis, training without, with (MiB)"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, runs in training.items():
-        one, medians = found[name], [statistics.median(runs[kind]) for kind in ("without", "with")]
-        cells = [name, str(one["channels"] or "full"), f"{one['parameters'] / 1e6:.2f}", f"{one['gmac_a_second']:.3f}"]
-        cells += [f"{statistics.median(speeds[name]):.1f}" for speeds in ways.values()]
-        cells += [", ".join(f"{median:.2f}" for median in medians)]
-        cells += [f"{one['synthesis_mib']:.0f}, {runs['without_mib']:.0f}, {runs['with_mib']:.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    if {"v2", "v3"} <= set(training):
-        lines += ["", *speed_ratios(ways, training)]
-    return "\n".join(lines)
-
-
-def speed_ratios(ways: dict, training: dict) -> list[str]:
-    lines = []
-    for way, speeds in ways.items():
-        ratios = [a / b for a, b in zip(speeds["v3"], speeds["v2"])]
-        lines.append(
-            f"- synthesis {way}: v3 is {statistics.median(ratios):.1f} × v2 "
-            f"({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} repetitions)"
-        )
-    for n in dict.fromkeys(way.split()[0] for way in ways):
-        if f"{n} bf16" in ways:
-            ratio = [a / b for a, b in zip(ways[f"{n} bf16"]["v3"], ways[f"{n} fp32"]["v3"])]
-            lines.append(f"- v3 on {n} core(s): bf16 is {statistics.median(ratio):.2f} × fp32")
-    for kind in ("without", "with"):
-        v3, v2 = (statistics.median(training[name][kind]) for name in ("v3", "v2"))
-        lines.append(f"- training {kind} discriminators: v3 is {v3 / v2:.1f} × v2")
-    return lines
-
-
 # Quality
 def train(args: argparse.Namespace, language: str, exp: Path, flags: Sequence[object], *, tag: str) -> None:
     """Train for --minutes, or go on, or leave what is finished."""
@@ -297,57 +254,13 @@ def report(args: argparse.Namespace, title: str, folder: Path, exps: list[Path])
     publish(args, title, folder / "quality.md", quality_tables(exps))
 
 
-def quality_tables(exps: list[Path]) -> str:
-    """Markdown: means with 95 % intervals, then differences to the first experiment paired by utterance."""
-    scores = [read_json(exp / "scores.json") for exp in exps]
-    columns = [name for name in METRICS if any(name in found["metrics"] for found in scores)]
-    n, seconds = scores[0]["n_utterances"], scores[0]["seconds"]
-    lines = [f"{n} test utterances, {seconds:.0f} s; mean [95 % interval]", ""]
-    head = ["system", "minutes", "steps", *(f"{name} {METRICS[name][0]}".strip() for name in columns)]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for exp, found in zip(exps, scores):
-        done = read_json(exp / "finished.json")
-        cells = [exp.name, f"{done['seconds'] / 60:.1f}", str(done["step"])]
-        cells += [format_interval(name, found["metrics"].get(name)) for name in columns]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"minus {exps[0].name}, paired; bold where the interval leaves out 0", ""]
-    head = ["system", *columns]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for exp, found in zip(exps[1:], scores[1:]):
-        differences = compare(found["utterances"], scores[0]["utterances"])
-        cells = [format_interval(name, differences.get(name), signed=True) for name in columns]
-        lines.append("| " + " | ".join([exp.name, *cells]) + " |")
-    return "\n".join(lines)
-
-
-def format_interval(metric: str, entry: dict | None, *, signed: bool = False) -> str:
-    if entry is None:
-        return "–"
-    sign, decimals = "+" if signed else "", METRICS[metric][1]
-    mean, low, high = (f"{entry[key]:{sign}.{decimals}f}" for key in ("mean", "low", "high"))
-    clear = signed and (entry["low"] > 0 or entry["high"] < 0)
-    return f"{f'**{mean}**' if clear else mean} [{low}, {high}]"
-
-
 def publish(args: argparse.Namespace, title: str, path: Path, table: str, environment: dict | None = None) -> None:
     """Write and print a table with the command, commit and machine it comes from."""
-    here = environment or describe_environment()
-    commit = f"{(here['git_commit'] or 'no git')[:9]}{' (with changes)' if here['git_dirty'] else ''}"
-    load = here.get("load_average", os.getloadavg())[0]  # before the work, where that was noted
-    processor = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "")
-    text = (
-        f"### {title}\n\n`{here['command']}`; commit {commit}; {here['machine']}, {processor}; "
-        f"training on {training_threads()} threads; torch {here['packages']['torch']}; "
-        f"load average {load:.1f}\n\n{table}\n"
-    )
+    here = environment or describe_environment() | {"load_average": os.getloadavg()}
+    text = f"### {title}\n\n{describe_run(here, training_threads())}\n\n{table}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     print(f"\n{text}\nwrote {path}")
-
-
-def _cpu_lines() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    return info.read_text().splitlines() if info.exists() else []
 
 
 def main() -> None:

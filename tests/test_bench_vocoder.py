@@ -12,6 +12,7 @@ import pytest
 import bench_vocoder
 
 from errors import UserError
+from evaluation.comparison import quality_tables, speed_table
 from evaluation.cost import count_macs, fuse_weight_norm, macs_a_second, peak_memory_mib, random_input
 from evaluation.scores import summarise
 from files import write_json
@@ -81,7 +82,7 @@ def test_ratios_are_of_one_repetition() -> None:
     }
     ways = {"1 fp32": {"v2": [4.0, 2.0], "v3": [100.0, 50.0]}, "1 bf16": {"v2": [4.0, 2.0], "v3": [200.0, 100.0]}}
     one = {"parameters": 1e6, "gmac_a_second": 0.25, "synthesis_mib": 300, "channels": None}
-    table = bench_vocoder.speed_table({"training": runs, "synthesis": ways, "v2": one, "v3": one})
+    table = speed_table({"training": runs, "synthesis": ways, "v2": one, "v3": one})
     assert "synthesis 1 fp32: v3 is 25.0 × v2 (25.0 to 25.0 over 2 repetitions)" in table
     assert "bf16 is 2.00 × fp32" in table and "training with discriminators: v3 is 40.0 × v2" in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
@@ -96,7 +97,7 @@ def test_quality_tables_give_intervals_and_paired_differences(tmp_path: Path) ->
         write_json(tmp_path / name / "scores.json", scores)
         write_json(tmp_path / name / "finished.json", {"seconds": 480.0, "step": 77})
         exps.append(tmp_path / name)
-    table = bench_vocoder.quality_tables(exps)
+    table = quality_tables(exps)
     assert "| v3 | 8.0 | 77 | 8.50 [" in table and "| v2 | **+0.50** [+0.50, +0.50] | +0.00 [+0.00, +0.00] |" in table
 
 

@@ -7,7 +7,9 @@ multiply-accumulate each. Element-wise work (activations, windows, the excitatio
 
 import contextlib
 import math
+import os
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
+from errors import UserError
 from frames import UNIT_RATE
 from training.vocoder import speak
 
@@ -84,3 +87,16 @@ def peak_memory_mib() -> float:
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+
+
+def run_measured(command: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """Run ``command``: {"peak_mib" (resident), "cpu_seconds", "wall_seconds"}. Raises UserError where it fails."""
+    started = time.monotonic()
+    process = os.posix_spawn(command[0], command, environment)
+    _, status, usage = os.wait4(process, 0)
+    if status:
+        code = os.waitstatus_to_exitcode(status)
+        raise UserError(f"{' '.join(command)}: exit code {code}; see its message above, then run this again")
+    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"peak_mib": peak, "cpu_seconds": cpu, "wall_seconds": time.monotonic() - started}
