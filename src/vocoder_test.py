@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cli import HELP_FORMATTER, parse_flags, run_main
 from errors import UserError
 from evaluation.asr import load_asr
-from evaluation.judges import Pair, add_mos, add_readings
+from evaluation.judges import NOTHING_KEPT, Caches, Pair, add_mos, add_readings
 from evaluation.mos import load_mos_judge
 from evaluation.pairs import score_files
 from evaluation.scores import compare, format_table, summarise
@@ -107,7 +107,8 @@ def score_experiment(args: argparse.Namespace, exp: Path, judges: dict[str, Call
     files = [(item["id"], *audio_files(exp / "test", item["id"])) for item in utterances]
     rows = score_files(files, num_workers=args.num_workers)
     texts = [item.get("text") for item in utterances]
-    skipped, asr = judge(args, judges, rows, files, texts=texts, language=place["asr_language"], cache=place["cache"])
+    caches = place["cache"], exp / "test"
+    skipped, asr = judge(args, judges, rows, files, texts=texts, language=place["asr_language"], caches=caches)
     scores = {
         "exp": str(exp),
         "checkpoint": args.checkpoint,
@@ -221,7 +222,7 @@ def score_folders(args: argparse.Namespace, judges: dict[str, Callable]) -> dict
     files = [(name, originals[name], resyntheses[name]) for name in names]
     rows = score_files(files, num_workers=args.num_workers)
     no_texts = [None] * len(rows)
-    unread, asr = judge(args, judges, rows, files, texts=no_texts, language=args.asr_language, cache=None)
+    unread, asr = judge(args, judges, rows, files, texts=no_texts, language=args.asr_language)
     scores = {
         "original": str(args.pairs[0]),
         "resynthesis": str(args.pairs[1]),
@@ -252,15 +253,15 @@ def judge(
     *,
     texts: list[str | None],
     language: str | None,
-    cache: Path | None,
+    caches: Caches = NOTHING_KEPT,
 ) -> tuple[list[str], dict | None]:
     """Add the judges' numbers to ``rows``; returns what was left out, by name, and the recogniser's description."""
     if "mos" in judges:
-        add_mos(judges["mos"](), rows, files)
+        add_mos(judges["mos"](), rows, files, caches=caches)
     if "asr" not in judges:
         return [], None
     asr = judges["asr"](language)
-    skipped = add_readings(asr, rows, files, texts=texts, cache=cache, batch_size=args.batch_size)
+    skipped = add_readings(asr, rows, files, texts=texts, caches=caches, batch_size=args.batch_size)
     return skipped, {"model": asr["name"], "language": language, "dtype": asr["dtype"]}
 
 

@@ -14,12 +14,12 @@ from evaluation.asr import (
     BEAMS,
     WINDOW_SAMPLES,
     find_windows,
-    hash_audio,
     load_asr,
     stopped_early,
     transcribe,
     transcribe_cached,
 )
+from evaluation.kept import hash_audio
 from frames import SAMPLE_RATE
 from synthetic import speech_like
 

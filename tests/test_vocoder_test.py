@@ -76,6 +76,11 @@ def test_two_experiments_are_scored_compared_and_not_scored_twice(tiny_units, tm
     before = (one / "scores.json").stat().st_mtime_ns
     assert "already scored" in run_script("src/vocoder_test.py", *flags).stdout
     assert (one / "scores.json").stat().st_mtime_ns == before
+    (kept,) = (one / "test").glob("asr_*.json")
+    kept.write_text(json.dumps(dict.fromkeys(json.loads(kept.read_text()), "kept")))
+    run_script("src/vocoder_test.py", *flags, "--overwrite")
+    utterances = json.loads((one / "scores.json").read_text())["utterances"]
+    assert [row["asr_resynthesis"] for row in utterances] == ["kept"] * 2, "what was heard once is not heard again"
 
 
 def check_audio(exp: Path, roots: dict) -> None:

@@ -6,10 +6,9 @@ timestamps, as Whisper's own command decodes, and a second reading with a beam w
 the sound there is: greedy decoding may stop at the pause after a first short word.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from device import has_fast_bf16
 from errors import UserError
-from files import write_json
+from evaluation.kept import fingerprint, judge_new
 from frames import SAMPLE_RATE
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE
@@ -85,11 +84,7 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
     limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {LEAST_CHARACTERS_A_SECOND} {BEAMS}"
     decoding = f"{language} {dtype} {limits} timestamps"
-    digest = hashlib.sha256(decoding.encode())
-    for key, weights in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+    return fingerprint(model, decoding)
 
 
 def find_windows(waveform: np.ndarray) -> list[tuple[int, int]]:
@@ -165,33 +160,9 @@ def _transcribe_batch(asr: dict, windows: list[np.ndarray], *, n_beams: int = 1)
     return [text.strip() for text in asr["tokenizer"].batch_decode(kept, skip_special_tokens=True)]
 
 
-def hash_audio(waveform: np.ndarray) -> str:
-    """A short name for (S,) float audio by its 16-bit samples."""
-    pcm = np.round(np.asarray(waveform, np.float64) * 32768).astype("<i4")
-    return hashlib.sha256(pcm.tobytes()).hexdigest()[:32]
-
-
 def transcribe_cached(
     asr: dict, waveforms: Sequence[np.ndarray], cache: Path | None, *, batch_size: int = 8, bar: tqdm | None = None
 ) -> list[str]:
     """``transcribe``, with the texts kept in ``cache``/asr_<model's fingerprint>.json by the hash of the audio."""
-    if cache is None:
-        return transcribe(asr, waveforms, batch_size=batch_size, bar=bar)
-    path = Path(cache) / f"asr_{asr['fingerprint']}.json"
-    known = _read_cache(path)
-    hashes = [hash_audio(waveform) for waveform in waveforms]
-    new = {name: waveform for name, waveform in zip(hashes, waveforms) if name not in known}
-    if bar is not None:
-        bar.update(sum(len(waveform) for name, waveform in zip(hashes, waveforms) if name in known) / SAMPLE_RATE)
-    if new:
-        texts = transcribe(asr, list(new.values()), batch_size=batch_size, bar=bar)
-        known = _read_cache(path) | known | dict(zip(new, texts))
-        write_json(path, known)
-    return [known[name] for name in hashes]
-
-
-def _read_cache(path: Path) -> dict[str, str]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+    path = None if cache is None else Path(cache) / f"asr_{asr['fingerprint']}.json"
+    return judge_new(partial(transcribe, asr, batch_size=batch_size, bar=bar), waveforms, path, bar)

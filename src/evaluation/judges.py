@@ -3,27 +3,34 @@
 Audio is loaded a block of utterances at a time, so that memory does not grow with the test split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tqdm import tqdm
 
-from evaluation.asr import transcribe, transcribe_cached
-from evaluation.mos import predict_mos
+from evaluation.asr import transcribe_cached
+from evaluation.mos import predict_mos_cached
 from evaluation.scores import score_readings
 from speech.audio import load_audio
 
 UTTERANCES_AT_ONCE = 128
 Pair = tuple[str, Path, Path]  # id, original, resynthesis
+Caches = tuple[Path | None, Path | None]  # of the originals, of the resyntheses
+NOTHING_KEPT: Caches = (None, None)
 
 
-def add_mos(judge: object, rows: Sequence[dict], files: Sequence[Pair]) -> None:
-    """Add ``mos_original`` and ``mos`` of every pair to its row; ``judge`` comes from ``load_mos_judge``."""
-    with tqdm(total=2 * len(files), desc="MOS", unit="recording", disable=None) as bar:
-        for row, (_, *sides) in zip(rows, files):
-            for key, path in zip(("mos_original", "mos"), sides):
-                row[key] = predict_mos(judge, load_audio(path))
-                bar.update()
+def add_mos(judge: dict, rows: Sequence[dict], files: Sequence[Pair], *, caches: Caches = NOTHING_KEPT) -> None:
+    """Add ``mos_original`` and ``mos`` of every pair to its row.
+
+    judge: from ``load_mos_judge``; caches: folders that keep what it says of originals and of resyntheses.
+    """
+    with _seconds_bar("MOS", rows) as bar:
+        for block, *sides in _blocks(files):
+            for key, waveforms, cache in zip(("mos_original", "mos"), sides, caches):
+                for row, score in zip(rows[block], predict_mos_cached(judge, waveforms, cache, bar)):
+                    row[key] = score
 
 
 def add_readings(
@@ -32,25 +39,36 @@ def add_readings(
     files: Sequence[Pair],
     *,
     texts: Sequence[str | None],
-    cache: Path | None = None,
+    caches: Caches = NOTHING_KEPT,
     batch_size: int = 8,
 ) -> list[str]:
     """Add to every row what the recogniser reads on both sides, and the error rates of ``scores.score_readings``.
 
-    asr: from ``load_asr``; texts: transcripts, None where there is none; cache: folder that keeps the readings of the
-    originals. Returns what had to be left out of a rate, by name.
+    asr: from ``load_asr``; texts: transcripts, None where there is none; caches: folders that keep the readings of
+    originals and of resyntheses. Returns what had to be left out of a rate, by name.
     """
-    with tqdm(total=round(2 * sum(row["duration"] for row in rows)), desc="ASR", unit="s", disable=None) as bar:
-        for start in range(0, len(rows), UTTERANCES_AT_ONCE):
-            block = slice(start, start + UTTERANCES_AT_ONCE)
-            originals, resyntheses = ([load_audio(pair[side]) for pair in files[block]] for side in (1, 2))
-            read = transcribe_cached(asr, originals, cache, batch_size=batch_size, bar=bar)
-            heard = transcribe(asr, resyntheses, batch_size=batch_size, bar=bar)
+    with _seconds_bar("ASR", rows) as bar:
+        for block, *sides in _blocks(files):
+            read, heard = (
+                transcribe_cached(asr, waveforms, cache, batch_size=batch_size, bar=bar)
+                for waveforms, cache in zip(sides, caches)
+            )
             for row, original, resynthesis, text in zip(rows[block], read, heard, texts[block]):
                 row.update({"asr_original": original, "asr_resynthesis": resynthesis})
                 row.update({} if text is None else {"text": text})
                 row.update(score_readings(original, resynthesis, text))
     return _left_out(rows)
+
+
+def _seconds_bar(name: str, rows: Sequence[dict]) -> tqdm:
+    return tqdm(total=round(2 * sum(row["duration"] for row in rows)), desc=name, unit="s", disable=None)
+
+
+def _blocks(files: Sequence[Pair]) -> Iterator[tuple[slice, list[np.ndarray], list[np.ndarray]]]:
+    """(place, originals, resyntheses) of a block of pairs after the other."""
+    for start in range(0, len(files), UTTERANCES_AT_ONCE):
+        block = slice(start, start + UTTERANCES_AT_ONCE)
+        yield block, *([load_audio(pair[side]) for pair in files[block]] for side in (1, 2))
 
 
 def _left_out(rows: Sequence[dict]) -> list[str]:

@@ -6,15 +6,22 @@ Quality Assessment"; ``pip install distillmos`` brings the weights along.
 
 import contextlib
 import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from tqdm import tqdm
+
 from errors import UserError
+from evaluation.kept import fingerprint, judge_new
+from frames import SAMPLE_RATE
 
 
-def load_mos_judge(device: str = "cpu") -> torch.nn.Module:
-    """The judge with its weights; raises UserError where the package is not installed."""
+def load_mos_judge(device: str = "cpu") -> dict:
+    """The judge, ready for ``predict_mos``: a plain dict. Raises UserError where the package is not installed."""
     try:
         import distillmos
     except ImportError as error:
@@ -22,11 +29,25 @@ def load_mos_judge(device: str = "cpu") -> torch.nn.Module:
             f"--mos: expected the package distillmos, found: {error}; run: pip install distillmos, or leave --mos out"
         ) from error
     with contextlib.redirect_stdout(sys.stderr):  # it prints the path of its weights
-        return distillmos.ConvTransformerSQAModel().to(device).eval()
+        model = distillmos.ConvTransformerSQAModel().to(device).eval()
+    return {"model": model, "device": device, "fingerprint": fingerprint(model, "distillmos")}
 
 
 @torch.inference_mode()
-def predict_mos(judge: torch.nn.Module, waveform: np.ndarray) -> float:
-    """Predicted MOS of one (S,) float waveform in [-1, 1] at 16 kHz."""
-    device = next(judge.parameters()).device
-    return float(judge(torch.from_numpy(np.asarray(waveform, np.float32))[None].to(device)).item())
+def predict_mos(judge: dict, waveforms: Sequence[np.ndarray], bar: tqdm | None = None) -> list[float]:
+    """Predicted MOS of each of (S,) float ``waveforms`` in [-1, 1] at 16 kHz; ``bar`` is moved on by seconds."""
+    scores = []
+    for waveform in waveforms:
+        heard = torch.from_numpy(np.asarray(waveform, np.float32))[None].to(judge["device"])
+        scores.append(float(judge["model"](heard).item()))
+        if bar is not None:
+            bar.update(len(waveform) / SAMPLE_RATE)
+    return scores
+
+
+def predict_mos_cached(
+    judge: dict, waveforms: Sequence[np.ndarray], cache: Path | None, bar: tqdm | None = None
+) -> list[float]:
+    """``predict_mos``, with the scores kept in ``cache``/mos_<judge's fingerprint>.json by the hash of the audio."""
+    path = None if cache is None else Path(cache) / f"mos_{judge['fingerprint']}.json"
+    return judge_new(partial(predict_mos, judge, bar=bar), waveforms, path, bar)
