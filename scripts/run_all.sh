@@ -6,6 +6,7 @@
 #
 #   TRAINING_LANGUAGE      the language, where none is given
 #   TAG                    suffix of the experiments' names: TAG=w4 makes exp/<language>_units_w4 and so on
+#   DATA_ARGS              further flags of the language's recipe; for a folder of your own, of scripts/segment_audio.py
 #   PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS
 #                          further flags of src/extract_units.py, src/train_bpe.py, src/trainer_vocoder.py
 #   ORAL_UNITS_WHISPER     a Whisper folder or hub id: also scores CER and WER
@@ -24,20 +25,28 @@ announce() {
 }
 
 estimate() { # what this run needs, from the size of the data and phase 3's budget
-  read_budget "${phase3[@]}"
   run_step python "$repository/scripts/estimate_needs.py" --language "$language" --tag "$tag" "${budget[@]}" \
-    --encoder "$(flag_value --encoder "$(look_up encoder)" "${phase1[@]}")"
+    --encoder "$(chosen_encoder "${phase1[@]}")"
+}
+
+# Newer than every recording, folder and table, and not of a run that failed: the flags given by hand stay.
+data_is_current() {
+  [ "${#data_flags[@]}" = 0 ] && [ -e "$1/segments.jsonl" ] && [ -e "$1/raw" ] &&
+    ! grep -qs '"too_many_failed": true' "$1/segmentation.json" &&
+    [ -z "$(find -L "$1"/{raw,transcripts.tsv,speakers.tsv} -newer "$1/segments.jsonl" -print -quit 2> /dev/null)" ]
 }
 
 prepare_data() {
   local recipe="$repository/recipes/$language/prepare.sh" data
   data="$(look_up data)"
-  if [ -e "$data/segments.jsonl" ] && [ ! -e "$data/raw" ]; then
+  if data_is_current "$data"; then
+    echo "$data/segments.jsonl: newer than the recordings; nothing to do"
+  elif [ -e "$data/segments.jsonl" ] && [ ! -e "$data/raw" ]; then
     echo "$data/segments.jsonl: segments without raw recordings, used as they are"
   elif [ -e "$recipe" ]; then
-    run_step bash "$recipe"
+    run_step bash "$recipe" "${data_flags[@]}"
   elif [ -e "$data/raw" ]; then
-    run_step python "$repository/scripts/segment_audio.py" --language "$language"
+    run_step python "$repository/scripts/segment_audio.py" --language "$language" "${data_flags[@]}"
   else
     fail "$data: expected recordings, found none, and $language has no recipe of its own;" \
       "run first: bash recipes/mp3_folder/prepare.sh $language FOLDER_OF_RECORDINGS"
@@ -63,9 +72,18 @@ submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everythin
   echo "watch: python scripts/launch.py status ${units##*/} ${bpe##*/} ${vocoder##*/}"
 }
 
-if [ $# -gt 1 ] && [ "${1#-}" = "$1" ]; then
-  fail "run_all.sh takes a language only, found: ${*:2}; flags go into PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS"
-fi
+rest=("$@")
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then rest=("${@:2}"); fi
+while [ "${#rest[@]}" -gt 0 ]; do
+  case "${rest[0]}" in
+    -h | --help | --language=* | --tag=*) rest=("${rest[@]:1}") ;;
+    --language | --tag) rest=("${rest[@]:2}") ;;
+    *) fail "run_all.sh takes a language only, found: ${rest[*]}; flags go into DATA_ARGS, PHASE1_ARGS, PHASE2_ARGS," \
+      "PHASE3_ARGS" ;;
+  esac
+done
+read_words "${DATA_ARGS:-}"
+data_flags=("${words[@]}")
 read_words "${PHASE1_ARGS:-}"
 phase1=("${words[@]}")
 read_words "${PHASE2_ARGS:-}"
@@ -75,6 +93,8 @@ phase3=("${words[@]}")
 start_phase "$@" --generator="$(flag_value --generator v3 "${phase3[@]}")"
 vocoder="$(flag_value --exp "$(look_up vocoder)" "${phase3[@]}")"
 export TAG="$tag"
+read_budget "$(chosen_encoder "${phase1[@]}")" "${phase3[@]}"
+if [ "${#budget[@]}" != 0 ]; then phase3+=("${budget[@]}"); fi
 
 estimate
 announce "data"

@@ -4,8 +4,8 @@
 # Phase 3: a voice that speaks units. Needs a finished phase 1, writes exp/<language>_vocoder_v3/. Run again, it goes on
 # from the last checkpoint; `bash scripts/run_phase3.sh <language> --help` lists the flags.
 #
-# The budget is --max_minutes, --steps or --epochs. Without one, the small recipes (those of mfcc units) train for
-# 8 minutes, other languages for the trainer's own default.
+# The budget is --max_minutes, --steps or --epochs. Without one, voices of mfcc units train for 8 minutes, others for the
+# trainer's own default.
 #
 #   TRAINING_LANGUAGE   the language, where none is given
 #   TAG                 suffix of the experiment's name, the same as in phase 1
@@ -18,7 +18,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 start_phase "$@"
 refuse_unread PHASE3_ARGS "$@"
 exp="$(flag_value --exp "$(look_up vocoder)" "${flags[@]}")"
-read_budget "${flags[@]}"
+read_budget "$(chosen_encoder)" "${flags[@]}"
 if is_submitted "$@"; then
   submit_phase3 "" "${flags[@]}"
   exit

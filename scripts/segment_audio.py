@@ -183,12 +183,12 @@ def speaker_of(source: str, speakers: dict[str, str], speaker_from: str) -> str 
     return speakers.get(source) if speaker_from == "table" else None
 
 
-def describe_segments(job: dict, splits: dict, texts: dict, speaker: str | None) -> Iterator[dict]:
+def describe_segments(
+    job: dict, segments: list[dict], splits: dict, texts: list[str | None], speaker: str | None
+) -> Iterator[dict]:
     """The manifest's objects of one recording, in order of time."""
-    segments = read_json(result_file(job))["segments"]
-    bounds = [(segment["start"], segment["end"]) for segment in segments]
     segments_dir = Path(job["segments"]).relative_to(data_root()).as_posix()
-    for number, (segment, text) in enumerate(zip(segments, texts_of_segments(bounds, texts.get(job["source"], [])))):
+    for number, (segment, text) in enumerate(zip(segments, texts)):
         name = f"{job['stem']}_{number:04d}"
         yield {
             "id": name,
@@ -217,9 +217,11 @@ def write_manifest(jobs: list[dict], args: argparse.Namespace, paths: dict[str, 
             for job in jobs:
                 result = read_json(result_file(job))
                 seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
-                for segment in describe_segments(
-                    job, splits, texts, speaker_of(job["source"], speakers, args.speaker_from)
-                ):
+                bounds = [(segment["start"], segment["end"]) for segment in result["segments"]]
+                placed, n_lost = texts_of_segments(bounds, texts.get(job["source"], []))
+                counts["texts_lost"] += n_lost
+                speaker = speaker_of(job["source"], speakers, args.speaker_from)
+                for segment in describe_segments(job, result["segments"], splits, placed, speaker):
                     counts["flagged"] += bool(segment["flags"])
                     if segment["flags"] and args.drop_flagged:
                         seconds["flagged"] += segment["duration"]
@@ -248,6 +250,11 @@ def print_report(report: dict, failed: dict[str, str], n_sources: int, paths: di
     print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in report["split_seconds"].items()))
     if counts.get("flagged") and not seconds.get("flagged"):
         print(f"{counts['flagged']} segments look like noise or music; --drop_flagged leaves them out")
+    if counts.get("texts_lost"):
+        print(
+            f"texts in no one segment: {counts['texts_lost']} of {paths['transcripts']}, left out; give shorter ones "
+            "with their times, or raise --min_pause, so that less is cut"
+        )
     if report["unknown"]:
         print(f"in the tables but not among the recordings: {', '.join(report['unknown'][:20])}")
     for source, reason in failed.items():
@@ -266,9 +273,11 @@ def main() -> int:
         if not cut:
             raise UserError(f"none of {len(jobs)} recordings could be used; first: {next(iter(failed.items()))}")
         report = write_manifest(cut, args, paths)
-        write_json(paths["data"] / "segmentation.json", {**report, "failed": failed, "n_sources": len(jobs)})
+        too_many = 100 * len(failed) > args.max_failed * len(jobs)
+        report |= {"failed": failed, "n_sources": len(jobs), "too_many_failed": too_many}
+        write_json(paths["data"] / "segmentation.json", report)
     print_report(report, failed, len(jobs), paths)
-    if 100 * len(failed) > args.max_failed * len(jobs):
+    if too_many:
         print(
             f"error: {len(failed)} of {len(jobs)} recordings failed, over --max_failed {args.max_failed} %",
             file=sys.stderr,

@@ -112,14 +112,23 @@ try_step() {
   step_code="$code"
 }
 
-read_budget() { # read_budget FLAG…: sets budget to phase 3's, by default what suits the small recipes (of mfcc units)
-  local name value
+# shellcheck disable=SC2120
+chosen_encoder() { # chosen_encoder FLAG…: phase 1's by its flags, else that of its units, else the language's
+  local encoder
+  encoder="$(look_up encoder)"
+  if grep -qs '"encoder": "mfcc"' "$(flag_value --exp "$(look_up units)" "$@")/config.json"; then encoder=mfcc; fi
+  flag_value --encoder "$encoder" "$@"
+}
+
+read_budget() { # read_budget ENCODER FLAG…: sets budget to phase 3's, by default what suits small recipes' mfcc units
+  local name value encoder="$1"
+  shift
   budget=()
   for name in max-minutes steps epochs; do
     value="$(flag_value "--$name" "" "$@")"
     if [ -n "$value" ]; then budget=("--$name=$value"); fi
   done
-  if [ "${#budget[@]}" = 0 ] && [ "$(look_up encoder)" = mfcc ]; then budget=("--max-minutes=$SMALL_RECIPE_MINUTES"); fi
+  if [ "${#budget[@]}" = 0 ] && [ "$encoder" = mfcc ]; then budget=("--max-minutes=$SMALL_RECIPE_MINUTES"); fi
 }
 
 python_command() { # python_command SCRIPT: sets command; NPROC processes, by torchrun, where NPROC is over 1
@@ -169,7 +178,7 @@ submit_phase3() {
   shift
   exp="$(flag_value --exp "$(look_up vocoder)" "$@")"
   if [ "${NODES:-1}" -gt 1 ]; then
-    read_budget "$@"
+    read_budget "$(chosen_encoder)" "$@"
     launch "$exp" "$after" src/trainer_vocoder.py --language "$language" --tag "$tag" "$@" "${budget[@]}"
   else
     launch "$exp" "$after" scripts/run_phase3.sh "$language" "$@"

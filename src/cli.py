@@ -94,6 +94,18 @@ def run_main(main: Callable[[], int | None]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
+        short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+        if os.environ.get("ORAL_UNITS_TRACEBACK") or not short:
+            raise
+        reason = (str(error).splitlines() or ["no more to be had"])[0]
+        print(
+            f"error: out of memory: {reason}; take smaller batches (--overwrite --batch_size 8 in phase 3, "
+            "--overwrite --max_batch_seconds 30 in phase 1) or a machine with more",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -131,6 +131,11 @@ def language_paths(language: str | None, tag: str = "", generator: str = "v3") -
     }
 
 
+def command_for(script: str, language: str | None, tag: str = "") -> str:
+    """How to call ``script`` of ``scripts/`` for one chain: what an error or a next step names."""
+    return f"{f'TAG={tag} ' if tag else ''}bash scripts/{script} {language or '<language>'}"
+
+
 def resolve_in(root: Path, relative: str) -> Path:
     """``root / relative``, refusing absolute paths and paths that leave ``root`` (symbolic links followed)."""
     path = (root / relative).resolve()

@@ -29,7 +29,7 @@ from evaluation.unit_quality import bitrates, entropy_bits
 from evaluation.unit_tally import SPLITS, check_utterance, count_utterance, finish_tally, new_tally
 from files import read_json
 from frames import UNIT_RATE
-from languages import language_config, language_paths
+from languages import command_for, language_config, language_paths
 from training.experiment import mark_finished, open_experiment, require_finished
 from units.bpe import (
     check_vocab_size,
@@ -266,7 +266,7 @@ def main() -> None:
     args = parse_args()
     check_args(args)
     paths = language_paths(args.language, args.tag)
-    require_finished(paths["units"], phase="phase 1", command=f"bash scripts/run_phase1.sh {args.language}")
+    require_finished(paths["units"], phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     settings = read_json(paths["units"] / "config.json")["derived"]
     derived = {
         "language": args.language,
@@ -289,7 +289,7 @@ def main() -> None:
     if args.examples_audio:
         cut_examples(exp, args.examples_audio, args.examples_context)
     print_summary(read_json(exp / "finished.json"))
-    print(f"wrote {exp}/tokenizer.json and motifs.json; next: bash scripts/run_phase3.sh {args.language}")
+    print(f"wrote {exp}/tokenizer.json and motifs.json; next: {command_for('run_phase3.sh', args.language, args.tag)}")
 
 
 # %%

@@ -40,7 +40,7 @@ from device import choose_precision
 from errors import UserError
 from files import hash_files, read_json
 from frames import UNIT_RATE
-from languages import data_root, language_paths
+from languages import command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
@@ -208,7 +208,7 @@ def main() -> int:
         raise UserError("the prosody predictor trains in one process; run it without torchrun")
     paths = language_paths(args.language, args.tag)
     exp = args.exp or paths["prosody"]
-    require_finished(paths["units"], phase="phase 1", command=f"scripts/run_phase1.sh {args.language}")
+    require_finished(paths["units"], phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     enter_experiment(args, exp, paths)
     if is_finished(exp) and (args.steps is None or args.steps <= read_json(exp / "finished.json")["step"]):
         log.info("%s: already finished with this configuration; nothing to do", exp)

@@ -42,7 +42,7 @@ from device import choose_precision
 from errors import UserError
 from files import read_json
 from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
-from languages import data_root, language_paths
+from languages import command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from speech.audio import load_crop, save_audio
 from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
@@ -307,7 +307,7 @@ def main() -> int:
     exit_on_stop_signals()
     paths = language_paths(args.language, args.tag, args.generator)
     exp = args.exp or paths["vocoder"]
-    phase1 = f"scripts/run_phase1.sh {args.language}"
+    phase1 = command_for("run_phase1.sh", args.language, args.tag)
     require_finished(paths["units"], phase="phase 1", command=phase1)
     precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
     accelerator = start_accelerator(precision, cpu=args.cpu)

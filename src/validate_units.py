@@ -23,7 +23,7 @@ from evaluation.unit_quality import divergence_bits, speaker_dependence, summari
 from evaluation.unit_tally import SPLITS, check_utterance, count_utterance, finish_tally, merge_tallies, new_tally
 from files import read_json, write_json
 from frames import UNIT_RATE
-from languages import language_paths
+from languages import command_for, language_paths
 from training.experiment import require_finished
 from units.corpus import read_corpus
 
@@ -156,7 +156,7 @@ def main() -> None:
     if args.n_resamples < 0:
         raise UserError(f"--n_resamples {args.n_resamples}: expected 0 or more")
     exp = args.exp or language_paths(args.language, args.tag)["units"]
-    require_finished(exp, phase="phase 1", command=f"bash scripts/run_phase1.sh {args.language or '<language>'}")
+    require_finished(exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     report = build_unit_report(exp, n_resamples=args.n_resamples, seed=args.seed)
     out = args.out or exp / "unit_report.json"
     write_json(out, report)

@@ -25,7 +25,7 @@ from evaluation.pairs import score_files
 from evaluation.scores import compare, format_table, summarise
 from files import hash_files, read_json, write_json
 from frames import HOP_SAMPLES, frames_to_samples
-from languages import LANGUAGE_CONFIGS, data_root, exp_root, resolve_in
+from languages import LANGUAGE_CONFIGS, command_for, data_root, exp_root, resolve_in
 from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio
 from speech.pitch import cached_f0
 from training.batches import mel_frames
@@ -129,7 +129,8 @@ def score_experiment(args: argparse.Namespace, exp: Path, judges: dict[str, Call
 def locate(args: argparse.Namespace, exp: Path) -> dict:
     """Where the experiment's inputs lie, and what its scores depend on; refuses an unfinished training."""
     if not (exp / "config.json").exists():
-        raise UserError(f"{exp}: expected a vocoder experiment (config.json), found none; run scripts/run_phase3.sh")
+        command = command_for("run_phase3.sh", None)
+        raise UserError(f"{exp}: expected a vocoder experiment (config.json), found none; run: {command}")
     derived = read_json(exp / "config.json")["derived"]
     language, checkpoint = derived["language"], exp / "checkpoints" / f"{args.checkpoint}.pt"
     if not args.allow_unfinished:

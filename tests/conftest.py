@@ -14,7 +14,7 @@ def language_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     for name, root in roots.items():
         root.mkdir()
         monkeypatch.setenv(f"{name.upper()}_ROOT", str(root))
-    for name in ("TRAINING_LANGUAGE", "TAG", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS"):
+    for name in ("TRAINING_LANGUAGE", "TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS"):
         monkeypatch.delenv(name, raising=False)
     return roots
 

@@ -42,6 +42,7 @@ AFTER_DASHES = {
     "scripts/bench_vocoder.sh": "src/trainer_vocoder.py",
 }
 IN_VARIABLES = {
+    "DATA_ARGS": "scripts/segment_audio.py",
     "PHASE1_ARGS": "src/extract_units.py",
     "PHASE2_ARGS": "src/train_bpe.py",
     "PHASE3_ARGS": "src/trainer_vocoder.py",

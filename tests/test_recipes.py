@@ -194,6 +194,23 @@ def test_a_users_folder_is_linked_and_never_changed(tmp_path, link):
     assert (raw / "b.wav").exists() and (folder / "deep" / "a.mp3").exists()
 
 
+def test_a_table_corrected_by_hand_is_kept(tmp_path, link, capsys):
+    folder, target = tmp_path / "mine", tmp_path / "satere" / "transcripts.tsv"
+    folder.mkdir()
+    (folder / "a.mp3").write_bytes(b"x")
+    (folder / "transcripts.tsv").write_text("a.mp3\t\t\told words\n")
+    os.utime(folder / "transcripts.tsv", (1e9, 1e9))
+    link("satere", folder)
+    assert "old words" in target.read_text()
+    target.write_text("a.mp3\t\t\tcorrected\n")
+    link("satere", folder)
+    assert "corrected" in target.read_text() and str(target) in capsys.readouterr().err
+    (folder / "transcripts.tsv").write_text("a.mp3\t\t\tnew words\n")
+    os.utime(folder / "transcripts.tsv", (4e9, 4e9))
+    link("satere", folder)
+    assert "new words" in target.read_text()
+
+
 def test_recordings_in_raw_are_not_replaced(tmp_path, link):
     raw, other = tmp_path / "satere" / "raw", tmp_path / "other"
     for path in (raw / "mine.mp3", other / "b.wav"):

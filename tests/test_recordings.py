@@ -76,6 +76,14 @@ def test_adding_recordings_moves_nothing():
     assert reversed_order == first and list(reversed_order) == list(first)
 
 
+def test_three_recordings_or_more_are_in_all_three_splits():
+    """Whatever their names: of interview_07 to 09 the hash alone puts none into val."""
+    names = ("interview_07.mp3", "interview_08.mp3", "interview_09.mp3")
+    assert "val" not in map(split_of_name, names)
+    for corpus in (names, *([f"{start}_{number}.mp3" for number in range(3)] for start in range(300))):
+        assert set(assign_splits(dict.fromkeys(corpus, ONE), {}).values()) == {"train", "val", "test"}, corpus
+
+
 def test_a_removed_recording_keeps_its_place_in_the_frozen_splits():
     frozen = {"old.mp3": "test"}
     assert assign_splits({"a.mp3": ONE, "b.mp3": ONE, "c.mp3": ONE}, frozen)["old.mp3"] == "test"
@@ -100,11 +108,11 @@ def test_blocks_of_few_segments(n_segments):
 
 def test_texts_inside_a_segment_and_texts_cut_through():
     texts = [(0.1, 1.0, "one"), (1.5, 3.0, "two"), (4.0, 8.0, "three"), (9.0, 11.0, "lost")]
-    assert texts_of_segments([(0.0, 3.1), (3.9, 8.2)], texts) == ["one two", "three"]
-    assert texts_of_segments([(0.0, 3.1), (3.9, 6.0), (6.1, 8.2)], texts) == ["one two", None, None]
-    assert texts_of_segments([(0.0, 3.1)], [(0.0, float("inf"), "whole")]) == ["whole"]
-    assert texts_of_segments([(0.0, 3.0), (4.0, 8.0)], [(0.0, float("inf"), "whole")]) == [None, None]
-    assert texts_of_segments([], texts) == []
+    assert texts_of_segments([(0.0, 3.1), (3.9, 8.2)], texts) == (["one two", "three"], 1)
+    assert texts_of_segments([(0.0, 3.1), (3.9, 6.0), (6.1, 8.2)], texts) == (["one two", None, None], 2)
+    assert texts_of_segments([(0.0, 3.1)], [(0.0, float("inf"), "whole")]) == (["whole"], 0)
+    assert texts_of_segments([(0.0, 3.0), (4.0, 8.0)], [(0.0, float("inf"), "whole")]) == ([None, None], 1)
+    assert texts_of_segments([], texts) == ([], 4)
 
 
 def test_tables(tmp_path):

@@ -233,12 +233,14 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(raw):
 
 
 def test_texts_speakers_and_unknown_sources(raw, monkeypatch, capsys):
-    record(raw / "ana" / "tape.wav", 6.0)
+    record(raw / "ana" / "tape.wav", 12.0)
     (raw.parent / "transcripts.tsv").write_text("ana/tape.wav\t\t\twhole text\n../../etc/passwd\t0\t1\tstray\n")
     segment(monkeypatch, "--min_pause", "3", "--speaker_from", "folder")
     (row,) = read_manifest(raw)
     assert row["text"] == "whole text" and row["speaker"] == "ana" and row["id"] == "ana_tape_0000"
     assert "../../etc/passwd" in capsys.readouterr().out
+    segment(monkeypatch, "--max_duration", "5")
+    assert "texts in no one segment: 1 of" in capsys.readouterr().out and "text" not in read_manifest(raw)[0]
     (raw.parent / "speakers.tsv").write_text("source\tspeaker\nana/tape.wav\tAna M.\n")
     segment(monkeypatch, "--min_pause", "3")
     assert read_manifest(raw)[0]["speaker"] == "Ana M."

@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 import pytest
 
 import fetch_models
 from estimate_needs import estimate_megabytes, estimate_minutes, measure_hours
 
+from cli import run_main
 from languages import language_paths
 from synthetic import REPOSITORY, run_bash, run_script, shell_environment, speech_like, write_mp3, write_segments
 
@@ -104,6 +107,9 @@ def test_run_all_takes_no_flags_of_the_phases() -> None:
     done = run_bash(REPOSITORY / "scripts" / "run_all.sh", "spanish", "--steps", "5")
     assert done.returncode == 2
     assert "PHASE3_ARGS" in done.stderr
+    for words in (("--language", "spanish", "--n_units", "9"), ("--tag=x", "--steps", "5", "--language=spanish")):
+        done = run_bash(REPOSITORY / "scripts" / "run_all.sh", *words)
+        assert done.returncode == 2 and "PHASE3_ARGS" in done.stderr
     done = run_bash(REPOSITORY / "scripts" / "run_all.sh", "spanish", PHASE1_ARGS="--encoder 'half a quote")
     assert done.returncode == 2
     assert "unmatched quotes" in done.stderr
@@ -148,10 +154,37 @@ def test_resume_is_asked_for_unless_the_user_says_otherwise() -> None:
 
 
 def test_small_recipes_have_a_budget_and_others_the_trainers_own() -> None:
-    show = 'read_budget "${flags[@]}"; printf "%s " "${budget[@]}"'
+    show = 'read_budget "$(chosen_encoder)" "${flags[@]}"; printf "%s " "${budget[@]}"'
     assert call_functions(f"start_phase spanish; {show}").stdout == "--max-minutes=8 "
     assert call_functions(f"start_phase spanish --steps 70; {show}").stdout == "--steps=70 "
     assert call_functions(f"start_phase satere; {show}").stdout.strip() == ""
+
+
+def test_mfcc_units_of_any_language_have_the_small_budget(language_roots: dict[str, Path]) -> None:
+    """Chosen by a flag of phase 1, or by what phase 1 was run with."""
+    show = 'read_budget "$(chosen_encoder --encoder mfcc)"; printf "%s " "${budget[@]}"'
+    assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=8 "
+    units = language_paths("satere")["units"]
+    units.mkdir(parents=True)
+    (units / "config.json").write_text('{\n  "derived": {\n    "encoder": "mfcc"\n  }\n}')
+    show = 'read_budget "$(chosen_encoder)"; printf "%s " "${budget[@]}"'
+    assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=8 "
+
+
+def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    def run_out() -> None:
+        torch.empty(2**60)
+
+    with pytest.raises(SystemExit) as stopped:
+        run_main(run_out)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and "out of memory" in line and "--batch_size 8" in line
+
+    def defect() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_main(defect)
 
 
 def start_slow_step(folder: Path) -> subprocess.Popen:

@@ -1,6 +1,7 @@
 """Make a user's folder of recordings the ``raw`` folder of a language, by a link: nothing is copied or changed."""
 
 import argparse
+import filecmp
 import os
 import shutil
 import sys
@@ -40,10 +41,19 @@ def link_folder(folder: Path, raw: Path) -> None:
 
 
 def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
-    """Copy transcripts.tsv and speakers.tsv, where ``folder`` holds them, to where segment_audio.py reads them."""
+    """Copy transcripts.tsv and speakers.tsv, where ``folder`` holds them, to where segment_audio.py reads them.
+
+    A table there that was changed later than the one in ``folder`` is somebody's work: it stays, and that is said.
+    """
     found = [name for name in TABLES if (folder / f"{name}.tsv").is_file()]
     for name in found:
-        shutil.copyfile(folder / f"{name}.tsv", paths[name])
+        given, target = folder / f"{name}.tsv", paths[name]
+        if not target.exists() or filecmp.cmp(given, target, shallow=False):
+            shutil.copy2(given, target)
+        elif target.stat().st_mtime > given.stat().st_mtime:
+            print(f"{target}: changed later than {given}, kept; delete it to take that one", file=sys.stderr)
+        else:
+            shutil.copy2(given, target)
     return [f"{name}.tsv" for name in found]
 
 

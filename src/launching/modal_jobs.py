@@ -239,9 +239,8 @@ def written_folder(words: Sequence[str]) -> str:
 
 def job_environment(words: Sequence[str]) -> dict[str, str]:
     """Variables of the command that this shell sets; offline, except for what fetches."""
-    kept = {
-        name: os.environ[name] for name in ("TAG", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS") if name in os.environ
-    }
+    names = ("TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     offline = "0" if Path(words[0]).name in ONLINE_SCRIPTS else "1"
     commit = subprocess.run(
         ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],

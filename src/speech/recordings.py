@@ -92,18 +92,20 @@ def assign_splits(lengths: dict[str, list[tuple[float, float]]], frozen: dict) -
 
     ``lengths``: source -> (start, end) of its segments in seconds. A value is "train", "val" or "test", or, where there
     were fewer than three sources when it was first seen, a list of [split, end in seconds] blocks. Where the hash
-    leaves test or val without a source, the new train source with the lowest hash goes there: every split exists.
+    leaves a split without a source, the new one with the lowest hash goes there, of those in train if it has others,
+    else of the other split: every split exists.
     """
     new = [source for source in lengths if source not in frozen]
     if not frozen and len(lengths) < FEWEST_SOURCES:
         return {source: split_into_blocks(lengths[source]) for source in new}
     splits = {**frozen, **{source: split_of_name(source) for source in new}}
-    in_blocks = any(not isinstance(split, str) for split in splits.values())
-    for split in ("test", "val"):
-        movable = sorted((source for source in new if splits[source] == "train"), key=split_fraction)
-        n_train = sum(value == "train" for value in splits.values())
-        if split not in splits.values() and not in_blocks and movable and n_train > 1:
-            splits[movable[0]] = split
+    if any(not isinstance(split, str) for split in splits.values()):
+        return dict(sorted(splits.items()))
+    for split in ("train", "test", "val"):
+        sizes = Counter(splits.values())
+        movable = [source for source in new if sizes[splits[source]] > 1]
+        if not sizes[split] and movable:
+            splits[min(movable, key=lambda source: (splits[source] != "train", split_fraction(source)))] = split
     return dict(sorted(splits.items()))
 
 
@@ -159,8 +161,12 @@ def read_speakers(path: Path) -> dict[str, str]:
     return {row["source"]: row["speaker"] for row in read_table(path, ("source", "speaker"))}
 
 
-def texts_of_segments(segments: list[tuple[float, float]], texts: list[tuple[float, float, str]]) -> list[str | None]:
+def texts_of_segments(
+    segments: list[tuple[float, float]], texts: list[tuple[float, float, str]]
+) -> tuple[list[str | None], int]:
     """The text of each segment: the texts that lie inside it, or None where there is none or one is cut through.
+
+    Beside them the number of ``texts`` that no segment holds.
 
     What counts of a text's time is the part in any segment (the rest is silence). A text with 90 % of it in one segment
     lies there; a segment that holds only a part of a text has no text, since a wrong one is worse.
@@ -179,4 +185,5 @@ def texts_of_segments(segments: list[tuple[float, float]], texts: list[tuple[flo
                 found[index].append(text)
             elif share > 1 - INSIDE_SHARE:
                 cut.add(index)
-    return [" ".join(words) if words and index not in cut else None for index, words in enumerate(found)]
+    held = [words if index not in cut else [] for index, words in enumerate(found)]
+    return [" ".join(words) or None for words in held], len(texts) - sum(map(len, held))

@@ -58,7 +58,7 @@ def save_checkpoint(path: Path, state: dict) -> None:
 def load_checkpoint(path: Path) -> dict:
     """Read a checkpoint on the CPU without running code from it; UserError where it is missing or damaged."""
     if not Path(path).is_file():
-        raise UserError(f"{path}: expected a checkpoint, found none; run scripts/run_phase3.sh <language>")
+        raise UserError(f"{path}: expected a checkpoint, found none; run: bash scripts/run_phase3.sh <language>")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

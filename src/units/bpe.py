@@ -107,7 +107,7 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a phase 2 folder; UserError where there is none."""
     if not (Path(folder) / "tokenizer.json").is_file():
-        raise UserError(f"{folder}: expected tokenizer.json, found none; run scripts/run_phase2.sh <language>")
+        raise UserError(f"{folder}: expected tokenizer.json, found none; run: bash scripts/run_phase2.sh <language>")
     return PreTrainedTokenizerFast.from_pretrained(str(folder))
 
 

@@ -61,7 +61,7 @@ def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[
     Raises UserError, naming file and line, for a file that is missing, cut short, or lacks a key.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path}: expected phase 1's corpus, found none; run scripts/run_phase1.sh <language>")
+        raise UserError(f"{path}: expected phase 1's corpus, found none; run: bash scripts/run_phase1.sh <language>")
     wanted, last = set(splits) if splits is not None else None, ""
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):

@@ -160,7 +160,7 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> dict:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: expected k-means clusters, found no file; run scripts/run_phase1.sh <language>")
+        raise UserError(f"{path}: expected k-means clusters, found no file; run: bash scripts/run_phase1.sh <language>")
     if path.suffix == ".safetensors":
         return _check_arrays(path, _read_safetensors(path))
     if path.suffix != ".npz":

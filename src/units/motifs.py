@@ -98,7 +98,7 @@ def read_motifs(path: Path) -> list[dict]:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
-            f"{path}: expected phase 2's motifs, found none; run scripts/run_phase2.sh <language>"
+            f"{path}: expected phase 2's motifs, found none; run: bash scripts/run_phase2.sh <language>"
         ) from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: expected JSON, found {error}; rerun phase 2 with --overwrite") from error
