@@ -36,6 +36,14 @@ def require_positive(args: argparse.Namespace, *names: str) -> None:
             raise UserError(f"--{name} {value}: expected a number above 0")
 
 
+def require_not_negative(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that are given and below 0."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not value >= 0:
+            raise UserError(f"--{name} {value}: expected 0 or more")
+
+
 def require_share(args: argparse.Namespace, *names: str) -> None:
     """Refuse flags outside 0 to 1, 1 excluded."""
     for name in names:

@@ -2,6 +2,20 @@
 
 import torch
 
+from errors import UserError
+
+
+def choose_device(name: str) -> str:
+    """``name`` ("cpu", "cuda", "cuda:1"), or for "auto" a GPU where there is one; refuses what is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (number.isdigit() or not number):
+        raise UserError(f"--device {name}: expected cpu, cuda or cuda:1")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: found {torch.cuda.device_count()} GPUs; give --device cpu")
+    return name
+
 
 def has_fast_bf16(device: str | torch.device) -> bool:
     """Whether ``device`` computes in bf16 itself; emulated bf16 is slower than fp32."""

@@ -98,9 +98,13 @@ def read_prosody(args: argparse.Namespace, n_streams: int) -> dict | None:
 
 
 def statistics_by_row(prosody: dict) -> torch.Tensor:
-    """(n_speakers + 1, 2) float64 mean and deviation of log F0; those of the corpus for speakers without their own."""
+    """(n_speakers + 1, 2) float64 mean and deviation of log F0; those of the corpus for speakers without their own.
+
+    A predictor without a table of speakers still knows their pitch: rows are then in the order of their names.
+    """
     statistics = prosody["statistics"]
-    rows = [statistics.get(name, statistics[CORPUS]) for name in (CORPUS, *prosody["speakers"])]
+    names = prosody["speakers"] or sorted(name for name in statistics if name != CORPUS)
+    rows = [statistics.get(name, statistics[CORPUS]) for name in (CORPUS, *names)]
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -119,14 +123,13 @@ def save_torchscript(folder: Path, vocoder: dict, prosody: dict | None) -> list[
 
 
 def save_card(folder: Path, args: argparse.Namespace, kmeans: dict, language: str, exported: list[str]) -> None:
-    scores = args.exp / "scores.json"
-    card = write_card(
-        read_json(folder / "config.json"),
-        read_description(kmeans),
-        read_json(scores) if scores.is_file() else None,
-        args.license,
-        exported,
-    )
+    config, path = read_json(folder / "config.json"), args.exp / "scores.json"
+    scores = read_json(path) if path.is_file() else None
+    if scores and (scores["step"], scores["split"]) != (config["step"], "test"):
+        found = f"step {scores['step']} on the {scores['split']} split"
+        log.warning("%s: scores of %s, not of these weights on the test split; left out of the card", path, found)
+        scores = None
+    card = write_card(config, read_description(kmeans), scores, args.license, exported)
     (folder / "README.md").write_text(card, encoding="utf-8")
     for text in licence_texts(data_root() / language):
         shutil.copyfile(text, folder / text.name)

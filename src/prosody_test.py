@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cli import HELP_FORMATTER, parse_flags, run_main
+from device import choose_device
 from errors import UserError
 from evaluation.prosody_scores import (
     compare_prosody,
@@ -40,7 +41,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--allow_unfinished", action="store_true", help="score a training that has not finished yet")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    return parse_flags(parser, argv)
+    args = parse_flags(parser, argv)
+    args.device = choose_device(args.device)
+    return args
 
 
 def locate(derived: dict) -> dict[str, Path]:

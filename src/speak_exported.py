@@ -10,6 +10,7 @@ missing, the prosody predictor beside the voice fills them in.
 import argparse
 import hashlib
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -39,13 +40,44 @@ def load_exported(folder: Path) -> dict:
         if (folder / "prosody" / "prosody.torchscript").is_file():
             loaded["prosody"] = torch.jit.load(folder / "prosody" / "prosody.torchscript")
             described = json.loads((folder / "prosody" / "config.json").read_text(encoding="utf-8"))
-            loaded["prosody_speakers"] = described["speakers"]
+            loaded["prosody_speakers"] = described["speakers"] or sorted(filter(None, described["statistics"]))
     return loaded
 
 
 def read_utterances(path: Path) -> list[dict]:
-    text = path.read_text(encoding="utf-8").strip()
-    return json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+        found = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {path}: expected a JSON array, or one object a line, found: {error}") from error
+    seen = set()
+    for number, utterance in enumerate(found, 1):
+        name = utterance.get("id") if isinstance(utterance, dict) else None
+        # Ids become file names.
+        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00-\x1f]+", name) or set(name) == {"."}:
+            raise SystemExit(f"error: {path}, utterance {number}: expected an id without '/', found {name!r}")
+        if name in seen:
+            raise SystemExit(f"error: {path}: id {name!r} comes twice and would overwrite itself; rename one")
+        seen.add(name)
+    return found
+
+
+def check_utterance(utterance: dict, n_units: int, n_streams: int) -> None:
+    """Refuse units that the voice does not know, and lists that do not fit each other."""
+    streams = [utterance.get("units", []), *utterance.get("residual_units", [])]
+    if len(streams) != n_streams or not all(0 <= unit < n_units for stream in streams for unit in stream):
+        raise SystemExit(f"error: {utterance['id']}: expected {n_streams} stream(s) of units 0 to {n_units - 1}")
+    lengths = {len(streams[0])}, {len(stream) for stream in streams[1:]}
+    if utterance.get("durations") is not None:
+        lengths[0].add(len(utterance["durations"]))
+        lengths[1].add(sum(utterance["durations"]))
+        if utterance.get("f0") is not None:
+            lengths[1].add(len(utterance["f0"]))
+    if lengths[0] == {0} or any(len(found) > 1 for found in lengths):
+        raise SystemExit(
+            f"error: {utterance['id']}: expected units, a duration of each, and F0 and residual units of every frame; "
+            f"found {sorted(lengths[0])} units and durations, {sorted(lengths[1])} frames"
+        )
 
 
 def add_prosody(loaded: dict, utterance: dict, speaker: str | None) -> dict:
@@ -102,7 +134,9 @@ def main() -> None:
     if args.speaker and args.speaker not in loaded["config"]["speakers"]:
         raise SystemExit(f"error: unknown speaker '{args.speaker}': expected one of {loaded['config']['speakers']}")
     args.out.mkdir(parents=True, exist_ok=True)
+    n_units, n_streams = (loaded["config"]["derived"][key] for key in ("n_units", "n_streams"))
     for utterance in read_utterances(args.units):
+        check_utterance(utterance, n_units, n_streams)
         with torch.inference_mode():
             waveform = speak(loaded, add_prosody(loaded, utterance, args.speaker), args.speaker)
         pcm = np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)

@@ -17,13 +17,13 @@ import numpy as np
 from tqdm import tqdm
 
 from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
-from device import has_fast_bf16
+from device import choose_device, has_fast_bf16
 from errors import UserError
 from frames import HOP_SAMPLES, frames_to_seconds
 from languages import data_root, resolve_in
 from speech.audio import load_audio, save_audio, save_audio_pieces
 from speech.encoders import encode, load_encoder
-from speech.pitch import cached_f0, extract_f0
+from speech.pitch import extract_f0
 from speech.recordings import find_sources, refuse_repeated
 from training.prosody import add_prosody
 from training.vocoder import stream_item, synthesize_utterances
@@ -101,6 +101,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     args = parse_flags(parser, argv)
     args.prosody = args.prosody or included_prosody(args.exp)
+    args.device = choose_device(args.device)
     check_args(args)
     return args
 
@@ -190,17 +191,12 @@ def prepare_items(args: argparse.Namespace, requests: Iterator[dict], derived: d
             continue
         check_units(request, derived["n_units"], derived["n_streams"])
         if request.get("f0") is None and request.get("audio") and "f0" not in predict:
-            request["f0"] = read_f0(request, derived.get("cache"))
+            request["f0"] = extract_f0(load_audio(resolve_in(data_root(), request["audio"])))
         if request.get("f0") is None and prosody is None and derived["generator"] == "v1":
             request["f0"] = np.zeros(request["durations"].sum(), np.float32)
-        item = add_prosody(request, prosody, predict, args.speaker)
-        yield item | {"speaker": args.speaker, "f0": item["f0"] * np.float32(args.f0_scale)}
-
-
-def read_f0(request: dict, cache: str | None) -> np.ndarray:
-    """The pitch of a request's audio; a saved voice has no cache."""
-    audio = resolve_in(data_root(), request["audio"])
-    return cached_f0(Path(cache), request["id"], audio) if cache else extract_f0(load_audio(audio))
+        speaker = args.speaker or request.get("speaker")
+        item = add_prosody(request, prosody, predict, speaker)
+        yield item | {"speaker": speaker, "f0": item["f0"] * np.float32(args.f0_scale)}
 
 
 def check_units(request: dict, n_units: int, n_streams: int) -> None:

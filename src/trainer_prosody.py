@@ -33,7 +33,9 @@ from cli import (
     add_language_flags,
     configure_log,
     parse_flags,
+    require_not_negative,
     require_positive,
+    require_share,
     run_main,
 )
 from device import choose_precision
@@ -42,14 +44,17 @@ from files import hash_files, read_json
 from frames import UNIT_RATE
 from languages import command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
+from training.batches import known_speakers
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.loop import (
     EXIT_STOPPED,
     catch_stop_signals,
+    check_borrowed,
     exit_on_stop_signals,
     find_checkpoint,
     finite_means,
+    is_own,
     log_row,
     note_changes,
 )
@@ -137,6 +142,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.steps = DEFAULT_STEPS
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_units")
     require_positive(args, "log_every", "eval_every", "save_every", "validation_seconds")
+    require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip")
+    require_share(args, "dropout")
     return args
 
 
@@ -222,7 +229,7 @@ def main() -> int:
     train = load_split(paths, "train")
     validation = choose_validation(load_split(paths, "val"), args.validation_seconds)
     statistics = pitch_statistics(train)
-    speakers = sorted({u["speaker"] for u in train if u["speaker"]}) if args.speaker_embedding else []
+    speakers = known_speakers(train, paths["speakers"]) if args.speaker_embedding else []
     crops = count_crops(train, args.crop_units)
 
     n_units = read_json(paths["units"] / "config.json")["derived"]["n_units"]
@@ -236,16 +243,20 @@ def main() -> int:
     step, total_steps, best, stale, spent = 0, plan_steps(args, len(crops)), math.inf, 0, 0.0
     validated, since_log = 0, []
     if state:
+        step, validated = state["step"], state["validated"]
+        if is_own(resume_from, exp):
+            best, stale, spent = state["best"], state["stale"], state["seconds"]
+            total_steps = state["total_steps"] if args.max_minutes else total_steps
+        else:
+            check_borrowed(state, resume_from, {"sizes": sizes, "speakers": speakers}, total_steps)
         predictor.load_state_dict(state["predictor"])
         predictor_ema.load_state_dict(state["predictor_ema"])
         optimizer.load_state_dict(state["optimizer"])
-        step, best, stale, spent = state["step"], state["best"], state["stale"], state["seconds"]
-        validated = state["validated"]
         since_log = [{name: value.to(device) for name, value in row.items()} for row in state["since_log"]]
-        total_steps = state["total_steps"] if args.max_minutes else total_steps
         restore_random_state(state["random_state"])
         note_changes(state, 1, precision)
     cut_metrics(exp, step)
+    (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
 
     def checkpoint() -> dict:
         return {

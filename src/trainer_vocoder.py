@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from accelerate import Accelerator
@@ -34,6 +33,7 @@ from cli import (
     add_language_flags,
     configure_log,
     parse_flags,
+    require_not_negative,
     require_positive,
     require_share,
     run_main,
@@ -45,8 +45,17 @@ from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from languages import command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from speech.audio import load_crop, save_audio
+from speech.loading import map_ahead
 from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
-from training.batches import CropDataset, StepSampler, check_batch_size, collate, load_utterances, with_mel
+from training.batches import (
+    CropDataset,
+    StepSampler,
+    check_batch_size,
+    collate,
+    known_speakers,
+    load_utterances,
+    with_mel,
+)
 from training.checkpoints import (
     LARGEST_EMA_DECAY,
     load_checkpoint,
@@ -59,9 +68,11 @@ from training.experiment import cut_metrics, is_finished, mark_finished, open_ex
 from training.loop import (
     EXIT_STOPPED,
     catch_stop_signals,
+    check_borrowed,
     exit_on_stop_signals,
     find_checkpoint,
     finite_means,
+    is_own,
     log_row,
     note_changes,
 )
@@ -192,9 +203,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="autocast of the models; auto: bf16 where the device computes in it, fp16 on other GPUs",
     )
     machine.add_argument("--compile", action="store_true", help="compile the generator with torch.compile")
-    machine.add_argument(
-        "--num_workers", type=int, default=None, help="reading processes (default: 0 on a CPU, else 4)"
-    )
+    machine.add_argument("--num_workers", type=int, default=None, help="reading threads (default: 0 on a CPU, else 4)")
     machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
     args = parse_flags(parser, argv)
     if args.steps is None and args.epochs is None and args.max_minutes is None:
@@ -202,6 +211,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_frames")
     require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
     require_positive(args, "sample_every", "validation_seconds")
+    require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
+    require_not_negative(args, "lr", "discriminator_lr", "clip")
     require_share(args, "ema", "unit_noise")
     channels = chosen_sizes(args).get("channels", 32)
     if args.generator != "v3" and channels % 32:
@@ -256,18 +267,16 @@ def batches(
 ) -> Iterator[dict]:
     """The batches of steps ``first`` to ``last`` for this process, on its device."""
     sampler = StepSampler(first, last, args.batch_size, rank=accelerator.process_index, world=accelerator.num_processes)
-    workers = args.num_workers if args.num_workers is not None else (0 if accelerator.device.type == "cpu" else 4)
-    # The loader draws a seed: from a generator of its own, so that resuming leaves the global one as it was.
-    loader = DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=workers > 0,
-        generator=torch.Generator(),
-    )
-    for batch in loader:
-        yield {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
+    on_gpu = accelerator.device.type == "cuda"
+    workers = args.num_workers if args.num_workers is not None else 4 * on_gpu
+    if workers:
+        # Threads: a scheduler's signal goes to all processes of a job, and loader processes would die of it.
+        items = (read for _, read in map_ahead(dataset.__getitem__, enumerate(sampler), workers))
+    else:
+        items = ([dataset[number] for number in numbers] for numbers in sampler)
+    for batch in map(collate, items):
+        pinned = {key: value.pin_memory() for key, value in batch.items()} if on_gpu else batch
+        yield {key: value.to(accelerator.device, non_blocking=True) for key, value in pinned.items()}
 
 
 # %% [markdown]
@@ -326,7 +335,7 @@ def main() -> int:
     set_seed(args.seed)
     with accelerator.main_process_first():
         train, validation = load_split(paths, "train"), load_split(paths, "val")
-    speakers = sorted({u["speaker"] for u in train if u["speaker"]}) if args.speaker_embedding else []
+    speakers = known_speakers(train, paths["speakers"]) if args.speaker_embedding else []
     dataset = CropDataset(
         train,
         crop_frames=args.crop_frames,
@@ -361,12 +370,15 @@ def main() -> int:
     step, total_steps, best, stale, spent = 0, plan_steps(args, len(dataset)), math.inf, 0, 0.0
     validated, since_log = 0, []
     if state:
+        step = state["step"]
+        if is_own(resume_from, exp):
+            best, stale, spent = state["best"], state["stale"], state["seconds"]
+            total_steps = state["total_steps"] if args.max_minutes else total_steps
+        else:
+            described = {"version": args.generator, "sizes": sizes, "speakers": speakers}
+            check_borrowed(state, resume_from, described, total_steps)
         generator.load_state_dict(state["generator"])
         generator_ema.load_state_dict(state["generator_ema"])
-        step, spent = state["step"], state["seconds"]
-        if resume_from.resolve().is_relative_to(exp.resolve()):
-            best, stale = state["best"], state["stale"]
-        total_steps = state["total_steps"] if args.max_minutes else total_steps
         validated = state.get("validated", step)
         since_log = [
             {name: value.to(accelerator.device) for name, value in row.items()} for row in state.get("since_log", [])
@@ -387,6 +399,7 @@ def main() -> int:
             note_changes(state, accelerator.num_processes, precision)
     if rank0:
         cut_metrics(exp, step)
+        (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
     speaking = torch.compile(generator) if args.compile else generator
 
     def checkpoint() -> dict:
@@ -527,7 +540,7 @@ def main() -> int:
                 validate(averaged, validation)
                 evaluation_seconds = time.monotonic() - clock
             judgement_seconds = 0.0
-            if discriminator is not None:
+            if discriminator is not None and not adversarial:  # else it is in the steps timed already
                 originals = batch["audio"][:, adversarial_window(args, step)]
                 judgement_seconds = time_judgement(discriminator_raw, originals, accelerator.autocast)
             more = calibrate(

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, parse_flags, run_main
+from cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from device import choose_device
 from errors import UserError
 from evaluation.asr import load_asr
 from evaluation.judges import NOTHING_KEPT, Caches, Pair, add_mos, add_readings
@@ -77,8 +77,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise UserError("--out goes with --pairs; with --exp the scores are written to exp/<name>/scores.json")
     if args.asr_language and not args.asr:
         raise UserError("--asr_language needs --asr FOLDER_OR_ID")
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    require_positive(args, "max_utterances", "batch_size", "num_workers")
+    args.device = choose_device(args.device)
 
 
 def load_judges(args: argparse.Namespace) -> dict[str, Callable]:
@@ -138,6 +138,9 @@ def locate(args: argparse.Namespace, exp: Path) -> dict:
     if not checkpoint.exists():
         raise UserError(f"{checkpoint}: expected a checkpoint, found none; run: bash scripts/run_phase3.sh {language}")
     corpus = _moved(Path(derived["corpus"]), exp_root() / Path(derived["units_exp"]).name / "corpus_timestamped.json")
+    if not corpus.is_file():
+        command = command_for("run_phase1.sh", language)
+        raise UserError(f"{corpus}: expected the units {exp} was trained on, found none; run: {command}")
     asr_language = args.asr_language or LANGUAGE_CONFIGS.get(language, {}).get("asr_language")
     identity = {"definitions": DEFINITIONS_VERSION, "inputs": hash_files([checkpoint, corpus])}
     identity |= {

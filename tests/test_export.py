@@ -14,6 +14,7 @@ import soundfile
 from safetensors.torch import load_file
 
 import export_vocoder
+import speak_exported
 import synthesize
 
 from errors import UserError
@@ -232,6 +233,62 @@ def test_the_script_beside_the_voice_speaks_as_synthesize_does(
     for name, waveform in expected.items():
         assert len(spoken[name]) == len(waveform) and np.abs(waveform).max() > 10
         assert np.abs(spoken[name] - waveform).max() <= 1 + 1e-3 * np.abs(waveform).max()
+
+
+def test_a_predictor_of_one_prosody_keeps_the_pitch_of_every_speaker(
+    roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    vocoder, prosody = roots / "spanish_vocoder_v3", tmp_path / "prosody"
+    torch.manual_seed(2)
+    sizes = {"n_units": N_UNITS, "n_speakers": 0, "channels": 24}
+    state = {"sizes": sizes, "speakers": [], "step": 5, "statistics": STATISTICS | {"ana": [5.4, 0.2]}}
+    state["predictor_ema"] = ProsodyPredictor(**sizes).state_dict()
+    derived = {"language": "spanish", "n_units": N_UNITS, "n_streams": 1, "units_hash": units_hash(vocoder)}
+    write_experiment(prosody, state, derived, vocoder / "units")
+    export(monkeypatch, "--exp", vocoder, "--prosody", prosody, "--out", tmp_path / "voice")
+    (tmp_path / "bare.json").write_text(json.dumps([{"id": "bare", "units": [1, 2, 2, 4, 0, 1, 2, 6, 7]}]))
+    for speaker in SPEAKERS:
+        flags = ("--out", tmp_path / speaker, "--speaker", speaker)
+        run_outside([tmp_path / "voice" / "speak.py", "bare.json", *flags], tmp_path)
+        spoken = soundfile.read(tmp_path / speaker / "bare.wav", dtype="int16")[0]
+        flags = ("--prosody", prosody, "--deduplicated", tmp_path / "bare.json", "--speaker", speaker)
+        expected = say(monkeypatch, vocoder, tmp_path / f"{speaker}_here", *flags)["bare"]
+        assert np.abs(spoken - expected).max() <= 1 + 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"id": "../escaped", "units": [1], "durations": [1], "f0": [0]}]', "without '/'"),
+        ('{"id": "a", "units": [1]}\n{"id": "a", "units": [2]}', "twice"),
+        ("[{", "expected a JSON array"),
+        ('[{"id": "a", "units": [12], "durations": [1], "f0": [0]}]', "0 to 11"),
+        ('[{"id": "a", "units": [1, 2], "durations": [1, 1], "f0": [0]}]', "F0"),
+        ('[{"id": "a", "units": [1, 2], "durations": [1], "f0": [0]}]', "a duration of each"),
+    ],
+)
+def test_the_script_beside_the_voice_names_mistakes(text: str, message: str, voice: Path, tmp_path: Path) -> None:
+    (tmp_path / "units.json").write_text(text)
+    with pytest.raises(SystemExit, match=message), pytest.MonkeyPatch.context() as patch:
+        flags = (tmp_path / "units.json", "--voice", voice, "--out", tmp_path / "spoken")
+        patch.setattr(sys, "argv", ["speak.py", *map(str, flags)])
+        speak_exported.main()
+    assert not (tmp_path / "escaped.wav").exists()
+
+
+@pytest.mark.parametrize(("scored", "shown"), [((7, "test"), True), ((6, "test"), False), ((7, "train"), False)])
+def test_the_card_shows_scores_of_these_weights_alone(
+    scored: tuple[int, str], shown: bool, roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    metrics = {"mcd_db": {"mean": 5.0, "low": 4.9, "high": 5.1}}
+    scores = dict(zip(("step", "split"), scored)) | {"n_utterances": 3, "metrics": metrics}
+    path = roots / "spanish_vocoder_v2" / "scores.json"
+    path.write_text(json.dumps(scores))
+    export(monkeypatch, "--exp", path.parent, "--out", tmp_path / "voice")
+    path.unlink()
+    assert ("held-out utterances" in (tmp_path / "voice" / "README.md").read_text()) is shown
 
 
 def test_other_generators_are_saved_without_torchscript(

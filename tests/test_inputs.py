@@ -71,6 +71,21 @@ def test_a_corpus_file_keeps_what_stands_beside_the_units(corpus: Path) -> None:
     assert [request["id"] for request in read_units(corpus, "train")] == ["b"]
 
 
+def test_json_by_hand_needs_no_layout_and_no_corpus_keys(write: Callable[[str], Path], corpus: Path) -> None:
+    entries = [{"id": name, "units": [5, 7], "durations": [2, 1], "f0": [0, 90.5, 91]} for name in ("x", "y")]
+    texts = json.dumps(entries), json.dumps(entries, indent=1), "\n".join(map(json.dumps, entries))
+    for text in texts:
+        x, y = read_units(write(text))
+        assert x["units"].tolist() == [5, 7] and y["durations"].tolist() == [2, 1] and y["f0"] == [0, 90.5, 91]
+    with pytest.raises(UserError, match="--deduplicated"):
+        list(read_units(write('[{"id": "x", "units": [5]}]')))
+    with pytest.raises(UserError, match="'val'.* of 2"):
+        list(read_units(corpus, "val"))
+    corpus.write_text(corpus.read_text().rstrip().rstrip("]"))
+    with pytest.raises(UserError, match="cut short"):
+        list(read_units(corpus))
+
+
 def test_deduplicated_units_have_no_durations(write: Callable[[str], Path], corpus: Path) -> None:
     (request,) = read_deduplicated(write("a\t5 7 7 5\n"))
     assert request["units"].tolist() == [5, 7, 5] and request["durations"] is None

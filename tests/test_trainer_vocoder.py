@@ -137,6 +137,47 @@ def test_two_runs_are_equal_and_another_seed_is_not(uninterrupted: Path, roots: 
     assert differences(load(other, "latest")["generator"], load(again, "latest")["generator"])
 
 
+def test_reading_ahead_in_threads_changes_nothing(uninterrupted: Path, roots: Path) -> None:
+    exp = roots / "exp" / "threads"
+    run_to_end(TRAINER, [*WHOLE, "--num_workers", 2, "--exp", exp], roots=roots)
+    assert_same_run(exp, uninterrupted)
+
+
+def test_another_experiments_checkpoint_is_taken_or_refused(uninterrupted: Path, roots: Path) -> None:
+    """What it cannot go on from leaves no run that says it has finished."""
+    other, latest = roots / "exp" / "borrowed", uninterrupted / "checkpoints" / "latest.pt"
+    flags = [*TINY, *OFTEN, *ADVERSARIAL, "--resume", latest, "--exp", other]
+    shown = run_to_end(TRAINER, [*flags, "--steps", N_STEPS], roots=roots, code=2)
+    assert f"is at step {N_STEPS}" in shown and not (other / "finished.json").exists()
+    wider = [word if word != 16 else 32 for word in flags]
+    shown = run_to_end(TRAINER, [*wider, "--overwrite", "--steps", 99], roots=roots, code=2)
+    assert "exclude each other" in shown
+    shutil.rmtree(other)
+    shown = run_to_end(TRAINER, [*wider, "--steps", 99], roots=roots, code=2)
+    assert "expected a checkpoint of sizes" in shown and "Traceback" not in shown
+    shutil.rmtree(other)
+    run_to_end(TRAINER, [*flags, "--steps", N_STEPS + 2], roots=roots)
+    assert load(other, "best")["step"] > N_STEPS and metrics(other)[0]["step"] > N_STEPS
+
+
+def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
+    exp = roots / "exp" / "lengthened"
+    run_to_end(TRAINER, [*TINY, *OFTEN, "--steps", 2, "--exp", exp], roots=roots)
+    flags = [*TINY, *OFTEN, "--steps", 500, "--resume", "auto", "--exp", exp]
+    assert run_until(TRAINER, flags, roots=roots, exp=exp, step=4, number=signal.SIGTERM) == 99
+    assert not (exp / "finished.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(("--patience", -1), "--patience -1"), (("--lr", -1), "--lr"), (("--speaker_embedding",), "speakers.tsv")],
+)
+def test_flags_without_a_meaning_are_refused(flags: tuple, expected: str, roots: Path) -> None:
+    exp = roots / "exp" / "refused"
+    shown = run_to_end(TRAINER, [*TINY, "--steps", 1, *flags, "--exp", exp, "--overwrite"], roots=roots, code=2)
+    assert expected in shown and "Traceback" not in shown and not (exp / "finished.json").exists()
+
+
 def test_two_processes_equal_one(uninterrupted: Path, roots: Path) -> None:
     exp = roots / "exp" / "two_processes"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

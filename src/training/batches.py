@@ -46,6 +46,17 @@ def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence
     return utterances
 
 
+def known_speakers(utterances: list[dict], table: Path) -> list[str]:
+    """The speakers of ``utterances``, sorted; refuses a corpus that names none."""
+    speakers = sorted({utterance["speaker"] for utterance in utterances if utterance["speaker"]})
+    if not speakers:
+        raise UserError(
+            f"--speaker_embedding: expected speakers in the manifest, found none; write {table}, segment, and rerun "
+            "phase 1"
+        )
+    return speakers
+
+
 def mel_frames(audio: Path, start: int, stop: int, n_frames: int) -> np.ndarray:
     """Frames ``start`` to ``stop`` of a recording of ``n_frames`` as log-mel above its floor: (F, 80) float32.
 
@@ -118,9 +129,10 @@ class CropDataset(Dataset):
         }
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self)))
-        return self._order[1]
+        order = self._order  # another thread may be an epoch ahead
+        if order[0] != epoch:
+            order = self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self)))
+        return order[1]
 
 
 def check_batch_size(batch_size: int, world: int) -> None:

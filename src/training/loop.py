@@ -42,6 +42,28 @@ def find_checkpoint(args: argparse.Namespace, exp: Path) -> Path | None:
     return latest if latest.exists() else None
 
 
+def is_own(checkpoint: Path, exp: Path) -> bool:
+    """Whether a run goes on from itself, not from another experiment's weights."""
+    return checkpoint.resolve().is_relative_to(exp.resolve())
+
+
+def check_borrowed(state: dict, path: Path, described: dict, total_steps: int | None) -> None:
+    """Refuse another experiment's checkpoint of another model, or one that is past ``total_steps`` already.
+
+    described: what this run's own checkpoints say of the model, of which an older one may lack a part.
+    """
+    for name, value in described.items():
+        found = state.get(name)
+        if isinstance(value, dict) and isinstance(found, dict):
+            found = value | {key: known for key, known in found.items() if key in value}
+        if found != value:
+            raise UserError(f"{path}: expected a checkpoint of {name} {value}, found {found}; resume one of this model")
+    if total_steps is not None and state["step"] >= total_steps:
+        raise UserError(
+            f"{path}: is at step {state['step']}, of {total_steps} planned here; give more --steps, which count from 0"
+        )
+
+
 def note_changes(state: dict, n_processes: int, precision: str) -> None:
     """Say what the stopped run's checkpoint ``state`` had otherwise, and the resumed run's bits will differ by."""
     now = {"threads": torch.get_num_threads(), "precision": precision, "processes": n_processes}

@@ -75,6 +75,17 @@ def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[
         raise UserError(f"{path}: expected a closing ']', found the file cut short; rerun phase 1")
 
 
+def is_corpus(path: Path) -> bool:
+    """Whether a JSON file is laid out as phase 1's: a bracket, then one whole utterance a line."""
+    with open(path, encoding="utf-8") as lines:
+        first, second = (next(lines, "").strip() for _ in range(2))
+    try:
+        utterance = json.loads(second.rstrip(","))
+    except json.JSONDecodeError:
+        return False
+    return first == "[" and isinstance(utterance, dict) and all(key in utterance for key in REQUIRED_KEYS)
+
+
 def _parse_utterance(path: Path, number: int, text: str) -> dict:
     try:
         utterance = json.loads(text)

@@ -17,21 +17,26 @@ import numpy as np
 from errors import UserError
 from files import read_json
 from units.bpe import SPECIAL_TOKENS, decode_tokens, load_tokenizer, text_to_units
-from units.corpus import deduplicate, read_corpus
+from units.corpus import deduplicate, is_corpus, read_corpus
 
 BESIDE = ("residual_units", "f0", "audio", "speaker")
 VALID_ID = re.compile(r"[^/\\\x00-\x1f]+")  # ids become file names
 
 
 def read_units(path: Path, split: str | None = None) -> Iterator[dict]:
-    """Requests with durations: a corpus file (``units`` and ``durations``), or text with one unit a frame of 20 ms."""
+    """Requests with durations: JSON (``units`` and ``durations``), or text with one unit a frame of 20 ms.
+
+    Phase 1's own corpus, one utterance a line, is streamed; other JSON is read whole.
+    """
     if not _is_json(path):
         for entry in _read_entries(path, "units", split):
             units, durations = deduplicate(_numbers(path, entry["id"], entry["units"]))
             yield {"id": entry["id"], "units": units, "durations": durations}
         return
-    for entry in read_corpus(path, splits=[split] if split else None):
-        units, durations = (np.asarray(entry[key], np.int64) for key in ("units", "durations"))
+    for entry in _chosen(path, read_corpus(path) if is_corpus(path) else _read_json_entries(path, "units"), split):
+        if entry.get("durations") is None:
+            raise UserError(f"{path}, {entry['id']}: expected durations, found none; --deduplicated does without them")
+        units, durations = (_numbers(path, entry["id"], entry[key]) for key in ("units", "durations"))
         if len(units) != len(durations) or (durations < 1).any():
             raise UserError(
                 f"{path}, {entry['id']}: expected a duration of 1 frame or more for each of {len(units)} units, found "
@@ -101,8 +106,12 @@ def _is_json(path: Path) -> bool:
 def _read_entries(path: Path, key: str, split: str | None) -> Iterator[dict]:
     """{"id", ``key``} of every utterance; those of ``split`` only, where it is given and the file has splits."""
     read: Callable[[Path, str], Iterator[dict]] = _read_json_entries if _is_json(path) else _read_text_entries
+    return _chosen(path, read(path, key), split)
+
+
+def _chosen(path: Path, entries: Iterator[dict], split: str | None) -> Iterator[dict]:
     n_found, n_read = 0, 0
-    for entry in read(path, key):
+    for entry in entries:
         n_read += 1
         if split and "split" not in entry:
             raise UserError(f"{path}, {entry['id']}: expected a 'split' to choose by, found none; leave --split out")
