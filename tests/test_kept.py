@@ -19,6 +19,7 @@ class Loudness(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.scale, self.heard = nn.Parameter(torch.ones(1)), 0
+        self.norm = nn.BatchNorm1d(1)  # its counter is a tensor without axes
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         self.heard += 1

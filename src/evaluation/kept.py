@@ -25,7 +25,7 @@ def fingerprint(model: torch.nn.Module, settings: str) -> str:
     digest = hashlib.sha256(settings.encode())
     for key, weights in sorted(model.state_dict().items()):
         digest.update(key.encode())
-        digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(weights.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 
