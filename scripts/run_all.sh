@@ -29,10 +29,12 @@ estimate() { # what this run needs, from the size of the data and phase 3's budg
     --encoder "$(chosen_encoder "${phase1[@]}")"
 }
 
-# Newer than every recording, folder and table, and not of a run that failed: the flags given by hand stay.
+# Newer than every recording, folder and table, and not of a run that failed: the flags given by hand stay. A link to
+# other recordings is as new as the recipe that made it, however old these are.
 data_is_current() {
   [ "${#data_flags[@]}" = 0 ] && [ -e "$1/segments.jsonl" ] && [ -e "$1/raw" ] &&
     ! grep -qs '"too_many_failed": true' "$1/segmentation.json" &&
+    [ -z "$(find "$1/raw" -maxdepth 0 -newer "$1/segments.jsonl" -print -quit)" ] &&
     [ -z "$(find -L "$1"/{raw,transcripts.tsv,speakers.tsv} -newer "$1/segments.jsonl" -print -quit 2> /dev/null)" ]
 }
 

@@ -48,9 +48,8 @@ def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
     found = [name for name in TABLES if (folder / f"{name}.tsv").is_file()]
     for name in found:
         given, target = folder / f"{name}.tsv", paths[name]
-        if not target.exists() or filecmp.cmp(given, target, shallow=False):
-            shutil.copy2(given, target)
-        elif target.stat().st_mtime > given.stat().st_mtime:
+        edited = target.exists() and target.stat().st_mtime > given.stat().st_mtime
+        if edited and not filecmp.cmp(given, target, shallow=False):
             print(f"{target}: changed later than {given}, kept; delete it to take that one", file=sys.stderr)
         else:
             shutil.copy2(given, target)
