@@ -23,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from cli import HELP_FORMATTER, parse_flags, require_positive, run_main
-from device import has_fast_bf16
+from device import choose_device, has_fast_bf16, peak_gpu_mib
 from errors import UserError
 from evaluation.comparison import describe_run, quality_tables, speed_table
 from evaluation.cost import (
@@ -41,14 +41,16 @@ from training.experiment import describe_environment, read_metrics, require_fini
 from training.vocoder import GENERATORS, build_generator
 
 V3_STEPS = 10  # V3's steps are so much shorter that it takes this many for one of the others'
-# HiFi-GAN's steps take so long that 16 crops would leave it a few dozen updates in the minutes given.
-HIFIGAN = ("--batch_size", "4", "--warmup", "10")
+WARMING_TURNS = 2  # of speaking, before any is timed
+STEPS_BETWEEN_WAITS = 20
+# HiFi-GAN's steps take a CPU so long that 16 crops would leave it a few dozen updates in the minutes given.
+HIFIGAN_ON_CPU = ("--batch_size", "4", "--warmup", "10")
 SYSTEMS = {
     "v3": (),
-    "v2": HIFIGAN,
-    "v1": HIFIGAN,
-    "v2_small": HIFIGAN,  # as narrow as costs no less than V3 (its --channels is found by counting); judged as V2 is
-    "v2_regression": ("--batch_size", "4", "--adversarial_after", "1"),
+    "v2": (),
+    "v1": (),
+    "v2_small": (),  # as narrow as costs no less than V3 (its --channels is found by counting); judged as V2 is
+    "v2_regression": ("--adversarial_after", "1"),
     "v3_regression": ("--adversarial_after", "1"),
     "v3_logmel": ("--condition", "logmel"),
 }
@@ -91,6 +93,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     what.add_argument("--minutes", type=float, default=8.0, help="wall time of each training (minutes)")
     what.add_argument("--out", type=Path, default=exp_root() / "bench_vocoder", help="folder for everything")
+    what.add_argument("--device", default="cpu", help="cpu, or cuda: speak and train on the GPU")
     what.add_argument("--overwrite", action="store_true", help="measure speed anew where it is measured already")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--repetitions", type=int, default=5, help="turns; the median is reported")
@@ -109,7 +112,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     require_positive(args, "minutes", "repetitions", "seconds", "train_repetitions", "channels")
     if args.train_steps < 2:
         raise UserError(f"--train_steps {args.train_steps}: expected at least 2, as the first is not counted")
+    args.device = choose_device(args.device)
     return args
+
+
+def machine_flags(args: argparse.Namespace) -> list[str]:
+    """What keeps a training on the device that is measured."""
+    return ["--cpu"] if args.device == "cpu" else []
 
 
 def training_threads() -> str:
@@ -159,36 +168,41 @@ def measure_speed(args: argparse.Namespace) -> dict:
     context = multiprocessing.get_context("spawn")
     for name, (version, sizes) in systems.items():
         with ProcessPoolExecutor(1, mp_context=context) as fresh:
-            found[name] = fresh.submit(measure_alone, version, sizes, args.seconds).result()
+            found[name] = fresh.submit(measure_alone, version, sizes, args.seconds, args.device).result()
     found["synthesis"] = measure_synthesis(args, systems)
     return found
 
 
-def measure_alone(version: str, sizes: dict, seconds: float) -> dict:
-    """Parameters, cost, and the memory of speaking once, in a process of its own."""
+def measure_alone(version: str, sizes: dict, seconds: float, device: str) -> dict:
+    """Parameters, cost, and the memory (the GPU's, on one) of speaking once, in a process of its own."""
     torch.set_num_threads(1)
-    generator = build_generator(version, sizes).eval()
-    inputs = random_input(sizes["n_units"], sizes["n_streams"], seconds)
+    generator = build_generator(version, sizes).eval().to(device)
+    inputs = random_input(sizes["n_units"], sizes["n_streams"], seconds, device)
     n_parameters = count_parameters(generator)
     synthesis_seconds(fuse_weight_norm(generator), inputs, bf16=False)
-    peak = peak_memory_mib()
+    peak = peak_memory_mib() if device == "cpu" else peak_gpu_mib()
+    generator = generator.cpu()
     gmac = macs_a_second(generator, sizes["n_units"], sizes["n_streams"]) / 1e9
     return {"parameters": n_parameters, "gmac_a_second": gmac, "synthesis_mib": peak, "channels": sizes.get("channels")}
 
 
 def measure_synthesis(args: argparse.Namespace, systems: dict) -> dict[str, dict[str, list[float]]]:
-    """{"2 bf16": {system: × real time of every repetition}}; every system has its turn in every repetition."""
-    precisions = (False, True) if has_fast_bf16("cpu") else (False,)
-    ways = [(n, bf16) for n in args.threads if n <= (os.cpu_count() or 1) for bf16 in precisions]
-    generators = {n: fuse_weight_norm(build_generator(*system).eval()) for n, system in systems.items()}
-    found = {f"{n} {'bf16' if bf16 else 'fp32'}": {name: [] for name in systems} for n, bf16 in ways}
-    for repetition in range(-1, args.repetitions):  # the first warms the caches
-        for (n, bf16), (name, (_, sizes)) in itertools.product(ways, systems.items()):
-            torch.set_num_threads(n)
-            inputs = random_input(sizes["n_units"], sizes["n_streams"], args.seconds)
-            seconds = synthesis_seconds(generators[name], inputs, bf16=bf16)
+    """{"2 bf16": {system: × real time of every repetition}}; every system has its turn in every repetition.
+
+    The ways are cores and precision, or on a GPU the device and precision.
+    """
+    precisions = ("fp32", "bf16") if has_fast_bf16(args.device) else ("fp32",)
+    cores = [n for n in args.threads if n <= (os.cpu_count() or 1)]
+    ways = list(itertools.product(cores if args.device == "cpu" else [args.device], precisions))
+    generators = {n: fuse_weight_norm(build_generator(*system).eval()).to(args.device) for n, system in systems.items()}
+    found = {f"{where} {precision}": {name: [] for name in systems} for where, precision in ways}
+    for repetition in range(-WARMING_TURNS, args.repetitions):
+        for (where, precision), (name, (_, sizes)) in itertools.product(ways, systems.items()):
+            torch.set_num_threads(where if args.device == "cpu" else 1)
+            inputs = random_input(sizes["n_units"], sizes["n_streams"], args.seconds, args.device)
+            seconds = synthesis_seconds(generators[name], inputs, bf16=precision == "bf16")
             if repetition >= 0:
-                found[f"{n} {'bf16' if bf16 else 'fp32'}"][name].append(args.seconds / seconds)
+                found[f"{where} {precision}"][name].append(args.seconds / seconds)
     return found
 
 
@@ -200,12 +214,15 @@ def measure_training(args: argparse.Namespace, systems: dict) -> dict[str, dict]
         exp = args.out / "speed" / f"{name}_{kind}"
         steps = args.train_steps * (V3_STEPS if version == "v3" else 1)
         flags = ["--language", args.languages[0], "--tag", args.tag, "--generator", version, "--exp", exp]
-        flags += ["--overwrite", "--cpu", "--steps", steps, "--adversarial_after", after, "--log_every", 1]
-        flags += ["--validation_seconds", 1, "--num_samples", 0]
+        # A row waits for the GPU: with one every step, giving it work and its working would not overlap.
+        flags += ["--overwrite", "--steps", steps, "--adversarial_after", after]
+        flags += ["--log_every", 1 if args.device == "cpu" else min(steps // 2, STEPS_BETWEEN_WAITS)]
+        flags += ["--validation_seconds", 1, "--num_samples", 0, *machine_flags(args)]
         flags += ["--channels", sizes["channels"]] if "channels" in sizes else []
         peak = run_script("trainer_vocoder.py", [*flags, *args.trainer_flags])
         rows = [row for row in read_metrics(exp) if "audio_seconds_per_second" in row]
         found[name][kind] += [row["audio_seconds_per_second"] for row in rows[1:]]
+        peak = max(row["gpu_peak_mib"] for row in rows) if args.device != "cpu" else peak
         found[name][f"{kind}_mib"] = max(peak, found[name].get(f"{kind}_mib", 0))
     return found
 
@@ -214,7 +231,7 @@ def measure_training(args: argparse.Namespace, systems: dict) -> dict[str, dict]
 def train(args: argparse.Namespace, language: str, exp: Path, flags: Sequence[object], *, tag: str) -> None:
     """Train for --minutes, or go on, or leave what is finished."""
     run = ["--language", language, "--tag", tag, "--exp", exp, "--resume", "auto", "--max_minutes", args.minutes]
-    run_script("trainer_vocoder.py", [*run, "--cpu", *flags, *args.trainer_flags])
+    run_script("trainer_vocoder.py", [*run, *machine_flags(args), *flags, *args.trainer_flags])
 
 
 def measure_quality(args: argparse.Namespace) -> None:
@@ -222,7 +239,9 @@ def measure_quality(args: argparse.Namespace) -> None:
     for language in args.languages:
         folder, exps = args.out / f"{language}_{args.minutes:g}min", []
         for name in chosen:
-            flags = ["--generator", name.split("_")[0], *SYSTEMS[name]]
+            version = name.split("_")[0]
+            flags = ["--generator", version, *SYSTEMS[name]]
+            flags += HIFIGAN_ON_CPU if args.device == "cpu" and version != "v3" else ()
             if name == "v2_small":
                 flags += ["--channels", small_v2_channels(*describe_units(args), {})]
             train(args, language, folder / name, flags, tag=args.tag)

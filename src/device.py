@@ -24,6 +24,17 @@ def has_fast_bf16(device: str | torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def wait_for(device: str | torch.device) -> None:
+    """Let a GPU finish what it was given: until then a clock has seen only the giving."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_gpu_mib() -> float | None:
+    """The most GPU memory that this process has held in tensors at once (MiB); None where there is no GPU."""
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+
+
 def choose_precision(precision: str, *, cpu: bool = False, fp16: bool = False) -> str:
     """Accelerate's ``mixed_precision``: "auto" is bf16 where the device computes in it, else "no".
 

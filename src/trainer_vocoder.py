@@ -38,7 +38,7 @@ from cli import (
     require_share,
     run_main,
 )
-from device import choose_precision
+from device import choose_precision, peak_gpu_mib, wait_for
 from errors import UserError
 from files import read_json
 from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
@@ -401,6 +401,7 @@ def main() -> int:
         cut_metrics(exp, step)
         (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
     speaking = torch.compile(generator) if args.compile else generator
+    on_gpu = accelerator.device.type == "cuda"
 
     def checkpoint() -> dict:
         return {
@@ -518,9 +519,12 @@ def main() -> int:
         step += 1
         losses |= {"train_mel_nat": loss_generator_mel} | gradient_norm
         since_log.append(mean_over_processes(accelerator, losses))
+        logging_now = step % args.log_every == 0 or (total_steps is not None and step >= total_steps)
+        if logging_now or total_steps is None:
+            wait_for(accelerator.device)
         step_seconds.append(time.monotonic() - clock)
         progress.update()
-        if step % args.log_every == 0 or (total_steps is not None and step >= total_steps):
+        if logging_now:
             means = finite_means(exp, step, since_log)
             if rank0:
                 seconds = (
@@ -529,7 +533,7 @@ def main() -> int:
                 extra = {
                     "learning_rate": optimizer_generator.param_groups[0]["lr"],
                     "audio_seconds_per_second": seconds,
-                }
+                } | ({"gpu_peak_mib": peak_gpu_mib()} if on_gpu else {})
                 log_row(exp, writer, step, spent + time.monotonic() - started, means | extra)
                 warn_of_collapse(step, since_log)
                 progress.set_postfix(mel=f"{means['train_mel_nat']:.3f}", best=f"{best:.3f}")

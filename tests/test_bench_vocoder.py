@@ -89,6 +89,33 @@ def test_ratios_are_of_one_repetition() -> None:
     assert len(rows) == 4 and len({row.count("|") for row in rows}) == 1
 
 
+def test_a_table_of_a_gpu_says_so() -> None:
+    runs = {name: {"without": [1.0], "with": [1.0], "without_mib": 9, "with_mib": 9} for name in ("v2", "v3")}
+    ways = {f"cuda {precision}": {"v2": [4.0], "v3": [n * 4.0]} for precision, n in (("fp32", 2), ("bf16", 3))}
+    one = {"parameters": 1e6, "gmac_a_second": 0.25, "synthesis_mib": 300, "channels": None}
+    table = speed_table({"training": runs, "synthesis": ways, "v2": one, "v3": one})
+    assert "synthesis, GPU, bf16 (× real time)" in table and "- v3, GPU, bf16 is 1.50 × fp32" in table
+    assert "core" not in table
+
+
+def test_only_a_cpu_is_given_small_batches_and_told_to_stay(tiny_units: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(bench_vocoder, "run_script", lambda script, flags: calls.append([script, *map(str, flags)]))
+    monkeypatch.setattr(bench_vocoder, "quality_tables", lambda exps: "")
+    for device in ("cpu", "cuda"):
+        args = bench_vocoder.parse_args(["--systems", "v3", "v2", "--out", str(tiny_units["exp"] / device)])
+        args.device = device
+        bench_vocoder.measure_quality(args)
+    (v3, v2, _), (gpu_v3, gpu_v2, _) = calls[:3], calls[3:]
+    assert "--cpu" in v3 and "--cpu" in v2 and "--batch_size" in v2 and "--batch_size" not in v3
+    assert not {"--cpu", "--batch_size"} & {*gpu_v3, *gpu_v2}
+
+
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(UserError, match="cuda:99"):
+        bench_vocoder.parse_args(["--device", "cuda:99"])
+
+
 def test_quality_tables_give_intervals_and_paired_differences(tmp_path: Path) -> None:
     exps = []
     for name, shift in (("v3", 0.0), ("v2", 0.5)):

@@ -11,7 +11,7 @@ def speed_table(found: dict) -> str:
     """Markdown: a row a system, medians; then how often V3 goes into V2 within the same repetition."""
     ways, training = found["synthesis"], found["training"]
     head = ["generator", "channels", "parameters (M)", "GMAC a second of speech"]
-    head += [f"synthesis, {way.split()[0]} core(s), {way.split()[1]} (× real time)" for way in ways]
+    head += [f"synthesis, {describe_way(way)} (× real time)" for way in ways]
     head += ["training without, with discriminators (s of audio a s)"]
     head += ["peak memory: synthesis, training without, with (MiB)"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -27,6 +27,12 @@ def speed_table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def describe_way(way: str) -> str:
+    """ "2 bf16" or "cuda bf16" (where, precision) in words."""
+    where, precision = way.split()
+    return f"{where} core(s), {precision}" if where.isdigit() else f"GPU, {precision}"
+
+
 def speed_ratios(ways: dict, training: dict) -> list[str]:
     lines = []
     for way, speeds in ways.items():
@@ -38,7 +44,7 @@ def speed_ratios(ways: dict, training: dict) -> list[str]:
     for n in dict.fromkeys(way.split()[0] for way in ways):
         if f"{n} bf16" in ways:
             ratio = [a / b for a, b in zip(ways[f"{n} bf16"]["v3"], ways[f"{n} fp32"]["v3"])]
-            lines.append(f"- v3 on {n} core(s): bf16 is {statistics.median(ratio):.2f} × fp32")
+            lines.append(f"- v3, {describe_way(f'{n} bf16')} is {statistics.median(ratio):.2f} × fp32")
     for kind in ("without", "with"):
         v3, v2 = (statistics.median(training[name][kind]) for name in ("v3", "v2"))
         lines.append(f"- training {kind} discriminators: v3 is {v3 / v2:.1f} × v2")
@@ -84,6 +90,7 @@ def describe_run(environment: dict, threads: str) -> str:
     """
     commit = f"{(environment['git_commit'] or 'no git')[:9]}{' (with changes)' if environment['git_dirty'] else ''}"
     processor = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "")
+    processor += f", {environment['cuda']}" if environment.get("cuda") else ""
     return (
         f"`{environment['command']}`; commit {commit}; {environment['machine']}, {processor}; training on {threads} "
         f"threads; torch {environment['packages']['torch']}; load average {environment['load_average'][0]:.1f}"

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
+from device import wait_for
 from errors import UserError
 from frames import UNIT_RATE
 from training.vocoder import speak
@@ -69,13 +70,12 @@ def fuse_weight_norm(generator: nn.Module) -> nn.Module:
 @torch.inference_mode()
 def synthesis_seconds(generator: nn.Module, inputs: tuple[torch.Tensor | None, ...], *, bf16: bool) -> float:
     """Wall seconds of speaking ``inputs`` once, noise included."""
-    device = inputs[0].device.type
-    autocast = torch.autocast(device, torch.bfloat16) if bf16 else contextlib.nullcontext()
+    device = inputs[0].device
+    autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
     clock = time.perf_counter()
     with autocast:
         speak(generator, *inputs)
-    if device == "cuda":
-        torch.cuda.synchronize()
+    wait_for(device)
     return time.perf_counter() - clock
 
 

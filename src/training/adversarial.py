@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from device import wait_for
 from frames import frames_to_samples
 
 log = logging.getLogger("oral_units")
@@ -45,8 +46,7 @@ def time_judgement(
         with autocast():
             outputs = discriminator(judged)
         sum(features[-1].float().mean() for features in outputs).backward()
-        if waveforms.is_cuda:
-            torch.cuda.synchronize()
+        wait_for(waveforms.device)
         seconds.append(time.monotonic() - clock)
     discriminator.zero_grad(set_to_none=True)
     discriminator.train()

@@ -9,7 +9,7 @@ import torch
 from training.checkpoints import load_checkpoint
 from training.experiment import read_metrics
 
-TIME_FIELDS = {"seconds", "audio_seconds_per_second"}
+TIME_FIELDS = {"seconds", "audio_seconds_per_second", "gpu_peak_mib"}
 # Logs, and what names the machine, the folders and the moment of a run.
 UNCOMPARED = {"train.log", "config.json", "tensorboard"}
 
