@@ -93,7 +93,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     what.add_argument("--minutes", type=float, default=8.0, help="wall time of each training (minutes)")
     what.add_argument("--out", type=Path, default=exp_root() / "bench_vocoder", help="folder for everything")
-    what.add_argument("--device", default="cpu", help="cpu, or cuda: speak and train on the GPU")
+    what.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to speak and to train")
     what.add_argument("--overwrite", action="store_true", help="measure speed anew where it is measured already")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--repetitions", type=int, default=5, help="turns; the median is reported")
