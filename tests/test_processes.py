@@ -70,7 +70,8 @@ def test_processes_meet_where_there_is_no_gpu_and_nobody_says_cpu(tmp_path: Path
     script.write_text(
         "from training.processes import start_accelerator\n"
         "state = start_accelerator()\n"
-        "print(f'{state.process_index} of {state.num_processes}', flush=True)\n"
+        # One write with its newline: print's two of them may enclose another process's.
+        "print(f'{state.process_index} of {state.num_processes}\\n', end='', flush=True)\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = script_environment({"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY / "src")})
