@@ -1,6 +1,7 @@
 """The vocoders side by side: what they cost, and how they sound after the same wall time of training.
 
     python scripts/bench_vocoder.py --stage speed --languages spanish
+    python scripts/bench_vocoder.py --stage speed --languages spanish --device cuda --train_steps 40
     python scripts/bench_vocoder.py --stage quality --languages spanish english --minutes 8 --asr FOLDER --mos
     python scripts/bench_vocoder.py --stage ablations --languages spanish --minutes 4 --asr FOLDER
 
@@ -42,7 +43,7 @@ from training.vocoder import GENERATORS, build_generator
 
 V3_STEPS = 10  # V3's steps are so much shorter that it takes this many for one of the others'
 WARMING_TURNS = 2  # of speaking, before any is timed
-STEPS_BETWEEN_WAITS = 20
+STEPS_BETWEEN_WAITS = 20  # of training on a GPU: every row waits for it, and so would every step
 # HiFi-GAN's steps take a CPU so long that 16 crops would leave it a few dozen updates in the minutes given.
 HIFIGAN_ON_CPU = ("--batch_size", "4", "--warmup", "10")
 SYSTEMS = {
@@ -92,13 +93,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--ablations", nargs="+", choices=ABLATIONS, default=list(ABLATIONS), help="ablations: these only"
     )
     what.add_argument("--minutes", type=float, default=8.0, help="wall time of each training (minutes)")
-    what.add_argument("--out", type=Path, default=exp_root() / "bench_vocoder", help="folder for everything")
+    what.add_argument("--out", type=Path, help="folder for everything (exp/bench_vocoder, exp/bench_vocoder_cuda)")
     what.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to speak and to train")
     what.add_argument("--overwrite", action="store_true", help="measure speed anew where it is measured already")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--repetitions", type=int, default=5, help="turns; the median is reported")
     speed.add_argument("--seconds", type=float, default=10.0, help="length of the utterance spoken (s)")
-    speed.add_argument("--train_steps", type=int, default=3, help="steps of a training turn, v3: ten times as many")
+    speed.add_argument(
+        "--train_steps", type=int, default=3, help="steps of a training turn, v3: ten times as many; 40 for a GPU"
+    )
     speed.add_argument("--train_repetitions", type=int, default=2, help="turns of training")
     speed.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="cores to speak on")
     speed.add_argument("--channels", type=int, default=None, help="narrow every version, to try the script")
@@ -113,6 +116,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.train_steps < 2:
         raise UserError(f"--train_steps {args.train_steps}: expected at least 2, as the first is not counted")
     args.device = choose_device(args.device)
+    # What a CPU has measured or trained already is no answer for a GPU.
+    args.out = args.out or exp_root() / ("bench_vocoder" if args.device == "cpu" else f"bench_vocoder_{args.device}")
     return args
 
 
@@ -174,7 +179,7 @@ def measure_speed(args: argparse.Namespace) -> dict:
 
 
 def measure_alone(version: str, sizes: dict, seconds: float, device: str) -> dict:
-    """Parameters, cost, and the memory (the GPU's, on one) of speaking once, in a process of its own."""
+    """Parameters, cost, and memory (on a GPU: the GPU's) of speaking once, in a process of its own."""
     torch.set_num_threads(1)
     generator = build_generator(version, sizes).eval().to(device)
     inputs = random_input(sizes["n_units"], sizes["n_streams"], seconds, device)
@@ -214,7 +219,6 @@ def measure_training(args: argparse.Namespace, systems: dict) -> dict[str, dict]
         exp = args.out / "speed" / f"{name}_{kind}"
         steps = args.train_steps * (V3_STEPS if version == "v3" else 1)
         flags = ["--language", args.languages[0], "--tag", args.tag, "--generator", version, "--exp", exp]
-        # A row waits for the GPU: with one every step, giving it work and its working would not overlap.
         flags += ["--overwrite", "--steps", steps, "--adversarial_after", after]
         flags += ["--log_every", 1 if args.device == "cpu" else min(steps // 2, STEPS_BETWEEN_WAITS)]
         flags += ["--validation_seconds", 1, "--num_samples", 0, *machine_flags(args)]

@@ -5,6 +5,7 @@
 # phase 1 of the languages; does it where it is missing. Run again, it does what is missing.
 #
 #   bash scripts/bench_vocoder.sh --languages spanish english --minutes 8 --asr openai/whisper-base --mos
+#   bash scripts/bench_vocoder.sh --stage speed --device cuda --train_steps 40
 #   bash scripts/bench_vocoder.sh --stage quality --systems v3 v2 --minutes 60 --asr openai/whisper-base --mos
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"

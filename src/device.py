@@ -30,9 +30,9 @@ def wait_for(device: str | torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_gpu_mib() -> float | None:
-    """The most GPU memory that this process has held in tensors at once (MiB); None where there is no GPU."""
-    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+def peak_gpu_mib() -> float:
+    """The most memory of its GPU that this process has held in tensors at once (MiB)."""
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def choose_precision(precision: str, *, cpu: bool = False, fp16: bool = False) -> str:

@@ -111,6 +111,12 @@ def test_only_a_cpu_is_given_small_batches_and_told_to_stay(tiny_units: dict, mo
     assert not {"--cpu", "--batch_size"} & {*gpu_v3, *gpu_v2}
 
 
+def test_a_gpu_is_not_answered_with_what_a_cpu_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_vocoder, "choose_device", lambda name: name)
+    cpu, cuda = (bench_vocoder.parse_args(["--device", device]).out for device in ("cpu", "cuda"))
+    assert cpu != cuda and bench_vocoder.parse_args(["--device", "cuda", "--out", "here"]).out == Path("here")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_device_that_is_not_there_is_one_line() -> None:
     with pytest.raises(UserError, match="found 0 GPUs"):

@@ -28,7 +28,7 @@ def speed_table(found: dict) -> str:
 
 
 def describe_way(way: str) -> str:
-    """ "2 bf16" or "cuda bf16" (where, precision) in words."""
+    """In words, where and in which precision was spoken: "2 bf16" on two cores, "cuda bf16" on a GPU."""
     where, precision = way.split()
     return f"{where} core(s), {precision}" if where.isdigit() else f"GPU, {precision}"
 
