@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from cli import HELP_FORMATTER, parse_flags, run_main
-from errors import UserError
+from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.errors import UserError
 from languages import REPOSITORY
 from launching.job import PLAIN_NAME
 from launching.modal_jobs import VOLUME, require_token

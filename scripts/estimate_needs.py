@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import av
 
-from cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
-from errors import UserError
-from frames import SAMPLE_RATE
+from audio.audio_io import AUDIO_SUFFIXES
+from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
+from core.errors import UserError
+from core.frames import SAMPLE_RATE
 from languages import exp_root, language_paths
-from speech.audio import AUDIO_SUFFIXES
 
 RECIPE_HOURS = 0.6  # of speech: what a small recipe prepares where nothing is there yet
 PROBED_FILES = 40

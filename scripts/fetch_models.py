@@ -20,8 +20,8 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
-from cli import add_language_flags, parse_flags, run_main
-from errors import UserError
+from core.cli import add_language_flags, parse_flags, run_main
+from core.errors import UserError
 from languages import LANGUAGE_CONFIGS, language_config
 
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")

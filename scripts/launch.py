@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from cli import parse_flags, require_positive, run_main
-from errors import UserError
+from core.cli import parse_flags, require_positive, run_main
+from core.errors import UserError
 from launching.backends import backend_of, choose_backend, state_of
 from launching.commands import check_command
 from launching.display import show_logs, show_status
-from launching.extraction_stages import extraction_stages
+from launching.extraction_jobs import extraction_stages
 from launching.job import (
     BACKENDS,
     DEFAULT_RESOURCES,

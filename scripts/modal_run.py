@@ -22,10 +22,10 @@ import modal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from cli import run_main
-from errors import UserError
-from files import write_json
-from launching.extraction_stages import ARRAY_STAGES, extraction_stages
+from core.cli import run_main
+from core.errors import UserError
+from core.files import write_json
+from launching.extraction_jobs import ARRAY_STAGES, extraction_stages
 from launching.modal_body import run_spec
 from launching.modal_image import build_image
 from launching.modal_jobs import (

@@ -21,13 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tqdm import tqdm
 
-from cli import add_language_flags, parse_flags, run_main
-from errors import UserError
-from files import read_json, write_atomically, write_json
-from frames import SAMPLE_RATE
+from core.cli import add_language_flags, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json, write_atomically, write_json
+from core.frames import SAMPLE_RATE
+from core.process_pool import run_in_processes
 from languages import data_root, language_paths
-from speech.cutting import cut_recording, delete_segments, is_current, result_file
-from speech.recordings import (
+from segmentation.cut_recording import cut_recording, delete_segments, is_current, result_file
+from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION, is_noise_or_music
+from segmentation.recordings import (
     assign_splits,
     list_sources,
     name_stems,
@@ -36,8 +38,6 @@ from speech.recordings import (
     split_at,
     texts_of_segments,
 )
-from speech.segmentation import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION, is_noise_or_music
-from speech.workers import run_in_processes
 
 EXIT_TOO_MANY_FAILED = 3
 LOCK_SECONDS = 10  # workers of a killed run need a moment to notice

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from cli import add_language_flags, parse_flags, run_main
+from core.cli import add_language_flags, parse_flags, run_main
 from languages import language_config, language_paths
 
 

@@ -19,14 +19,14 @@ import modal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from cli import HELP_FORMATTER, parse_flags, run_main
-from errors import UserError
-from files import write_json
+from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.errors import UserError
+from core.files import write_json
 from languages import data_root, language_paths, resolve_in
 from launching.archives import archive_name, cut_archives, plan_upload, unpack_archive, write_archive
 from launching.modal_image import build_image
 from launching.modal_jobs import APP, MOUNT, VOLUME, require_token
-from units.manifest import read_manifest
+from segmentation.manifest import read_manifest
 
 ARCHIVES = ".archives"
 TABLES = ("transcripts.tsv", "speakers.tsv", "segmentation.json", "splits.json", "segments.jsonl")

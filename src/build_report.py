@@ -15,11 +15,12 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli import HELP_FORMATTER, parse_flags, run_main
-from errors import UserError
-from evaluation import plots
-from evaluation.report_data import load_experiment, paired_differences
-from evaluation.report_html import (
+from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.errors import UserError
+from core.files import write_atomically
+from report import plots
+from report.data import load_experiment, paired_differences
+from report.html import (
     element,
     escape,
     missing,
@@ -30,13 +31,12 @@ from evaluation.report_html import (
     render_scores,
     section,
 )
-from evaluation.report_listen import render_examples, render_motifs
-from evaluation.report_summary import render_summary, report_title
-from evaluation.report_units import render_units
-from evaluation.report_warnings import collect_warnings
-from files import write_atomically
+from report.listen import render_examples, render_motifs
+from report.summary import render_summary, report_title
+from report.units import render_units
+from report.warnings import collect_warnings
 
-PARTS = Path(__file__).resolve().parent / "evaluation"
+PARTS = Path(__file__).resolve().parent / "report" / "templates"
 PAGE_LIMIT_MB = 15.0  # beyond this a page is slow to open and to send
 SECONDS_A_PAGE = 900.0  # of embedded test audio: 5.4 MB of MP3, 7.2 MB in base64
 
@@ -139,8 +139,8 @@ def build_page(experiments: Sequence[dict], args: argparse.Namespace) -> str:
         ("motifs", "Motifs", motifs, "Sequences of units that keep coming back, found without any writing."),
         ("origin", "How it was made", "".join(map(render_origin, experiments)), ""),
     ]
-    script = (PARTS / "report_player.js").read_text(encoding="utf-8")
-    return string.Template((PARTS / "report_template.html").read_text(encoding="utf-8")).substitute(
+    script = (PARTS / "player.js").read_text(encoding="utf-8")
+    return string.Template((PARTS / "report.html").read_text(encoding="utf-8")).substitute(
         title=escape(report_title(experiments)),
         summary=render_summary(experiments),
         navigation="".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title, _, _ in parts),

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cli import parse_flags, require_positive, run_main
-from errors import UserError
-from evaluation.alignment import align_words, format_alignment, terminal_width, wants_colour
-from evaluation.confidence import N_RESAMPLES
+from core.cli import parse_flags, require_positive, run_main
+from core.errors import UserError
+from core.files import write_json
+from evaluation.bootstrap import N_RESAMPLES
 from evaluation.text_errors import NORMALISERS, find_spelling, load_normaliser
+from evaluation.word_alignment import align_words, format_alignment, terminal_width, wants_colour
 from evaluation.word_errors import (
     compare_errors,
     count_errors,
@@ -29,7 +30,6 @@ from evaluation.word_errors import (
     summarise_errors,
     word_columns,
 )
-from files import write_json
 
 SIGNIFICANT = 0.05
 

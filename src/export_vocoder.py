@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
-from errors import UserError
-from files import read_json, write_atomically
+from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json, write_atomically
 from languages import data_root
-from models.exported import export_generator, export_prosody
 from models.generator_v3 import GeneratorV3
-from training.prosody import F0_RANGE
-from training.prosody_batches import CORPUS
-from training.voice import (
+from prosody.batches import CORPUS
+from prosody.prediction import F0_RANGE
+from units.kmeans import read_description
+from vocoder.saved_voice import (
     load_clusters,
     load_voice,
     load_voice_prosody,
@@ -31,8 +31,8 @@ from training.voice import (
     save_voice_prosody,
     units_hash,
 )
-from training.voice_card import licence_texts, write_card
-from units.kmeans import read_description
+from vocoder.torchscript import export_generator, export_prosody
+from vocoder.voice_card import licence_texts, write_card
 
 log = logging.getLogger("oral_units")
 

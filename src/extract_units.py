@@ -20,15 +20,16 @@ import torch
 
 from accelerate import Accelerator
 
-from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
-from errors import UserError
-from frames import UNIT_RATE
+from core.cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from core.errors import UserError
+from core.frames import UNIT_RATE
+from encoders.encode import describe_encoder, load_encoder
 from languages import data_root, language_config, language_paths
-from launching.extraction_stages import STAGES, resolve_part
-from speech.encoders import describe_encoder, load_encoder
+from launching.extraction_jobs import STAGES, resolve_part
+from segmentation.manifest import check_manifest
 from training.experiment import is_finished, open_experiment
 from training.processes import start_accelerator
-from training.unit_stages import (
+from units.extraction_stages import (
     CARRIED_OUT,
     assign_units,
     describe_fit,
@@ -38,7 +39,6 @@ from training.unit_stages import (
     sample_features,
 )
 from units.kmeans import NORMALIZATIONS, load_kmeans, read_description, save_kmeans, unit_counts
-from units.manifest import check_manifest
 
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PATIENCE = datetime.timedelta(days=2)  # the other processes wait this long while one fits k-means
@@ -174,7 +174,7 @@ def start_processes(args: argparse.Namespace) -> Accelerator:
 
 
 def start_run(args: argparse.Namespace, accelerator: Accelerator) -> dict:
-    """The encoder on its device, and how to carry out the passes (training.extraction)."""
+    """The encoder on its device, and how to carry out the passes (units.extraction_passes)."""
     encoder = load_encoder(
         args.encoder,
         args.layer,

@@ -6,7 +6,7 @@ A new language is one copied block here and, where its audio needs fetching, one
 import os
 from pathlib import Path
 
-from errors import UserError
+from core.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -14,22 +14,22 @@ import numpy as np
 
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, parse_flags, run_main
-from device import choose_device
-from errors import UserError
-from evaluation.prosody_scores import (
+from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.device import choose_device
+from core.errors import UserError
+from core.files import write_json
+from core.frames import UNIT_RATE
+from languages import data_root, exp_root
+from prosody.batches import CORPUS, load_prosody_utterances, normalise_f0
+from prosody.prediction import load_prosody, predict_durations, predict_pitch, round_durations
+from prosody.scores import (
     compare_prosody,
     fit_controls,
     format_prosody,
     score_prosody,
     summarise_prosody,
 )
-from files import write_json
-from frames import UNIT_RATE
-from languages import data_root, exp_root
 from training.experiment import require_finished
-from training.prosody import load_prosody, predict_durations, predict_pitch, round_durations
-from training.prosody_batches import CORPUS, load_prosody_utterances, normalise_f0
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

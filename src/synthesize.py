@@ -16,21 +16,21 @@ import numpy as np
 
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
-from device import choose_device, has_fast_bf16
-from errors import UserError
-from frames import HOP_SAMPLES, frames_to_seconds
+from audio.audio_io import load_audio, save_audio, save_audio_pieces
+from audio.pitch import extract_f0
+from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from core.device import choose_device, has_fast_bf16
+from core.errors import UserError
+from core.frames import HOP_SAMPLES, frames_to_seconds
+from encoders.encode import encode, load_encoder
 from languages import data_root, resolve_in
-from speech.audio import load_audio, save_audio, save_audio_pieces
-from speech.encoders import encode, load_encoder
-from speech.pitch import extract_f0
-from speech.recordings import find_sources, refuse_repeated
-from training.prosody import add_prosody
-from training.vocoder import stream_item, synthesize_utterances
-from training.voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
+from prosody.prediction import add_prosody
+from segmentation.recordings import find_sources, refuse_repeated
 from units.corpus import deduplicate, write_corpus
-from units.inputs import bpe_units, check_ids, read_deduplicated, read_tokens, read_units
 from units.kmeans import quantize_to_units, read_description
+from units.requests import bpe_units, check_ids, read_deduplicated, read_tokens, read_units
+from vocoder.saved_voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
+from vocoder.synthesis import stream_item, synthesize_utterances
 
 log = logging.getLogger("oral_units")
 
@@ -171,7 +171,7 @@ def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) 
 
 
 def read_requests(args: argparse.Namespace) -> Iterator[dict]:
-    """Requests (units.inputs) from the file given."""
+    """Requests (units.requests) from the file given."""
     if args.tokens:
         return check_ids(read_tokens(args.tokens, args.bpe, args.split), args.tokens)
     if args.deduplicated:

@@ -22,13 +22,10 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
-from errors import UserError
-from evaluation.motif_audio import cut_examples
-from evaluation.unit_quality import bitrates, entropy_bits
-from evaluation.unit_tally import SPLITS, check_utterance, count_utterance, finish_tally, new_tally
-from files import read_json
-from frames import UNIT_RATE
+from core.cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json
+from core.frames import UNIT_RATE
 from languages import command_for, language_config, language_paths
 from training.experiment import mark_finished, open_experiment, require_finished
 from units.bpe import (
@@ -41,7 +38,10 @@ from units.bpe import (
 )
 from units.corpus import read_corpus
 from units.kmeans import hash_fraction
+from units.motif_audio import cut_examples
 from units.motifs import count_motifs, new_motif_counts, write_motifs
+from units.quality import bitrates, entropy_bits
+from units.tally import SPLITS, check_utterance, count_utterance, finish_tally, new_tally
 
 log = logging.getLogger("oral_units")
 
@@ -125,7 +125,7 @@ def check_args(args: argparse.Namespace) -> None:
 
 # %%
 def count_units(corpus: Path, n_units: int, n_streams: int) -> dict[str, dict]:
-    """A finished tally (evaluation.unit_tally) for each split; only the first stream's units become tokens."""
+    """A finished tally (units.tally) for each split; only the first stream's units become tokens."""
     tallies = {split: new_tally(n_units, n_streams) for split in SPLITS}
     for utterance in tqdm(read_corpus(corpus), desc="counting units", unit=" utterances", disable=None):
         check_utterance(utterance, n_units, n_streams)
@@ -179,7 +179,7 @@ def find_motifs(
 
 # %%
 def summarize_split(tally: dict, token_counts: np.ndarray) -> dict:
-    """Rates of one split with at least one frame, per second of audio; bits as in ``evaluation.unit_quality``."""
+    """Rates of one split with at least one frame, per second of audio; bits as in ``units.quality``."""
     seconds = float(tally["frames"][0].sum() / UNIT_RATE)
     units, tokens = int(tally["runs"].sum()), int(token_counts.sum())
     bits = bitrates(tally)

@@ -27,18 +27,22 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
-from device import choose_precision
-from errors import UserError
+from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
+from core.device import choose_precision
+from core.errors import UserError
 from models.connector import KINDS
 from models.speech_llm_model import SpeechLLMBase
-from training.buckets import bucket_steps
+from speech_llm.batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
+from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding
+from speech_llm.feature_sources import choose_evenly, index_files, load_items, model_config, open_source
+from speech_llm.length_buckets import bucket_steps
+from speech_llm.predictions import write_predictions
+from speech_llm.saved_model import DTYPES, build_speech_llm, read_saved, read_weights, save_pretrained
+from speech_llm.validation import evaluate_listening, warn_of_deafness
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
-from training.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment
-from training.generation import write_predictions
-from training.listening import evaluate_listening, warn_of_deafness
-from training.loop import (
+from training.processes import agree, broadcast, start_accelerator
+from training.resuming import (
     EXIT_STOPPED,
     catch_stop_signals,
     exit_on_stop_signals,
@@ -47,11 +51,7 @@ from training.loop import (
     log_row,
     note_changes,
 )
-from training.processes import agree, broadcast, start_accelerator
 from training.schedule import calibrate, learning_rate
-from training.speech_batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
-from training.speech_llm import DTYPES, build_speech_llm, read_saved, read_weights, save_pretrained
-from training.speech_sources import choose_evenly, index_files, load_items, model_config, open_source
 
 log = logging.getLogger("oral_units")
 

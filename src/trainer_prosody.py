@@ -27,7 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from cli import (
+from core.cli import (
     HELP_FORMATTER,
     add_experiment_flags,
     add_language_flags,
@@ -38,16 +38,25 @@ from cli import (
     require_share,
     run_main,
 )
-from device import choose_precision
-from errors import UserError
-from files import hash_files, read_json
-from frames import UNIT_RATE
+from core.device import choose_precision
+from core.errors import UserError
+from core.files import hash_files, read_json
+from core.frames import UNIT_RATE
 from languages import command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
-from training.batches import known_speakers
+from prosody.batches import (
+    collate_prosody,
+    count_crops,
+    crop_item,
+    draw_batch,
+    duration_statistics,
+    load_prosody_utterances,
+    pitch_statistics,
+    prosody_losses,
+)
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
-from training.loop import (
+from training.resuming import (
     EXIT_STOPPED,
     catch_stop_signals,
     check_borrowed,
@@ -58,18 +67,9 @@ from training.loop import (
     log_row,
     note_changes,
 )
-from training.on_units import describe_inputs, fill_split_f0, keep_clusters
-from training.prosody_batches import (
-    collate_prosody,
-    count_crops,
-    crop_item,
-    draw_batch,
-    duration_statistics,
-    load_prosody_utterances,
-    pitch_statistics,
-    prosody_losses,
-)
 from training.schedule import calibrate, learning_rate, plan_steps
+from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
+from vocoder.batches import known_speakers
 
 log = logging.getLogger("oral_units")
 

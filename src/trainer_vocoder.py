@@ -27,7 +27,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from cli import (
+from audio.audio_io import load_crop, save_audio
+from core.cli import (
     HELP_FORMATTER,
     add_experiment_flags,
     add_language_flags,
@@ -38,24 +39,13 @@ from cli import (
     require_share,
     run_main,
 )
-from device import choose_precision, peak_gpu_mib, wait_for
-from errors import UserError
-from files import read_json
-from frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
+from core.device import choose_precision, peak_gpu_mib, wait_for
+from core.errors import UserError
+from core.files import read_json
+from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
+from core.read_ahead import map_ahead
 from languages import command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
-from speech.audio import load_crop, save_audio
-from speech.loading import map_ahead
-from training.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
-from training.batches import (
-    CropDataset,
-    StepSampler,
-    check_batch_size,
-    collate,
-    known_speakers,
-    load_utterances,
-    with_mel,
-)
 from training.checkpoints import (
     LARGEST_EMA_DECAY,
     load_checkpoint,
@@ -65,7 +55,16 @@ from training.checkpoints import (
     update_ema,
 )
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
-from training.loop import (
+from training.processes import (
+    agree,
+    average,
+    broadcast,
+    launched_processes,
+    mean_over_processes,
+    start_accelerator,
+    update_weights,
+)
+from training.resuming import (
     EXIT_STOPPED,
     catch_stop_signals,
     check_borrowed,
@@ -76,21 +75,22 @@ from training.loop import (
     log_row,
     note_changes,
 )
-from training.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
-from training.on_units import describe_inputs, fill_split_f0, keep_clusters
-from training.processes import (
-    agree,
-    average,
-    broadcast,
-    launched_processes,
-    mean_over_processes,
-    start_accelerator,
-    update_weights,
-)
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
-from training.sizes import read_sizes
-from training.vocoder import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
 from units.kmeans import load_kmeans
+from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
+from vocoder.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
+from vocoder.batches import (
+    CropDataset,
+    StepSampler,
+    check_batch_size,
+    collate,
+    known_speakers,
+    load_utterances,
+    with_mel,
+)
+from vocoder.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
+from vocoder.size_flags import read_sizes
+from vocoder.synthesis import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
 
 log = logging.getLogger("oral_units")
 

@@ -15,15 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli import parse_flags, require_positive, run_main
-from errors import UserError
-from files import hash_files
-from speech.recordings import find_sources, name_stems
-from speech.segmentation import MIN_SEGMENT_DURATION
-from speech.subtitles import FORMATS, WHOLE, render_tsv, write_transcript
-from training.decoding import DECODING_FLAGS
-from training.loop import EXIT_STOPPED, catch_stop_signals
-from training.transcription import plan_recordings, transcribe_recordings
+from core.cli import parse_flags, require_positive, run_main
+from core.errors import UserError
+from core.files import hash_files
+from segmentation.pauses import MIN_SEGMENT_DURATION
+from segmentation.recordings import find_sources, name_stems
+from speech_llm.decoding import DECODING_FLAGS
+from speech_llm.long_transcription import plan_recordings, transcribe_recordings
+from speech_llm.subtitles import FORMATS, WHOLE, render_tsv, write_transcript
+from training.resuming import EXIT_STOPPED, catch_stop_signals
 
 EXIT_SOME_FAILED = 3
 GROUPS = 4  # batches that are sorted by length together
@@ -126,7 +126,7 @@ def plan_outputs(args: argparse.Namespace, sources: dict[str, Path]) -> dict[Pat
 
 def describe_listening(args: argparse.Namespace) -> dict:
     """What the texts depend on: a journal of anything else is not gone on with."""
-    from training.speech_llm import find_saved
+    from speech_llm.saved_model import find_saved
 
     folder = find_saved(args.model)
     names = ("max_duration", "min_pause", "precision", *DECODING_FLAGS)
@@ -136,7 +136,7 @@ def describe_listening(args: argparse.Namespace) -> dict:
 
 def load_listener(args: argparse.Namespace):
     """(S,) waveforms -> texts, by the model of ``--model``."""
-    from training.speech_llm import load_speech_llm, transcribe
+    from speech_llm.saved_model import load_speech_llm, transcribe
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     speech_llm = load_speech_llm(args.model, device=args.device, precision=args.precision)

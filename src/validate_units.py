@@ -16,16 +16,16 @@ import numpy as np
 
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
-from errors import UserError
-from evaluation.unit_problems import find_problems
-from evaluation.unit_quality import divergence_bits, speaker_dependence, summarize_tally
-from evaluation.unit_tally import SPLITS, check_utterance, count_utterance, finish_tally, merge_tallies, new_tally
-from files import read_json, write_json
-from frames import UNIT_RATE
+from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json, write_json
+from core.frames import UNIT_RATE
 from languages import command_for, language_paths
 from training.experiment import require_finished
 from units.corpus import read_corpus
+from units.quality import divergence_bits, speaker_dependence, summarize_tally
+from units.quality_warnings import find_problems
+from units.tally import SPLITS, check_utterance, count_utterance, finish_tally, merge_tallies, new_tally
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

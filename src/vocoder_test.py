@@ -15,23 +15,23 @@ import numpy as np
 
 from tqdm import tqdm
 
-from cli import HELP_FORMATTER, parse_flags, require_positive, run_main
-from device import choose_device
-from errors import UserError
+from audio.audio_io import AUDIO_SUFFIXES, load_audio, save_audio
+from audio.pitch import cached_f0
+from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from core.device import choose_device
+from core.errors import UserError
+from core.files import hash_files, read_json, write_json
+from core.frames import HOP_SAMPLES, frames_to_samples
 from evaluation.asr import load_asr
 from evaluation.judges import NOTHING_KEPT, Caches, Pair, add_mos, add_readings
 from evaluation.mos import load_mos_judge
-from evaluation.pairs import score_files
 from evaluation.scores import compare, format_table, summarise
-from files import hash_files, read_json, write_json
-from frames import HOP_SAMPLES, frames_to_samples
+from evaluation.signal_scores import score_files
 from languages import LANGUAGE_CONFIGS, command_for, data_root, exp_root, resolve_in
-from speech.audio import AUDIO_SUFFIXES, load_audio, save_audio
-from speech.pitch import cached_f0
-from training.batches import mel_frames
 from training.experiment import require_finished
-from training.vocoder import load_vocoder, synthesize_utterances
 from units.corpus import frame_units, read_corpus
+from vocoder.batches import mel_frames
+from vocoder.synthesis import load_vocoder, synthesize_utterances
 
 DEFINITIONS_VERSION = 2  # raise it where a metric's definition changes: old scores are then computed anew
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from validate_units import build_unit_report
 
+from audio.audio_io import save_audio
 from evaluation.scores import score_readings, summarise
-from speech.audio import save_audio
 from synthetic import speech_like, write_segments, write_units
 from units.corpus import read_corpus
 

@@ -14,8 +14,8 @@ import torch
 import av
 from scipy.signal import lfilter
 
-from frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
-from speech.audio import save_audio
+from audio.audio_io import save_audio
+from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
 from units.corpus import deduplicate, write_corpus
 
 REPOSITORY = Path(__file__).resolve().parent.parent

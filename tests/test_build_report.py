@@ -11,14 +11,15 @@ import numpy as np
 
 import av
 import pytest
+
 from report_examples import HEARD_WRONG, write_chain, write_vocoder_experiment
 
-from errors import UserError
-from evaluation.plots import MAX_POINTS, plot_curves, plot_spectrogram, thin_curve
-from evaluation.report_data import choose_examples, load_experiment, paired_differences, related_experiments
-from evaluation.report_html import word_difference
-from evaluation.report_warnings import collect_warnings
-from speech.compact import encode_mp3
+from audio.mp3 import encode_mp3
+from core.errors import UserError
+from report.data import choose_examples, load_experiment, paired_differences, related_experiments
+from report.html import word_difference
+from report.plots import MAX_POINTS, plot_curves, plot_spectrogram, thin_curve
+from report.warnings import collect_warnings
 from synthetic import run_script, speech_like
 
 VOID_TAGS = {"meta", "br", "img", "link", "input", "hr"}

@@ -12,7 +12,7 @@ import pytest
 
 import calculate_wer
 
-from errors import UserError
+from core.errors import UserError
 from evaluation.text_errors import load_normaliser
 from evaluation.word_errors import count_errors, read_predictions, summarise_errors
 from synthetic import run_script

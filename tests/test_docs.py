@@ -30,16 +30,16 @@ BEHIND = {
     "scripts/run_phase3.sh": "src/trainer_vocoder.py",
     "scripts/train_vocoder.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
-    "scripts/bench_vocoder.sh": "scripts/bench_vocoder.py",
+    "scripts/bench/bench_vocoder.sh": "scripts/bench/bench_vocoder.py",
     "recipes/hf_dataset/prepare.sh": "recipes/hf_dataset/prepare_dataset.py",
     **{f"scripts/{name}.sh": "src/trainer_base.py" for name in ("train", "train_pre", "train_post_wlg")},
     "scripts/sweep_connectors.sh": "src/trainer_base.py",
 }
 # What a benchmark hands the flags after -- to.
 AFTER_DASHES = {
-    "scripts/bench_processes.py": "src/extract_units.py",
-    "scripts/bench_vocoder.py": "src/trainer_vocoder.py",
-    "scripts/bench_vocoder.sh": "src/trainer_vocoder.py",
+    "scripts/bench/bench_processes.py": "src/extract_units.py",
+    "scripts/bench/bench_vocoder.py": "src/trainer_vocoder.py",
+    "scripts/bench/bench_vocoder.sh": "src/trainer_vocoder.py",
 }
 IN_VARIABLES = {
     "DATA_ARGS": "scripts/segment_audio.py",

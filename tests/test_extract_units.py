@@ -11,10 +11,10 @@ import pytest
 
 import extract_units
 
-from errors import UserError
-from frames import samples_to_frames
-from speech.audio import load_audio
-from speech.encoders import encode, load_encoder
+from audio.audio_io import load_audio
+from core.errors import UserError
+from core.frames import samples_to_frames
+from encoders.encode import encode, load_encoder
 from synthetic import REPOSITORY, run_script, script_environment
 from units.corpus import frame_units, read_corpus
 from units.kmeans import load_kmeans, quantize_to_units
@@ -149,7 +149,7 @@ def test_sampled_features_are_used_again(
         encoded.append(len(waveforms))
         return encode(encoder, waveforms, **options)
 
-    monkeypatch.setattr("training.extraction.encode", counting_encode)
+    monkeypatch.setattr("units.extraction_passes.encode", counting_encode)
     extract(tmp_path / "again", *flags)
     assert sum(encoded) == len(tiny_language["rows"])
     assert contents(tmp_path / "again") == contents(kept)
@@ -169,7 +169,7 @@ def test_whisper_is_fitted_at_random_offsets_and_read_at_none(
         offsets.append(list(options["offsets"]))
         return encode(encoder, waveforms, **options)
 
-    monkeypatch.setattr("training.extraction.encode", recording_encode)
+    monkeypatch.setattr("units.extraction_passes.encode", recording_encode)
     flags = ("--encoder", tiny_whisper, "--layer", 1, "--cpu", "--n_shard_utterances", 10)
     extract(tmp_path / "one", *flags)
     fitted, read = offsets

@@ -8,12 +8,12 @@ import numpy as np
 
 import pytest
 import soundfile
-from trainer_runs import run_to_end
 
-from speech.audio import load_audio, save_audio
-from speech.mfcc import extract_mfcc
-from speech.pitch import extract_f0
+from audio.audio_io import load_audio, save_audio
+from audio.pitch import extract_f0
+from encoders.mfcc import extract_mfcc
 from synthetic import speech_like, write_mp3, write_segments, write_units
+from trainer_runs import run_to_end
 from units.corpus import deduplicate, frame_units, read_corpus, write_corpus
 from units.kmeans import fit_kmeans, quantize_to_units, save_kmeans
 

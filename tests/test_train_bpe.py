@@ -11,11 +11,11 @@ import soundfile
 
 import train_bpe
 
-from errors import UserError
-from evaluation.motif_audio import cut_motif
+from core.errors import UserError
 from synthetic import run_script, write_segments, write_units
 from units.bpe import N_SPECIAL, decode_tokens, encode_units, load_tokenizer, token_edges, token_units
 from units.corpus import read_corpus, write_corpus
+from units.motif_audio import cut_motif
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:

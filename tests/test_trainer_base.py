@@ -10,15 +10,15 @@ import torch
 
 import pytest
 from safetensors.torch import load_file
-from tiny_llm import save_tiny_llm
-from trainer_runs import load, metrics, run_to_end, run_until
 
 from trainer_base import parse_args, set_learning_rates
 
-from errors import UserError
-from files import read_json
+from core.errors import UserError
+from core.files import read_json
+from speech_llm.validation import word_error_rate
 from synthetic import REPOSITORY, save_tiny_encoder, script_environment, write_segments, write_units
-from training.listening import word_error_rate
+from tiny_llm import save_tiny_llm
+from trainer_runs import load, metrics, run_to_end, run_until
 
 PHRASES = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "egg", "decade", "bee")
 TINY = ["--factor", 6, "--width", 32, "--n_layers", 1, "--bsize", 3, "--logging_steps", 1, "--eval_steps", 4]
@@ -174,7 +174,7 @@ def test_training_goes_on_from_other_weights(world, finished):
 
 
 def test_the_control_hears_others(world):
-    from training.speech_batches import shuffle_audio, swap_neighbours
+    from speech_llm.batches import shuffle_audio, swap_neighbours
 
     items = [{"id": str(number), "duration": float(number), "text": "a"} for number in range(7)]
     for shuffled in (shuffle_audio(items, 0), swap_neighbours(items)):
@@ -223,7 +223,7 @@ def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, fin
 
 
 def test_generation_goes_on_where_it_was_killed(world, finished):
-    from training.generation import _finish_split, _read_decoded
+    from speech_llm.predictions import _finish_split, _read_decoded
 
     path, key = world["root"] / "partial.jsonl", {"weights": "w", "decoding": {}}
     path.write_text(json.dumps(key) + '\n["a", [{"text": "kept"}]]\n["b", [{"te')

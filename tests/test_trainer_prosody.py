@@ -9,13 +9,13 @@ import numpy as np
 
 import pytest
 import soundfile
-from trainer_runs import load, metrics, run_to_end, run_until
 
-from frames import HOP_SAMPLES
-from speech.pitch import fill_f0_cache
+from audio.pitch import fill_f0_cache
+from core.frames import HOP_SAMPLES
+from equal_runs import differences, timeless
+from prosody.prediction import add_prosody, load_prosody
 from synthetic import write_segments, write_units
-from training.equality import differences, timeless
-from training.prosody import add_prosody, load_prosody
+from trainer_runs import load, metrics, run_to_end, run_until
 from units.bpe import encode_units, save_tokenizer, train_tokenizer
 from units.corpus import read_corpus
 

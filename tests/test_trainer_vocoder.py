@@ -14,11 +14,11 @@ import torch
 import pytest
 import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainer_runs import load, metrics, run_to_end, run_until
 
-from speech.pitch import fill_f0_cache
+from audio.pitch import fill_f0_cache
+from equal_runs import differences, timeless
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
-from training.equality import differences, timeless
+from trainer_runs import load, metrics, run_to_end, run_until
 from units.corpus import read_corpus
 
 TRAINER = "trainer_vocoder"

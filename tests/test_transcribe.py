@@ -11,13 +11,19 @@ import soundfile
 
 import transcribe
 
-from errors import UserError
-from frames import SAMPLE_RATE
-from speech.long_recordings import plan_pieces
-from speech.recordings import read_transcripts
-from speech.subtitles import render_json, render_srt, render_tsv, render_vtt
+from core.errors import UserError
+from core.frames import SAMPLE_RATE
+from segmentation.long_recordings import plan_pieces
+from segmentation.recordings import read_transcripts
+from speech_llm.long_transcription import (
+    append_journal,
+    group_pieces,
+    plan_recordings,
+    read_journal,
+    transcribe_recordings,
+)
+from speech_llm.subtitles import render_json, render_srt, render_tsv, render_vtt
 from synthetic import speech_like, write_mp3
-from training.transcription import append_journal, group_pieces, plan_recordings, read_journal, transcribe_recordings
 
 IDENTITY = {"model": "abc", "num_beams": None}
 LINES = [

@@ -8,18 +8,18 @@ import torch
 
 import pytest
 import soundfile
-from tiny_asr import save_tiny_whisper_asr
 
 import vocoder_test
 
-from errors import UserError
-from evaluation.confidence import bootstrap_mean, bootstrap_ratio
-from evaluation.pairs import score_files, score_pair
+from audio.audio_io import load_audio, save_audio
+from core.errors import UserError
+from core.frames import HOP_SAMPLES
+from evaluation.bootstrap import bootstrap_mean, bootstrap_ratio
 from evaluation.scores import RATES, compare, format_table, score_readings, summarise
-from frames import HOP_SAMPLES
+from evaluation.signal_scores import score_files, score_pair
 from models.generator_v3 import GeneratorV3
-from speech.audio import load_audio, save_audio
 from synthetic import run_script, speech_like
+from tiny_asr import save_tiny_whisper_asr
 from units.corpus import read_corpus
 
 SIGNAL_METRICS = (
@@ -142,7 +142,7 @@ def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
     for name, seed in (("a", 0), ("b", 1)):
         save_audio(tmp_path / f"{name}.wav", speech_like(1.0, seed=seed))
     files = [("one", tmp_path / "a.wav", tmp_path / "b.wav"), ("two", tmp_path / "b.wav", tmp_path / "a.wav")]
-    monkeypatch.setattr("evaluation.pairs.FEWEST_FOR_A_POOL", 1)
+    monkeypatch.setattr("evaluation.signal_scores.FEWEST_FOR_A_POOL", 1)
     assert score_files(files, num_workers=2) == score_files(files, num_workers=1)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 
 LETTERS = "abcdefgh"  # that are copied: few, so that copying is learnt in seconds
+HELD_OUT = ("hdfa", "cabbagef", "dead", "beadfh", "fgach", "hagc")
+DIM = 16  # of the features
 SPECIALS = ["<unk>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -98,3 +100,14 @@ def teach_to_copy(llm, tokenizer, *, prompt: str = "Copy.", steps: int = 400) ->
 
 TURNS = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
 END = "<|im_end|>"
+
+
+def config(**options) -> dict:
+    connector = {"kind": "mlp", "factor": 2, "width": 64, "n_layers": 2, "dropout": 0.0}
+    return {"in_dim": DIM, "connector": connector, "prompt": "Copy.", "tokens_per_second": 10.0} | options
+
+
+def hearing(**options) -> dict:
+    return config(
+        characters=" " + LETTERS, ctc_compress=True, ctc_embedding=True, ctc_draft=True, draft_noise=1.0, **options
+    )

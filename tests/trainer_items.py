@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trainer_vocoder
 
-from training.batches import CropDataset
+from vocoder.batches import CropDataset
 
 
 def main() -> int:

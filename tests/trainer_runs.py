@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from cli import run_main
+from core.cli import run_main
 from synthetic import REPOSITORY
 
 TIMEOUT = 240  # seconds; a tiny run takes some two, a busy machine ten times as long

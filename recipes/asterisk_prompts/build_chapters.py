@@ -19,12 +19,12 @@ import numpy as np
 import av
 from tqdm import tqdm
 
-from cli import add_language_flags, parse_flags, run_main
-from errors import UserError
-from files import read_json, write_atomically, write_json
-from frames import SAMPLE_RATE
+from core.cli import add_language_flags, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json, write_atomically, write_json
+from core.frames import SAMPLE_RATE
 from languages import language_paths
-from speech.recordings import split_of_name
+from segmentation.recordings import split_of_name
 
 SPEAKERS = {"spanish": "allison_es", "english": "allison_en", "italian": "carlo"}
 # Tones and noises; most are marked by a transcript in brackets, not all.

@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
 
-from cli import HELP_FORMATTER, configure_log, parse_flags, run_main
-from errors import UserError
+from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from core.errors import UserError
 from languages import data_root
-from training.disk_datasets import is_disk_dataset, list_splits
-from training.transcripts import load_transcribed
+from speech_llm.disk_datasets import is_disk_dataset, list_splits
+from speech_llm.transcribed_items import load_transcribed
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from cli import add_language_flags, parse_flags, run_main
-from errors import UserError
+from core.cli import add_language_flags, parse_flags, run_main
+from core.errors import UserError
 from languages import language_paths
-from speech.recordings import list_sources
+from segmentation.recordings import list_sources
 
 TABLES = ("transcripts", "speakers")
 

@@ -16,10 +16,10 @@ import torch
 
 from tqdm import tqdm
 
-from device import has_fast_bf16
-from errors import UserError
-from evaluation.kept import fingerprint, judge_new
-from frames import SAMPLE_RATE
+from core.device import has_fast_bf16
+from core.errors import UserError
+from core.frames import SAMPLE_RATE
+from evaluation.judgement_cache import fingerprint, judge_new
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE
 MIN_WINDOW_SAMPLES = 20 * SAMPLE_RATE  # a cut is looked for between here and 30 s

@@ -10,10 +10,10 @@ import numpy as np
 
 from tqdm import tqdm
 
+from audio.audio_io import load_audio
 from evaluation.asr import transcribe_cached
 from evaluation.mos import predict_mos_cached
 from evaluation.scores import score_readings
-from speech.audio import load_audio
 
 UTTERANCES_AT_ONCE = 128
 Pair = tuple[str, Path, Path]  # id, original, resynthesis

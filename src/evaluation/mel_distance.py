@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from frames import HOP_SAMPLES
-from speech.audio import compute_mel_spectrogram
+from audio.audio_io import compute_mel_spectrogram
+from core.frames import HOP_SAMPLES
 
 
 def compute_mel_distance(original: np.ndarray, resynthesis: np.ndarray) -> float:
-    """Mean |difference| in nats over the frames and 80 bands of ``speech.audio.compute_mel_spectrogram`` (natural log
+    """Mean |difference| in nats over the frames and 80 bands of ``audio.audio_io.compute_mel_spectrogram`` (natural log
     of amplitude, floor 1e-5; FFT 1024, hop 320). 0.1 nat is 0.87 dB.
 
     original, resynthesis: (S,) float in [-1, 1] at 16 kHz; of unequal lengths the common part is compared. NaN under

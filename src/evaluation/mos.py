@@ -15,9 +15,9 @@ import torch
 
 from tqdm import tqdm
 
-from errors import UserError
-from evaluation.kept import fingerprint, judge_new
-from frames import SAMPLE_RATE
+from core.errors import UserError
+from core.frames import SAMPLE_RATE
+from evaluation.judgement_cache import fingerprint, judge_new
 
 
 def load_mos_judge(device: str = "cpu") -> dict:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from evaluation.confidence import bootstrap_mean, bootstrap_ratio, paired_difference, paired_ratio_difference
+from evaluation.bootstrap import bootstrap_mean, bootstrap_ratio, paired_difference, paired_ratio_difference
 from evaluation.text_errors import count_edits, normalise_text, total_edits
 
-# metric: (unit, decimals shown). Defined where each is computed: evaluation.pairs, this module (error rates), and mos.
+# metric: (unit, decimals shown). Defined where each is computed: evaluation.signal_scores, mos, and this module (error
+# rates).
 METRICS = {
     "cer": ("", 3),
     "wer": ("", 3),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rapidfuzz.distance import Levenshtein
 
-from errors import UserError
-from files import read_json
+from core.errors import UserError
+from core.files import read_json
 
 NORMALISERS = ("none", "basic", "english", "unicode")
 SPELLING_FILE = "normalizer.json"  # of a Whisper model folder: British spelling -> American

@@ -11,8 +11,9 @@ import numpy as np
 
 from tqdm import tqdm
 
-from errors import UserError
-from evaluation.confidence import (
+from core.errors import UserError
+from core.files import read_json
+from evaluation.bootstrap import (
     N_RESAMPLES,
     adjust_for_many,
     bootstrap_ratio,
@@ -20,7 +21,6 @@ from evaluation.confidence import (
     permutation_p,
 )
 from evaluation.text_errors import count_edits, split_characters, split_words, total_edits
-from files import read_json
 
 FIELDS = ("id", "reference", "hypothesis")
 COLUMNS = ("substitutions", "deletions", "insertions", "n_words", "character_edits", "n_characters")
@@ -80,7 +80,7 @@ def _count_utterance(reference: str, hypothesis: str) -> tuple[int, ...]:
 
 
 def word_columns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(U, 6) counts -> (U,) word edits and (U,) words, for ``evaluation.confidence``."""
+    """(U, 6) counts -> (U,) word edits and (U,) words, for ``evaluation.bootstrap``."""
     return counts[:, :3].sum(1), counts[:, 3]
 
 

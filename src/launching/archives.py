@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import UserError
-from files import hash_files, unpack_tar, write_atomically
+from core.errors import UserError
+from core.files import hash_files, unpack_tar, write_atomically
 
 FILES_PER_ARCHIVE = 2000  # on average: some 600 MB of ten-second segments
 MAX_ARCHIVE_BYTES = 1 << 30

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from errors import UserError
+from core.errors import UserError
 from languages import REPOSITORY
 
 RENDEZVOUS_PORTS = range(20000, 30000)  # one of them, by the job's id, so that jobs that share a node do not meet

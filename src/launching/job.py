@@ -40,8 +40,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from errors import UserError
-from files import read_json, write_json
+from core.errors import UserError
+from core.files import read_json, write_json
 from languages import REPOSITORY, data_root, exp_root
 
 STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "unknown")

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from errors import UserError
+from core.errors import UserError
 from languages import REPOSITORY
 from launching.attempts import append_row, exit_codes, read_attempts
 from launching.commands import show_commands

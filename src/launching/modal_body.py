@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from errors import UserError
+from core.errors import UserError
 from languages import REPOSITORY
 from launching.commands import resume_words, script_path, torchrun_words
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from errors import UserError
-from files import read_json
+from core.errors import UserError
+from core.files import read_json
 from languages import REPOSITORY
 from launching.job import combine_states
 

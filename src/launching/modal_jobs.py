@@ -12,8 +12,8 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from cli import HELP_FORMATTER, parse_flags
-from errors import UserError
+from core.cli import HELP_FORMATTER, parse_flags
+from core.errors import UserError
 from languages import LANGUAGE_CONFIGS, REPOSITORY, language_paths
 from launching.commands import check_command
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from errors import UserError
+from core.errors import UserError
 from languages import REPOSITORY
 from launching.attempts import EXIT_STOPPED, last_rows
 from launching.commands import show_commands

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from errors import UserError
+from core.errors import UserError
 from launching.attempts import last_rows
 from launching.commands import show_commands
 from launching.job import combine_states

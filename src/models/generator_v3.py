@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from frames import HOP_SAMPLES, SAMPLE_RATE
+from core.frames import HOP_SAMPLES, SAMPLE_RATE
 from models.convnext import ConvNeXtBlock
-from models.noise import hashed_noise
+from models.hashed_noise import hashed_noise
 from models.pitch_embedding import PitchEmbedding
-from models.source import pulse_train
+from models.pulse_train import pulse_train
 from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_tables
 
 # exp(5) and exp(-9): filters between +43 and -78 dB of unit-power excitation cover speech at [-1, 1].

@@ -10,7 +10,7 @@ REFERENCE_F0 = 170.0  # Hz: between a low and a high voice
 
 def pitch_bins(f0: torch.Tensor, n_bins: int = N_PITCH_BINS) -> torch.Tensor:
     """(…) Hz to int64 bins: 0 = unvoiced, 1 to n_bins - 1 log-spaced from 60 to 500 Hz (clipped outside)."""
-    # In float64 so that a value on an edge falls on the same side as in speech.pitch.extract_pitch_bins.
+    # In float64 so that a value on an edge falls on the same side as in audio.pitch.extract_pitch_bins.
     edges = torch.logspace(0, 1, n_bins, base=F0_CEILING / F0_FLOOR, dtype=torch.float64, device=f0.device) * F0_FLOOR
     bins = torch.bucketize(f0.double(), edges, right=True).clamp(1, n_bins - 1)
     return torch.where(f0 > 0, bins, 0)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from errors import UserError
-from files import write_atomically
+from core.errors import UserError
+from core.files import write_atomically
 
 LARGEST_EMA_DECAY = 0.999
 

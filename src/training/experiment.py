@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from errors import UserError
-from files import hash_files, read_json, write_atomically, write_json
+from core.errors import UserError
+from core.files import hash_files, read_json, write_atomically, write_json
 from languages import REPOSITORY
 
 RECORDED_PACKAGES = (

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.optimizer import AcceleratedOptimizer
 
-from errors import UserError
+from core.errors import UserError
 
 PATIENCE = datetime.timedelta(hours=2)  # the others wait so long while the first computes F0 or validates
 LEAST_LOSS_SCALE = 2.0**-10  # fp16's is 65536 at first and halved at every overflow

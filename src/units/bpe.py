@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, trainers
 from transformers import PreTrainedTokenizerFast
 
-from errors import UserError
+from core.errors import UserError
 
 # Supplementary Private Use Area-A: 65,534 characters that no text, normaliser or tokenizer gives a meaning.
 ALPHABET_START = 0xF0000

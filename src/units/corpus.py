@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
+from core.errors import UserError
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split", "unit_rate", "units", "durations")
 

@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from errors import UserError
-from files import write_atomically
+from core.errors import UserError
+from core.files import write_atomically
 
 ARRAYS = ("centroids", "mean", "scale", "residual_centroids")
 MAX_ITERATIONS = 100

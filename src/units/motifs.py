@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
-from files import write_atomically
-from frames import UNIT_RATE, frames_to_seconds
+from core.errors import UserError
+from core.files import write_atomically
+from core.frames import UNIT_RATE, frames_to_seconds
 from units.bpe import token_edges
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from files import hash_files, read_json, write_atomically, write_json
-from frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
+from core.files import hash_files, read_json, write_atomically, write_json
+from core.frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
 from units.corpus import deduplicate, write_corpus
 
 CARRIED_KEYS = ("source", "start", "end", "speaker", "text")

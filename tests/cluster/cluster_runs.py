@@ -9,12 +9,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from engines import wait_until
-from trainer_runs import run_to_end
 
+from engines import wait_until
+
+from audio.pitch import fill_f0_cache
 from launching.job import log_file, read_record
-from speech.pitch import fill_f0_cache
 from synthetic import run_script, write_segments, write_units
+from trainer_runs import run_to_end
 
 WAIT_SECONDS = 1800  # for what takes seconds on an idle machine, and far longer beside other work
 N_STEPS = 18

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from engines import PACKAGES, START_SECONDS, turned_off, wait_until, why_not
 from grid_engine import why_no_grid_engine
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import trainer_vocoder
 
-from cli import run_main
+from core.cli import run_main
 
 
 def main() -> int:

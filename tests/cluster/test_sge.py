@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
 from cluster_runs import (
     N_STEPS,
     ODD_NAME,
@@ -23,15 +24,14 @@ from cluster_runs import (
 )
 from engines import ask, wait_until
 from grid_engine import N_GPUS, accounts, wait_for_last_attempt
-from trainer_runs import load, metrics
-
 from launch import submit_job
 
+from equal_runs import differences, folder_differences, timeless
 from launching import sge
 from launching.attempts import exit_codes, read_attempts
 from launching.job import find_records, log_file, make_job
 from synthetic import REPOSITORY, run_bash, run_script, shell_environment
-from training.equality import differences, folder_differences, timeless
+from trainer_runs import load, metrics
 
 EXTRACTION = "--language spanish --n_units 12 --n_shard_utterances 1 --num_workers 1 --quiet".split()
 N_SHARDS = 8

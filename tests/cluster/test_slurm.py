@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from cluster_runs import (
     N_STEPS,
     ODD_NAME,
@@ -20,15 +21,14 @@ from cluster_runs import (
     write,
 )
 from engines import ask, wait_until
-from trainer_runs import load, metrics
-
 from launch import submit_job
 
+from equal_runs import differences, timeless
 from launching import slurm
 from launching.attempts import exit_codes, read_attempts
 from launching.job import find_records, log_file, make_job
 from synthetic import REPOSITORY, run_bash
-from training.equality import differences, timeless
+from trainer_runs import load, metrics
 
 TELL = "import os, sys\nprint(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ['OMP_NUM_THREADS'], *sys.argv[1:])\n"
 LATE = "import sys, time, pathlib\ntime.sleep(2)\npathlib.Path(sys.argv[1]).touch()\n"

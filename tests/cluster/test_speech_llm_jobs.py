@@ -5,13 +5,14 @@ import os
 import sys
 
 import pytest
+
 from cluster_runs import WAIT_SECONDS, tell_while_it_stands
 from engines import ask, wait_until
 from grid_engine import accounts, wait_for_last_attempt
 from speech_texts import write_texts
-from tiny_llm import save_tiny_llm
 
 from synthetic import REPOSITORY, save_tiny_encoder
+from tiny_llm import save_tiny_llm
 
 N_STEPS = 60
 

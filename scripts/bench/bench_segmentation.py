@@ -1,0 +1,186 @@
+"""Measure the segmentation against what is known: speech kept, cuts in pauses, speed, memory.
+
+Needs a language whose recipe leaves ``truth.tsv`` (spanish, english, italian). Linux only for the memory part.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+import numpy as np
+
+from audio.audio_io import load_audio, save_audio
+from core.cli import add_language_flags, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json, write_json
+from core.frames import SAMPLE_RATE
+from languages import language_paths
+from segmentation.cut_recording import cut_recording, result_file
+from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
+from segmentation.recordings import list_sources, read_table
+
+SCRIPT = Path(__file__).resolve().parents[1] / "segment_audio.py"
+POLL_SECONDS = 0.05
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_language_flags(parser)
+    group = parser.add_argument_group("bench")
+    group.add_argument("--threshold_db", type=float, default=10.0, help="as in segment_audio.py, dB (10)")
+    group.add_argument("--min_pause", type=float, default=0.4, help="as in segment_audio.py, seconds (0.4)")
+    group.add_argument("--margin", type=float, default=0.2, help="as in segment_audio.py, seconds (0.2)")
+    group.add_argument("--noise_db", type=float, default=None, help="add white noise to the recordings first, dB RMS")
+    group.add_argument(
+        "--memory", action="store_true", help="also measure peak memory on 10 and 100 times one recording"
+    )
+    group.add_argument("--num_workers", type=int, default=2, help="processes of the memory part (2)")
+    group.add_argument("--out", type=Path, default=None, help="also write the numbers as JSON here")
+    return parse_flags(parser, argv)
+
+
+def cut_all(paths: dict[str, Path], args: argparse.Namespace, folder: Path) -> tuple[dict[str, list], float, float]:
+    """Cut every recording into ``folder`` in this one process -> segments by source, seconds of audio, of work."""
+    flags = {name: getattr(args, name) for name in ("threshold_db", "min_pause", "margin")}
+    flags |= {"min_duration": MIN_SEGMENT_DURATION, "max_duration": MAX_SEGMENT_DURATION}
+    segments, audio, taken = {}, 0.0, 0.0
+    for number, (source, path) in enumerate(list_sources(paths["raw"]).items()):
+        noisy = folder / f"{number}.wav"
+        heard = path if args.noise_db is None else add_noise(path, noisy, args.noise_db, number)
+        places = {"segments": str(folder / "segments"), "results": str(folder / "results")}
+        job = {
+            "source": source,
+            "path": str(heard),
+            "stem": str(number),
+            "flags": flags,
+            "keep_truncated": False,
+            **places,
+        }
+        started = time.process_time()
+        if reason := cut_recording(job):
+            raise UserError(f"{path}: {reason}")
+        taken += time.process_time() - started
+        result = read_json(result_file(job))
+        segments[source] = [(segment["start"], segment["end"]) for segment in result["segments"]]
+        audio += result["n_samples"] / SAMPLE_RATE
+    return segments, audio, taken
+
+
+def add_noise(path: Path, noisy: Path, noise_db: float, seed: int) -> Path:
+    waveform = load_audio(path)
+    noise = np.random.default_rng(seed).standard_normal(len(waveform), dtype=np.float32)
+    save_audio(noisy, waveform + noise * 10 ** (noise_db / 20))
+    return noisy
+
+
+def read_truth(path: Path) -> dict[str, list[tuple[float, float]]]:
+    truth: dict[str, list[tuple[float, float]]] = {}
+    for row in read_table(path, ("source", "start", "end", "prompt")):
+        truth.setdefault(row["source"], []).append((float(row["start"]), float(row["end"])))
+    return truth
+
+
+def compare(segments: dict[str, list], truth: dict[str, list]) -> dict[str, float]:
+    """Per cent of the true speech that lies in segments, and per cent of the segments' ends that lie in no speech."""
+    speech = kept = 0.0
+    n_cuts = n_in_pause = 0
+    for source, stretches in truth.items():
+        known = np.asarray(stretches)
+        for start, end in segments[source]:
+            kept += np.maximum(0, np.minimum(end, known[:, 1]) - np.maximum(start, known[:, 0])).sum()
+            for cut in (start, end):
+                n_cuts += 1
+                n_in_pause += not ((known[:, 0] < cut) & (cut < known[:, 1])).any()
+        speech += float((known[:, 1] - known[:, 0]).sum())
+    return {
+        "speech_kept_percent": 100 * kept / speech,
+        "cuts_in_pauses_percent": 100 * n_in_pause / n_cuts,
+        "n_cuts": n_cuts,
+    }
+
+
+def describe_lengths(segments: dict[str, list]) -> dict[str, float]:
+    lengths = np.asarray([end - start for bounds in segments.values() for start, end in bounds])
+    numbers = dict(zip(("shortest", "median", "longest"), np.percentile(lengths, (0, 50, 100))))
+    return {"n_segments": len(lengths), **{f"{name}_seconds": float(value) for name, value in numbers.items()}}
+
+
+def peak_memory(recording: Path, repeats: int, long: bool, args: argparse.Namespace) -> float:
+    """MiB that segment_audio.py and its workers hold at most, on ``recording`` again and again, as files or one."""
+    with tempfile.TemporaryDirectory(prefix="bench_segmentation_") as temporary:
+        raw = Path(temporary) / args.language / "raw"
+        raw.mkdir(parents=True)
+        if long:
+            save_audio(raw / "long.wav", np.tile(load_audio(recording), repeats))
+        else:
+            for number in range(repeats):
+                os.symlink(recording.resolve(), raw / f"{number:04d}{recording.suffix}")
+        command = [sys.executable, str(SCRIPT), "--language", args.language, "--num_workers", str(args.num_workers)]
+        environment = {**os.environ, "DATA_ROOT": temporary}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, sum(proportional_memory(pid) for pid in (process.pid, *children_of(process.pid))))
+            time.sleep(POLL_SECONDS)
+        if process.returncode:
+            raise UserError(f"segment_audio.py ended with {process.returncode} on {repeats} x {recording}")
+        return peak
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def proportional_memory(pid: int) -> float:
+    """MiB of a process, pages shared with others counted in part (PSS)."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def measure_memory(recording: Path, args: argparse.Namespace) -> dict[str, float]:
+    numbers = {}
+    for kind, long in (("files", False), ("one_file", True)):
+        for repeats in (10, 100):
+            numbers[f"peak_mib_{kind}_x{repeats}"] = peak_memory(recording, repeats, long, args)
+        growth = numbers[f"peak_mib_{kind}_x100"] / numbers[f"peak_mib_{kind}_x10"] - 1
+        numbers[f"growth_{kind}_percent"] = 100 * growth
+    return numbers
+
+
+def main() -> int:
+    args = parse_args()
+    paths = language_paths(args.language, args.tag)
+    truth_file = paths["data"] / "truth.tsv"
+    if not truth_file.exists():
+        raise UserError(f"{truth_file}: expected known boundaries, found none; run recipes/spanish/prepare.sh")
+    folder = Path(tempfile.mkdtemp(prefix="bench_segmentation_"))
+    try:
+        segments, audio, taken = cut_all(paths, args, folder)
+    finally:
+        shutil.rmtree(folder)
+    numbers = {**compare(segments, read_truth(truth_file)), **describe_lengths(segments)}
+    numbers |= {"audio_hours": audio / 3600, "times_real_time_per_core": audio / taken}
+    if args.memory:
+        numbers |= measure_memory(next(iter(list_sources(paths["raw"]).values())), args)
+    for name, value in numbers.items():
+        print(f"{name:>32}  {value:.6g}")
+    if args.out:
+        write_json(args.out, numbers)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,180 @@
+"""Audio in and out, and the project's only log-mel.
+
+Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
+"""
+
+import contextlib
+import functools
+import os
+import tempfile
+import wave
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+import torchaudio
+
+import av
+import soundfile
+
+from core.errors import UserError
+from core.frames import HOP_SAMPLES, SAMPLE_RATE
+
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
+N_MELS = 80
+MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
+PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
+LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
+
+
+def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
+    """Decode any audio file, or an open one, as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
+
+    A few damaged packets (old MP3s end in tags that are no audio) are passed over. Raises UserError for a file without
+    an audio stream, without channels, or that cannot be decoded.
+    """
+    block, held, n_held = int(block_seconds * SAMPLE_RATE), [], 0
+    for piece in _decode(path):
+        held.append(piece)
+        n_held += len(piece)
+        if n_held >= block:
+            whole = np.concatenate(held)
+            yield whole[:block]
+            held, n_held = [whole[block:]], len(whole) - block
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _decode(path: Path | BinaryIO) -> Iterator[np.ndarray]:
+    try:
+        with av.open(path if hasattr(path, "read") else str(path)) as container:
+            if not container.streams.audio:
+                raise UserError(f"{path}: expected an audio stream, found none; remove the file or convert it anew")
+            stream = container.streams.audio[0]
+            if not stream.codec_context.channels:
+                raise UserError(f"{path}: expected at least one channel, found 0; convert the file anew")
+            # FFmpeg's own mix of stereo adds 3 dB to what both channels share, which would leave [-1, 1].
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+            for frame in _decode_packets(container, stream):
+                for resampled in resampler.resample(frame):
+                    yield resampled.to_ndarray().mean(axis=0)
+            for resampled in resampler.resample(None):
+                yield resampled.to_ndarray().mean(axis=0)
+    except av.FFmpegError as error:
+        raise UserError(
+            f"{path}: expected decodable audio, found: {error}; remove the file or convert it anew"
+        ) from error
+
+
+def _decode_packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    n_good, damaged = 0, []
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+            n_good += 1
+        except av.InvalidDataError as error:
+            damaged.append(error)
+    # The empty packet that flushes the decoder always counts as good.
+    if damaged and (n_good < 2 or len(damaged) > max(MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE * n_good)):
+        raise damaged[0]
+
+
+def load_audio(path: Path) -> np.ndarray:
+    """A whole file as (S,) float32 mono at 16 kHz in [-1, 1]; WAV at 16 kHz directly, anything else decoded."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: expected an audio file, found none")
+    if Path(path).suffix.lower() == ".wav":
+        # FFmpeg knows more codecs inside WAV than libsndfile, and names what is wrong with a damaged file.
+        with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as wav:
+            if wav.samplerate == SAMPLE_RATE and wav.channels == 1:
+                return wav.read(dtype="float32")
+    blocks = list(stream_audio(Path(path)))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def load_crop(path: Path, start_sample: int, n_samples: int) -> np.ndarray:
+    """(n_samples,) float32 of a 16 kHz mono WAV from ``start_sample``; zeros past its end."""
+    try:
+        wav = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"{path}: expected a WAV file, found: {error.error_string}; run scripts/segment_audio.py"
+        ) from error
+    with wav:
+        if wav.samplerate != SAMPLE_RATE or wav.channels != 1:
+            raise UserError(
+                f"{path}: expected {SAMPLE_RATE} Hz mono, found {wav.samplerate} Hz with {wav.channels} channels; "
+                "run scripts/segment_audio.py"
+            )
+        wav.seek(min(start_sample, wav.frames))
+        return wav.read(n_samples, dtype="float32", fill_value=0.0)
+
+
+def save_audio(path: Path, waveform: np.ndarray) -> None:
+    """Write (S,) float in [-1, 1] as 16 kHz mono PCM16 WAV, atomically; louder samples are clipped.
+
+    What ``load_audio`` read from such a file is written back sample for sample.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = np.array_split(np.asarray(waveform), 1 + len(waveform) // PCM_BLOCK)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".wav.tmp", delete=False) as temporary:
+        with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, format="WAV", subtype="PCM_16") as wav:
+            for block in blocks:
+                wav.write(_as_pcm(block))
+    os.chmod(temporary.name, 0o644)
+    os.replace(temporary.name, path)
+
+
+def save_audio_pieces(path: Path, pieces: Iterable[np.ndarray]) -> int:
+    """Write (S,) float pieces as ``save_audio`` writes their whole, each as it comes; returns the samples written.
+
+    ``<path>.part`` is a complete WAV after every piece, so that it can be listened to as it grows; it takes its final
+    name at the end, and is left as it is where the pieces end in an error.
+    """
+    path, n_samples = Path(path), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    growing = path.with_name(path.name + ".part")
+    # Unbuffered, so that header and samples are on disk together.
+    with open(growing, "wb", buffering=0) as file, wave.open(file, "wb") as wav:
+        wav.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        for piece in pieces:
+            wav.writeframes(_as_pcm(piece).astype("<i2").tobytes())
+            n_samples += len(piece)
+    os.replace(growing, path)
+    return n_samples
+
+
+def _as_pcm(waveform: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(np.asarray(waveform, np.float64) * 32768), -32768, 32767).astype(np.int16)
+
+
+@functools.lru_cache(maxsize=32)
+def mel_filterbank(n_fft: int, n_mels: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(n_fft // 2 + 1, n_mels) slaney-normalised triangular filters from 0 to 8000 Hz."""
+    # Kept for later callers, who may train: a tensor made in inference mode could not take part in a gradient.
+    with torch.inference_mode(False):
+        filters = torchaudio.functional.melscale_fbanks(
+            n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+        )
+        return filters.to(dtype=dtype, device=device)
+
+
+def compute_mel_spectrogram(
+    waveform: torch.Tensor, *, n_fft: int = 1024, hop: int = HOP_SAMPLES, n_mels: int = N_MELS
+) -> torch.Tensor:
+    """Natural log of the mel *amplitude* spectrogram, floored at 1e-5.
+
+    waveform: (B, S) float. A Hann window of ``n_fft`` samples is centred on the middle of each frame, so S samples give
+    S // hop frames. Returns (B, M, frames). Used for features, loss and scores alike.
+    """
+    padded = torch.nn.functional.pad(waveform, (n_fft // 2 - hop // 2, n_fft // 2))
+    window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
+    spectrum = torch.stft(padded, n_fft, hop, n_fft, window, center=False, return_complex=True)
+    # The epsilon keeps the gradient of the absolute value finite at silence.
+    amplitude = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-12)
+    mel = amplitude.transpose(1, 2) @ mel_filterbank(n_fft, n_mels, waveform.dtype, waveform.device)
+    n_frames = waveform.shape[-1] // hop
+    return torch.log(mel.clamp_min(LOG_FLOOR)).transpose(1, 2)[..., :n_frames]

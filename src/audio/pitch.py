@@ -1,0 +1,77 @@
+"""F0 once, in parallel, cached: Praat's autocorrelation method at 50 Hz.
+
+Paul Boersma (1993), "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of
+a sampled sound", through praat-parselmouth (GPL).
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+import parselmouth
+from tqdm import tqdm
+
+from audio.audio_io import load_audio
+from core.files import write_atomically
+from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+
+F0_FLOOR = 60.0  # Hz
+F0_CEILING = 500.0  # Hz
+N_PITCH_BINS = 32  # bin 0 = unvoiced, 1 to 31 log-spaced
+_EDGES = np.geomspace(F0_FLOOR, F0_CEILING, N_PITCH_BINS)
+
+
+def extract_f0(waveform: np.ndarray) -> np.ndarray:
+    """F0 of (S,) float at 16 kHz: (S // 320,) float32 Hz, 0 = unvoiced; frame i is centred on 320 i + 160."""
+    n_frames = samples_to_frames(len(waveform))
+    if n_frames == 0:
+        return np.zeros(0, np.float32)
+    # Praat centres its frames in the sound, each looking at 3 / floor = 0.05 s: one frame of padding on either side
+    # makes them exactly ours.
+    padded = np.pad(np.asarray(waveform[: n_frames * HOP_SAMPLES], np.float64), HOP_SAMPLES)
+    sound = parselmouth.Sound(padded, SAMPLE_RATE)
+    pitch = sound.to_pitch_ac(HOP_SAMPLES / SAMPLE_RATE, F0_FLOOR, pitch_ceiling=F0_CEILING)
+    f0 = pitch.selected_array["frequency"].astype(np.float32)
+    assert len(f0) == n_frames, f"Praat gave {len(f0)} frames for {n_frames}"
+    return f0
+
+
+def extract_pitch_bins(f0: np.ndarray) -> np.ndarray:
+    """(…) F0 in Hz to int64 bins: 0 = unvoiced, 1 to 31 log-spaced from 60 to 500 Hz (clipped outside)."""
+    f0 = np.asarray(f0)
+    bins = np.clip(np.searchsorted(_EDGES, f0, side="right"), 1, N_PITCH_BINS - 1)
+    return np.where(f0 > 0, bins, 0).astype(np.int64)
+
+
+def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
+    """(F,) float32 F0 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
+    path = Path(cache) / "f0_praat" / f"{utterance_id}.npy"
+    if path.exists() and path.stat().st_mtime_ns >= Path(audio).stat().st_mtime_ns:
+        return np.load(path, allow_pickle=False)
+    f0 = extract_f0(load_audio(audio))
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as out:
+            np.save(out, f0)
+
+    write_atomically(path, write)
+    return f0
+
+
+def fill_f0_cache(cache: Path, recordings: list[tuple[str, Path]], *, num_workers: int | None = None) -> None:
+    """Compute what ``cache`` lacks of (id, audio path) pairs, in ``num_workers`` processes (default: all cores)."""
+    folder = Path(cache) / "f0_praat"
+    missing = [(name, audio) for name, audio in recordings if not (folder / f"{name}.npy").exists()]
+    if not missing:
+        return
+    ids, audios = zip(*missing)
+    with ProcessPoolExecutor(num_workers or os.cpu_count()) as pool:
+        done = pool.map(_fill_one, [cache] * len(ids), ids, audios, chunksize=8)
+        for _ in tqdm(done, total=len(ids), desc="F0", unit="segment", disable=None):
+            pass
+
+
+def _fill_one(cache: Path, utterance_id: str, audio: Path) -> None:
+    cached_f0(cache, utterance_id, audio)

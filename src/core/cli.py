@@ -1,0 +1,138 @@
+"""What every direct-run script shares: flags, clear errors, the log."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from core.errors import UserError
+from languages import LANGUAGE_CONFIGS
+
+HELP_FORMATTER = argparse.ArgumentDefaultsHelpFormatter
+
+
+def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse ``argv`` with ``-`` and ``_`` alike in flag names; inside a notebook kernel the defaults hold.
+
+    ``flag_defaults`` of the result holds them: what a run that is older than a flag is taken to have had.
+    """
+    if argv is None:
+        argv = [] if "ipykernel" in sys.modules else sys.argv[1:]
+    defaults = argparse.Namespace(flag_defaults={name: parser.get_default(name) for name in _flag_names(parser)})
+    return parser.parse_args([_with_underscores(word) for word in argv], defaults)
+
+
+def _flag_names(parser: argparse.ArgumentParser) -> set[str]:
+    return {action.dest for action in parser._actions if action.default is not argparse.SUPPRESS}
+
+
+def require_positive(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that are given and not above 0."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} {value}: expected a number above 0")
+
+
+def require_not_negative(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that are given and below 0."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not value >= 0:
+            raise UserError(f"--{name} {value}: expected 0 or more")
+
+
+def require_share(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags outside 0 to 1, 1 excluded."""
+    for name in names:
+        if not 0 <= getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)}: expected a number from 0 to below 1")
+
+
+def _with_underscores(word: str) -> str:
+    if not word.startswith("--") or word == "--":
+        return word
+    flag, equals, value = word.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value
+
+
+def add_language_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """``--language`` (or TRAINING_LANGUAGE) and ``--tag`` (or TAG), the same in every script of the chain."""
+    group = parser.add_argument_group("language")
+    group.add_argument(
+        "--language",
+        default=os.environ.get("TRAINING_LANGUAGE"),
+        help="language to work on, one of: "
+        + ", ".join(sorted(LANGUAGE_CONFIGS))
+        + " (src/languages.py); TRAINING_LANGUAGE sets it too",
+    )
+    group.add_argument(
+        "--tag",
+        default=os.environ.get("TAG", ""),
+        help="suffix of the experiment names of one chain, as in exp/spanish_units_w4; TAG sets it too",
+    )
+    return group
+
+
+def add_experiment_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """``--exp``, ``--resume`` and ``--overwrite``, the same in every script that makes an experiment."""
+    group = parser.add_argument_group("experiment")
+    group.add_argument("--exp", type=Path, default=None, help="experiment folder; by default named after the language")
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        default=None,
+        metavar="PATH",
+        help="continue an unfinished run from its latest state, or from the checkpoint PATH; "
+        "'auto' continues where there is something to continue and starts anew otherwise",
+    )
+    group.add_argument("--overwrite", action="store_true", help="delete what an earlier run of this name left")
+    return group
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run ``main`` and exit with its code; a user mistake becomes one line (ORAL_UNITS_TRACEBACK=1 shows the rest)."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        if os.environ.get("ORAL_UNITS_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
+        short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+        if os.environ.get("ORAL_UNITS_TRACEBACK") or not short:
+            raise
+        reason = (str(error).splitlines() or ["no more to be had"])[0]
+        print(
+            f"error: out of memory: {reason}; take smaller batches (--overwrite --batch_size 8 in phase 3, "
+            "--overwrite --max_batch_seconds 30 in phase 1) or a machine with more",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def configure_log(log_file: Path | None = None, *, quiet: bool = False) -> logging.Logger:
+    """The logger ``oral_units``: plain lines to stderr and, with ``log_file``, dated lines appended to it."""
+    log = logging.getLogger("oral_units")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+        handler.close()
+    if not quiet:
+        screen = logging.StreamHandler(sys.stderr)
+        screen.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(screen)
+    if log_file is not None:
+        dated = logging.FileHandler(log_file)
+        dated.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(dated)
+    return log

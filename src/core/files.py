@@ -1,0 +1,58 @@
+"""Files that are either whole or not there."""
+
+import hashlib
+import json
+import os
+import secrets
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from core.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary neighbour of ``path``, then rename it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Processes on other machines may write to the same folder, and have the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
+    """Plain files and folders below ``folder``; UserError for a member that leaves it or is a link or device.
+
+    Checked here as well, since Python before 3.11.4 (Debian 12's) knows no extraction filters.
+    """
+    for member in archive.getmembers():
+        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+        if not inside or not (member.isfile() or member.isdir()):
+            raise UserError(f"{archive.name}: {member.name} is no plain file or folder inside the archive; refused")
+    filters = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    archive.extractall(folder, **filters)
+
+
+def write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: expected a JSON file, found none") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected JSON, found {error}") from error
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """SHA-256 over the bytes of several files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

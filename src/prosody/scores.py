@@ -1,0 +1,125 @@
+"""How well durations, voicing and F0 are predicted from units, beside two controls that look at no neighbour.
+
+Axes: U units, F frames (50 Hz) of one utterance.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluation.bootstrap import bootstrap_mean, paired_difference
+
+# metric: (unit, decimals shown)
+PROSODY_METRICS = {
+    "duration_mae_frames": ("frame", 3),
+    "duration_mae_percent": ("%", 1),
+    "duration_correlation": ("", 3),
+    "length_bias_percent": ("%", 2),
+    "length_error_percent": ("%", 2),
+    "vuv_error_percent": ("%", 2),
+    "f0_rmse_hz": ("Hz", 2),
+    "f0_rmse_cents": ("cent", 1),
+}
+
+
+def score_prosody(truth: dict, prediction: dict) -> dict[str, float | None]:
+    """Scores of one utterance; both sides hold "durations" (U,) whole frames and, for the true durations, "f0" (F,).
+
+    truth's F0 is 0 where unvoiced; prediction's is in Hz on every frame, with "voiced" (F,) bool beside it.
+
+    - ``duration_mae_frames``, ``duration_mae_percent``: mean absolute error of a unit's duration, also relative to the
+      mean duration; ``duration_correlation``: Pearson's, over the units of the utterance
+    - ``length_bias_percent``, ``length_error_percent``: of the whole utterance's length, with its sign and without
+    - ``vuv_error_percent``: of all frames, those whose voicing is wrong
+    - ``f0_rmse_hz``, ``f0_rmse_cents``: root mean square error over the truly voiced frames
+
+    None where a score is undefined.
+    """
+    durations, guessed = (np.asarray(side["durations"], np.float64) for side in (truth, prediction))
+    voiced, length = truth["f0"] > 0, durations.sum()
+    error = np.abs(guessed - durations)
+    reference, estimate = truth["f0"][voiced].astype(np.float64), prediction["f0"][voiced].astype(np.float64)
+    cents = 1200 * np.log2(estimate / reference)
+    scores = {
+        "duration_mae_frames": error.mean(),
+        "duration_mae_percent": 100 * error.sum() / length,
+        "duration_correlation": _correlation(durations, guessed),
+        "length_bias_percent": 100 * (guessed.sum() / length - 1),
+        "length_error_percent": 100 * abs(guessed.sum() / length - 1),
+        "vuv_error_percent": 100 * np.mean(voiced != prediction["voiced"]),
+        "f0_rmse_hz": np.sqrt(np.mean((estimate - reference) ** 2)) if voiced.any() else math.nan,
+        "f0_rmse_cents": np.sqrt(np.mean(cents**2)) if voiced.any() else math.nan,
+    }
+    return {name: float(value) if math.isfinite(value) else None for name, value in scores.items()}
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    if len(first) < 2 or first.std() == 0 or second.std() == 0:
+        return math.nan
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def fit_controls(utterances: Sequence[dict], log_f0: Sequence[np.ndarray], n_units: int) -> dict[str, dict]:
+    """What predictors without context would say: one answer for everything, and one for each unit.
+
+    utterances: of the train split, with "units" (U,), "durations" (U,), "f0" (F,) Hz; log_f0: their F0 normalised by
+    the speaker. Returns for "corpus_mean" and "unit_mean" the arrays "durations" (mean, frames), "voiced" (bool) and
+    "log_f0" (mean), each (n_units,); a unit that never occurs, or is never voiced, has the corpus' answer.
+    """
+    units = np.concatenate([utterance["units"] for utterance in utterances])
+    durations = np.concatenate([utterance["durations"] for utterance in utterances])
+    frames = np.repeat(units, durations)
+    voiced = np.concatenate([utterance["f0"] for utterance in utterances]) > 0
+    pitch = np.concatenate(log_f0)[voiced]
+    corpus = {
+        "durations": np.full(n_units, durations.mean()),
+        "voiced": np.full(n_units, voiced.mean() > 0.5),
+        "log_f0": np.full(n_units, pitch.mean() if len(pitch) else 0.0),
+    }
+    by_unit = {
+        "durations": _group_means(units, durations, corpus["durations"]),
+        "voiced": _group_means(frames, voiced, voiced.mean() * np.ones(n_units)) > 0.5,
+        "log_f0": _group_means(frames[voiced], pitch, corpus["log_f0"]),
+    }
+    return {"corpus_mean": corpus, "unit_mean": by_unit}
+
+
+def _group_means(groups: np.ndarray, values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    counts = np.bincount(groups, minlength=len(otherwise))
+    sums = np.bincount(groups, weights=values.astype(np.float64), minlength=len(otherwise))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
+
+
+def summarise_prosody(rows: Sequence[dict]) -> dict[str, dict]:
+    """{metric: {"mean", "low", "high", "n", "unit"}}: means over utterances with bootstrap 95 % intervals."""
+    defined = {name: [row[name] for row in rows if row[name] is not None] for name in PROSODY_METRICS}
+    return {
+        name: bootstrap_mean(values) | {"unit": PROSODY_METRICS[name][0]} for name, values in defined.items() if values
+    }
+
+
+def compare_prosody(first: Sequence[dict], second: Sequence[dict]) -> dict[str, dict]:
+    """{metric: {"mean", "low", "high", "n", "unit"}} of ``first`` minus ``second``, rows of the same utterances."""
+    differences = {}
+    for name, (unit, _) in PROSODY_METRICS.items():
+        pairs = [(a[name], b[name]) for a, b in zip(first, second) if None not in (a[name], b[name])]
+        if pairs:
+            differences[name] = paired_difference(*zip(*pairs)) | {"unit": unit}
+    return differences
+
+
+def format_prosody(metrics: dict[str, dict], controls: dict[str, dict]) -> str:
+    """A line a metric: the prediction with its interval, then each control with its own."""
+    lines = ["".join([" " * 24, *(name.rjust(32) for name in ("prediction", *controls))])]
+    for name, (unit, decimals) in PROSODY_METRICS.items():
+        cells = []
+        for entry in (side.get(name) for side in (metrics, *controls.values())):
+            interval = (
+                f"{entry['mean']:.{decimals}f} [{entry['low']:.{decimals}f}, {entry['high']:.{decimals}f}]"
+                if entry
+                else "-"
+            )
+            cells.append(f"{interval} {unit}".rjust(32))
+        lines.append(name.ljust(24) + "".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,186 @@
+"""Figures of the report as inline SVG: no pyplot state, colours left to the page's style sheet (light and dark).
+
+Axes: F frames at 50 Hz, M mel bands. Every function returns one ``<svg …>…</svg>`` with its alternative text.
+"""
+
+import html
+import io
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from audio.audio_io import compute_mel_spectrogram
+from core.frames import UNIT_RATE
+
+# Matplotlib needs colours it can parse: these stand in the SVG until they are replaced by the page's CSS variables.
+INK, GRID = "#010203", "#010204"
+SERIES = tuple(f"#0a0b{index:02x}" for index in range(1, 7))
+MAX_POINTS = 400  # a curve is thinned to this many points: more cannot be told apart at the width of a page
+MEL_LEVELS = 40  # grey levels of a spectrogram: fewer levels pack into a smaller PNG
+LOG_MEL_RANGE = (-9.0, 2.0)  # natural log of mel amplitude, the same for every picture so that they compare
+MEL_TICKS_HZ = (250, 1000, 2000, 4000)
+# Left and right edge of the plotting area as fractions of the width: the page's playhead relies on them.
+PLOT_LEFT, PLOT_RIGHT = 0.11, 0.97
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "oral-units",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.5,
+    "image.composite_image": False,
+} | {f"{part}.{kind}": INK for part, kind in (("axes", "edgecolor"), ("axes", "labelcolor"), ("text", "color"))}
+STYLE |= {"xtick.color": INK, "ytick.color": INK}
+
+
+def series_colour(index: int) -> str:
+    """The colour of experiment number ``index``; the originals are drawn in ink."""
+    return SERIES[index % len(SERIES)]
+
+
+def _new_axes(width: float, height: float, *, bottom: float, top: float = 0.04):
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes([PLOT_LEFT, bottom, PLOT_RIGHT - PLOT_LEFT, 1 - bottom - top])
+    return figure, axes
+
+
+def _to_svg(figure: Figure, alternative: str, name: str) -> str:
+    """Inline SVG: ids made unique by ``name``, colours turned into CSS variables, fonts left to the page."""
+    out = io.BytesIO()
+    FigureCanvasSVG(figure)
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = out.getvalue().decode("utf-8")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    svg = svg.replace(INK, "var(--ink)").replace(GRID, "var(--line)")
+    for index, colour in enumerate(SERIES, 1):
+        svg = svg.replace(colour, f"var(--series-{index})")
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _open_svg(alternative), svg, count=1)
+    return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def _open_svg(alternative: str) -> str:
+    label = html.escape(alternative, quote=True).replace("\\", "\\\\")
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="\\1" role="img" aria-label="{label}">'
+    )
+
+
+def thin_curve(xs: Sequence[float], ys: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """At most MAX_POINTS points: means of consecutive blocks; values that are not finite are left out."""
+    points = np.array([(x, y) for x, y in zip(xs, ys) if math.isfinite(x) and math.isfinite(y)], float).reshape(-1, 2)
+    if len(points) > MAX_POINTS:
+        points = np.array([block.mean(axis=0) for block in np.array_split(points, MAX_POINTS)])
+    return points[:, 0], points[:, 1]
+
+
+def plot_curves(curves: Sequence[dict], *, x_label: str, y_label: str, name: str) -> str:
+    """Lines over a common axis. A curve: ``label``, ``x``, ``y``, ``series`` (experiment number), ``dashed``."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _new_axes(4.6, 2.5, bottom=0.19)
+        for curve in curves:
+            xs, ys = thin_curve(curve["x"], curve["y"])
+            style = {"linewidth": 1.0, "linestyle": (0, (3, 2))} if curve["dashed"] else {"linewidth": 1.6}
+            marker = "o" if len(xs) == 1 else None
+            axes.plot(
+                xs, ys, color=series_colour(curve["series"]), label=curve["label"], marker=marker, markersize=3, **style
+            )
+        axes.grid(color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlabel(x_label)
+        axes.tick_params(length=2)
+        if len(curves) > 1:
+            axes.legend(frameon=False, fontsize=8, loc="best", labelcolor=INK)
+        ends = "; ".join(_describe_curve(curve) for curve in curves)
+        return _to_svg(figure, f"{y_label} against {x_label}. {ends}.", name)
+
+
+def _describe_curve(curve: dict) -> str:
+    _, ys = thin_curve(curve["x"], curve["y"])
+    if not len(ys):
+        return f"{curve['label']}: no finite value"
+    return f"{curve['label']}: from {ys[0]:.4g} to {ys[-1]:.4g}, lowest {ys.min():.4g}"
+
+
+def plot_spectrogram(waveform: np.ndarray, *, title: str, name: str) -> str:
+    """Log-mel picture of (S,) float32 at 16 kHz, low frequencies below; the same scale for every picture."""
+    mel = compute_mel_spectrogram(torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None])[0].numpy()
+    low, high = LOG_MEL_RANGE
+    levels = np.round((np.clip(mel, low, high) - low) / (high - low) * (MEL_LEVELS - 1)) / (MEL_LEVELS - 1)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _new_axes(4.2, 1.7, bottom=0.2)
+        extent = (0, mel.shape[1] / UNIT_RATE, 0, mel.shape[0])
+        axes.imshow(
+            levels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=0, vmax=1, interpolation="none"
+        )
+        axes.set_yticks([_mel_band(hertz, mel.shape[0]) for hertz in MEL_TICKS_HZ])
+        axes.set_yticklabels([f"{hertz / 1000:g} k" for hertz in MEL_TICKS_HZ])
+        axes.set_xlabel("seconds", labelpad=1)
+        axes.tick_params(length=2)
+        return _to_svg(figure, f"Spectrogram of {title}, 0 to 8 kHz, {len(waveform) / 16000:.1f} seconds", name)
+
+
+def _mel_band(hertz: float, n_mels: int) -> float:
+    """Where a frequency lies on the axis of slaney mel bands from 0 to 8000 Hz."""
+
+    def mel(frequency: float) -> float:
+        return 3 * frequency / 200 if frequency < 1000 else 15 + 27 * math.log(frequency / 1000) / math.log(6.4)
+
+    return mel(hertz) / mel(8000) * n_mels
+
+
+def plot_pitch(tracks: Sequence[tuple[str, np.ndarray, int | None]], *, title: str, name: str) -> str:
+    """F0 tracks over each other: (label, (F,) Hz with 0 = unvoiced, experiment number or None for the original)."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _new_axes(4.2, 1.7, bottom=0.2, top=0.13)
+        for label, f0, series in tracks:
+            voiced = np.where(f0 > 0, f0, np.nan)
+            colour, width = (INK, 2.2) if series is None else (series_colour(series), 1.2)
+            axes.plot(np.arange(len(f0)) / UNIT_RATE, voiced, color=colour, linewidth=width, label=label)
+        axes.set_xlim(0, max(len(f0) for _, f0, _ in tracks) / UNIT_RATE)
+        axes.grid(color=GRID, linewidth=0.6)
+        axes.set_ylabel("F0, Hz", labelpad=1)
+        axes.set_xlabel("seconds", labelpad=1)
+        axes.tick_params(length=2)
+        # Above the axes: inside, it would hide the track.
+        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "borderpad": 0, "ncols": min(len(tracks), 3)}
+        axes.legend(frameon=False, fontsize=7, labelcolor=INK, **place)
+        medians = "; ".join(f"{label}: {_median_pitch(f0)}" for label, f0, _ in tracks)
+        return _to_svg(figure, f"Pitch (F0) of {title}. {medians}.", name)
+
+
+def _median_pitch(f0: np.ndarray) -> str:
+    return f"median {np.median(f0[f0 > 0]):.0f} Hz, {np.mean(f0 > 0):.0%} voiced" if (f0 > 0).any() else "no voice"
+
+
+def plot_bars(
+    positions: Sequence[float], heights: Sequence[float], *, x_label: str, y_label: str, alternative: str, name: str
+) -> str:
+    """A histogram: one step outline filled to zero, compact however many bars there are."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _new_axes(4.6, 2.1, bottom=0.22)
+        width = positions[1] - positions[0] if len(positions) > 1 else 1.0
+        edges = np.append(np.asarray(positions, float), positions[-1] + width) - width / 2
+        axes.stairs(np.asarray(heights, float), edges, fill=True, color=SERIES[0])
+        axes.grid(color=GRID, linewidth=0.6, axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label, labelpad=1)
+        axes.tick_params(length=2)
+        return _to_svg(figure, alternative, name)

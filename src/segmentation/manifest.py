@@ -1,0 +1,120 @@
+"""``segments.jsonl``, phase 1's input, read line by line: checked, sampled and cut into shards without holding it."""
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import UserError
+from core.frames import UNIT_RATE
+from languages import resolve_in
+from units.kmeans import hash_fraction
+
+REQUIRED_KEYS = ("id", "audio", "duration", "split")
+SPLITS = ("train", "val", "test")
+# Neighbouring frames are much alike: where there is plenty of audio, one frame in four of four times as many clips.
+FRAMES_PER_SAMPLE = 4
+
+
+def read_manifest(path: Path) -> Iterator[dict]:
+    """Stream the rows of ``segments.jsonl``. Raises UserError naming file and line for a row that is not one."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"{path}: expected the list of segments, found none; run recipes/<language>/prepare.sh "
+            "(or scripts/segment_audio.py)"
+        )
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _parse_row(path, number, line)
+
+
+def _parse_row(path: Path, number: int, line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}, line {number}: expected one JSON object, found {error}; run segment_audio.py anew"
+        ) from error
+    missing = [key for key in REQUIRED_KEYS if key not in row]
+    if missing:
+        raise UserError(
+            f"{path}, line {number}: expected keys {', '.join(REQUIRED_KEYS)}, missing {', '.join(missing)}"
+        )
+    if row["split"] not in SPLITS:
+        raise UserError(f"{path}, line {number}: expected split {', '.join(SPLITS)}, found '{row['split']}'")
+    return row
+
+
+def count_frames(row: dict) -> int:
+    """Frames of a row by its duration in seconds; the audio itself may have one more or less."""
+    return int(row["duration"] * UNIT_RATE)
+
+
+def check_manifest(path: Path, root: Path, *, needs_train: bool = True) -> dict:
+    """Read the manifest once: ``n_utterances``, ``seconds`` and ``train_frames``.
+
+    Raises UserError for an empty list, a repeated id, an audio path that leaves ``root``, or, where they are needed, no
+    training utterances.
+    """
+    hashes, seconds, train_frames = array("Q"), 0.0, 0
+    for row in read_manifest(path):
+        resolve_in(root, row["audio"])
+        hashes.append(int(hash_fraction(0, row["id"]) * 2**64))
+        seconds += row["duration"]
+        train_frames += count_frames(row) if row["split"] == "train" else 0
+    n_distinct = len(np.unique(np.frombuffer(hashes, np.uint64))) if hashes else 0
+    if n_distinct < len(hashes):
+        raise UserError(
+            f"{path}: expected unique ids, found {len(hashes) - n_distinct} repeated; run segment_audio.py anew"
+        )
+    if not hashes:
+        raise UserError(f"{path}: expected segments, found an empty list; run segment_audio.py anew")
+    if needs_train and not train_frames:
+        raise UserError(f"{path}: expected utterances of the split 'train', found none; check splits.json")
+    return {"n_utterances": len(hashes), "seconds": seconds, "train_frames": train_frames}
+
+
+def plan_sample(path: Path, train_frames: int, n_frames: int, seed: int) -> dict:
+    """Which part of the training split k-means is fitted on: ``clip_share``, ``frame_share`` and ``n_utterances``.
+
+    A random share of the clips that holds about 4 * ``n_frames`` frames, and a random share of the frames in each, so
+    that about ``n_frames`` are left; everything where there is less.
+    """
+    plan = {"clip_share": FRAMES_PER_SAMPLE * n_frames / train_frames, "seed": seed}
+    lengths = array("L", (count_frames(row) for row in sample_rows(path, plan)))
+    return {**plan, "n_utterances": len(lengths), "frame_share": n_frames / max(sum(lengths), 1)}
+
+
+def sample_rows(path: Path, plan: dict) -> Iterator[dict]:
+    """The training rows of the sample: a function of the seed and each id, whatever the order, shard or process."""
+    for row in read_manifest(path):
+        if row["split"] == "train" and hash_fraction(plan["seed"], "clip", row["id"]) < plan["clip_share"]:
+            yield row
+
+
+def cut_shards(rows: Iterable[dict], size: int) -> Iterator[tuple[int, list[dict]]]:
+    """Consecutive (index, rows) of at most ``size`` rows each."""
+    remaining, index = iter(rows), 0
+    while shard := list(islice(remaining, size)):
+        yield index, shard
+        index += 1
+
+
+def cut_chunks(rows: list[dict], max_seconds: float) -> Iterator[list[tuple[int, dict]]]:
+    """The rows of a shard from short to long, as (position, row), at most ``max_seconds`` of audio at a time.
+
+    Rows of like length land in one chunk, so that batches hold little padding and memory is bounded.
+    """
+    chunk, seconds = [], 0.0
+    for position in sorted(range(len(rows)), key=lambda index: (rows[index]["duration"], index)):
+        if chunk and seconds + rows[position]["duration"] > max_seconds:
+            yield chunk
+            chunk, seconds = [], 0.0
+        chunk.append((position, rows[position]))
+        seconds += rows[position]["duration"]
+    if chunk:
+        yield chunk

@@ -1,0 +1,159 @@
+"""Transcribed speech from wherever it lies, as plain items: what is said, how long it takes, and how to hear it.
+
+An item is {"id", "duration" (seconds), "text", "speaker" (str or None), "hash" (of the audio), "load"}: ``load()``
+gives (S,) float32 mono at 16 kHz and can be pickled, so that a DataLoader's workers read for themselves. An item is
+never cut, since nobody knows where its text would part; ``encoders.encode.encode`` reads what is longer than an
+encoder's window in overlapping windows and joins their frames.
+"""
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from audio.audio_io import load_audio
+from audio.audio_spans import audio_seconds, load_span
+from core.errors import UserError
+from core.files import read_json
+from core.hashing import hash_audio_file
+from languages import resolve_in
+from segmentation.manifest import read_manifest
+from segmentation.recordings import assign_splits, list_sources, read_speakers, read_transcripts, split_at
+from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_unknown_splits
+
+MAX_FAILED_SHARE = 0.05  # of a split's items; more of them without audio is a mistake, not an accident
+N_NAMED = 5
+
+log = logging.getLogger("oral_units")
+
+
+def load_transcribed(
+    data: str | Path, splits: Sequence[str], *, text_field: str = "text", audio_field: str = "audio"
+) -> dict[str, list[dict]]:
+    """The transcribed items of each of ``splits``, in the order of the data.
+
+    data: a folder written by ``datasets.save_to_disk`` (columns ``audio_field`` and ``text_field``; ``id``,
+    ``speaker``, ``duration`` and ``sampling_rate`` are read where there), a ``data/<language>`` folder with
+    segments.jsonl, or a folder of recordings with transcripts.tsv (splits by recording as in
+    segmentation.recordings, or after splits.json beside it). Items without text are skipped, counted and named.
+    Raises UserError for a folder that is none of these, a split or a column that is not there, a repeated id, and
+    where nothing is left.
+    """
+    folder = Path(data)
+    read = _reader_of(folder)
+    found = read(folder, list(dict.fromkeys(splits)), text_field=text_field, audio_field=audio_field)
+    return {split: _check_split(folder, split, items, text_field) for split, items in found.items()}
+
+
+def _reader_of(folder: Path) -> Callable:
+    if is_disk_dataset(folder):
+        return read_disk_dataset
+    if (folder / "segments.jsonl").is_file():
+        return _read_segments
+    if (folder / "transcripts.tsv").is_file():
+        return _read_transcripts
+    raise UserError(
+        f"{folder}: expected a data set written by datasets.save_to_disk, a folder with segments.jsonl or one with "
+        f"transcripts.tsv, found {'none of them' if folder.is_dir() else 'no such folder'}; see docs/speech_llm_data.md"
+    )
+
+
+def _check_split(folder: Path, split: str, items: list[dict], text_field: str) -> list[dict]:
+    """The items that have text and audio; the others are counted and named, and too many without audio refused."""
+    silent = [item["id"] for item in items if not item.get("failure") and not item["text"]]
+    failed = [item["id"] for item in items if item.get("failure")]
+    if silent:
+        told = f"{folder}, {split}: {len(silent)} of {len(items)} items without text are left out"
+        log.warning("%s: %s", told, name_some(silent))
+    if failed:
+        first = next(item["failure"] for item in items if item.get("failure"))
+        told = f"{folder}, {split}: {len(failed)} of {len(items)} items have no usable audio: {name_some(failed)}"
+        if len(failed) > MAX_FAILED_SHARE * len(items):
+            raise UserError(f"{told}; the first: {first}")
+        log.warning("%s; left out", told)
+    kept = [item for item in items if item["text"] and not item.get("failure")]
+    if not kept:
+        raise UserError(
+            f"{folder}, {split}: expected items with '{text_field}', found none of {len(items)}; add transcripts"
+        )
+    seen: set[str] = set()
+    for item in kept:
+        if item["id"] in seen:
+            raise UserError(f"{folder}, {split}: expected unique ids, found '{item['id']}' twice; rename one")
+        seen.add(item["id"])
+    return kept
+
+
+def name_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:N_NAMED]) + (f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else "")
+
+
+def _read_segments(folder: Path, splits: list[str], *, text_field: str, audio_field: str) -> dict[str, list[dict]]:
+    """Items of segments.jsonl, whose audio paths are relative to the folder above."""
+    manifest, root = folder / "segments.jsonl", folder.resolve().parent
+    rows = list(read_manifest(manifest))
+    refuse_unknown_splits(manifest, splits, (row["split"] for row in rows))
+    if not any(row.get(text_field) for row in rows):
+        keys = ", ".join(sorted({key for row in rows for key in row}))
+        raise UserError(f"{manifest}: expected texts under '{text_field}', found none; its keys: {keys}")
+    return {
+        split: [_segment_item(row, root, text_field, audio_field) for row in rows if row["split"] == split]
+        for split in splits
+    }
+
+
+def _segment_item(row: dict, root: Path, text_field: str, audio_field: str) -> dict:
+    audio = resolve_in(root, row[audio_field])
+    item = {"id": row["id"], "duration": float(row["duration"]), "text": clean_text(row.get(text_field))}
+    item |= {"speaker": row.get("speaker"), "load": functools.partial(load_audio, audio)}
+    return item | _with_hash(audio)
+
+
+def clean_text(text: str | None) -> str:
+    """One line with single spaces; "" for no text."""
+    return " ".join((text or "").split())
+
+
+def _with_hash(audio: Path, suffix: str = "") -> dict:
+    """The item's ``hash``, or why there is none."""
+    try:
+        whole = hash_audio_file(audio)
+    except OSError as error:
+        return {"hash": "", "failure": f"{audio}: {error.strerror}"}
+    return {"hash": hashlib.sha256((whole + suffix).encode()).hexdigest() if suffix else whole}
+
+
+def _read_transcripts(folder: Path, splits: list[str], *, text_field: str, audio_field: str) -> dict[str, list[dict]]:
+    """Items of transcripts.tsv: one a row, over recordings that lie in the folder or in its ``raw``."""
+    table, recordings = folder / "transcripts.tsv", folder / "raw" if (folder / "raw").is_dir() else folder
+    texts, sources = read_transcripts(table), list_sources(recordings)
+    missing = [source for source in texts if source not in sources]
+    if missing:
+        raise UserError(
+            f"{table}: expected the recordings it names under {recordings}, found no {name_some(missing)}; "
+            "'source' is the path from that folder on"
+        )
+    frozen = read_json(folder / "splits.json") if (folder / "splits.json").is_file() else {}
+    spans = {source: [(start, end) for start, end, _ in rows] for source, rows in texts.items()}
+    placed = assign_splits(spans, frozen)
+    speakers = read_speakers(folder / "speakers.tsv") if (folder / "speakers.tsv").is_file() else {}
+    found: dict[str, list[dict]] = {}
+    for source, rows in sorted(texts.items()):
+        for split, item in _source_items(sources[source], source, rows, placed[source]):
+            found.setdefault(split, []).append(item | {"speaker": speakers.get(source)})
+    refuse_unknown_splits(table, splits, sorted(found))
+    return {split: found[split] for split in splits}
+
+
+def _source_items(
+    audio: Path, source: str, rows: list[tuple[float, float, str]], placed: str | list
+) -> Iterator[tuple[str, dict]]:
+    """(split, item) for each row of one recording; a row for the whole file carries the recording's name."""
+    length = audio_seconds(audio)
+    for start, end, text in rows:
+        whole = start == 0 and end == float("inf")
+        until = min(end, length)
+        item = {"id": source if whole else f"{source}_{start:010.3f}", "duration": until - start}
+        item |= {"text": clean_text(text), "load": functools.partial(load_span, audio, start, end)}
+        yield split_at(placed, start, until), item | _with_hash(audio, "" if whole else f" {start} {end}")

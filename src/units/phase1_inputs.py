@@ -1,0 +1,38 @@
+"""What every trainer that reads phase 1's units sets up: F0 of a split, a note of its inputs, the clusters."""
+
+import shutil
+from pathlib import Path
+
+from audio.pitch import fill_f0_cache
+from core.files import read_json
+from languages import data_root
+from units.corpus import read_corpus
+
+CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how they are found in a recording
+
+
+def fill_split_f0(paths: dict[str, Path], split: str) -> None:
+    """Compute the F0 of a split's utterances that have none in the cache, in parallel."""
+    entries = read_corpus(paths["corpus"], splits=[split])
+    fill_f0_cache(paths["cache"], [(entry["id"], data_root() / entry["audio"]) for entry in entries])
+
+
+def describe_inputs(language: str, paths: dict[str, Path]) -> dict:
+    """The ``derived`` values of config.json that say where the inputs lie, and the units' number and streams."""
+    units = read_json(paths["units"] / "config.json")["derived"]
+    return {
+        "language": language,
+        "corpus": str(paths["corpus"]),
+        "units_exp": str(paths["units"]),
+        "data_root": str(data_root()),
+        "cache": str(paths["cache"]),
+        "n_units": units["n_units"],
+        "n_streams": units["n_streams"],
+    }
+
+
+def keep_clusters(paths: dict[str, Path], exp: Path) -> None:
+    """Copy phase 1's clusters and their description into ``exp``/units, so that it can be used without phase 1."""
+    (exp / "units").mkdir(exist_ok=True)
+    for name in CLUSTER_FILES:
+        shutil.copyfile(paths["units"] / name, exp / "units" / name)

@@ -1,0 +1,63 @@
+"""What the adversarial part of a step needs beside its losses."""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.device import wait_for
+from core.frames import frames_to_samples
+
+log = logging.getLogger("oral_units")
+
+COLLAPSED_LOSS = 0.02  # least squares of a discriminator that is never wrong
+
+
+def adversarial_window(args: argparse.Namespace, step: int) -> slice:
+    """The samples of every crop that the discriminator sees at ``step``."""
+    n_frames = min(args.discriminator_frames, args.crop_frames)
+    start = int(np.random.default_rng((args.seed, step)).integers(0, args.crop_frames - n_frames + 1))
+    return slice(frames_to_samples(start), frames_to_samples(start + n_frames))
+
+
+def split_judgement(outputs: list[list[torch.Tensor]]) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
+    """Judged in one pass, so that every process synchronises once: the first half are originals."""
+    halves = [[features.float().chunk(2) for features in judged] for judged in outputs]
+    return [[a for a, _ in judged] for judged in halves], [[b for _, b in judged] for judged in halves]
+
+
+def in_float32(outputs: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    return [[features.float() for features in judged] for judged in outputs]
+
+
+def time_judgement(
+    discriminator: nn.Module, waveforms: torch.Tensor, autocast: Callable[[], AbstractContextManager]
+) -> float:
+    """Seconds that judging originals (B, S) and as many resyntheses adds to a step; changes no weight."""
+    judged, seconds = torch.cat([waveforms, waveforms]).requires_grad_(), []
+    discriminator.eval()  # spectral norms keep their estimates
+    for _ in range(3):
+        clock = time.monotonic()
+        with autocast():
+            outputs = discriminator(judged)
+        sum(features[-1].float().mean() for features in outputs).backward()
+        wait_for(waveforms.device)
+        seconds.append(time.monotonic() - clock)
+    discriminator.zero_grad(set_to_none=True)
+    discriminator.train()
+    # Once for the discriminator's own update; the generator's, with gradients of the resyntheses alone, costs less.
+    return 1.7 * min(seconds)
+
+
+def warn_of_collapse(step: int, rows: list[dict[str, torch.Tensor]]) -> None:
+    """A discriminator that always wins, or does not move, teaches the generator nothing."""
+    values = [row["discriminator_loss"].item() for row in rows if "discriminator_loss" in row]
+    if len(values) < 10:
+        return
+    if max(values) < COLLAPSED_LOSS or max(values) - min(values) < COLLAPSED_LOSS / 100:
+        log.warning("step %d: collapsed discriminator (loss %.4f to %.4f)", step, min(values), max(values))

@@ -1,0 +1,130 @@
+"""F0: right, aligned, counted alike, cached; the bins of numpy and torch."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import pytest
+
+from audio.audio_io import load_audio, save_audio
+from audio.pitch import N_PITCH_BINS, cached_f0, extract_f0, extract_pitch_bins, fill_f0_cache
+from core.errors import UserError
+from core.frames import samples_to_frames
+from models.pitch_embedding import pitch_bins
+from synthetic import speech_like
+
+
+def harmonic_tone(f0: np.ndarray, n_harmonics: int = 12) -> np.ndarray:
+    """(S,) F0 in Hz a sample -> (S,) float32 sum of harmonics 1/k, peak 0.3."""
+    phase = 2 * np.pi * np.cumsum(f0) / 16000
+    tone = sum(np.sin(k * phase) / k for k in range(1, n_harmonics + 1))
+    return (0.3 * tone / np.abs(tone).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize("hertz", [70.0, 111.0, 170.0, 233.3, 340.0, 480.0])
+def test_f0_of_a_tone_within_one_percent(hertz: float) -> None:
+    f0 = extract_f0(harmonic_tone(np.full(16_000, hertz)))
+    assert f0.dtype == np.float32
+    np.testing.assert_allclose(f0[2:-2], hertz, rtol=0.01)
+
+
+@pytest.mark.parametrize("step_frame", [20, 31])
+def test_a_step_in_f0_lands_in_its_frame(step_frame: int) -> None:
+    f0 = np.where(np.arange(51 * 320) < step_frame * 320, 110.0, 200.0)
+    found = extract_f0(harmonic_tone(f0))
+    np.testing.assert_allclose(found[5 : step_frame - 2], 110.0, rtol=0.02)
+    np.testing.assert_allclose(found[step_frame + 2 : -3], 200.0, rtol=0.02)
+
+
+def test_voicing_starts_and_ends_in_its_frame() -> None:
+    """Frame i is centred on sample 320 i + 160: a tone of frames 20 to 39 is voiced there and nowhere else."""
+    waveform = 1e-4 * np.random.default_rng(0).standard_normal(60 * 320)
+    waveform[20 * 320 : 40 * 320] += harmonic_tone(np.full(20 * 320, 150.0))
+    voiced = np.flatnonzero(extract_f0(waveform) > 0)
+    assert abs(voiced[0] - 20) <= 1 and abs(voiced[-1] - 39) <= 1
+    # Symmetric, so that pitch is neither early nor late.
+    assert voiced[0] + voiced[-1] == 59
+
+
+def test_silence_and_noise_are_unvoiced() -> None:
+    assert not extract_f0(np.zeros(8000, np.float32)).any()
+    noise = np.random.default_rng(0).normal(scale=0.1, size=16_000)
+    assert (extract_f0(noise) > 0).mean() < 0.1
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 50, 101])
+def test_exact_counts_around_frame_borders(k: int) -> None:
+    waveform = speech_like(2.1)
+    for n_samples in range(320 * k - 3, 320 * k + 4):
+        assert len(extract_f0(waveform[:n_samples])) == samples_to_frames(n_samples)
+    assert len(extract_f0(waveform[:0])) == 0
+
+
+def test_samples_after_the_last_frame_change_nothing() -> None:
+    waveform = speech_like(1.0)
+    np.testing.assert_array_equal(extract_f0(waveform[:9600]), extract_f0(waveform[: 9600 + 319]))
+
+
+def test_bins_are_the_same_in_numpy_and_torch() -> None:
+    edges = np.geomspace(60.0, 500.0, N_PITCH_BINS).astype(np.float32)
+    beside = np.concatenate([np.nextafter(edges, np.float32(0)), edges, np.nextafter(edges, np.float32(1e4))])
+    f0 = np.concatenate([beside, np.linspace(0, 600, 60_001), [0.0, 1e-3, 59.999, 1e4]]).astype(np.float32)
+    bins = extract_pitch_bins(f0)
+    np.testing.assert_array_equal(bins, pitch_bins(torch.from_numpy(f0)).numpy())
+    assert bins.dtype == np.int64
+    assert set(bins) == set(range(N_PITCH_BINS))
+    assert (np.diff(bins[len(beside) : len(beside) + 60_001]) >= 0).all()
+
+
+def test_bins_at_known_places() -> None:
+    assert extract_pitch_bins(np.array([0.0, 60.0, 30.0, 500.0, 499.9, 900.0, -1.0])).tolist() == [
+        0,
+        1,
+        1,
+        31,
+        31,
+        31,
+        0,
+    ]
+    ratio = (500 / 60) ** (1 / 31)
+    centres = 60 * ratio ** (np.arange(31) + 0.5)
+    assert extract_pitch_bins(centres).tolist() == list(range(1, 32))
+
+
+def test_cache_is_used_and_renewed_when_the_audio_changes(tmp_path: Path) -> None:
+    audio = tmp_path / "a.wav"
+    save_audio(audio, harmonic_tone(np.full(16_000, 110.0)))
+    first = cached_f0(tmp_path / "cache", "a", audio)
+    np.testing.assert_array_equal(first, extract_f0(load_audio(audio)))
+    (kept,) = (tmp_path / "cache").rglob("a.npy")
+    before = kept.stat().st_mtime_ns
+    np.testing.assert_array_equal(cached_f0(tmp_path / "cache", "a", audio), first)
+    assert kept.stat().st_mtime_ns == before
+
+    save_audio(audio, harmonic_tone(np.full(16_000, 220.0)))
+    os.utime(audio, ns=(before + 10**9, before + 10**9))
+    np.testing.assert_allclose(cached_f0(tmp_path / "cache", "a", audio)[2:-2], 220.0, rtol=0.01)
+
+
+def test_the_cache_fills_in_processes_with_the_same_values(tmp_path: Path) -> None:
+    recordings = []
+    for number in range(3):
+        path = tmp_path / f"{number}.wav"
+        save_audio(path, speech_like(0.6, seed=number))
+        recordings.append((path.stem, path))
+    fill_f0_cache(tmp_path / "cache", recordings, num_workers=2)
+    kept = sorted((tmp_path / "cache").rglob("*"))
+    assert [path.name for path in kept if path.is_file()] == ["0.npy", "1.npy", "2.npy"]
+    for name, path in recordings:
+        np.testing.assert_array_equal(cached_f0(tmp_path / "cache", name, path), extract_f0(load_audio(path)))
+
+
+def test_a_missing_recording_is_an_error_not_silence(tmp_path: Path) -> None:
+    """PEERS: exceptions turned into silent zero batches."""
+    with pytest.raises(UserError, match="gone.wav"):
+        cached_f0(tmp_path / "cache", "gone", tmp_path / "gone.wav")
+    with pytest.raises(UserError, match="gone.wav"):
+        fill_f0_cache(tmp_path / "cache", [("gone", tmp_path / "gone.wav")], num_workers=1)
+    assert not list(tmp_path.rglob("*.npy"))

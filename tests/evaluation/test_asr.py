@@ -1,0 +1,121 @@
+"""The recogniser: windows, batches, cache, refusals; on a tiny random Whisper, and on a real one where given."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+
+from core.errors import UserError
+from core.frames import SAMPLE_RATE
+from evaluation.asr import (
+    BEAMS,
+    WINDOW_SAMPLES,
+    find_windows,
+    load_asr,
+    stopped_early,
+    transcribe,
+    transcribe_cached,
+)
+from evaluation.judgement_cache import hash_audio
+from synthetic import speech_like
+from tiny_asr import save_tiny_whisper_asr
+
+
+@pytest.fixture(scope="module")
+def tiny_whisper_asr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_whisper_asr(tmp_path_factory.mktemp("whisper_asr"))
+
+
+def test_windows_cover_everything_and_cut_where_it_is_quiet():
+    rng = np.random.default_rng(0)
+    waveform = rng.standard_normal(75 * SAMPLE_RATE) * 0.1
+    pauses = [24.0, 50.0]
+    for pause in pauses:
+        waveform[int(pause * SAMPLE_RATE) : int((pause + 0.4) * SAMPLE_RATE)] = 0
+    windows = find_windows(waveform)
+    assert windows[0][0] == 0 and windows[-1][1] == len(waveform)
+    assert [end for _, end in windows[:-1]] == [start for start, _ in windows[1:]]
+    assert all(0 < end - start <= WINDOW_SAMPLES for start, end in windows)
+    for (_, end), pause in zip(windows, pauses):
+        assert pause < end / SAMPLE_RATE < pause + 0.4
+    assert find_windows(waveform[:WINDOW_SAMPLES]) == [(0, WINDOW_SAMPLES)]
+
+
+def test_a_reading_stopped_early_is_read_again_with_a_beam(tiny_whisper_asr, monkeypatch):
+    """Two seconds of sound ask for six characters; a silent tail asks for none."""
+    sound = speech_like(2.0, seed=1)
+    assert stopped_early("8.", sound) and not stopped_early("un mensaje", sound)
+    word = np.concatenate([sound[: SAMPLE_RATE // 2], np.zeros(20 * SAMPLE_RATE, np.float32)])
+    assert not stopped_early("Delta", word) and not stopped_early("", np.zeros(0, np.float32))
+
+    beams = []
+
+    def read(asr, windows, *, n_beams=1):
+        beams.append((n_beams, len(windows)))
+        return ["8."] * len(windows) if n_beams == 1 else ["octavo, marque tres"] * len(windows)
+
+    monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
+    assert transcribe({}, [sound, sound[: SAMPLE_RATE // 4]]) == ["octavo, marque tres", "8."]
+    assert beams == [(1, 2), (BEAMS, 1)]
+
+
+def test_texts_do_not_depend_on_the_batch(tiny_whisper_asr):
+    asr = load_asr(str(tiny_whisper_asr), dtype="fp32")
+    waveforms = [speech_like(seconds, seed=seed) for seed, seconds in enumerate((1.0, 3.0, 2.0))] + [
+        np.zeros(0, np.float32)
+    ]
+    together = transcribe(asr, waveforms, batch_size=3)
+    assert together == [transcribe(asr, [waveform], batch_size=1)[0] for waveform in waveforms]
+    assert len(set(together)) == 4 and together[3] == ""
+
+
+def test_long_recordings_are_the_texts_of_their_windows(tiny_whisper_asr):
+    asr = load_asr(str(tiny_whisper_asr), dtype="fp32")
+    waveform = speech_like(33.0, seed=0)
+    windows = find_windows(waveform)
+    assert len(windows) == 2
+    texts = [transcribe(asr, [waveform[start:end]])[0] for start, end in windows]
+    assert transcribe(asr, [waveform]) == [" ".join(texts)] and all(texts)
+
+
+def test_readings_are_kept_by_model_and_audio(tiny_whisper_asr, tmp_path, monkeypatch):
+    asr = load_asr(str(tiny_whisper_asr), dtype="fp32")
+    waveforms = [speech_like(1.0, seed=seed) for seed in (0, 1, 0)]
+    first = transcribe_cached(asr, waveforms, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == f"asr_{asr['fingerprint']}.json"
+    assert json.loads(kept.read_text()) == {hash_audio(wave): text for wave, text in zip(waveforms, first)}
+    heard_again = []
+    monkeypatch.setattr("evaluation.asr._transcribe_batch", lambda asr, windows: heard_again.extend(windows) or ["new"])
+    other = speech_like(1.0, seed=9)
+    assert transcribe_cached(asr, [*waveforms, other], tmp_path) == [*first, "new"]
+    assert len(heard_again) == 1 and heard_again[0] is not None and np.array_equal(heard_again[0], other)
+
+
+def test_another_precision_or_language_is_another_reading(tiny_whisper_asr):
+    name = str(tiny_whisper_asr)
+    prints = {
+        load_asr(name, dtype=dtype, language=language)["fingerprint"]
+        for dtype in ("fp32", "bf16")
+        for language in (None, "en")
+    }
+    assert len(prints) == 4
+
+
+def test_unknown_models_and_languages_are_refused(tiny_whisper_asr, tmp_path):
+    with pytest.raises(UserError, match="fetch_models.py"):
+        load_asr(str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="knows en"):
+        load_asr(str(tiny_whisper_asr), language="es")
+
+
+@pytest.mark.skipif("ORAL_UNITS_WHISPER" not in os.environ, reason="ORAL_UNITS_WHISPER names no Whisper folder")
+def test_a_real_whisper_reads_batches_alike():
+    asr = load_asr(os.environ["ORAL_UNITS_WHISPER"], dtype="fp32")
+    waveforms = [speech_like(2.0, seed=0), speech_like(4.0, seed=1)]
+    assert transcribe(asr, waveforms) == [transcribe(asr, [waveform])[0] for waveform in waveforms]
+    with pytest.raises(UserError, match="asr_language"):
+        load_asr(os.environ["ORAL_UNITS_WHISPER"], language="xx")

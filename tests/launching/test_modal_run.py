@@ -1,0 +1,197 @@
+"""The Modal app without an account: it imports, calls carry their options, entry points take their words."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import modal_run
+
+from core.errors import UserError
+from launching.modal_jobs import CODE, CODE_FILES, CODE_FOLDERS, VOLUME, function_options, parse_main, parse_phase
+from synthetic import REPOSITORY, run_script, script_environment
+
+TRAIN = ["src/trainer_vocoder.py", "--language", "satere"]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch):
+    """The client's command line as a function: words -> exit code; running an app needs no account here."""
+    import modal.cli.run
+    from modal.cli.entry_point import entrypoint_cli
+
+    @contextlib.contextmanager
+    def run_app(app, **_):
+        yield app
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["modal", "run", *words])
+        with pytest.raises(SystemExit) as ended:
+            entrypoint_cli()
+        return ended.value.code
+
+    monkeypatch.setattr(modal.cli.run, "run_app", run_app)
+    monkeypatch.chdir(REPOSITORY)
+    return run
+
+
+def test_a_call_carries_gpu_limit_retries_and_volume() -> None:
+    args = parse_main(["--gpu", "H100:2", "--hours", "2", "--retries", "3", "--", *TRAIN])
+    info = modal_run.run_script.with_options(**function_options(args)).info()
+    assert (info.gpus, info.timeout, info.max_retries) == ([("H100", 2)], 7200, 3)
+    assert (info.cpu, info.memory_mib) == (4.0, 16384)
+    assert {path: mount.name for path, mount in info.volumes.items()} == {"/vol": VOLUME}
+    other = modal_run.run_script.with_options(**function_options(parse_main(["--", *TRAIN]))).info()
+    assert (other.gpus, other.timeout, other.max_retries) == ([], 86400, 10) and other.volumes
+    assert modal_run.run_script.info().secrets == [] and not modal_run.run_script.info().gpus
+
+
+def uploaded_files(image: object) -> set[str]:
+    """Where the client itself would put files of this working tree, by all mounts below ``image``."""
+    found, todo = set(), [image]
+    while todo:
+        current = todo.pop()
+        for entry in getattr(current, "_entries", []) or []:
+            found |= {str(remote) for _, remote in entry.get_files_to_upload()}
+        todo += current._deps() if current._deps else []
+    return found
+
+
+def test_the_image_holds_code_and_nothing_else() -> None:
+    """Tracked code; no data, no results, no secrets."""
+    from modal._utils.async_utils import synchronizer
+
+    found = uploaded_files(synchronizer._translate_in(modal_run.image))
+    assert all(name.startswith(f"{CODE}/") for name in found)
+    below = {name.removeprefix(f"{CODE}/") for name in found}
+    assert {name.split("/")[0] for name in below} == {*CODE_FOLDERS, *CODE_FILES}
+    listed = subprocess.run(
+        ["git", "ls-files", *CODE_FOLDERS], check=False, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    tracked = {name for name in listed.stdout.split() if (REPOSITORY / name).exists()}
+    assert {"src/trainer_vocoder.py", "recipes/satere/prepare.sh"} <= below and tracked <= below
+
+
+def test_entry_points_hand_their_words_through(client, capsys: pytest.CaptureFixture) -> None:
+    script = "scripts/modal_run.py"
+    assert client(f"{script}::main", "--gpu", "H100:2", "--dry-run", "--", *TRAIN, "--resume") == 0
+    cost, _, shown = capsys.readouterr().out.partition("\n")
+    assert cost.startswith("cost: at most 48 GPU-hours of H100")
+    assert json.loads(shown)["spec"]["words"] == [*TRAIN, "--resume"]
+    assert client(f"{script}::phase3", "--language", "satere", "--dry_run", "--", "--lr", "1") == 0
+    shown = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert shown["spec"]["words"] == ["scripts/run_phase3.sh", "--language", "satere", "--lr", "1"]
+    assert client(f"{script}::phase2", "--language", "satere", "--dry_run") == 0
+    capsys.readouterr()
+    assert client(f"{script}::main", "--gpu", "H1000", "--", *TRAIN) == 2
+    assert capsys.readouterr().err.startswith("error: --gpu H1000: expected one of T4, L4")
+    assert client(f"{script}::main", "--no_wait", "--", *TRAIN) == 2
+    assert "--detach" in capsys.readouterr().err
+
+
+def test_run_by_itself_it_checks_first_and_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    became = []
+    monkeypatch.setattr(modal_run, "require_token", lambda: None)
+    monkeypatch.setattr(os, "execv", lambda program, words: became.extend([program, *words]))
+    monkeypatch.setattr(sys, "argv", ["modal_run.py", "--gpu", "L4", "--", *TRAIN])
+    modal_run.hand_to_client()
+    script = str(REPOSITORY / "scripts" / "modal_run.py")
+    assert became[2:] == ["-m", "modal", "run", "--detach", f"{script}::main", "--gpu", "L4", "--", *TRAIN]
+    monkeypatch.setattr(sys, "argv", ["modal_run.py", "--gpu", "L5", "--", *TRAIN])
+    with pytest.raises(UserError, match="L5"):
+        modal_run.hand_to_client()
+    shown = run_script("scripts/modal_run.py", "--help").stdout
+    assert "--gpu" in shown and "--retries" in shown
+
+
+def test_phase_1_in_shards(client, capsys: pytest.CaptureFixture) -> None:
+    flags = ["--language", "satere", "--shards", "3", "--gpu", "L4", "--dry_run", "--tag", "t"]
+    assert client("scripts/modal_run.py::phase1", *flags) == 0
+    stages = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert [len(stage["specs"]) for stage in stages] == [3, 1, 3, 1, 1]
+    assert [stage["options"].get("gpu") for stage in stages] == ["L4:1", None, "L4:1", None, None]
+    folders = [spec["folder"] for stage in stages for spec in stage["specs"]]
+    assert len({folder for folder in folders if "/" in folder}) == 6 and folders[-1] == "satere_units_t"
+    assert stages[-1]["specs"][0]["words"] == ["src/validate_units.py", "--exp", "/vol/exp/satere_units_t"]
+
+
+def spawned(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list:
+    """Calls as they would reach Modal."""
+    calls = []
+
+    def get() -> int:
+        calls.append("get")
+        if fails:
+            raise RuntimeError("src/x.py: exit code 3")
+        return 0
+
+    def function(**options) -> SimpleNamespace:
+        def spawn(argument):
+            calls.append((options, argument))
+            return SimpleNamespace(object_id="fc-7", get=get)
+
+        return SimpleNamespace(spawn=spawn)
+
+    monkeypatch.setattr(modal_run, "run_script", SimpleNamespace(with_options=function))
+    monkeypatch.setattr(modal_run, "run_stages", function())
+    return calls
+
+
+def test_a_job_is_spawned_after_its_cost_was_said(monkeypatch, capsys, tmp_path: Path) -> None:
+    calls = spawned(monkeypatch)
+    args = parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *TRAIN])
+    modal_run.submit(args)
+    (options, spec), waited = calls
+    assert options["gpu"] == "L4:1" and spec["words"] == TRAIN and waited == "get"
+    out = capsys.readouterr().out
+    assert out.index("cost:") < out.index("submitted fc-7")
+    assert json.loads((tmp_path / "call.json").read_text())["calls"] == ["fc-7"]
+    monkeypatch.setattr(sys, "argv", ["modal", "run", "--detach", "x"])
+    calls.clear()
+    modal_run.submit(parse_main(["--no_wait", "--", *TRAIN]))
+    assert "get" not in calls and len(calls) == 1
+
+
+def test_a_failing_script_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned(monkeypatch, fails=True)
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        modal_run.submit(parse_main(["--", *TRAIN]))
+
+
+def test_stages_wait_for_each_other_and_name_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def with_options(**options) -> SimpleNamespace:
+        def run_all(specs, return_exceptions):
+            assert return_exceptions and all("owner" in spec for spec in specs)
+            seen.append((options.get("gpu"), len(specs)))
+            broken = options.get("gpu") and len(seen) == 3
+            return [RuntimeError("exit code 3") if broken and number == 1 else 0 for number, _ in enumerate(specs)]
+
+        return SimpleNamespace(map=run_all)
+
+    monkeypatch.setattr(modal_run, "run_script", SimpleNamespace(with_options=with_options))
+    stages = modal_run.plan_shards(parse_phase(1, ["--language", "spanish", "--shards", "2", "--gpu", "L4"]))
+    with pytest.raises(RuntimeError, match="1 of 2 failed: spanish_units/assign_1; the first: exit code 3"):
+        modal_run.run_stages.local(stages)
+    assert seen == [("L4:1", 2), (None, 1), ("L4:1", 2)]
+    seen.clear()
+    assert modal_run.run_stages.local([stages[0]]) == 0
+
+
+@pytest.mark.parametrize("script", ["modal_run.py::main", "upload_to_modal.py"])
+def test_without_a_token_one_line_says_how_to_set_one(script: str, tmp_path: Path) -> None:
+    environment = script_environment({"HOME": str(tmp_path), "MODAL_CONFIG_PATH": str(tmp_path / "none.toml")})
+    environment = {name: value for name, value in environment.items() if not name.startswith("MODAL_TOKEN")}
+    words = ["--", *TRAIN] if "::" in script else ["--language", "spanish"]
+    command = [sys.executable, "-m", "modal", "run", str(REPOSITORY / "scripts" / script), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode != 0 and "Traceback" not in done.stderr + done.stdout
+    (line,) = [line for line in (done.stderr + done.stdout).splitlines() if "modal token new" in line]
+    assert "Token missing" in line
+    assert not os.listdir(tmp_path)

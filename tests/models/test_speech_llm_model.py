@@ -1,0 +1,300 @@
+import copy
+
+import torch
+
+import pytest
+
+from core.errors import UserError
+from evaluation.text_errors import normalise_text
+from models.speech_llm_model import SpeechLLMBase
+from speech_llm.batches import text_labels
+from speech_llm.chat_template import chat_pieces
+from speech_llm.decoding import batch_alike, max_answer_tokens, transcribe_features
+from speech_llm.saved_model import build_speech_llm, from_pretrained, save_pretrained
+from speech_llm.validation import is_looping, listens, mean_losses, word_error_rate
+from tiny_llm import DIM, FAMILIES, HELD_OUT, LETTERS, config, hearing, teach_to_copy, tiny_llm, tiny_tokenizer
+
+TEXTS = ("abc", "hgfedcba", "bad cab", "d", "aa")
+
+
+LORA = {"r": 2, "alpha": 4, "dropout": 0.1, "targets": ["all-linear"]}
+
+
+def build(values: dict, family: str = "llama") -> SpeechLLMBase:
+    torch.manual_seed(0)
+    return SpeechLLMBase(tiny_llm(family), tiny_tokenizer(), values).eval()
+
+
+def frames_of(text: str, *, seed: int = 0) -> torch.Tensor:
+    """(F, DIM) features that spell ``text``: four noisy frames a character, a pause of two between them."""
+    codes = torch.randn(128, DIM, generator=torch.Generator().manual_seed(1))
+    noise = torch.Generator().manual_seed(seed)
+    rows = [codes[ord(letter)].expand(4, -1) for letter in text for letter in (letter, "_")]
+    rows = [row[:2] if place % 2 else row for place, row in enumerate(rows)]
+    return torch.cat(rows) + 0.1 * torch.randn(sum(map(len, rows)), DIM, generator=noise)
+
+
+def make_batch(model: SpeechLLMBase, texts, seed: int = 0, heard=None) -> dict:
+    rows = [frames_of(text, seed=seed + place) for place, text in enumerate(heard or texts)]
+    characters = model.config.get("characters", "")
+    return {
+        "features": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=7.0),
+        "lengths": torch.tensor(list(map(len, rows))),
+        "answers": [model.answer_ids(text) for text in texts],
+        "labels": [text_labels(text, characters) for text in texts],
+    }
+
+
+@pytest.fixture(scope="module")
+def copying_llm():
+    llm = tiny_llm("llama")
+    teach_to_copy(llm, tiny_tokenizer())
+    return llm
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("values", [config(), hearing(lora=LORA)], ids=["plain", "hearing"])
+def test_loss_and_transcripts_do_not_depend_on_the_batch(family, values):
+    model = build(values, family)
+    together = model(make_batch(model, TEXTS))
+    alone = [model(make_batch(model, [text], seed=place)) for place, text in enumerate(TEXTS)]
+    for name, value in together.items():
+        torch.testing.assert_close(value, sum(single[name] for single in alone), atol=2e-3, rtol=1e-4)
+    rows = [frames_of(text, seed=place).numpy() for place, text in enumerate(TEXTS)]
+    seconds = [len(row) / 50 for row in rows]
+    for beams in (1, 3):
+        whole = transcribe_features(model, rows, seconds, num_beams=beams)
+        single = [transcribe_features(model, [row], [length], num_beams=beams)[0] for row, length in zip(rows, seconds)]
+        assert whole == single
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_read_once_for_all_beams_are_read_as_once_a_beam(family, monkeypatch):
+    model = build(config(), family)
+    rows = [frames_of(text, seed=place).numpy() for place, text in enumerate(TEXTS)]
+    once = transcribe_features(model, rows, [1.0] * len(rows), num_beams=4)
+    monkeypatch.setattr(SpeechLLMBase, "_read_prompts", lambda *_: None)
+    assert transcribe_features(model, rows, [1.0] * len(rows), num_beams=4) == once
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_computed_at_the_answers_alone(family):
+    model, seen = build(config(), family), []
+    model.llm.get_output_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
+    batch = make_batch(model, TEXTS)
+    sums = model(batch)
+    assert seen == [(sum(map(len, batch["answers"])), 64)] and sums["n_tokens"] == seen[0][0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_is_that_of_the_whole_conversation(family):
+    """The same tokens through the LLM's own forward pass, in one row, without any padding."""
+    model = build(config(), family)
+    batch = make_batch(model, ["abc"])
+    heard = model.listen(batch["features"], batch["lengths"])
+    prompt, answer = model.prompts(heard)[0], torch.tensor(batch["answers"][0])
+    whole = torch.cat([prompt, model.llm.get_input_embeddings()(answer)])[None]
+    logits = model.llm(inputs_embeds=whole).logits[0, len(prompt) - 1 : -1]
+    expected = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
+    torch.testing.assert_close(model(batch)["ce_sum"], expected, atol=1e-3, rtol=1e-4)
+
+
+def test_an_answer_ends_as_the_chat_template_ends_it():
+    model = build(config())
+    tokenizer = model.tokenizer
+    assert model.answer_ids("ab")[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert tokenizer.eos_token_id in model.stop_ids
+    bare = tiny_tokenizer()
+    bare.chat_template = None
+    plain = SpeechLLMBase(tiny_llm("llama"), bare, config())
+    assert plain.answer_ids("ab")[-1] == bare.eos_token_id
+
+
+def test_the_prompt_is_the_users_and_stands_in_the_template():
+    tokenizer = tiny_tokenizer()
+    pieces = [tokenizer.decode(piece) for piece in chat_pieces(tokenizer, "Write it down.", draft=True)]
+    assert pieces == ["<|im_start|>user\n", "\nWrite it down.\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"]
+
+
+def test_frozen_models_stay_frozen_and_quiet():
+    encoder = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
+    model = SpeechLLMBase(tiny_llm("llama"), tiny_tokenizer(), hearing(lora=LORA), encoder).train()
+    assert not any(module.training for module in model.encoder.modules())
+    in_training = {name for name, module in model.llm.named_modules() if module.training}
+    assert in_training and all("lora_" in name for name in in_training)
+    assert not any(value.requires_grad for value in model.encoder.parameters())
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    sums = model(make_batch(model, TEXTS))
+    (sums["ce_sum"] + sums["ctc_sum"]).backward()
+    torch.optim.SGD([v for v in model.parameters() if v.requires_grad], lr=0.1).step()
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved and moved <= set(model.trained_state())
+    assert all(name.startswith(("connector", "ctc", "spelling")) or "lora_B" in name for name in moved)
+
+
+def test_trained_weights_stay_float32_beside_a_bf16_llm():
+    torch.manual_seed(0)
+    model = SpeechLLMBase(tiny_llm("llama").bfloat16(), tiny_tokenizer(), hearing(lora=LORA)).train()
+    assert {value.dtype for value in model.trained_state().values()} == {torch.float32}
+    scale = model.connector.scale.weight
+    before, optimizer = scale.detach().clone(), torch.optim.AdamW(model.trained_parameters(), lr=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(make_batch(model, TEXTS))["ce_sum"]
+    loss.backward()
+    optimizer.step()
+    assert (scale != before).float().mean() > 0.9  # a step of 1e-4 beside 1 would be lost in bf16
+
+
+def test_generation_is_refused_in_training_mode():
+    model = build(config()).train()
+    with pytest.raises(AssertionError, match="eval"):
+        transcribe_features(model, [frames_of("ab").numpy()], [0.2])
+
+
+def test_every_utterance_ends_at_its_own_limit():
+    model = build(config(tokens_per_second=20.0))
+    rows = [frames_of(text).numpy() for text in ("a", "abcdefgh")]
+    limits = [max_answer_tokens(model.config, seconds) for seconds in (0.1, 2.0)]
+    assert limits[0] < limits[1]
+    short, long = (found[0]["text"] for found in transcribe_features(model, rows, [0.1, 2.0]))
+    # A random LLM hardly ever ends by itself: what it writes is as long as it may be.
+    assert len(short) <= limits[0] < len(long) <= limits[1]
+
+
+def test_n_best_is_sorted_and_scored():
+    model = build(hearing())
+    rows = [frames_of(text).numpy() for text in TEXTS]
+    found = transcribe_features(model, rows, [1.0] * len(rows), decoder="joint", num_beams=4, n_best=3)
+    for candidates in found:
+        scores = [candidate["score"] for candidate in candidates]
+        texts = [candidate["text"] for candidate in candidates]
+        assert scores == sorted(scores, reverse=True) and len(set(texts)) == len(texts) <= 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"decoder": "joint"}, {"decoder": "ctc"}, {"n_best": 2}, {"decoder": "x"}, {"ctc_weight": 1.0}]
+)
+def test_impossible_decoding_is_refused(options):
+    model = build(config())
+    with pytest.raises(UserError):
+        transcribe_features(model, [frames_of("ab").numpy()], [0.2], **options)
+
+
+def test_long_utterances_do_not_hold_up_short_ones():
+    assert list(batch_alike([4, 90, 5, 0, 6, 50, 3, 7], 3)) == [[1, 5], [7, 4, 2], [0, 6]]
+    assert list(batch_alike([0, 0], 3)) == list(batch_alike([], 3)) == []
+
+
+def test_no_frames_give_no_text():
+    import numpy as np
+
+    assert transcribe_features(build(config()), [np.zeros((0, DIM), np.float32)], [0.0]) == [[{"text": ""}]]
+
+
+def test_saved_model_holds_only_what_was_trained_and_hears_the_same(tmp_path):
+    from tiny_llm import save_tiny_llm
+
+    folder = save_tiny_llm(tmp_path / "llm", "olmo2")
+    values = hearing(lora=LORA, llm_id=str(folder), llm_revision=None)
+    torch.manual_seed(0)
+    model = build_speech_llm(values, torch.float32).eval()
+    with torch.no_grad():
+        for value in model.trained_parameters():
+            value.add_(0.05 * torch.randn_like(value))
+    save_pretrained(tmp_path / "saved", model, {"step": 7})
+    again = from_pretrained(tmp_path / "saved")
+    batch = make_batch(model, TEXTS)
+    assert again(batch)["ce_sum"].item() == model(batch)["ce_sum"].item()
+    size = (tmp_path / "saved" / "model.safetensors").stat().st_size
+    assert size < 4.1 * sum(value.numel() for value in model.trained_parameters()) + 20_000
+    damaged = values | {"connector": values["connector"] | {"width": 128}}
+    with pytest.raises(ValueError, match="differ"):
+        build_speech_llm(damaged, torch.float32).load_trained(model.trained_state())
+
+
+def train(
+    model: SpeechLLMBase, steps: int, *, ctc_only: bool = False, shuffled: bool = False, lr: float = 3e-3
+) -> None:
+    """Ever new texts, so that nothing can be learnt by heart."""
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(model.train().trained_parameters(), lr=lr)
+    for step in range(steps):
+        picked = torch.randint(len(LETTERS), (16, 6), generator=generator).tolist()
+        texts = ["".join(LETTERS[index] for index in row) for row in picked]
+        sums = model(
+            make_batch(model, texts, seed=1000 * step, heard=texts[1:] + texts[:1] if shuffled else None),
+            ctc_only=ctc_only,
+        )
+        (sums["ctc_sum"] / 50 if ctc_only else sums["ce_sum"] / 100).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+
+
+def source_of(texts) -> tuple[dict, list[dict]]:
+    items = [{"id": text, "text": text, "duration": len(text) * 6 / 50} for text in texts]
+    read = lambda chosen, speeds: [frames_of(item["text"], seed=77).numpy() for item in chosen]  # noqa: E731
+    return {"read": read, "cache": None}, items
+
+
+def test_a_connector_learns_to_speak_to_a_frozen_llm_that_copies(copying_llm):
+    """Needs the frames in order, the masks, the scale and the chat template; held-out texts; the control is deaf."""
+    from contextlib import nullcontext
+
+    from speech_llm.batches import swap_neighbours
+
+    found = {}
+    for name in ("true", "shuffled"):
+        torch.manual_seed(0)
+        model = SpeechLLMBase(
+            copy.deepcopy(copying_llm), tiny_tokenizer(), config(connector=config()["connector"] | {"factor": 6})
+        )
+        train(model, 120, shuffled=name == "shuffled")
+        source, items = source_of(HELD_OUT)
+        settings = {"ctc_only": False, "batch_size": 4, "autocast": nullcontext}
+        losses = (
+            mean_losses(model, source, items, **settings),
+            mean_losses(model, source, swap_neighbours(items), **settings),
+        )
+        found[name] = {
+            "validation_loss_nat": losses[0]["loss_nat"],
+            "validation_shuffled_loss_nat": losses[1]["loss_nat"],
+        }
+    assert listens(found["true"])
+    assert found["true"]["validation_loss_nat"] < 0.6 * found["shuffled"]["validation_loss_nat"]
+
+
+def test_characters_are_learnt_by_ctc_and_compressed():
+    torch.manual_seed(0)
+    model = SpeechLLMBase(tiny_llm("llama"), tiny_tokenizer(), hearing())
+    train(model, 60, ctc_only=True)
+    source, items = source_of(HELD_OUT)
+    rows = source["read"](items, None)
+    texts = [found[0]["text"] for found in transcribe_features(model, rows, [1.0] * len(rows), decoder="ctc")]
+    assert word_error_rate([" ".join(text) for text in HELD_OUT], [" ".join(text) for text in texts]) < 0.1
+    batch = make_batch(model, HELD_OUT)
+    positions = model.audio_embeddings(model.listen(batch["features"], batch["lengths"]))
+    assert [abs(len(row) - len(text)) <= 1 for row, text in zip(positions, HELD_OUT)] == [True] * len(HELD_OUT)
+    # Both together are held to what the head has heard, whatever the random LLM would rather write.
+    joint = transcribe_features(model, rows, [1.0] * len(rows), decoder="joint", num_beams=4, ctc_weight=0.95)
+    assert sum(normalise_text(found[0]["text"]) == text for found, text in zip(joint, HELD_OUT)) >= len(HELD_OUT) - 1
+
+
+def test_a_shuffled_loss_that_is_no_worse_is_flagged():
+    assert listens({"validation_loss_nat": 1.0, "validation_shuffled_loss_nat": 2.0})
+    assert not listens({"validation_loss_nat": 1.0, "validation_shuffled_loss_nat": 1.0})
+    assert not listens({"validation_ctc_nat": 1.0, "validation_shuffled_ctc_nat": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("thank you thank you thank you thank you", True),
+        ("one one one one", False),
+        ("the the the the the the", True),
+        ("press one for sales and press one for support", False),
+        ("", False),
+    ],
+)
+def test_looping_is_told_from_repetition(text, loops):
+    assert is_looping(text) == loops

@@ -1,0 +1,262 @@
+"""Recipes: prompts laid out as long recordings, from files made here; the user's own folders."""
+
+import gzip
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+
+import av
+import pytest
+
+from audio.audio_io import load_audio
+from core.errors import UserError
+from core.files import unpack_tar
+from languages import LANGUAGE_CONFIGS
+from segmentation.recordings import read_table
+from synthetic import REPOSITORY, speech_like
+
+RECIPES = REPOSITORY / "recipes"
+FETCH = RECIPES / "asterisk_prompts" / "fetch_prompts.py"
+BUILD = RECIPES / "asterisk_prompts" / "build_chapters.py"
+
+
+def run(*command, **environment):
+    return subprocess.run(
+        [str(word) for word in command],
+        env={**os.environ, **{key: str(value) for key, value in environment.items()}},
+        cwd=REPOSITORY,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def write_g722(path, waveform):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format="g722") as container:
+        stream = container.add_stream("g722", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray((waveform * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """A folder with an archive as the Asterisk project publishes it: 24 prompts, a duplicate, a tone, silence."""
+    folder, inside = tmp_path_factory.mktemp("release"), tmp_path_factory.mktemp("inside")
+    lines = ["\ufeff; Core sounds, a comment: here", "", "beep: un tono", "silence/1: [one second]", "tone: [tono]"]
+    for number in range(24):
+        write_g722(inside / "vm" / f"p{number:02d}.g722", speech_like(1.5 + number % 5, number))
+        lines.append(f"vm/p{number:02d}: frase  número {number} [temporal]")
+    for name in ("beep", "tone", "silence/1"):
+        write_g722(inside / f"{name}.g722", speech_like(1.0, 99))
+    (inside / "vm" / "twin.g722").write_bytes((inside / "vm" / "p00.g722").read_bytes())
+    lines += ["vm/twin: frase número 0", "vm/lost: no sound of this"]
+    (inside / "core-sounds-es.txt").write_text("\n".join(lines), encoding="utf-8")
+    (inside / "LICENSE-asterisk-core-es-1.6.1").write_text("a licence")
+    (inside / "CREDITS-asterisk-core-es-1.6.1").write_text("Recorded by: somebody")
+    with tarfile.open(folder / "asterisk-core-sounds-es-g722-1.6.1.tar.gz", "w:gz") as tar:
+        tar.add(inside, arcname=".")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(release, tmp_path_factory):
+    """The Spanish recipe's two steps on ``release`` -> data/spanish."""
+    root = tmp_path_factory.mktemp("data")
+    fetched = run("python", FETCH, "--language", "spanish", "--folder", release, "--source", "folder", DATA_ROOT=root)
+    assert fetched.returncode == 0, fetched.stderr
+    done = run("python", BUILD, "--language", "spanish", "--n_sessions", 3, "--any_size", DATA_ROOT=root)
+    assert done.returncode == 0, done.stderr
+    return root / "spanish"
+
+
+def test_sessions_hold_every_prompt_once_at_its_time(built):
+    truth = read_table(built / "truth.tsv", ("source", "start", "end", "prompt"))
+    assert {row["prompt"] for row in truth} == {f"vm/p{number:02d}" for number in range(24)}
+    for source in sorted({row["source"] for row in truth}):
+        session = load_audio(built / "raw" / source)
+        inside = np.zeros(len(session), bool)
+        for row in truth:
+            if row["source"] == source:
+                inside[round(float(row["start"]) * 16000) : round(float(row["end"]) * 16000)] = True
+        borders = np.flatnonzero(np.diff(inside.astype(int)))
+        near = np.zeros(len(session), bool)
+        for border in borders:
+            near[max(0, border - 800) : border + 800] = True
+        outside = session[~inside & ~near]
+        assert np.sqrt(np.mean(session[inside] ** 2)) > 30 * np.sqrt(np.mean(outside**2))
+        assert 1e-4 < np.sqrt(np.mean(outside**2)) < 3e-3
+
+
+def test_transcripts_are_clean_and_lie_over_the_truth(built):
+    texts = read_table(built / "transcripts.tsv", ("source", "start", "end", "text"))
+    assert len(texts) == 24
+    assert {row["text"] for row in texts} == {f"frase número {number} temporal" for number in range(24)}
+    truth = read_table(built / "truth.tsv", ("source", "start", "end", "prompt"))
+    starts = {(row["source"], row["start"]) for row in truth}
+    assert all((row["source"], row["start"]) in starts for row in texts)
+
+
+def test_licence_and_attribution_lie_beside_the_data(built):
+    assert "CC-BY-SA" in (built / "ATTRIBUTION.txt").read_text()
+    assert "Recorded by: somebody" in (built / "LICENSE_SOURCE.txt").read_text()
+
+
+def test_building_again_changes_nothing_and_elsewhere_gives_the_same_bytes(built, release, tmp_path):
+    times = {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()}
+    again = run("python", BUILD, "--language", "spanish", "--n_sessions", 3, "--any_size", DATA_ROOT=built.parent)
+    assert again.returncode == 0
+    assert times == {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()}
+    run("python", FETCH, "--language", "spanish", "--folder", release, "--source", "folder", DATA_ROOT=tmp_path)
+    run("python", BUILD, "--language", "spanish", "--n_sessions", 3, "--any_size", DATA_ROOT=tmp_path)
+    for name in ("raw/session_001.mp3", "raw/session_003.mp3", "truth.tsv", "transcripts.tsv"):
+        assert (tmp_path / "spanish" / name).read_bytes() == (built / name).read_bytes()
+
+
+def test_too_small_splits_are_refused(built):
+    refused = run("python", BUILD, "--language", "spanish", "--n_sessions", 4, DATA_ROOT=built.parent)
+    assert refused.returncode == 2 and "splits too small" in refused.stderr
+
+
+def test_a_failed_download_is_one_clear_line(tmp_path):
+    nowhere = (tmp_path / "nowhere").as_uri()
+    failed = run("python", FETCH, "--language", "italian", "--source", "site", "--site", nowhere, DATA_ROOT=tmp_path)
+    assert failed.returncode == 2
+    assert len(failed.stderr.strip().splitlines()) == 2 and "--folder" in failed.stderr
+    assert not (tmp_path / "italian" / "cache" / "prompts" / "prompts.json").exists()
+
+
+def test_a_download_is_checked_against_its_published_sum(release, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    archive = next(release.glob("*.tar.gz"))
+    (site / archive.name).write_bytes(archive.read_bytes())
+    flags = ("--language", "spanish", "--source", "site", "--site", site.as_uri())
+    (site / f"{archive.name}.sha1").write_text("0" * 40 + f"  {archive.name}\n")
+    refused = run("python", FETCH, *flags, DATA_ROOT=tmp_path)
+    assert refused.returncode == 2 and "SHA-1" in refused.stderr
+    digest = run("sha1sum", archive).stdout.split()[0]
+    (site / f"{archive.name}.sha1").write_text(f"{digest}  {archive.name}\n")
+    assert run("python", FETCH, *flags, DATA_ROOT=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "spanish/cache/prompts/prompts.json").read_text())["n_sounds"] == 28
+
+
+def test_every_language_has_a_recipe():
+    for language in LANGUAGE_CONFIGS:
+        assert (RECIPES / language / "prepare.sh").is_file()
+    for recipe in RECIPES.glob("*/prepare.sh"):
+        assert subprocess.run(["bash", "-n", recipe], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("language", ["satere", "portuguese"])
+def test_missing_recordings_say_what_to_put_where(language, tmp_path):
+    refused = run("bash", RECIPES / language / "prepare.sh", DATA_ROOT=tmp_path)
+    assert refused.returncode == 2
+    assert str(tmp_path / language / "raw") in refused.stderr and "transcripts.tsv" in refused.stderr
+
+
+@pytest.fixture
+def link(tmp_path, monkeypatch):
+    """link(language, folder) -> the message of the mistake, or None."""
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    script = runpy.run_path(str(RECIPES / "mp3_folder" / "link_recordings.py"))
+
+    def link_folder(language, folder):
+        monkeypatch.setattr(sys, "argv", ["link_recordings.py", "--language", language, "--folder", str(folder)])
+        try:
+            script["main"]()
+        except UserError as error:
+            return str(error)
+
+    return link_folder
+
+
+def test_a_users_folder_is_linked_and_never_changed(tmp_path, link):
+    folder = tmp_path / "mine"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.mp3").write_bytes(b"x")
+    (folder / "transcripts.tsv").write_text("deep/a.mp3\t\t\thello\n")
+    assert link("satere", folder) is None
+    raw = tmp_path / "satere" / "raw"
+    assert raw.is_symlink() and (raw / "deep" / "a.mp3").read_bytes() == b"x"
+    assert (tmp_path / "satere" / "transcripts.tsv").read_text() == "deep/a.mp3\t\t\thello\n"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.wav").write_bytes(b"y")
+    assert link("satere", other) is None
+    assert (raw / "b.wav").exists() and (folder / "deep" / "a.mp3").exists()
+
+
+def test_a_table_corrected_by_hand_is_kept(tmp_path, link, capsys):
+    folder, target = tmp_path / "mine", tmp_path / "satere" / "transcripts.tsv"
+    folder.mkdir()
+    (folder / "a.mp3").write_bytes(b"x")
+    (folder / "transcripts.tsv").write_text("a.mp3\t\t\told words\n")
+    os.utime(folder / "transcripts.tsv", (1e9, 1e9))
+    link("satere", folder)
+    assert "old words" in target.read_text()
+    target.write_text("a.mp3\t\t\tcorrected\n")
+    link("satere", folder)
+    assert "corrected" in target.read_text() and str(target) in capsys.readouterr().err
+    (folder / "transcripts.tsv").write_text("a.mp3\t\t\tnew words\n")
+    os.utime(folder / "transcripts.tsv", (4e9, 4e9))
+    link("satere", folder)
+    assert "new words" in target.read_text()
+
+
+def test_recordings_in_raw_are_not_replaced(tmp_path, link):
+    raw, other = tmp_path / "satere" / "raw", tmp_path / "other"
+    for path in (raw / "mine.mp3", other / "b.wav"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    assert "move them away" in link("satere", other) and (raw / "mine.mp3").exists()
+    assert link("satere", raw) is None and not raw.is_symlink()
+
+
+def test_unknown_languages_and_empty_folders_are_refused(tmp_path, link):
+    assert "satere" in link("klingon", tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "found none" in link("satere", empty)
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("at [@]", "at"),
+        ("slash [/]", "slash"),
+        ("space []", "space"),
+        ("Please hang up. (simple tone sound plays)", "Please hang up."),
+        ('IAX (note: does not say "2")', "IAX"),
+        ("<beep ascending>", ""),
+        ("(beep)", ""),
+        ("Sus saludos [temporales] estan actualmente en uso", "Sus saludos temporales estan actualmente en uso"),
+        ("[tentativo di] Parcheggio", "tentativo di Parcheggio"),
+    ],
+)
+def test_a_text_is_what_is_spoken(written, spoken):
+    assert runpy.run_path(str(BUILD))["spoken_text"](written) == spoken
+
+
+def test_transcripts_may_be_gzipped(release, tmp_path):
+    """Debian's packages carry core-sounds-XX.txt.gz: the same texts must come out."""
+    inside = tmp_path / "inside"
+    with tarfile.open(next(release.glob("*.tar.gz"))) as tar:
+        unpack_tar(tar, inside)
+    text = (inside / "core-sounds-es.txt").read_bytes()
+    (inside / "core-sounds-es.txt").unlink()
+    (inside / "core-sounds-es.txt.gz").write_bytes(gzip.compress(text))
+    folder = tmp_path / "again"
+    folder.mkdir()
+    with tarfile.open(folder / "asterisk-core-sounds-es-g722-1.6.1.tar.gz", "w:gz") as tar:
+        tar.add(inside, arcname=".")
+    done = run("python", FETCH, "--language", "spanish", "--source", "folder", "--folder", folder, DATA_ROOT=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "spanish" / "cache" / "prompts" / "transcripts.txt").read_bytes() == text

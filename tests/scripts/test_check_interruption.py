@@ -1,0 +1,101 @@
+"""scripts/bench/check_interruption.py: that it finds every kind of difference, and when it kills."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import pytest
+
+from check_interruption import draw_pauses, stage_folders
+
+from equal_runs import differences, file_differences, folder_differences
+
+
+def write_run(folder: Path, *, weight: float = 1.0, loss: float = 0.5, seconds: float = 1.0) -> Path:
+    """A small experiment folder: checkpoint, k-means, metrics, sample, and a log that names its own folder."""
+    (folder / "checkpoints").mkdir(parents=True)
+    state = {"generator": {"weight": torch.full((3,), weight)}, "step": 4, "best": math.inf, "seconds": seconds}
+    torch.save(state, folder / "checkpoints" / "latest.pt")
+    np.savez(folder / "kmeans.npz", centroids=np.arange(4, dtype=np.float32))
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 4, "loss": loss, "seconds": seconds}) + "\n")
+    (folder / "sample.wav").write_bytes(b"RIFF")
+    (folder / "train.log").write_text(str(folder))
+    return folder
+
+
+def test_runs_that_differ_in_time_and_log_alone_are_equal(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", seconds=2.0)
+    assert folder_differences(first, second) == (4, [])
+
+
+def test_one_bit_of_a_weight_is_found_and_named(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", weight=1.0 + 2.0**-23)
+    assert folder_differences(first, second) == (4, ["checkpoints/latest.pt/generator/weight"])
+
+
+def test_another_metric_is_found(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", loss=math.nextafter(0.5, 1.0))
+    assert [found.partition(":")[0] for found in folder_differences(first, second)[1]] == ["metrics.jsonl/0/loss"]
+
+
+def test_a_metrics_row_too_many_is_found(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    row = (second / "metrics.jsonl").read_text()
+    (second / "metrics.jsonl").write_text(row + row)
+    assert len(file_differences(first / "metrics.jsonl", second / "metrics.jsonl")) == 1
+
+
+@pytest.mark.parametrize("change", ["value", "dtype", "name"])
+def test_other_arrays_are_found(tmp_path: Path, change: str) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    centroids = np.arange(4, dtype=np.float64 if change == "dtype" else np.float32)
+    centroids[0] = -0.0 if change == "value" else 0.0
+    np.savez(second / "kmeans.npz", **{"means" if change == "name" else "centroids": centroids})
+    assert folder_differences(first, second)[1]
+
+
+def test_other_bytes_and_missing_or_left_over_files_are_found(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    (second / "sample.wav").write_bytes(b"RIFX")
+    (second / ".latest.pt.77.tmp").touch()
+    (second / "kmeans.npz").unlink()
+    found = folder_differences(first, second)[1]
+    assert found == [
+        f".latest.pt.77.tmp: only in {second}",
+        f"kmeans.npz: only in {first}",
+        "sample.wav: bytes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "equal"),
+    [
+        (torch.tensor(math.nan), torch.tensor(math.nan), True),
+        (torch.tensor(0.0), torch.tensor(-0.0), False),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.bfloat16), False),
+        (torch.zeros(2, 1), torch.zeros(1, 2), False),
+        (torch.tensor(1), 1, False),
+        (math.nan, math.nan, True),
+        (0.0, -0.0, False),
+        (1, 1.0, False),
+        ([1, 2], [1, 2, 3], False),
+    ],
+)
+def test_states_are_compared_to_the_bit(first: object, second: object, equal: bool) -> None:
+    assert (differences({"x": first}, {"x": second}) == []) is equal
+
+
+def test_kills_are_uniform_over_the_undisturbed_run_and_follow_from_the_seed() -> None:
+    pauses = [draw_pauses(20.0, 3, random.Random(seed)) for seed in range(500)]
+    assert all(drawn == sorted(drawn) and len(drawn) == 3 for drawn in pauses)
+    assert np.histogram(pauses, bins=4, range=(0, 20))[0].min() > 300  # of 375
+    assert draw_pauses(20.0, 3, random.Random(1)) == pauses[1]
+
+
+def test_stages_write_below_the_throw_away_folder(tmp_path: Path) -> None:
+    for stage in ("segmentation", "phase 1", "phase 3"):
+        assert all(folder.is_relative_to(tmp_path) for folder in stage_folders(stage, "spanish", tmp_path))

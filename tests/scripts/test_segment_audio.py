@@ -1,0 +1,314 @@
+"""scripts/segment_audio.py on small folders: manifest, bad files, restarts, kills, path safety."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import av
+import pytest
+import soundfile
+
+import segment_audio
+
+from core.errors import UserError
+from core.frames import SAMPLE_RATE
+from languages import resolve_in
+from segmentation import cut_recording
+from synthetic import REPOSITORY, speech_like
+
+SCRIPT = REPOSITORY / "scripts" / "segment_audio.py"
+
+
+@pytest.fixture
+def raw(language_roots):
+    folder = language_roots["data"] / "satere" / "raw"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def record(path, seconds=12.0, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, speech_like(seconds, seed), SAMPLE_RATE)
+
+
+def segment(monkeypatch, *flags):
+    monkeypatch.setattr(
+        sys, "argv", ["segment_audio.py", "--language", "satere", "--num-workers", "1", "--quiet", *flags]
+    )
+    return segment_audio.main()
+
+
+def read_manifest(raw):
+    return [json.loads(line) for line in (raw.parent / "segments.jsonl").read_text().splitlines()]
+
+
+def fingerprint(raw):
+    """Every final file of the language and its bytes; the lock and the recordings' times of change left out."""
+    files = [path for path in sorted(raw.parent.rglob("*")) if path.is_file() and raw not in path.parents]
+    return {str(path.relative_to(raw.parent)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_manifest_and_segments_agree(raw, monkeypatch):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", seed=number)
+    assert segment(monkeypatch) == 0
+    rows = read_manifest(raw)
+    assert {row["source"] for row in rows} == {f"tape_{number}.wav" for number in range(4)}
+    assert rows == sorted(rows, key=lambda row: (row["source"], row["start"]))
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    for row in rows:
+        waveform, rate = soundfile.read(resolve_in(raw.parent.parent, row["audio"]), dtype="int16")
+        original = soundfile.read(raw / row["source"], dtype="int16")[0]
+        assert rate == SAMPLE_RATE and len(waveform) == round(row["duration"] * SAMPLE_RATE)
+        start = round(row["start"] * SAMPLE_RATE)
+        assert np.abs(waveform - original[start : start + len(waveform)].astype(int)).max() <= 1
+
+
+def write_video_only(path):
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def write_mp3(path, waveform):
+    with av.open(str(path), "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray((waveform * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def truncate(path, share=0.5):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def test_bad_files_are_named_and_skipped(raw, monkeypatch, capsys):
+    record(raw / "good.wav")
+    (raw / "undecodable.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
+    (raw / "empty.mp3").write_bytes(b"")
+    soundfile.write(raw / "silent.wav", np.zeros(SAMPLE_RATE * 5), SAMPLE_RATE)
+    soundfile.write(raw / "no_samples.wav", np.zeros(0), SAMPLE_RATE)
+    write_video_only(raw / "no_audio.m4a")
+    header = bytearray((raw / "good.wav").read_bytes())
+    header[22:24] = b"\0\0"
+    (raw / "no_channels.wav").write_bytes(header)
+    record(raw / "cut.wav")
+    record(raw / "cut.flac")
+    write_mp3(raw / "cut.mp3", speech_like(12.0))
+    for suffix in ("wav", "flac", "mp3"):
+        truncate(raw / f"cut.{suffix}")
+    assert segment(monkeypatch) == 3
+    report = json.loads((raw.parent / "segmentation.json").read_text())
+    bad = {path.name for path in raw.iterdir()} - {"good.wav"}
+    assert set(report["failed"]) == bad
+    for name, word in {"empty.mp3": "empty", "silent.wav": "silent", "no_audio.m4a": "audio stream"}.items():
+        assert word in report["failed"][name]
+    printed = capsys.readouterr()
+    assert all(f"failed: {name}: " in printed.out for name in bad) and "--max_failed" in printed.err
+    assert {row["source"] for row in read_manifest(raw)} == {"good.wav"}
+    assert segment(monkeypatch, "--max_failed", "95") == 0
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+def test_truncated_files_are_recognised_and_can_be_kept(raw, monkeypatch, suffix):
+    path = raw / f"tape.{suffix}"
+    if suffix == "mp3":
+        write_mp3(path, speech_like(30.0))
+    else:
+        record(path, 30.0)
+    assert segment(monkeypatch) == 0
+    truncate(path)
+    with pytest.raises(UserError, match="truncated"):
+        segment(monkeypatch)
+    assert segment(monkeypatch, "--keep_truncated") == 0
+    assert 8 < read_manifest(raw)[-1]["end"] < 16
+
+
+def test_tags_at_the_end_of_an_mp3_are_no_failure(raw, monkeypatch):
+    write_mp3(raw / "tape.mp3", speech_like(12.0))
+    segment(monkeypatch)
+    clean = read_manifest(raw)
+    with open(raw / "tape.mp3", "ab") as mp3:
+        mp3.write(b"APETAGEX" + np.random.default_rng(0).bytes(3000))
+    assert segment(monkeypatch) == 0
+    assert read_manifest(raw) == clean
+
+
+def test_an_mp3_without_a_length_header_is_not_called_truncated(raw, monkeypatch):
+    path = raw / "tape.mp3"
+    with av.open(str(path), "w", format="mp3", options={"write_xing": "0"}) as container:
+        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            (speech_like(12.0) * 32767).astype(np.int16)[None], format="s16", layout="mono"
+        )
+        frame.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert cut_recording.stated_seconds(path) is None
+    write_mp3(path, speech_like(12.0))
+    assert cut_recording.stated_seconds(path) == pytest.approx(12.0, abs=0.15)
+    assert segment(monkeypatch) == 0
+
+
+def test_a_second_run_redoes_nothing_and_changes_nothing(raw, monkeypatch):
+    for number in range(3):
+        record(raw / f"tape_{number}.wav", seed=number)
+    segment(monkeypatch)
+    before = fingerprint(raw)
+    monkeypatch.setattr(segment_audio, "cut_recording", lambda job: pytest.fail(f"cut {job['source']} again"))
+    assert segment(monkeypatch) == 0
+    assert fingerprint(raw) == before
+
+
+def test_a_changed_a_missing_and_a_removed_file(raw, monkeypatch):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", seed=number)
+    segment(monkeypatch)
+    before = fingerprint(raw)
+    segments = raw.parent / "segments"
+    (segments / "tape_1_0000.wav").unlink()
+    (segments / "tape_2_0001.wav").write_bytes(b"half")
+    (segments / "tmpx.wav.tmp").write_bytes(b"left by a kill")
+    segment(monkeypatch)
+    assert fingerprint(raw) == before
+    (raw / "tape_3.wav").unlink()
+    segment(monkeypatch)
+    assert not list(segments.glob("tape_3_*")) and "tape_3.wav" not in {row["source"] for row in read_manifest(raw)}
+    record(raw / "tape_0.wav", 5.0, seed=9)
+    segment(monkeypatch)
+    listed = {row["audio"].rpartition("/")[2] for row in read_manifest(raw)}
+    assert {path.name for path in segments.iterdir()} == listed
+
+
+def test_other_flags_cut_anew_and_leave_no_orphans(raw, monkeypatch):
+    record(raw / "tape.wav", 40.0)
+    segment(monkeypatch)
+    many = len(read_manifest(raw))
+    segment(monkeypatch, "--min_pause", "2.0")
+    rows = read_manifest(raw)
+    assert len(rows) < many
+    assert len(list((raw.parent / "segments").iterdir())) == len(rows)
+
+
+def test_workers_give_the_same_files_as_one_process(raw, monkeypatch):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", seed=number)
+    segment(monkeypatch)
+    before = fingerprint(raw)
+    for path in (raw.parent / "cache" / "segments").iterdir():
+        path.unlink()
+    segment(monkeypatch, "--num_workers", "3")
+    assert fingerprint(raw) == before
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_files(raw):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", 90.0, seed=number)
+    command = [sys.executable, str(SCRIPT), "--language", "satere", "--num_workers", "2", "--quiet"]
+    kill_points = (1, 12)  # segments written by then
+    for n_segments in kill_points:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and len(list((raw.parent / "segments").glob("*.wav"))) < n_segments:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    interrupted = fingerprint(raw)
+    assert not [name for name in interrupted if "tmp" in name]
+    for path in sorted(raw.parent.rglob("*"), reverse=True):
+        if path.is_file() and raw not in path.parents:
+            path.unlink()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert fingerprint(raw) == interrupted
+
+
+def test_texts_speakers_and_unknown_sources(raw, monkeypatch, capsys):
+    record(raw / "ana" / "tape.wav", 12.0)
+    (raw.parent / "transcripts.tsv").write_text("ana/tape.wav\t\t\twhole text\n../../etc/passwd\t0\t1\tstray\n")
+    segment(monkeypatch, "--min_pause", "3", "--speaker_from", "folder")
+    (row,) = read_manifest(raw)
+    assert row["text"] == "whole text" and row["speaker"] == "ana" and row["id"] == "ana_tape_0000"
+    assert "../../etc/passwd" in capsys.readouterr().out
+    segment(monkeypatch, "--max_duration", "5")
+    assert "texts in no one segment: 1 of" in capsys.readouterr().out and "text" not in read_manifest(raw)[0]
+    (raw.parent / "speakers.tsv").write_text("source\tspeaker\nana/tape.wav\tAna M.\n")
+    segment(monkeypatch, "--min_pause", "3")
+    assert read_manifest(raw)[0]["speaker"] == "Ana M."
+    segment(monkeypatch, "--min_pause", "3", "--speaker_from", "none")
+    assert read_manifest(raw)[0]["speaker"] is None
+
+
+def test_noise_is_flagged_and_dropped_on_demand(raw, monkeypatch):
+    record(raw / "speech.wav")
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE * 5) * 0.1
+    soundfile.write(raw / "hiss.wav", noise, SAMPLE_RATE)
+    segment(monkeypatch)
+    flags = {row["source"]: row["flags"] for row in read_manifest(raw)}
+    assert flags == {"speech.wav": [], "hiss.wav": ["noise_or_music"]}
+    segment(monkeypatch, "--drop_flagged")
+    assert {row["source"] for row in read_manifest(raw)} == {"speech.wav"}
+    assert json.loads((raw.parent / "segmentation.json").read_text())["seconds"]["flagged"] > 4
+
+
+def test_hostile_names_stay_inside_the_data_root(raw, monkeypatch):
+    for name in ("x..wav", "-rf.wav", "a b$(x);.wav", "…/…/~.. .wav"):
+        record(raw / name, 5.0)
+    segment(monkeypatch)
+    rows = read_manifest(raw)
+    assert len({row["source"] for row in rows}) == 4
+    for row in rows:
+        assert resolve_in(raw.parent.parent, row["audio"]).parent == (raw.parent / "segments").resolve()
+
+
+def test_adding_recordings_moves_no_split(raw, monkeypatch):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", 5.0, seed=number)
+    segment(monkeypatch)
+    before = {row["source"]: row["split"] for row in read_manifest(raw)}
+    for number in range(4, 9):
+        record(raw / f"tape_{number}.wav", 5.0, seed=number)
+    segment(monkeypatch)
+    after = {row["source"]: row["split"] for row in read_manifest(raw)}
+    assert len(after) == 9 and {source: after[source] for source in before} == before
+
+
+def cut_or_crash(job):
+    if job["source"] == "tape_2.wav":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return cut_recording.cut_recording(job)
+
+
+def test_a_crash_of_the_decoder_costs_one_recording(raw, monkeypatch):
+    for number in range(5):
+        record(raw / f"tape_{number}.wav", 5.0, seed=number)
+
+    monkeypatch.setattr(segment_audio, "cut_recording", cut_or_crash)
+    jobs = segment_audio.plan(*plan_inputs(monkeypatch))
+    segment_audio.clean_up(jobs, segment_audio.language_paths("satere"))
+    failed = segment_audio.cut_all(jobs, segment_audio.parse_args(["--language", "satere", "--num_workers", "2"]))
+    assert list(failed) == ["tape_2.wav"] and "crashed" in failed["tape_2.wav"]
+
+
+def plan_inputs(monkeypatch):
+    return segment_audio.parse_args(["--language", "satere", "--quiet"]), segment_audio.language_paths("satere")
+
+
+@pytest.mark.parametrize("flags", [["--max_duration", "3"], ["--min_pause", "0"], ["--num_workers", "0"]])
+def test_impossible_flags_are_refused(raw, monkeypatch, flags):
+    with pytest.raises(UserError):
+        segment(monkeypatch, *flags)
+
+
+def test_no_recordings_names_the_remedy(raw, monkeypatch):
+    with pytest.raises(UserError, match="mp3_folder"):
+        segment(monkeypatch)

@@ -1,0 +1,162 @@
+import itertools
+
+import numpy as np
+import torch
+
+import pytest
+
+from evaluation.text_errors import normalise_text
+from models.ctc_prefix import (
+    drop_sure_blanks,
+    end_scores,
+    extend_prefixes,
+    next_scores,
+    pick_prefixes,
+    start_prefix,
+)
+from models.speech_llm_model import SpeechLLMBase
+from speech_llm.joint_decoding import (
+    SILENT_SCORE,
+    UNKNOWN_SCORE,
+    build_token_tree,
+    hear_tokens,
+    joint_processor,
+    open_listener,
+    text_score,
+)
+from tiny_llm import HELD_OUT, LETTERS, hearing, tiny_llm, tiny_tokenizer
+
+CHARACTERS = " '" + LETTERS
+WORDS = ("ab", " bad", " cab", "ce", "Ab", ",", " d", "'d")  # tokens beside the single characters
+
+
+def random_posteriors(n_positions: int, n_characters: int, seed: int = 0) -> np.ndarray:
+    return np.log(np.random.default_rng(seed).dirichlet(np.ones(n_characters + 1), n_positions)).astype(np.float32)
+
+
+def spoken(text: str, *, doubt: float = 0.02) -> np.ndarray:
+    """(P, V) posteriors of a head that hears ``text``: two positions a character, a blank after each."""
+    labels = [label for character in text for label in [1 + CHARACTERS.index(character)] * 2 + [0]]
+    probabilities = np.full((len(labels), len(CHARACTERS) + 1), doubt / len(CHARACTERS), np.float32)
+    probabilities[np.arange(len(labels)), labels] = 1 - doubt
+    return np.log(probabilities)
+
+
+def sums_over_paths(log_probs: np.ndarray) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        text = "".join(" ab"[label] for label, _ in itertools.groupby(path) if label)
+        totals[text] = totals.get(text, 0.0) + np.exp(sum(log_probs[t, label] for t, label in enumerate(path)))
+    return totals
+
+
+@pytest.fixture(scope="module")
+def model() -> SpeechLLMBase:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(list(WORDS))
+    llm = tiny_llm("llama")
+    llm.resize_token_embeddings(len(tokenizer))
+    return SpeechLLMBase(llm, tokenizer, hearing() | {"characters": CHARACTERS}).eval()
+
+
+@pytest.fixture(scope="module")
+def tree(model) -> dict:
+    return build_token_tree(model)
+
+
+def test_scores_of_texts_and_of_their_beginnings_are_sums_over_all_paths():
+    log_probs = random_posteriors(5, 2)
+    totals = sums_over_paths(log_probs)
+    for text in ("", "a", "b", "aa", "ab", "aba", "baba", "bbb"):
+        state = start_prefix(log_probs)
+        for character in text:
+            state = extend_prefixes(state, log_probs, np.array([1 + "ab".index(character)]))
+        begins = sum(value for found, value in totals.items() if found.startswith(text))
+        assert end_scores(state)[0] == pytest.approx(np.log(totals[text]))
+        assert state["score"][0] == pytest.approx(np.log(begins))
+
+
+def test_next_scores_are_those_of_the_longer_texts_and_texts_do_not_mix():
+    log_probs = random_posteriors(40, 5)
+    state = start_prefix(log_probs)
+    for labels in ([1, 2, 3], [1, 5, 4], [2, 2, 4]):
+        rows = np.arange(3) if len(state["last"]) == 3 else np.zeros(3, int)
+        state = extend_prefixes(pick_prefixes(state, rows), log_probs, np.array(labels))
+    scores = next_scores(state, log_probs)
+    for row, label in itertools.product(range(3), range(1, 6)):
+        alone = extend_prefixes(pick_prefixes(state, np.array([row])), log_probs, np.array([label]))
+        assert scores[row, label] == pytest.approx(alone["score"][0])
+
+
+def test_sure_blanks_are_dropped_but_for_one_that_parts_letters():
+    log_probs = np.log(np.array([[0.995, 0.005], [0.995, 0.005], [0.1, 0.9], [0.999, 0.001], [0.2, 0.8]]))
+    assert drop_sure_blanks(log_probs)[:, 1] == pytest.approx(np.log([0.005, 0.9, 0.001, 0.8]))
+
+
+def by_word(model, heard: dict) -> dict[str, float]:
+    return {
+        model.tokenizer.decode([token]): gain for token, gain in zip(heard["tokens"].tolist(), heard["gains"].tolist())
+    }
+
+
+def test_tokens_are_found_by_what_is_heard(model, tree):
+    listener = open_listener(tree, spoken("ab bad"))
+    first = by_word(model, hear_tokens(listener, "", False))
+    assert first["ab"] > -1 and first["a"] > -1 and first["Ab"] == first["ab"] and first[" bad"] < -5
+    inside = by_word(model, hear_tokens(listener, "a", False))
+    assert inside["b"] > -1 and max(value for word, value in inside.items() if word[0].lower() != "b") < -3
+    # Behind a comma the space is there already: a word is as good with its own as without.
+    for parted, words in ((False, [" bad"]), (True, [" bad", "b"])):
+        found = by_word(model, hear_tokens(listener, "ab", parted))
+        assert all(found[word] > -1 for word in words) and ("b" in found and found["b"] > -1) == parted
+
+
+def test_gains_of_tokens_add_up_to_the_score_of_the_text(model, tree):
+    listener = open_listener(tree, random_posteriors(12, len(CHARACTERS)))
+    total = 0.0
+    for before, token in (("", "ab"), ("ab", " cab"), ("ab cab", " "), ("ab cab ", "d")):
+        if token.strip():
+            text = before.strip()
+            heard = hear_tokens(listener, text, before != text)
+            place = heard["tokens"].tolist().index(model.tokenizer.encode(token, add_special_tokens=False)[0])
+            total += heard["gains"][place].item()
+    total += hear_tokens(listener, "ab cab d", False)["end"]
+    assert total == pytest.approx(text_score(listener, "ab cab d"), abs=1e-4)
+
+
+def test_characters_never_taught_are_unlikely_rather_than_free(tree):
+    listener = open_listener(tree, spoken("a"))
+    assert text_score(listener, "a7") == pytest.approx(text_score(listener, "a") + UNKNOWN_SCORE)
+
+
+def test_punctuation_is_not_heard_and_special_tokens_are_not_spelled(model, tree):
+    spelled = {token for tokens in tree["tokens"] for token in tokens}
+    assert model.tokenizer.convert_tokens_to_ids(",") not in spelled and not spelled & set(model.stop_ids)
+    listener = open_listener(tree, spoken("ab"))
+    scores = torch.zeros(2, len(model.tokenizer))
+    processed = joint_processor(model, [listener], 2, 0.5, 0.0)(torch.zeros(2, 0, dtype=torch.long), scores)
+    uniform = -np.log(len(model.tokenizer))
+    comma, stop = model.tokenizer.convert_tokens_to_ids(","), model.stop_ids[0]
+    assert processed[0, comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
+    assert processed[0, stop] < processed[0, comma] and torch.isinf(processed[0, model.tokenizer.encode("<|pad|>")[0]])
+
+
+def test_a_text_does_not_stall_on_punctuation_and_is_paid_for_getting_on(model, tree):
+    listener, (comma, word) = open_listener(tree, spoken("ab")), model.tokenizer.convert_tokens_to_ids([",", "ab"])
+    said = torch.tensor([[comma, comma], [word, word], [word, comma]])
+    scores, uniform = torch.zeros(len(said), len(model.tokenizer)), -np.log(len(model.tokenizer))
+    behind = joint_processor(model, [listener], len(said), 0.5, 0.0)(said, scores)
+    assert torch.isfinite(behind[:, comma]).tolist() == [False, True, False]
+    start = [joint_processor(model, [listener], 1, 0.5, bonus)(said[:1, :0], scores[:1])[0] for bonus in (0.0, 0.3)]
+    paid = (start[1] - start[0])[[comma, word, model.stop_ids[0]]]
+    assert paid.tolist() == pytest.approx([0.0, 2 * 0.3, 0.0], abs=1e-5)
+    assert start[0][comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", [*HELD_OUT, "ab bad cab d", "b'd cab"])
+def test_with_a_head_that_hears_well_any_llm_writes_what_was_said(model, tree, text):
+    listener = open_listener(tree, spoken(text))
+    prompt = model.llm.get_input_embeddings()(torch.tensor([5, 6, 7]))
+    processor = joint_processor(model, [listener], 4, 0.9, 0.1)
+    found = model.generate([prompt], [40], num_beams=4, length_penalty=0.0, processor=processor)[0][0]
+    assert normalise_text(model.tokenizer.decode(found)) == text

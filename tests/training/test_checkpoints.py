@@ -1,0 +1,121 @@
+"""Checkpoints: the moving average, everything kept, nothing run, nothing half written."""
+
+import pickle
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import pytest
+
+from core.errors import UserError
+from training.checkpoints import (
+    ema_decay,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    update_ema,
+)
+
+
+def test_ema_decay_ramps() -> None:
+    assert ema_decay(0) == pytest.approx(0.1)
+    assert ema_decay(90) == pytest.approx(0.91)
+    assert ema_decay(10**6) == 0.999
+    decays = [ema_decay(step) for step in range(0, 20_000, 7)]
+    assert all(before <= after for before, after in zip(decays, decays[1:]))
+
+
+def test_ema_by_hand() -> None:
+    average, model = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(average.weight, 0.0)
+    expected = 0.0
+    for step in range(5):
+        nn.init.constant_(model.weight, float(step + 1))
+        model.running_mean.fill_(step)
+        update_ema(average, model, step)
+        expected = ema_decay(step) * expected + (1 - ema_decay(step)) * (step + 1)
+    assert average.weight.tolist() == pytest.approx([expected, expected])
+    assert average.running_mean.tolist() == [4.0, 4.0]
+    assert model.weight.tolist() == [5.0, 5.0]
+
+
+def test_without_averaging_the_average_is_the_model() -> None:
+    model, average = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    update_ema(average, model, 5000, 0.0)
+    assert torch.equal(average.weight, model.weight)
+
+
+def test_checkpoint_round_trip_to_the_bit(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 7, "names": ["a", "ã"]}
+    save_checkpoint(tmp_path / "deep" / "latest.pt", state | {"random_state": random_state()})
+    loaded = load_checkpoint(tmp_path / "deep" / "latest.pt")
+    assert (loaded["step"], loaded["names"]) == (7, ["a", "ã"])
+    assert all(torch.equal(loaded["model"][name], value) for name, value in model.state_dict().items())
+    again = torch.optim.AdamW(nn.Linear(3, 2).parameters())
+    again.load_state_dict(loaded["optimizer"])
+    for key, values in optimizer.state_dict()["state"].items():
+        assert all(torch.equal(again.state_dict()["state"][key][name], value) for name, value in values.items())
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["latest.pt"]
+
+
+def test_random_state_survives_a_checkpoint(tmp_path: Path) -> None:
+    def draw() -> list[float]:
+        return [torch.rand(1).item(), random.random(), float(np.random.rand())]  # noqa: NPY002
+
+    draw()
+    save_checkpoint(tmp_path / "a.pt", random_state())
+    expected = [draw() for _ in range(3)]
+    draw()
+    restore_random_state(load_checkpoint(tmp_path / "a.pt"))
+    assert [draw() for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "latest.pt"
+    save_checkpoint(path, {"weights": torch.randn(1000)})
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"garbage" * 500, "empty": b""}[damage])
+    with pytest.raises(UserError, match="latest.pt") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="best.pt.*run_phase3"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
+class Trap:
+    """What an attacker would put into a pickle."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.path,))
+
+
+def test_nothing_in_a_checkpoint_can_run(tmp_path: Path) -> None:
+    torch.save({"model": Trap(tmp_path / "sprung")}, tmp_path / "zip.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung"), protocol=2))
+    for name in ("zip.pt", "plain.pt"):
+        with pytest.raises(UserError, match=name):
+            load_checkpoint(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_failed_write_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "latest.pt"
+    save_checkpoint(path, {"step": 1})
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        save_checkpoint(path, {"step": 2, "bad": lambda: None})
+    assert load_checkpoint(path) == {"step": 1}

@@ -1,0 +1,293 @@
+"""k-means: the sample, the fit, the assignment, the files; and the manifest's shards that feed it."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+
+from core.errors import UserError
+from segmentation.manifest import (
+    check_manifest,
+    count_frames,
+    cut_chunks,
+    cut_shards,
+    plan_sample,
+    read_manifest,
+    sample_rows,
+)
+from units.kmeans import (
+    assign,
+    fit_kmeans,
+    hash_fraction,
+    load_kmeans,
+    quantize_to_units,
+    read_description,
+    sample_frames,
+    save_kmeans,
+    unit_counts,
+)
+from units.shards import entropy_bits, gather_features, write_features
+
+
+def blobs(n: int = 600, *, n_centres: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Well-separated clusters of very unequal feature scales: (n, 3) float32 and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % n_centres
+    centres = np.stack([np.cos(np.arange(n_centres)), np.sin(np.arange(n_centres)), np.arange(n_centres) / 3], axis=1)
+    features = centres[labels] + 0.02 * rng.standard_normal((n, 3))
+    return (features * [1.0, 100.0, 0.01] + [5.0, -3.0, 1.0]).astype(np.float32), labels
+
+
+def test_fit_finds_clusters_of_unequal_scale() -> None:
+    features, labels = blobs()
+    units = quantize_to_units(features, fit_kmeans(features, 6))[:, 0]
+    assert len(set(zip(units.tolist(), labels.tolist()))) == 6
+
+
+def test_fit_is_reproducible_and_follows_the_seed() -> None:
+    features, _ = blobs(2000)
+    first, second, other = (fit_kmeans(features.copy(), 40, seed=seed, n_streams=2) for seed in (1, 1, 2))
+    for name, values in first.items():
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, second[name])
+    assert not np.array_equal(first["centroids"], other["centroids"])
+
+
+def test_fit_leaves_its_input_alone() -> None:
+    features, _ = blobs()
+    before = features.copy()
+    fit_kmeans(features, 5, n_streams=2)
+    np.testing.assert_array_equal(features, before)
+
+
+def test_streams_quantise_what_is_left_over() -> None:
+    features = np.random.default_rng(0).standard_normal((3000, 4)).astype(np.float32)
+    kmeans = fit_kmeans(features, 20, n_streams=3)
+    assert kmeans["residual_centroids"].shape == (2, 20, 4)
+    assert unit_counts(kmeans) == (20, 3)
+    units = quantize_to_units(features, kmeans)
+    assert units.shape == (3000, 3)
+    assert units.dtype == np.int64
+    books = [kmeans["centroids"], *kmeans["residual_centroids"]]
+    errors, left = [], (features - kmeans["mean"]) / kmeans["scale"]
+    for stream, book in enumerate(books):
+        # Independent assignment: every distance computed in full.
+        np.testing.assert_array_equal(
+            units[:, stream], np.square(left[:, None] - book[None]).sum(axis=2).argmin(axis=1)
+        )
+        left = left - book[units[:, stream]]
+        errors.append(float(np.square(left).mean()))
+    assert errors[2] < 0.6 * errors[1] < 0.36 * errors[0]
+
+
+def test_unnormalised_features_keep_their_scale() -> None:
+    features, _ = blobs()
+    kmeans = fit_kmeans(features, 4, normalize="off")
+    assert not kmeans["mean"].any()
+    assert (kmeans["scale"] == 1).all()
+    assert np.abs(kmeans["centroids"]).max() > 50
+
+
+def test_normalisation_divides_by_a_power_of_the_deviation() -> None:
+    features, _ = blobs()
+    for normalize, power in (("unit", 1.0), ("root", 0.5)):
+        kmeans = fit_kmeans(features, 4, normalize=normalize)
+        np.testing.assert_allclose(kmeans["scale"], features.std(axis=0, dtype=np.float64) ** power, rtol=1e-4)
+        np.testing.assert_allclose(kmeans["mean"], features.mean(axis=0, dtype=np.float64), rtol=1e-4)
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    features = np.concatenate([blobs()[0], np.full((600, 1), 7, np.float32)], axis=1)
+    assert np.isfinite(fit_kmeans(features, 4)["centroids"]).all()
+
+
+def test_too_few_frames_and_bad_features_are_refused() -> None:
+    features, _ = blobs(30)
+    with pytest.raises(UserError, match="at least 31 training frames for 31 units, found 30"):
+        fit_kmeans(features, 31)
+    features[3, 1] = np.nan
+    with pytest.raises(UserError, match="NaN"):
+        fit_kmeans(features, 4)
+    with pytest.raises(UserError, match="3 features a frame, found 5"):
+        quantize_to_units(np.zeros((2, 5), np.float32), fit_kmeans(blobs()[0], 4))
+
+
+def test_assignment_does_not_depend_on_the_block() -> None:
+    features = np.random.default_rng(1).standard_normal((9001, 8)).astype(np.float32)
+    centroids = features[:50]
+    whole = assign(features, centroids)
+    np.testing.assert_array_equal(
+        whole, np.concatenate([assign(features[:17], centroids), assign(features[17:], centroids)])
+    )
+    assert assign(features[:0], centroids).shape == (0,)
+
+
+def test_files_round_trip(tmp_path: Path) -> None:
+    kmeans = fit_kmeans(blobs()[0], 7, n_streams=2)
+    save_kmeans(tmp_path, kmeans, {"encoder": "mfcc", "layer": None})
+    loaded = load_kmeans(tmp_path / "kmeans.npz")
+    for name, values in kmeans.items():
+        np.testing.assert_array_equal(loaded[name], values)
+    assert read_description(loaded) == {"encoder": "mfcc", "layer": None}
+    first = (tmp_path / "kmeans.npz").read_bytes()
+    save_kmeans(tmp_path, kmeans, {"layer": None, "encoder": "mfcc"})
+    assert (tmp_path / "kmeans.npz").read_bytes() == first
+    with np.load(tmp_path / "kmeans.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+@pytest.mark.parametrize("normalize", ["unit", "root", "off"])
+def test_pickle_is_a_scikit_learn_estimator_for_raw_features(normalize: str, tmp_path: Path) -> None:
+    features, _ = blobs()
+    kmeans = fit_kmeans(features, 6, normalize=normalize)
+    save_kmeans(tmp_path, kmeans, {})
+    estimator = pickle.loads((tmp_path / "kmeans.pkl").read_bytes())
+    np.testing.assert_array_equal(estimator.predict(features), quantize_to_units(features, kmeans)[:, 0])
+    if normalize == "off":
+        np.testing.assert_array_equal(estimator.cluster_centers_, kmeans["centroids"])
+
+
+@pytest.mark.parametrize(("normalize", "n_streams"), [("unit", 1), ("off", 1), ("off", 2)])
+def test_pickle_is_read_on_trust_only(normalize: str, n_streams: int, tmp_path: Path) -> None:
+    kmeans = fit_kmeans(blobs()[0], 6, normalize=normalize, n_streams=n_streams)
+    save_kmeans(tmp_path, kmeans, {})
+    with pytest.raises(UserError, match="--trust_pickle"):
+        load_kmeans(tmp_path / "kmeans.pkl")
+    trusted = load_kmeans(tmp_path / "kmeans.pkl", trust_pickle=True)
+    for name, values in kmeans.items():
+        np.testing.assert_array_equal(trusted[name], values)
+
+
+class Harmful:
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return (os.mkdir, (self.mark,))
+
+
+def test_arrays_with_pickles_inside_run_no_code(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    harmful = np.array([Harmful(str(mark))], dtype=object)
+    np.savez(tmp_path / "kmeans.npz", centroids=harmful, mean=harmful, scale=harmful)
+    with pytest.raises(UserError, match="expected the arrays of a k-means"):
+        load_kmeans(tmp_path / "kmeans.npz")
+    assert not mark.exists()
+
+
+def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found no file"):
+        load_kmeans(tmp_path / "kmeans.npz")
+    np.savez(tmp_path / "other.npz", centroids=np.zeros((2, 2)))
+    with pytest.raises(UserError, match="missing mean, scale"):
+        load_kmeans(tmp_path / "other.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"cut\.npz"):
+        load_kmeans(tmp_path / "cut.npz")
+
+
+def test_hash_fraction_is_even_and_fixed() -> None:
+    values = np.array([hash_fraction(0, str(index)) for index in range(4000)])
+    assert 0 <= values.min() < 0.01
+    assert 0.99 < values.max() < 1
+    assert abs(values.mean() - 0.5) < 0.02
+    assert hash_fraction(3, "a", "b") == hash_fraction(3, "a", "b") != hash_fraction(4, "a", "b")
+
+
+def test_sampled_frames_are_a_fixed_share() -> None:
+    features = np.arange(2000, dtype=np.float32)[:, None]
+    counts = [len(sample_frames(features[:10], 0.25, 0, str(index))) for index in range(400)]
+    assert set(counts) == {2, 3}
+    assert abs(np.mean(counts) - 2.5) < 0.1
+    picked = sample_frames(features, 0.1, 0, "x")[:, 0]
+    assert len(picked) in (200, 201)
+    assert (np.diff(picked) > 0).all()
+    np.testing.assert_array_equal(picked, sample_frames(features, 0.1, 0, "x")[:, 0])
+    assert not np.array_equal(picked, sample_frames(features, 0.1, 1, "x")[:, 0])
+    assert sample_frames(features, 1.7, 0, "x") is features
+
+
+def manifest_of(path: Path, n: int, *, seconds: float = 4.0) -> Path:
+    rows = (
+        {"id": f"u{index}", "audio": f"x/{index}.wav", "duration": seconds, "split": "train" if index % 4 else "test"}
+        for index in range(n)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_sample_plan_bounds_the_frames_and_never_takes_test(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "segments.jsonl", 4000)
+    totals = check_manifest(manifest, tmp_path)
+    assert totals == {"n_utterances": 4000, "seconds": 16000.0, "train_frames": 600_000}
+    plan = plan_sample(manifest, totals["train_frames"], 30_000, seed=0)
+    rows = list(sample_rows(manifest, plan))
+    assert {row["split"] for row in rows} == {"train"}
+    assert len(rows) == plan["n_utterances"]
+    sampled = sum(
+        len(sample_frames(np.zeros((count_frames(row), 1)), plan["frame_share"], 0, row["id"])) for row in rows
+    )
+    assert abs(sampled - 30_000) < 200
+    # The same choice from a manifest in another order.
+    lines = manifest.read_text().splitlines()[::-1]
+    manifest.write_text("\n".join(lines) + "\n")
+    assert sorted(row["id"] for row in sample_rows(manifest, plan)) == sorted(row["id"] for row in rows)
+    everything = plan_sample(manifest, totals["train_frames"], 10**9, seed=0)
+    assert everything["n_utterances"] == 3000
+    assert everything["frame_share"] > 1
+
+
+def test_manifest_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "segments.jsonl"
+    with pytest.raises(UserError, match="found none"):
+        check_manifest(path, tmp_path)
+    good = {"id": "a", "audio": "a.wav", "duration": 2.0, "split": "train"}
+    for change, message in (
+        ({"split": "dev"}, "found 'dev'"),
+        ({"audio": "../../etc/passwd"}, "leaves"),
+        ({"audio": "/etc/passwd"}, "leaves"),
+        ({"split": "test"}, "split 'train', found none"),
+    ):
+        path.write_text(json.dumps(good | change) + "\n")
+        with pytest.raises(UserError, match=message):
+            check_manifest(path, tmp_path)
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good) + "\n")
+    with pytest.raises(UserError, match="1 repeated"):
+        check_manifest(path, tmp_path)
+    path.write_text(json.dumps(good) + '\n{"id": "b"\n')
+    with pytest.raises(UserError, match="line 2"):
+        list(read_manifest(path))
+    path.write_text('{"id": "b"}\n')
+    with pytest.raises(UserError, match="missing audio, duration, split"):
+        list(read_manifest(path))
+    path.write_text("")
+    with pytest.raises(UserError, match="empty list"):
+        check_manifest(path, tmp_path)
+
+
+def test_shards_and_chunks_hold_every_row_once() -> None:
+    rows = [{"id": index, "duration": float(index * 7 % 13 + 1)} for index in range(25)]
+    shards = list(cut_shards(iter(rows), 10))
+    assert [index for index, _ in shards] == [0, 1, 2]
+    assert [row for _, shard in shards for row in shard] == rows
+    chunks = list(cut_chunks(rows, 30.0))
+    assert sorted(position for chunk in chunks for position, _ in chunk) == list(range(25))
+    assert all(sum(row["duration"] for _, row in chunk) <= 30 for chunk in chunks)
+    assert all(rows[position] is row for chunk in chunks for position, row in chunk)
+
+
+def test_features_are_gathered_in_order(tmp_path: Path) -> None:
+    parts = [np.full((size, 2), size, np.float32) for size in (3, 0, 5)]
+    for index, part in enumerate(parts):
+        write_features(tmp_path / f"{index}.npy", part)
+    np.testing.assert_array_equal(gather_features([tmp_path / f"{i}.npy" for i in range(3)]), np.concatenate(parts))
+
+
+def test_entropy_of_known_histograms() -> None:
+    assert entropy_bits(np.array([5, 5, 5, 5])) == pytest.approx(2.0)
+    assert entropy_bits(np.array([0, 9, 0])) == 0.0
+    assert entropy_bits(np.array([1, 3])) == pytest.approx(0.25 * 2 + 0.75 * np.log2(4 / 3))

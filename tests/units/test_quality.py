@@ -1,0 +1,305 @@
+"""Entropies, bitrates and counts against values worked out by hand; phase 1's report as a script."""
+
+import json
+
+import numpy as np
+
+import pytest
+
+import validate_units
+
+from core.errors import UserError
+from synthetic import run_script, write_units
+from units.corpus import read_corpus, write_corpus
+from units.quality import (
+    bitrates,
+    conditional_entropy_bits,
+    divergence_bits,
+    entropy_bits,
+    mutual_information_bits,
+    run_length_stats,
+    speaker_dependence,
+    summarize_tally,
+    transition_stats,
+    with_interval,
+)
+from units.quality_warnings import find_problems
+from units.tally import (
+    HELD_CODES,
+    HELD_UTTERANCES,
+    add_codes,
+    check_utterance,
+    count_utterance,
+    finish_tally,
+    merge_codes,
+    merge_tallies,
+    new_codes,
+    new_tally,
+)
+
+
+def utterance(units: list[int], durations: list[int], name: str = "a", **more: object) -> dict:
+    known = {"id": name, "audio": f"x/{name}.wav", "duration": sum(durations) / 50, "split": "train", "unit_rate": 50}
+    return known | {"units": units, "durations": durations} | more
+
+
+def tally_of(*utterances: dict, n_units: int = 4, n_streams: int = 1, **settings: int) -> dict:
+    tally = new_tally(n_units, n_streams, **settings)
+    for one in utterances:
+        count_utterance(tally, one)
+    return finish_tally(tally)
+
+
+@pytest.mark.parametrize(
+    ("counts", "bits"),
+    [([1, 1], 1.0), ([5, 5, 5, 5], 2.0), ([7, 0, 0], 0.0), ([0, 0], 0.0), ([2, 1, 1], 1.5), ([3, 1], 0.8112781245)],
+)
+def test_entropy_by_hand(counts: list[int], bits: float) -> None:
+    assert entropy_bits(np.array(counts)) == pytest.approx(bits, abs=1e-9)
+
+
+def test_entropy_goes_by_row() -> None:
+    np.testing.assert_allclose(entropy_bits(np.array([[1, 1, 0], [4, 0, 0], [1, 1, 2]])), [1.0, 0.0, 1.5], atol=1e-12)
+
+
+def test_divergence_by_hand() -> None:
+    assert divergence_bits(np.array([1, 2]), np.array([10, 20])) == pytest.approx(0.0, abs=1e-12)
+    assert divergence_bits(np.array([3, 0]), np.array([0, 1])) == pytest.approx(1.0)
+    # p = (1, 0), q = (1/2, 1/2): H(3/4, 1/4) - (0 + 1) / 2.
+    assert divergence_bits(np.array([4, 0]), np.array([2, 2])) == pytest.approx(0.8112781245 - 0.5)
+    with pytest.raises(ValueError, match="empty"):
+        divergence_bits(np.array([0, 0]), np.array([1, 1]))
+
+
+def test_mutual_information_by_hand() -> None:
+    assert mutual_information_bits(np.array([[3, 0], [0, 3]])) == pytest.approx(1.0)
+    assert mutual_information_bits(np.array([[2, 4], [1, 2]])) == pytest.approx(0.0, abs=1e-12)
+    # Rows 1/2, 1/2, columns 3/4, 1/4, joint 1/2, 0, 1/4, 1/4: 1 + 0.8113 - 1.5.
+    assert mutual_information_bits(np.array([[2, 0], [1, 1]])) == pytest.approx(0.3112781245)
+
+
+def test_frames_runs_and_bitrates_by_hand() -> None:
+    # Frames 0 0 0 1 | 1 1 2 0: counts 4, 3, 1 of 8; runs 0 1 | 1 2 0: counts 2, 2, 1 of 5 in 0.16 s.
+    tally = tally_of(utterance([0, 1], [3, 1]), utterance([1, 2, 0], [2, 1, 1], "b"))
+    assert tally["frames"].tolist() == [[4, 3, 1, 0]]
+    assert tally["runs"].tolist() == [2, 2, 1, 0]
+    bits = bitrates(tally)
+    assert bits["nominal"] == pytest.approx(100.0)
+    frame_entropy = 0.5 * 1 + 3 / 8 * np.log2(8 / 3) + 1 / 8 * 3
+    assert bits["frames"] == {"value": pytest.approx(frame_entropy * 50), "low": None, "high": None}
+    run_entropy = 2 * 0.4 * np.log2(2.5) + 0.2 * np.log2(5)
+    assert bits["deduplicated"]["value"] == pytest.approx(run_entropy * 5 / 0.16)
+    # (0,3) (1,1) (1,2) (2,1) (0,1): five different ones.
+    assert bits["deduplicated_timed"] == pytest.approx(np.log2(5) * 5 / 0.16)
+    assert bits["total"] == bits["frames"]["value"]
+    # Pairs of units: 0>1, 1>2, 2>0, each unit with one follower.
+    assert conditional_entropy_bits(tally, self_transitions=False) == pytest.approx(0.0, abs=1e-12)
+    # Pairs of frames: 0>0 twice, 0>1; 1>1, 1>2; 2>0. Six in all: half from 0 with H(2/3, 1/3),
+    # a third from 1 with 1 bit.
+    expected = 3 / 6 * (np.log2(3) - 2 / 3) + 2 / 6 * 1
+    assert conditional_entropy_bits(tally, self_transitions=True) == pytest.approx(expected)
+
+
+def test_summary_by_hand() -> None:
+    summary = summarize_tally(tally_of(utterance([0, 1], [3, 1]), utterance([1, 2, 0], [2, 1, 1], "b")))
+    assert (summary["n_utterances"], summary["seconds"], summary["units"]) == (2, pytest.approx(0.16), 5)
+    assert summary["units_per_second"] == pytest.approx(31.25)
+    assert (summary["used_units"], summary["dead_units"], summary["dead_percent"]) == (3, [3], 25.0)
+    assert summary["effective_units"]["value"] == pytest.approx(2 ** summary["entropy_bits"]["value"])
+    first = {"unit": 0, "frames": 4, "percent": 50.0, "runs": 2, "mean_run_frames": 2.0}
+    assert summary["most_used"][0] == first
+    assert [row["unit"] for row in summary["most_used"]] == [0, 1, 2]
+
+
+def test_uniform_units_reach_the_nominal_bitrate() -> None:
+    rng = np.random.default_rng(0)
+    units = np.concatenate([rng.permutation(8) for _ in range(500)])
+    units = units[np.insert(np.diff(units) != 0, 0, True)].tolist()
+    summary = summarize_tally(tally_of(utterance(units, [2] * len(units)), n_units=8))
+    assert summary["effective_units"]["value"] == pytest.approx(8.0, rel=0.01)
+    assert summary["bits_per_second"]["frames"]["value"] == pytest.approx(150.0, rel=0.01)
+    assert summary["bits_per_second"]["deduplicated"]["value"] == pytest.approx(75.0, rel=0.01)
+    # Each frame is either sure to stay or free to go: 1 bit lost in two frames, log2(7) or so won.
+    assert summary["bits_per_second"]["frames_conditional"] < 150.0
+
+
+def test_run_lengths_by_hand() -> None:
+    # Lengths 1 1 1 1 2 2 3 4 5 30.
+    stats = run_length_stats(tally_of(utterance([0, 1, 2, 3, 0, 1, 2, 3, 0, 1], [1, 1, 1, 1, 2, 2, 3, 4, 5, 30])))
+    assert stats["mean"] == pytest.approx(5.0)
+    assert (stats["p10"], stats["p50"], stats["p90"], stats["p99"], stats["max"]) == (1, 2, 5, 30, 30)
+    assert stats["single_frame_percent"] == pytest.approx(40.0)
+
+
+def test_transitions_by_hand() -> None:
+    stats = transition_stats(tally_of(utterance([0, 1, 0, 1, 2], [2, 1, 1, 1, 1]), utterance([3], [4], "b")))
+    assert (stats["pairs"], stats["distinct"]) == (4, 3)
+    assert stats["distinct_percent"] == pytest.approx(100 * 3 / 12)
+    # Stays: 1 in the first, 3 in the second; changes: 4.
+    assert stats["self_percent"] == pytest.approx(50.0)
+    assert stats["commonest"][0] == {"from": 0, "to": 1, "count": 2, "percent": 50.0}
+
+
+def test_residual_streams_add_to_the_bitrate() -> None:
+    one = utterance([0, 1], [1, 3], residual_units=[[0, 1, 2, 3], [2, 2, 2, 2]])
+    bits = bitrates(tally_of(one, n_streams=3))
+    assert bits["residual"] == [pytest.approx(100.0), pytest.approx(0.0)]
+    assert bits["total"] == pytest.approx(bits["frames"]["value"] + 100.0)
+    assert bits["nominal"] == pytest.approx(300.0)
+
+
+def test_codes_are_counted_across_merges() -> None:
+    counter, rng, expected = new_codes(), np.random.default_rng(0), np.zeros(50, np.int64)
+    for _ in range(5):
+        codes = rng.integers(0, 50, HELD_CODES // 2)
+        add_codes(counter, codes)
+        expected += np.bincount(codes, minlength=50)
+    add_codes(counter, np.array([3]), np.array([1000]))
+    expected[3] += 1000
+    codes, counts = merge_codes(counter)
+    assert codes.tolist() == list(range(50))
+    np.testing.assert_array_equal(counts, expected)
+
+
+def random_utterances(n: int, n_units: int, seed: int) -> list[dict]:
+    rng, made = np.random.default_rng(seed), []
+    for number in range(n):
+        units = rng.integers(0, n_units, 40)
+        units = units[np.insert(np.diff(units) != 0, 0, True)]
+        made.append(utterance(units.tolist(), rng.integers(1, 5, len(units)).tolist(), f"u{number}"))
+    return made
+
+
+def test_merged_tallies_equal_one_tally() -> None:
+    utterances = random_utterances(30, 6, seed=0)
+    together = summarize_tally(tally_of(*utterances, n_units=6))
+    parts = [tally_of(*utterances[:10], n_units=6), tally_of(*utterances[10:], n_units=6)]
+    assert summarize_tally(merge_tallies(parts)) == together
+
+
+def test_bootstrap_interval_holds_the_value_and_narrows_with_data() -> None:
+    widths = []
+    for n in (20, HELD_UTTERANCES * 4 + 7):
+        summary = summarize_tally(tally_of(*random_utterances(n, 30, seed=1), n_units=30, n_resamples=300))
+        for measure in (summary["entropy_bits"], *(summary["bits_per_second"][k] for k in ("frames", "deduplicated"))):
+            assert measure["low"] < measure["value"] < measure["high"]
+        widths.append(summary["bits_per_second"]["frames"]["high"] - summary["bits_per_second"]["frames"]["low"])
+    assert widths[1] < widths[0] / 2
+
+
+def test_bootstrap_width_agrees_with_resampling_utterances_by_hand() -> None:
+    rng, utterances = np.random.default_rng(0), random_utterances(200, 10, seed=2)
+    counts = np.stack([np.bincount(u["units"], weights=u["durations"], minlength=10) for u in utterances])
+    drawn = [entropy_bits(counts[rng.integers(200, size=200)].sum(0)) for _ in range(2000)]
+    found = summarize_tally(tally_of(*utterances, n_units=10, n_resamples=2000))["entropy_bits"]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.15)
+
+
+def test_interval_without_resamples_is_none() -> None:
+    assert with_interval(2.0, np.zeros(0)) == {"value": 2.0, "low": None, "high": None}
+    assert with_interval(2.0, np.ones(10)) == {"value": 2.0, "low": 2.0, "high": 2.0}
+
+
+def test_speaker_dependence_by_hand() -> None:
+    found = speaker_dependence(np.array([[8, 0], [0, 8]]), np.array([[4, 4], [4, 4]]))
+    assert found == {
+        "n_speakers": 2,
+        "mutual_information_bits": pytest.approx(1.0),
+        "by_chance_bits": pytest.approx(0.0, abs=1e-12),
+        "speaker_entropy_bits": pytest.approx(1.0),
+        "percent_of_speaker_entropy": pytest.approx(100.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"units": [0, 1, 1], "durations": [2, 1, 1]}, "deduplicated"),
+        ({"units": [0, 1, 9]}, "units 0 … 9"),
+        ({"units": [0, -1, 2]}, "units -1"),
+        ({"durations": [2, 1]}, "3 units and 2 durations"),
+        ({"durations": [2, 0, 1]}, "below 1 frame"),
+        ({"duration": 1.0}, "4 frames for 1.0 s"),
+        ({"unit_rate": 100}, "100 Hz"),
+        ({"split": "dev"}, "split 'dev'"),
+        ({"residual_units": [[0, 0, 0, 0]]}, "residual"),
+    ],
+)
+def test_broken_utterances_are_named(change: dict, message: str) -> None:
+    good = utterance([0, 1, 2], [2, 1, 1], "tale_7")
+    check_utterance(good, 4)
+    with pytest.raises(UserError, match=message) as error:
+        check_utterance(good | change, 4)
+    assert "tale_7" in str(error.value)
+    assert "rerun phase 1" in str(error.value)
+
+
+def report_of(splits: dict[str, dict], n_units: int, speakers: dict | None = None) -> dict:
+    return {"n_units": n_units, "splits": splits, "drift_bits": {}, "speakers": speakers}
+
+
+def test_problems_are_found_and_good_units_have_none() -> None:
+    good = summarize_tally(tally_of(utterance([0, 1, 2, 3, 2, 0, 1, 3] * 9, [3] * 72), n_units=4))
+    assert find_problems(report_of({"train": good, "test": good}, 4)) == []
+    bad = summarize_tally(tally_of(utterance([0, 1] * 30, [9, 1] * 30), n_units=8))
+    lines = find_problems(report_of({"train": bad}, 8))
+    assert [("never used" in line, "effective" in line, "takes 90 %" in line) for line in lines[:3]] == [
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+    ]
+    flicker = summarize_tally(tally_of(utterance([0, 1, 2, 3] * 20, [1] * 80), n_units=4))
+    assert any("flicker" in line for line in find_problems(report_of({"train": flicker}, 4)))
+    changed = find_problems(report_of({"train": good, "test": bad}, 4))
+    assert any("test: 23 bit/s against 100 on train" in line for line in changed)
+    speakers = {"percent_of_speaker_entropy": 30.0}
+    assert any("voices" in line for line in find_problems(report_of({"train": good}, 4, speakers)))
+    drift = report_of({"train": good}, 4) | {"drift_bits": {"train-test": 0.3, "train-val": 0.01}}
+    assert [line for line in find_problems(drift) if "train-" in line] == [
+        "train-test: unit use differs by 0.300 bit (Jensen-Shannon): other speakers or rooms?"
+    ]
+
+
+def test_script_reports_every_split(tiny_units: dict) -> None:
+    done = run_script("src/validate_units.py", "--language", "spanish", "--n-resamples", 50)
+    report = json.loads((tiny_units["units"] / "unit_report.json").read_text())
+    assert list(report["splits"]) == ["train", "val", "test", "all"]
+    assert set(report["drift_bits"]) == {"train-val", "train-test", "val-test"}
+    assert report["speakers"] is None
+    parts = [report["splits"][split]["units"] for split in ("train", "val", "test")]
+    assert sum(parts) == report["splits"]["all"]["units"]
+    assert "bit/s at 50 Hz (headline)" in done.stdout
+    assert "unit_report.json" in done.stdout
+
+
+def test_script_with_residual_streams_and_speakers(tiny_language: dict, capsys: pytest.CaptureFixture) -> None:
+    # Speakers with units of their own: a unit tells all.
+    rows = [row | {"speaker": "ab"[number % 2]} for number, row in enumerate(tiny_language["rows"])]
+    exp = write_units(tiny_language["exp"], rows, n_units=12, n_streams=2)
+    corpus = exp / "corpus_timestamped.json"
+    changed = list(read_corpus(corpus))
+    for one in changed:
+        offset = 6 * (one["speaker"] == "b")
+        one["units"] = [unit * 2 % 6 + offset for unit in range(len(one["units"]))]
+    write_corpus(corpus, changed)
+    report = validate_units.build_unit_report(exp, n_resamples=0, seed=0)
+    assert report["speakers"]["n_speakers"] == 2
+    assert report["speakers"]["mutual_information_bits"] == pytest.approx(
+        report["speakers"]["speaker_entropy_bits"], rel=1e-6
+    )
+    assert any("voices" in line for line in report["problems"])
+    assert len(report["splits"]["all"]["bits_per_second"]["residual"]) == 1
+    validate_units.print_report(report)
+    assert "with residual streams" in capsys.readouterr().out
+
+
+def test_script_refuses_unfinished_and_broken_phase_1(tiny_units: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["validate_units.py", "--language", "spanish"])
+    corpus = tiny_units["units"] / "corpus_timestamped.json"
+    corpus.write_text(corpus.read_text().replace('"unit_rate":50', '"unit_rate":25', 1))
+    with pytest.raises(UserError, match="25 Hz"):
+        validate_units.main()
+    (tiny_units["units"] / "finished.json").unlink()
+    with pytest.raises(UserError, match=r"run_phase1\.sh spanish"):
+        validate_units.main()
