@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 import av
 
 from audio.audio_io import AUDIO_SUFFIXES
-from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
-from languages import exp_root, language_paths
+from languages import add_language_flags, exp_root, language_paths
 
 RECIPE_HOURS = 0.6  # of speech: what a small recipe prepares where nothing is there yet
 PROBED_FILES = 40

@@ -20,9 +20,9 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
-from core.cli import add_language_flags, parse_flags, run_main
+from core.cli import parse_flags, run_main
 from core.errors import UserError
-from languages import LANGUAGE_CONFIGS, language_config
+from languages import LANGUAGE_CONFIGS, add_language_flags, language_config
 
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 TORCH_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")

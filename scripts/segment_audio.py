@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tqdm import tqdm
 
-from core.cli import add_language_flags, parse_flags, run_main
+from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
 from core.process_pool import run_in_processes
-from languages import data_root, language_paths
+from languages import add_language_flags, data_root, language_paths
 from segmentation.cut_recording import cut_recording, delete_segments, is_current, result_file
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION, is_noise_or_music
 from segmentation.recordings import (

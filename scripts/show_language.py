@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from core.cli import add_language_flags, parse_flags, run_main
-from languages import language_config, language_paths
+from core.cli import parse_flags, run_main
+from languages import add_language_flags, language_config, language_paths
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -20,11 +20,11 @@ import torch
 
 from accelerate import Accelerator
 
-from core.cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.frames import UNIT_RATE
 from encoders.encode import describe_encoder, load_encoder
-from languages import data_root, language_config, language_paths
+from languages import add_language_flags, data_root, language_config, language_paths
 from launching.extraction_jobs import STAGES, resolve_part
 from segmentation.manifest import check_manifest
 from training.experiment import is_finished, open_experiment

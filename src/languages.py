@@ -3,6 +3,7 @@
 A new language is one copied block here and, where its audio needs fetching, one folder in ``recipes/``.
 """
 
+import argparse
 import os
 from pathlib import Path
 
@@ -142,3 +143,21 @@ def resolve_in(root: Path, relative: str) -> Path:
     if Path(relative).is_absolute() or not path.is_relative_to(root.resolve()):
         raise UserError(f"path '{relative}' leaves {root}: expected a relative path inside it; repair the manifest")
     return path
+
+
+def add_language_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """``--language`` (or TRAINING_LANGUAGE) and ``--tag`` (or TAG), the same in every script of the chain."""
+    group = parser.add_argument_group("language")
+    group.add_argument(
+        "--language",
+        default=os.environ.get("TRAINING_LANGUAGE"),
+        help="language to work on, one of: "
+        + ", ".join(sorted(LANGUAGE_CONFIGS))
+        + " (src/languages.py); TRAINING_LANGUAGE sets it too",
+    )
+    group.add_argument(
+        "--tag",
+        default=os.environ.get("TAG", ""),
+        help="suffix of the experiment names of one chain, as in exp/spanish_units_w4; TAG sets it too",
+    )
+    return group

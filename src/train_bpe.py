@@ -22,11 +22,12 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from core.cli import HELP_FORMATTER, add_experiment_flags, add_language_flags, configure_log, parse_flags, run_main
+from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json
 from core.frames import UNIT_RATE
-from languages import command_for, language_config, language_paths
+from core.hashing import hash_fraction
+from languages import add_language_flags, command_for, language_config, language_paths
 from training.experiment import mark_finished, open_experiment, require_finished
 from units.bpe import (
     check_vocab_size,
@@ -37,7 +38,6 @@ from units.bpe import (
     train_tokenizer,
 )
 from units.corpus import read_corpus
-from units.kmeans import hash_fraction
 from units.motif_audio import cut_examples
 from units.motifs import count_motifs, new_motif_counts, write_motifs
 from units.quality import bitrates, entropy_bits

@@ -30,7 +30,6 @@ from tqdm import tqdm
 from core.cli import (
     HELP_FORMATTER,
     add_experiment_flags,
-    add_language_flags,
     configure_log,
     parse_flags,
     require_not_negative,
@@ -42,7 +41,7 @@ from core.device import choose_precision
 from core.errors import UserError
 from core.files import hash_files, read_json
 from core.frames import UNIT_RATE
-from languages import command_for, data_root, language_paths
+from languages import add_language_flags, command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import (
     collate_prosody,
@@ -69,7 +68,7 @@ from training.resuming import (
 )
 from training.schedule import calibrate, learning_rate, plan_steps
 from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
-from vocoder.batches import known_speakers
+from units.utterances import known_speakers
 
 log = logging.getLogger("oral_units")
 

@@ -31,7 +31,6 @@ from audio.audio_io import load_crop, save_audio
 from core.cli import (
     HELP_FORMATTER,
     add_experiment_flags,
-    add_language_flags,
     configure_log,
     parse_flags,
     require_not_negative,
@@ -44,7 +43,7 @@ from core.errors import UserError
 from core.files import read_json
 from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from core.read_ahead import map_ahead
-from languages import command_for, data_root, language_paths
+from languages import add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from training.checkpoints import (
     LARGEST_EMA_DECAY,
@@ -78,16 +77,9 @@ from training.resuming import (
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
 from units.kmeans import load_kmeans
 from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
+from units.utterances import known_speakers, load_utterances
 from vocoder.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
-from vocoder.batches import (
-    CropDataset,
-    StepSampler,
-    check_batch_size,
-    collate,
-    known_speakers,
-    load_utterances,
-    with_mel,
-)
+from vocoder.batches import CropDataset, StepSampler, check_batch_size, collate, with_mel
 from vocoder.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 from vocoder.size_flags import read_sizes
 from vocoder.synthesis import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances

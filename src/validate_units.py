@@ -16,11 +16,11 @@ import numpy as np
 
 from tqdm import tqdm
 
-from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import UNIT_RATE
-from languages import command_for, language_paths
+from languages import add_language_flags, command_for, language_paths
 from training.experiment import require_finished
 from units.corpus import read_corpus
 from units.quality import divergence_bits, speaker_dependence, summarize_tally

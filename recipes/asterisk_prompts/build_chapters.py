@@ -19,11 +19,11 @@ import numpy as np
 import av
 from tqdm import tqdm
 
-from core.cli import add_language_flags, parse_flags, run_main
+from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
-from languages import language_paths
+from languages import add_language_flags, language_paths
 from segmentation.recordings import split_of_name
 
 SPEAKERS = {"spanish": "allison_es", "english": "allison_en", "italian": "carlo"}

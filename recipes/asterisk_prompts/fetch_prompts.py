@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import add_language_flags, parse_flags, run_main
+from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import unpack_tar, write_json
-from languages import language_paths
+from languages import add_language_flags, language_paths
 
 PROMPT_LANGUAGES = {"spanish": "es", "english": "en", "italian": "it"}
 RELEASE = "1.6.1"

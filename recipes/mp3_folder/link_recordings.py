@@ -9,9 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import add_language_flags, parse_flags, run_main
+from core.cli import parse_flags, run_main
 from core.errors import UserError
-from languages import language_paths
+from languages import add_language_flags, language_paths
 from segmentation.recordings import list_sources
 
 TABLES = ("transcripts", "speakers")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.files import write_json
-from languages import REPOSITORY, exp_root, language_paths
+from languages import REPOSITORY, add_language_flags, exp_root, language_paths
 from launching.backends import state_of
 from launching.job import BACKENDS, ENDED, find_records
 

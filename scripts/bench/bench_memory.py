@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from generator_cost import run_measured
-from languages import REPOSITORY, data_root, language_paths
+from languages import REPOSITORY, add_language_flags, data_root, language_paths
 from repeated_corpus import link_audio, repeat_manifest
 from segmentation.manifest import read_manifest
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import HELP_FORMATTER, add_language_flags, parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
-from languages import REPOSITORY, data_root, language_paths
+from languages import REPOSITORY, add_language_flags, data_root, language_paths
 from repeated_corpus import link_audio, repeat_manifest
 from segmentation.manifest import read_manifest
 

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import numpy as np
 
 from audio.audio_io import load_audio, save_audio
-from core.cli import add_language_flags, parse_flags, run_main
+from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
-from languages import language_paths
+from languages import add_language_flags, language_paths
 from segmentation.cut_recording import cut_recording, result_file
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import list_sources, read_table

@@ -20,7 +20,7 @@ import av
 import soundfile
 
 from core.errors import UserError
-from core.frames import HOP_SAMPLES, SAMPLE_RATE
+from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 N_MELS = 80
@@ -178,3 +178,16 @@ def compute_mel_spectrogram(
     mel = amplitude.transpose(1, 2) @ mel_filterbank(n_fft, n_mels, waveform.dtype, waveform.device)
     n_frames = waveform.shape[-1] // hop
     return torch.log(mel.clamp_min(LOG_FLOOR)).transpose(1, 2)[..., :n_frames]
+
+
+def read_waveform(path: Path) -> tuple[np.ndarray | None, str]:
+    """((S,) float32, "") or (None, reason) for audio that cannot serve: unreadable, not finite, under one frame."""
+    try:
+        waveform = load_audio(path)
+    except (UserError, OSError, soundfile.SoundFileError) as error:
+        return None, str(error)
+    if not np.isfinite(waveform).all():
+        return None, f"{path}: expected finite samples, found NaN or Inf"
+    if samples_to_frames(len(waveform)) == 0:
+        return None, f"{path}: expected at least {HOP_SAMPLES} samples, found {len(waveform)}"
+    return waveform, ""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.errors import UserError
-from languages import LANGUAGE_CONFIGS
 
 HELP_FORMATTER = argparse.ArgumentDefaultsHelpFormatter
 
@@ -56,24 +55,6 @@ def _with_underscores(word: str) -> str:
         return word
     flag, equals, value = word.partition("=")
     return "--" + flag[2:].replace("-", "_") + equals + value
-
-
-def add_language_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """``--language`` (or TRAINING_LANGUAGE) and ``--tag`` (or TAG), the same in every script of the chain."""
-    group = parser.add_argument_group("language")
-    group.add_argument(
-        "--language",
-        default=os.environ.get("TRAINING_LANGUAGE"),
-        help="language to work on, one of: "
-        + ", ".join(sorted(LANGUAGE_CONFIGS))
-        + " (src/languages.py); TRAINING_LANGUAGE sets it too",
-    )
-    group.add_argument(
-        "--tag",
-        default=os.environ.get("TAG", ""),
-        help="suffix of the experiment names of one chain, as in exp/spanish_units_w4; TAG sets it too",
-    )
-    return group
 
 
 def add_experiment_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

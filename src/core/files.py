@@ -8,6 +8,8 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 from core.errors import UserError
 
 
@@ -56,3 +58,11 @@ def hash_files(paths: Iterable[Path]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def write_features(path: Path, features: np.ndarray) -> None:
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as out:
+            np.save(out, features, allow_pickle=False)
+
+    write_atomically(path, write)

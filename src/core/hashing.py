@@ -66,3 +66,9 @@ def _sample_weights(path: Path) -> bytes:
             stream.seek(index * (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
             digest.update(stream.read(SAMPLE_BYTES))
     return digest.digest()
+
+
+def hash_fraction(seed: int, *words: str) -> float:
+    """A number in [0, 1) that depends on the seed and the words alone, not on order, shard or process."""
+    digest = hashlib.sha256(":".join([str(seed), *words]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

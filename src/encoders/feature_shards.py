@@ -19,10 +19,9 @@ import soundfile
 from tqdm import tqdm
 
 from core.errors import UserError
-from core.files import read_json, write_json
+from core.files import read_json, write_features, write_json
 from core.frames import HOP_SAMPLES, samples_to_frames
 from core.read_ahead import map_ahead
-from units.shards import write_features
 
 SHARD_SECONDS, SHARD_ITEMS = 300.0, 64  # what a kill can cost at most
 MAX_FAILED_SHARE = 0.05

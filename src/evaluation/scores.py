@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from core.text import normalise_text
 from evaluation.bootstrap import bootstrap_mean, bootstrap_ratio, paired_difference, paired_ratio_difference
-from evaluation.text_errors import count_edits, normalise_text, total_edits
+from evaluation.text_errors import count_edits, total_edits
 
 # metric: (unit, decimals shown). Defined where each is computed: evaluation.signal_scores, mos, and this module (error
 # rates).

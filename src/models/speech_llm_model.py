@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from models.chat_template import chat_pieces, stop_ids
 from models.connector import Connector
 from models.ctc import (
     CharacterEmbedding,
@@ -22,7 +23,6 @@ from models.ctc import (
     greedy_labels,
     noisy_log_probs,
 )
-from speech_llm.chat_template import chat_pieces, stop_ids
 
 SMALLEST_DIFFERENCE = 0.05  # logits of a bf16 model computed in two ways
 

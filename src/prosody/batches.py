@@ -16,7 +16,7 @@ from torch.nn import functional
 from models.pitch_embedding import REFERENCE_F0
 from models.prosody_predictor import DURATION_EDGES, class_midpoints, duration_classes
 from units.corpus import deduplicate
-from vocoder.batches import PADDING_UNIT, load_utterances
+from units.utterances import PADDING_UNIT, load_utterances
 
 CORPUS = ""  # the name under which the statistics of all speakers together are kept
 FEWEST_VOICED_FRAMES = 100  # 2 s: a speaker with less takes the corpus' statistics

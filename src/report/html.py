@@ -5,7 +5,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from evaluation.text_errors import normalise_text
+from core.text import normalise_text
 from report import plots
 from report.data import curve, metric_keys
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from core.errors import UserError
 from core.frames import UNIT_RATE
+from core.hashing import hash_fraction
 from languages import resolve_in
-from units.kmeans import hash_fraction
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split")
 SPLITS = ("train", "val", "test")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from core.errors import UserError
-from evaluation.text_errors import normalise_text
+from core.text import normalise_text
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.decoding import pad_features
 

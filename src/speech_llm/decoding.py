@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from core.errors import UserError
-from evaluation.text_errors import normalise_text
+from core.text import normalise_text
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.joint_decoding import build_token_tree, joint_processor, open_listener, text_score
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from evaluation.text_errors import normalise_text
+from core.text import normalise_text
 from models.ctc_prefix import (
     drop_sure_blanks,
     end_scores,

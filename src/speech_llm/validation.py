@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from evaluation.text_errors import count_edits, normalise_text, total_edits
+from core.text import normalise_text
+from evaluation.text_errors import count_edits, total_edits
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.batches import make_batch, swap_neighbours
 from speech_llm.decoding import transcribe_features

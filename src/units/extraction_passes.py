@@ -16,19 +16,21 @@ import numpy as np
 
 from tqdm import tqdm
 
+from audio.audio_io import read_waveform
+from core.files import write_features
 from core.frames import samples_to_frames
-from core.read_ahead import map_ahead, read_waveform
+from core.hashing import hash_fraction
+from core.read_ahead import map_ahead
 from encoders.encode import encode, position_slack
 from languages import resolve_in
 from segmentation.manifest import cut_chunks, cut_shards
-from units.kmeans import hash_fraction, quantize_to_units, sample_frames
+from units.kmeans import quantize_to_units, sample_frames
 from units.shards import (
     describe_utterance,
     read_features,
     read_index,
     shard_path,
     shard_problem,
-    write_features,
     write_index,
     write_lines,
     write_record,

@@ -5,7 +5,6 @@ Axes: F frames, D features, K units. A k-means is a plain dict of arrays, as in 
 ``description``, a string with the encoder they belong to.
 """
 
-import hashlib
 import json
 import pickle
 import zipfile
@@ -22,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from core.errors import UserError
 from core.files import write_atomically
+from core.hashing import hash_fraction
 
 ARRAYS = ("centroids", "mean", "scale", "residual_centroids")
 MAX_ITERATIONS = 100
@@ -31,12 +31,6 @@ NORMALIZATIONS = {"unit": 1.0, "root": 0.5, "off": 0.0}
 # Two partial sums added in either order are the same number; three are not. More threads would not be reproducible.
 FIT_THREADS = 2
 ASSIGN_BLOCK = 4096  # frames
-
-
-def hash_fraction(seed: int, *words: str) -> float:
-    """A number in [0, 1) that depends on the seed and the words alone, not on order, shard or process."""
-    digest = hashlib.sha256(":".join([str(seed), *words]).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: str) -> np.ndarray:

@@ -88,14 +88,6 @@ def read_failures(folder: Path, n_shards: int) -> list[dict]:
     return [failure for path in paths for failure in read_json(path)["failed"]]
 
 
-def write_features(path: Path, features: np.ndarray) -> None:
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as out:
-            np.save(out, features, allow_pickle=False)
-
-    write_atomically(path, write)
-
-
 def write_index(features: Path, entries: list[tuple[str, int]]) -> None:
     """Beside a file of features, the (id, samples) of the utterances whose frames follow each other in it."""
     write_json(features.with_suffix(INDEX), entries)

@@ -12,49 +12,13 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from audio.audio_io import LOG_FLOOR, compute_mel_spectrogram, load_crop
-from audio.pitch import cached_f0
 from core.errors import UserError
 from core.frames import HOP_SAMPLES
-from languages import resolve_in
 from models.hashed_noise import noise_key
-from units.corpus import frame_units, read_corpus
+from units.utterances import PADDING_UNIT
 
-PADDING_UNIT = -1
 MEL_CONTEXT_FRAMES = 2  # more than half a window, so that a crop's log-mel is that of the whole
 PADDING_KEYS = {"units": PADDING_UNIT, "f0": 0.0, "audio": 0.0}
-
-
-def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence[str]) -> list[dict]:
-    """The utterances of ``splits`` with units (F, N) int16 and F0 (F,) float32 in memory: some 6 bytes a frame.
-
-    Audio stays on disk. Raises UserError where no utterance is left.
-    """
-    utterances = []
-    for entry in read_corpus(corpus, splits=splits):
-        units = frame_units(entry).astype(np.int16)
-        if not len(units):
-            continue
-        audio = resolve_in(data_root, entry["audio"])
-        f0 = cached_f0(cache, entry["id"], audio)
-        if len(f0) != len(units):
-            raise UserError(f"{audio}: expected {len(units)} frames as in {corpus}, found {len(f0)}; rerun phase 1")
-        utterances.append(
-            {"id": entry["id"], "audio": audio, "units": units, "f0": f0, "speaker": entry.get("speaker")}
-        )
-    if not utterances:
-        raise UserError(f"{corpus}: expected utterances in split {' or '.join(splits)}, found none; add recordings")
-    return utterances
-
-
-def known_speakers(utterances: list[dict], table: Path) -> list[str]:
-    """The speakers of ``utterances``, sorted; refuses a corpus that names none."""
-    speakers = sorted({utterance["speaker"] for utterance in utterances if utterance["speaker"]})
-    if not speakers:
-        raise UserError(
-            f"--speaker_embedding: expected speakers in the manifest, found none; write {table}, segment, and rerun "
-            "phase 1"
-        )
-    return speakers
 
 
 def mel_frames(audio: Path, start: int, stop: int, n_frames: int) -> np.ndarray:

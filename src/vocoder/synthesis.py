@@ -21,7 +21,7 @@ from models.generator_v2 import GeneratorV2
 from models.generator_v3 import MARGIN_FRAMES, GeneratorV3
 from models.hashed_noise import hashed_noise, noise_key
 from training.checkpoints import load_checkpoint
-from vocoder.batches import PADDING_UNIT
+from units.utterances import PADDING_UNIT
 from vocoder.chunked_synthesis import stream_utterance
 
 GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3}

@@ -8,14 +8,8 @@ import jiwer
 import pytest
 
 from core.errors import UserError
-from evaluation.text_errors import (
-    count_edits,
-    find_spelling,
-    load_normaliser,
-    normalise_text,
-    split_words,
-    total_edits,
-)
+from core.text import normalise_text
+from evaluation.text_errors import count_edits, find_spelling, load_normaliser, split_words, total_edits
 
 
 @pytest.mark.parametrize(

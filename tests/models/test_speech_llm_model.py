@@ -5,10 +5,10 @@ import torch
 import pytest
 
 from core.errors import UserError
-from evaluation.text_errors import normalise_text
+from core.text import normalise_text
+from models.chat_template import chat_pieces
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.batches import text_labels
-from speech_llm.chat_template import chat_pieces
 from speech_llm.decoding import batch_alike, max_answer_tokens, transcribe_features
 from speech_llm.saved_model import build_speech_llm, from_pretrained, save_pretrained
 from speech_llm.validation import is_looping, listens, mean_losses, word_error_rate

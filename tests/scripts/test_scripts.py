@@ -28,7 +28,7 @@ from synthetic import (
 )
 from training.checkpoints import load_checkpoint
 from units.corpus import read_corpus
-from vocoder.batches import load_utterances
+from units.utterances import load_utterances
 from vocoder.synthesis import load_vocoder, synthesize_utterances
 
 TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24", "--adversarial_after", "1")

@@ -5,7 +5,7 @@ import torch
 
 import pytest
 
-from evaluation.text_errors import normalise_text
+from core.text import normalise_text
 from models.ctc_prefix import (
     drop_sure_blanks,
     end_scores,

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from core.files import write_features
+from core.hashing import hash_fraction
 from segmentation.manifest import (
     check_manifest,
     count_frames,
@@ -22,7 +24,6 @@ from segmentation.manifest import (
 from units.kmeans import (
     assign,
     fit_kmeans,
-    hash_fraction,
     load_kmeans,
     quantize_to_units,
     read_description,
@@ -30,7 +31,7 @@ from units.kmeans import (
     save_kmeans,
     unit_counts,
 )
-from units.shards import entropy_bits, gather_features, write_features
+from units.shards import entropy_bits, gather_features
 
 
 def blobs(n: int = 600, *, n_centres: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,8 @@ from audio.pitch import cached_f0
 from core.errors import UserError
 from synthetic import write_units
 from units.corpus import frame_units, read_corpus
-from vocoder.batches import PADDING_UNIT, CropDataset, StepSampler, collate, load_utterances, with_mel
+from units.utterances import PADDING_UNIT, load_utterances
+from vocoder.batches import CropDataset, StepSampler, collate, with_mel
 
 LENGTHS = (100, 37, 48, 7, 260)
 
