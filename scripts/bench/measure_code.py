@@ -78,7 +78,7 @@ def words_a_sentence(page: Path) -> tuple[int, float]:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", "<"))]
     text = re.sub(r"\]\([^)]*\)", "]", "\n".join(lines))
-    sentences = [found for found in re.split(r"(?<=[.!?:])\s+|\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text) if found.strip()]
+    sentences = [found for found in re.split(r"(?<=[.!?])\s+|\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text) if found.strip()]
     counts = [n for n in (len(re.findall(r"[^\W_][\w'’./-]*", sentence)) for sentence in sentences) if n]
     return sum(counts), sum(counts) / max(1, len(counts))
 
