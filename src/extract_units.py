@@ -236,7 +236,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
     }
     inputs = [manifest] if args.kmeans is None else [manifest, args.kmeans]
     shared = args.stage is not None
-    return open_experiment(exp, args, inputs=inputs, derived=derived, ignore=CARRIED_OUT, shared=shared)
+    return open_experiment(exp, vars(args), inputs=inputs, derived=derived, ignore=CARRIED_OUT, shared=shared)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -276,4 +276,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, less_memory="--overwrite --max_batch_seconds 30")

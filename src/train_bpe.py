@@ -279,7 +279,7 @@ def main() -> None:
     check_vocab_size(args.vocab_size, derived["n_units"])
     exp = args.exp or paths["bpe"]
     state = open_experiment(
-        exp, args, inputs=[paths["corpus"]], derived=derived, ignore=["examples_audio", "examples_context"]
+        exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=["examples_audio", "examples_context"]
     )
     configure_log(exp / "train.log")
     if state == "finished":

@@ -41,13 +41,13 @@ from speech_llm.saved_model import DTYPES, build_speech_llm, read_saved, read_we
 from speech_llm.validation import evaluate_listening, warn_of_deafness
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment
-from training.processes import agree, broadcast, start_accelerator
+from training.processes import any_process, broadcast, start_accelerator
+from training.progress import Progress, finite_means
 from training.resuming import (
     EXIT_STOPPED,
     catch_stop_signals,
     exit_on_stop_signals,
     find_checkpoint,
-    finite_means,
     log_row,
     note_changes,
 )
@@ -364,8 +364,8 @@ def main() -> int:
 
 def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) -> int:
     exp, rank0 = args.out_dir, accelerator.is_main_process
-    resume_from = find_checkpoint(args, exp)
-    state = load_checkpoint(resume_from) if resume_from else None
+    resume_from = find_checkpoint(args.resume, exp)
+    state = load_checkpoint(resume_from, command="python src/trainer_base.py --do_train") if resume_from else None
     if is_finished(exp) and (args.steps is None or state is None or state["step"] >= args.steps):
         log.info("%s: training has finished already with this configuration", exp)
         return 0
@@ -405,7 +405,10 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
     if state:
         optimizer.load_state_dict(state["optimizer"])
         restore_random_state(state["random_state"])
-        note_changes(state, accelerator.num_processes, precision)
+        note_changes(
+            state,
+            {"threads": torch.get_num_threads(), "precision": precision, "processes": accelerator.num_processes},
+        )
     if rank0:
         cut_metrics(exp, step)
 
@@ -464,10 +467,10 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
         if switching and evaluated == step:
             # The LLM's readings begin worse than the head's alone: the best is one of theirs.
             best, stale = (math.inf, math.inf), 0
-        gives_up = bool(args.early_stopping) and agree(accelerator, stale >= args.early_stopping)
-        stopping = agree(accelerator, stopping)
+        gives_up = bool(args.early_stopping) and any_process(accelerator, stale >= args.early_stopping)
+        stopping = any_process(accelerator, stopping)
         if rank0 and step > first_step and (last or stopping or gives_up or step % args.save_steps == 0):
-            finite_means(exp, step, since_log)
+            finite_means(exp, Progress(step=step, since_log=since_log))
             save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
         if last or gives_up or stopping:
             break
@@ -492,7 +495,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) ->
             step_seconds.append(time.monotonic() - clock)
         progress.update()
         if step % args.logging_steps == 0 or step in (total_steps, args.ctc_warmup_steps):
-            means = finite_means(exp, step, since_log)
+            means = finite_means(exp, Progress(step=step, since_log=since_log))
             if rank0:
                 extra = {"learning_rate": optimizer.param_groups[0]["lr"], "step_seconds": time.monotonic() - clock}
                 log_row(exp, writer, step, spent + time.monotonic() - started, means | extra)
@@ -530,10 +533,10 @@ def enter_experiment(args: argparse.Namespace, exp: Path) -> None:
     generation = ("test_splits", *DECODING_FLAGS, "n_best", "generate_bsize")
     if not args.do_train and args.resume is None:
         args.resume = "latest"
-    open_experiment(exp, args, inputs=index_files(args.data), ignore=(*changeable, *generation))
+    open_experiment(exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))
     configure_log(exp / "train.log")
 
 
 # %%
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, less_memory="--overwrite --bsize 4")

@@ -55,13 +55,13 @@ from prosody.batches import (
 )
 from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
+from training.progress import Progress, finite_means
 from training.resuming import (
     EXIT_STOPPED,
     catch_stop_signals,
     check_borrowed,
     exit_on_stop_signals,
     find_checkpoint,
-    finite_means,
     is_own,
     log_row,
     note_changes,
@@ -219,8 +219,12 @@ def main() -> int:
     if is_finished(exp) and (args.steps is None or args.steps <= read_json(exp / "finished.json")["step"]):
         log.info("%s: already finished with this configuration; nothing to do", exp)
         return 0
-    resume_from = find_checkpoint(args, exp)
-    state = load_checkpoint(resume_from) if resume_from else None
+    resume_from = find_checkpoint(args.resume, exp)
+    state = (
+        load_checkpoint(resume_from, command="python src/trainer_prosody.py --language <language>")
+        if resume_from
+        else None
+    )
 
     device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
     precision = choose_precision(args.mixed_precision, cpu=args.cpu)
@@ -253,7 +257,7 @@ def main() -> int:
         optimizer.load_state_dict(state["optimizer"])
         since_log = [{name: value.to(device) for name, value in row.items()} for row in state["since_log"]]
         restore_random_state(state["random_state"])
-        note_changes(state, 1, precision)
+        note_changes(state, {"threads": torch.get_num_threads(), "precision": precision})
     cut_metrics(exp, step)
     (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
 
@@ -309,7 +313,7 @@ def main() -> int:
                 save_checkpoint(exp / "checkpoints" / "best.pt", checkpoint())
         gives_up = bool(args.patience) and stale >= args.patience
         if step > first_step and (last or stopping or gives_up or step % args.save_every == 0):
-            finite_means(exp, step, since_log)
+            finite_means(exp, Progress(step=step, since_log=since_log))
             save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
         if last or gives_up or stopping:
             break
@@ -345,7 +349,10 @@ def main() -> int:
         step_seconds.append(time.monotonic() - clock)
         progress.update()
         if step % args.log_every == 0 or (total_steps is not None and step >= total_steps):
-            means = {f"train_{name}": value for name, value in finite_means(exp, step, since_log).items()}
+            means = {
+                f"train_{name}": value
+                for name, value in finite_means(exp, Progress(step=step, since_log=since_log)).items()
+            }
             rate = {"learning_rate": optimizer.param_groups[0]["lr"]}
             log_row(exp, writer, step, spent + time.monotonic() - started, means | rate)
             progress.set_postfix(loss=f"{means['train_loss']:.3f}", best=f"{best:.3f}")
@@ -381,11 +388,11 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     """Make or re-enter the folder; keep phase 1's clusters beside the predictor, which are what its units mean."""
     derived = describe_inputs(args.language, paths) | {"units_hash": hash_files([paths["units"] / "kmeans.npz"])}
     changeable = ("steps", "patience", "log_every", "cpu")
-    open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=changeable)
+    open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
     keep_clusters(paths, exp)
 
 
 # %%
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, less_memory="--overwrite --batch_size 8")

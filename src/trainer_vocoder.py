@@ -55,7 +55,7 @@ from training.checkpoints import (
 )
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.processes import (
-    agree,
+    any_process,
     average,
     broadcast,
     launched_processes,
@@ -63,13 +63,13 @@ from training.processes import (
     start_accelerator,
     update_weights,
 )
+from training.progress import Progress, finite_means
 from training.resuming import (
     EXIT_STOPPED,
     catch_stop_signals,
     check_borrowed,
     exit_on_stop_signals,
     find_checkpoint,
-    finite_means,
     is_own,
     log_row,
     note_changes,
@@ -321,8 +321,8 @@ def main() -> int:
     if is_finished(exp) and (args.steps is None or args.steps <= read_json(exp / "finished.json")["step"]):
         log.info("%s: already finished with this configuration; nothing to do", exp)
         return 0
-    resume_from = find_checkpoint(args, exp)
-    state = load_checkpoint(resume_from) if resume_from else None
+    resume_from = find_checkpoint(args.resume, exp)
+    state = load_checkpoint(resume_from, command="bash scripts/run_phase3.sh <language>") if resume_from else None
 
     set_seed(args.seed)
     with accelerator.main_process_first():
@@ -379,6 +379,7 @@ def main() -> int:
     generator, optimizer_generator = accelerator.prepare(generator, optimizer_generator)
     if discriminator is not None:
         discriminator, optimizer_discriminator = accelerator.prepare(discriminator, optimizer_discriminator)
+    carried_out = {"threads": torch.get_num_threads(), "precision": precision, "processes": accelerator.num_processes}
     if state:
         optimizer_generator.load_state_dict(state["optimizer_generator"])
         if discriminator is not None and "discriminator" in state:
@@ -388,7 +389,7 @@ def main() -> int:
             accelerator.scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random_state"])
         if rank0:
-            note_changes(state, accelerator.num_processes, precision)
+            note_changes(state, carried_out)
     if rank0:
         cut_metrics(exp, step)
         (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
@@ -453,10 +454,10 @@ def main() -> int:
                 save_checkpoint(exp / "checkpoints" / "best.pt", checkpoint())
         if rank0 and sampled and step > first_step and (last or step % args.sample_every == 0):
             write_samples(exp / "samples", averaged, sampled, step)
-        gives_up = bool(args.patience) and agree(accelerator, stale >= args.patience)
-        stopping = agree(accelerator, stopping)
+        gives_up = bool(args.patience) and any_process(accelerator, stale >= args.patience)
+        stopping = any_process(accelerator, stopping)
         if rank0 and step > first_step and (last or stopping or gives_up or step % args.save_every == 0):
-            finite_means(exp, step, since_log)
+            finite_means(exp, Progress(step=step, since_log=since_log))
             save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
         if last or gives_up or stopping:
             break
@@ -517,7 +518,7 @@ def main() -> int:
         step_seconds.append(time.monotonic() - clock)
         progress.update()
         if logging_now:
-            means = finite_means(exp, step, since_log)
+            means = finite_means(exp, Progress(step=step, since_log=since_log))
             if rank0:
                 seconds = (
                     args.batch_size * args.crop_frames / UNIT_RATE / float(np.median(step_seconds[-len(since_log) :]))
@@ -588,11 +589,11 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     }
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
     changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
-    open_experiment(exp, args, inputs=[paths["corpus"]], derived=derived, ignore=changeable)
+    open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
     keep_clusters(paths, exp)
 
 
 # %%
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, less_memory="--overwrite --batch_size 8")

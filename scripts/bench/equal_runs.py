@@ -45,7 +45,7 @@ def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
 def file_differences(first: Path, second: Path) -> list[str]:
     """Where two files differ: checkpoints and arrays by what they hold, metrics but for time, others by bytes."""
     if first.suffix == ".pt":
-        return differences(load_checkpoint(first), load_checkpoint(second))
+        return differences(*(load_checkpoint(path, command="the training again") for path in (first, second)))
     if first.suffix == ".npz":
         return differences(_read_arrays(first), _read_arrays(second))
     if first.name == "metrics.jsonl":

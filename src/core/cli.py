@@ -74,8 +74,11 @@ def add_experiment_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentG
     return group
 
 
-def run_main(main: Callable[[], int | None]) -> None:
-    """Run ``main`` and exit with its code; a user mistake becomes one line (ORAL_UNITS_TRACEBACK=1 shows the rest)."""
+def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
+    """Run ``main`` and exit with its code; a user mistake becomes one line (ORAL_UNITS_TRACEBACK=1 shows the rest).
+
+    less_memory: flags with which the script needs less, for the line that says the memory has run out.
+    """
     try:
         sys.exit(main() or 0)
     except UserError as error:
@@ -89,11 +92,8 @@ def run_main(main: Callable[[], int | None]) -> None:
         if os.environ.get("ORAL_UNITS_TRACEBACK") or not short:
             raise
         reason = (str(error).splitlines() or ["no more to be had"])[0]
-        print(
-            f"error: out of memory: {reason}; take smaller batches (--overwrite --batch_size 8 in phase 3, "
-            "--overwrite --max_batch_seconds 30 in phase 1) or a machine with more",
-            file=sys.stderr,
-        )
+        remedy = f"try {less_memory}, or a machine with more" if less_memory else "try a machine with more"
+        print(f"error: out of memory: {reason}; {remedy}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -29,9 +29,7 @@ def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
-    if not path.is_file():
-        raise UserError(f"{path}: expected a prosody predictor, found none; run src/trainer_prosody.py")
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, command="python src/trainer_prosody.py --language <language>")
     if "predictor_ema" not in state:
         raise UserError(f"{path}: expected a prosody predictor's checkpoint, found keys {sorted(state)[:5]}")
     predictor = ProsodyPredictor(**state["sizes"])

@@ -1,6 +1,7 @@
 """Checkpoints that hold everything, and the moving average of the weights."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def update_ema(average: nn.Module, model: nn.Module, step: int, largest: float =
         buffer.copy_(value)
 
 
-def random_state() -> dict:
+def random_state() -> dict[str, object]:
     """The state of every random generator a library might draw from."""
     state = {"torch": torch.get_rng_state(), "python": list(random.getstate()[1]), "numpy": _numpy_state()}
     if torch.cuda.is_available():
@@ -41,7 +42,7 @@ def _numpy_state() -> list:
     return [torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss]
 
 
-def restore_random_state(state: dict) -> None:
+def restore_random_state(state: Mapping[str, object]) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate((3, tuple(state["python"]), None))
     keys, position, has_gauss, gauss = state["numpy"]
@@ -50,15 +51,19 @@ def restore_random_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def save_checkpoint(path: Path, state: dict) -> None:
+def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write plain tensors, numbers and strings, atomically."""
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_checkpoint(path: Path) -> dict:
-    """Read a checkpoint on the CPU without running code from it; UserError where it is missing or damaged."""
+def load_checkpoint(path: Path, *, command: str) -> dict[str, object]:
+    """Read a checkpoint on the CPU without running code from it.
+
+    command: what trains a model of this kind, as a person types it. The UserError for a missing file names it, and the
+    one for a damaged file says what to do instead.
+    """
     if not Path(path).is_file():
-        raise UserError(f"{path}: expected a checkpoint, found none; run: bash scripts/run_phase3.sh <language>")
+        raise UserError(f"{path}: expected a checkpoint, found none; run: {command}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

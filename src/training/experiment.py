@@ -1,6 +1,5 @@
 """The experiment folder: config.json, train.log, metrics.jsonl, atomic files, finished or not."""
 
-import argparse
 import datetime
 import hashlib
 import importlib.metadata
@@ -10,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -32,9 +31,22 @@ RECORDED_PACKAGES = (
 JOBS_FOLDER = "jobs"  # what launchers leave in an experiment
 # Flags that say how a run is carried out, not what it computes.
 EXECUTION_FLAGS = frozenset({"resume", "overwrite", "exp", "num_workers", "quiet", "save_every"})
+# What flags were called in the config.json of older experiments.
+OLD_FLAG_NAMES = {
+    "bsize": "batch_size",
+    "ctc_bsize": "ctc_batch_size",
+    "early_stopping": "patience",
+    "eval_steps": "eval_every",
+    "generate_bsize": "generate_batch_size",
+    "logging_steps": "log_every",
+    "nj": "num_workers",
+    "out_dir": "exp",
+    "save_steps": "save_every",
+    "wdecay": "weight_decay",
+}
 
 
-def describe_environment() -> dict:
+def describe_environment() -> dict[str, object]:
     """Git commit and dirty flag, package versions, machine and thread count, for config.json."""
 
     def git(*words: str) -> str | None:
@@ -57,62 +69,66 @@ def describe_environment() -> dict:
 
 def open_experiment(
     exp: Path,
-    args: argparse.Namespace,
+    flags: Mapping[str, object],
     *,
     inputs: Iterable[Path],
-    derived: dict | None = None,
+    derived: Mapping[str, object] | None = None,
     ignore: Iterable[str] = (),
     shared: bool = False,
 ) -> str:
-    """Make or re-enter ``exp`` as ``args.resume`` and ``args.overwrite`` say.
+    """Make or re-enter ``exp`` as --resume and --overwrite say; returns "new", "resumed" or "finished".
 
-    Returns "new", "resumed", or "finished" (the same configuration has finished already). A name that exists is refused
-    without --resume or --overwrite; resuming under another configuration or from other input is refused, with the
-    difference named. A flag that is newer than the experiment is taken to have had its default. ``ignore`` names
-    further flags that may differ between resumes. A ``shared`` folder is entered by other jobs at the same moment: the
-    temporary files in it are theirs and stay.
+    - flags: ``vars`` of the parsed flags, by name; ``flag_defaults`` (core.cli.parse_flags) holds their defaults
+    - inputs: the files the run is made from; ``derived``: further values for config.json
+    - ignore: further flags that may differ between two starts (``EXECUTION_FLAGS`` always may)
+    - shared: other jobs enter at the same moment, so the temporary files in the folder may be theirs and stay
+
+    Raises UserError for a name that exists where neither flag is given, and for another configuration or other input;
+    the difference is named. A flag that is newer than the experiment is taken to have had its default, and one that
+    had another name (``OLD_FLAG_NAMES``) to have had this one. "finished": the same run has ended already.
     """
     exp, config_file = Path(exp), Path(exp) / "config.json"
-    if args.overwrite and args.resume not in (None, "auto"):
+    resume, overwrite = flags["resume"], flags["overwrite"]
+    if overwrite and resume not in (None, "auto"):
         raise UserError("--resume and --overwrite exclude each other; give one")
-    config = {
-        "arguments": _plain_arguments(args),
-        "derived": derived or {},
-        "input_hash": hash_files(inputs),
-        "environment": describe_environment(),
-    }
-    if args.overwrite and exp.exists():
+    input_hash = hash_files(inputs)
+    if overwrite and exp.exists():
         _clear_folder(exp)
     if config_file.exists():
-        if args.resume is None:
+        if resume is None:
             raise UserError(
-                f"{exp}: exists already; --resume continues it, --overwrite starts anew, --tag or --exp names another"
+                f"{exp}: exists already; --resume continues it, --overwrite starts over, --tag or --exp names another"
             )
-        before = read_json(config_file)
-        before["arguments"] = _plain_values(getattr(args, "flag_defaults", {})) | before["arguments"]
-        _compare_configurations(exp, before, config, EXECUTION_FLAGS | set(ignore))
+        _compare_configurations(exp, flags, input_hash, EXECUTION_FLAGS | set(ignore))
         if not shared:
             remove_torn(exp)
         return "finished" if is_finished(exp) else "resumed"
-    if args.resume == "latest":
+    if resume == "latest":
         raise UserError(f"{exp}: nothing to resume, expected {config_file}; leave --resume out to start")
+    config = {
+        "arguments": _plain_values(flags),
+        "derived": derived or {},
+        "input_hash": input_hash,
+        "environment": describe_environment(),
+    }
     exp.mkdir(parents=True, exist_ok=True)
     write_json(config_file, config)
     return "new"
 
 
-def _plain_arguments(args: argparse.Namespace) -> dict:
-    return _plain_values({key: value for key, value in vars(args).items() if key != "flag_defaults"})
+def _plain_values(flags: Mapping[str, object]) -> dict[str, object]:
+    """The flags as config.json keeps them: paths as text, without their defaults."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in flags.items()
+        if name != "flag_defaults"
+    }
 
 
-def _plain_values(values: dict) -> dict:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-
-
-def hash_arguments(args: argparse.Namespace, ignore: Iterable[str] = ()) -> str:
+def hash_arguments(flags: Mapping[str, object], ignore: Iterable[str] = ()) -> str:
     """SHA-256 of the flags that say what a run computes; ``ignore`` names further ones that do not."""
     left_out = EXECUTION_FLAGS | set(ignore)
-    compared = {key: value for key, value in _plain_arguments(args).items() if key not in left_out}
+    compared = {name: value for name, value in _plain_values(flags).items() if name not in left_out}
     return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -134,23 +150,26 @@ def _clear_folder(exp: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _compare_configurations(exp: Path, old: dict, new: dict, ignore: set[str]) -> None:
-    before, now = old["arguments"], json.loads(json.dumps(new["arguments"], default=str))
+def _compare_configurations(exp: Path, flags: Mapping[str, object], input_hash: str, ignore: set[str]) -> None:
+    saved = read_json(exp / "config.json")
+    renamed = {OLD_FLAG_NAMES.get(name, name): value for name, value in saved["arguments"].items()}
+    before = _plain_values(flags.get("flag_defaults", {})) | renamed
+    now = json.loads(json.dumps(_plain_values(flags), default=str))
     changed = [
-        f"{key}: {before.get(key)} -> {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if key not in ignore and before.get(key) != now.get(key)
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if name not in ignore and before.get(name) != now.get(name)
     ]
-    if old["input_hash"] != new["input_hash"]:
+    if saved["input_hash"] != input_hash:
         changed.append("the input files")
     if changed:
         raise UserError(
             f"{exp}: was made with another configuration ({'; '.join(changed)}); "
-            "--overwrite starts anew, --tag or --exp names another, or give the old flags"
+            "--overwrite starts over, --tag or --exp names another, or give the old flags"
         )
 
 
-def mark_finished(exp: Path, summary: dict) -> None:
+def mark_finished(exp: Path, summary: Mapping[str, object]) -> None:
     """Write ``finished.json``: from here on the experiment counts as complete."""
     write_json(Path(exp) / "finished.json", summary)
 
@@ -167,13 +186,13 @@ def require_finished(exp: Path, *, phase: str, command: str) -> None:
         )
 
 
-def append_metrics(exp: Path, row: dict) -> None:
+def append_metrics(exp: Path, row: Mapping[str, float]) -> None:
     """Append one JSON object to ``metrics.jsonl``; units belong in the keys (``seconds``, ``validation_mel_nat``)."""
     with open(Path(exp) / "metrics.jsonl", "a", encoding="utf-8") as out:
         out.write(json.dumps(row) + "\n")
 
 
-def read_metrics(exp: Path) -> list[dict]:
+def read_metrics(exp: Path) -> list[dict[str, float]]:
     """The rows of ``metrics.jsonl``; an incomplete last line (a killed run) is left out."""
     path, rows = Path(exp) / "metrics.jsonl", []
     if not path.exists():

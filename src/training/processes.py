@@ -65,8 +65,8 @@ def update_weights(
     return {}
 
 
-def agree(accelerator: Accelerator, flag: bool) -> bool:
-    """True where any process says so: all of them leave the loop at the same step."""
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether ``flag`` is true in any process; all get the same answer, and leave the loop at the same step."""
     if accelerator.num_processes == 1:
         return flag
     flags = accelerator.gather(torch.tensor([float(flag)], device=accelerator.device))

@@ -44,7 +44,7 @@ def describe_fit(args: argparse.Namespace) -> dict:
 
 def describe_origin(args: argparse.Namespace, manifest: Path, **files: Path) -> dict[str, str]:
     """What a shard is made from, as hashes: two runs can use each other's shards where all of them are equal."""
-    origin = {"configuration": hash_arguments(args, CARRIED_OUT), "manifest": hash_files([manifest])}
+    origin = {"configuration": hash_arguments(vars(args), CARRIED_OUT), "manifest": hash_files([manifest])}
     return origin | {name: hash_files([path]) for name, path in files.items()}
 
 

@@ -72,7 +72,7 @@ def load_vocoder(
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, command="bash scripts/run_phase3.sh <language>")
     if "generator_ema" not in state:
         raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
     if state["sizes"].get("condition", "units") != "units" and not allow_oracle:

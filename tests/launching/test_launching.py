@@ -237,15 +237,15 @@ def test_records_are_numbered_without_gaps_or_clashes(exp: Path) -> None:
 def test_overwrite_keeps_the_records_of_jobs(exp: Path) -> None:
     folder = exp / "run"
     write_json(folder / "jobs" / "001" / "job.json", {})
-    args = launch.argparse.Namespace(resume=None, overwrite=True)
-    assert open_experiment(folder, args, inputs=[]) == "new"
+    flags = {"resume": None, "overwrite": True}
+    assert open_experiment(folder, flags, inputs=[]) == "new"
     (folder / "checkpoints").mkdir()
-    assert open_experiment(folder, args, inputs=[]) == "new"
+    assert open_experiment(folder, flags, inputs=[]) == "new"
     assert not (folder / "checkpoints").exists() and (folder / "jobs" / "001" / "job.json").exists()
     (folder / "config.json").unlink()
     (folder / "mine.txt").touch()
     with pytest.raises(UserError, match="found other files"):
-        open_experiment(folder, args, inputs=[])
+        open_experiment(folder, flags, inputs=[])
 
 
 @pytest.mark.parametrize(

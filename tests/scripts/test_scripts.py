@@ -178,8 +178,8 @@ def test_phase3_stopped_and_killed_ends_with_the_same_weights(tiny_units: dict, 
     running = start_phase3(n_steps, {"EXP_ROOT": str(other)})
     output = running.communicate(timeout=300)[0]
     assert running.returncode == 0, output[-3000:]
-    stopped = load_checkpoint(exp / "checkpoints" / "latest.pt")
-    whole = load_checkpoint(other / "spanish_vocoder_v3" / "checkpoints" / "latest.pt")
+    stopped = load_checkpoint(exp / "checkpoints" / "latest.pt", command="")
+    whole = load_checkpoint(other / "spanish_vocoder_v3" / "checkpoints" / "latest.pt", command="")
     assert stopped["step"] == whole["step"] == n_steps
     for part in ("generator", "generator_ema"):
         assert all(torch.equal(stopped[part][name], whole[part][name]) for name in whole[part]), part

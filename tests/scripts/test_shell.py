@@ -175,10 +175,11 @@ def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture) -> None
     def run_out() -> None:
         torch.empty(2**60)
 
-    with pytest.raises(SystemExit) as stopped:
-        run_main(run_out)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2 and "out of memory" in line and "--batch_size 8" in line
+    for flags, remedy in (({"less_memory": "--bsize 4"}, "try --bsize 4, or a machine"), ({}, "try a machine")):
+        with pytest.raises(SystemExit) as stopped:
+            run_main(run_out, **flags)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert stopped.value.code == 2 and "out of memory" in line and f"; {remedy} with more" in line
 
     def defect() -> None:
         raise RuntimeError("shapes differ")

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 import pytest
 
 from core.errors import UserError
+from prosody.prediction import load_prosody
 from training.checkpoints import (
     ema_decay,
     load_checkpoint,
@@ -19,6 +21,7 @@ from training.checkpoints import (
     save_checkpoint,
     update_ema,
 )
+from vocoder.synthesis import load_vocoder
 
 
 def test_ema_decay_ramps() -> None:
@@ -56,7 +59,7 @@ def test_checkpoint_round_trip_to_the_bit(tmp_path: Path) -> None:
     optimizer.step()
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 7, "names": ["a", "ã"]}
     save_checkpoint(tmp_path / "deep" / "latest.pt", state | {"random_state": random_state()})
-    loaded = load_checkpoint(tmp_path / "deep" / "latest.pt")
+    loaded = load_checkpoint(tmp_path / "deep" / "latest.pt", command="")
     assert (loaded["step"], loaded["names"]) == (7, ["a", "ã"])
     assert all(torch.equal(loaded["model"][name], value) for name, value in model.state_dict().items())
     again = torch.optim.AdamW(nn.Linear(3, 2).parameters())
@@ -74,7 +77,7 @@ def test_random_state_survives_a_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", random_state())
     expected = [draw() for _ in range(3)]
     draw()
-    restore_random_state(load_checkpoint(tmp_path / "a.pt"))
+    restore_random_state(load_checkpoint(tmp_path / "a.pt", command=""))
     assert [draw() for _ in range(3)] == expected
 
 
@@ -85,13 +88,16 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path, damage: str) -> None:
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"garbage" * 500, "empty": b""}[damage])
     with pytest.raises(UserError, match="latest.pt") as caught:
-        load_checkpoint(path)
+        load_checkpoint(path, command="")
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_names_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="best.pt.*run_phase3"):
-        load_checkpoint(tmp_path / "best.pt")
+@pytest.mark.parametrize(
+    ("load", "command"), [(load_vocoder, "scripts/run_phase3.sh"), (load_prosody, "src/trainer_prosody.py")]
+)
+def test_a_missing_file_names_what_trains_that_model(tmp_path: Path, load: Callable, command: str) -> None:
+    with pytest.raises(UserError, match=f"best.pt: expected a checkpoint, found none; run: .*{command}"):
+        load(tmp_path)
 
 
 class Trap:
@@ -109,7 +115,7 @@ def test_nothing_in_a_checkpoint_can_run(tmp_path: Path) -> None:
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung"), protocol=2))
     for name in ("zip.pt", "plain.pt"):
         with pytest.raises(UserError, match=name):
-            load_checkpoint(tmp_path / name)
+            load_checkpoint(tmp_path / name, command="")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -118,4 +124,4 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(path, {"step": 1})
     with pytest.raises((pickle.PicklingError, AttributeError)):
         save_checkpoint(path, {"step": 2, "bad": lambda: None})
-    assert load_checkpoint(path) == {"step": 1}
+    assert load_checkpoint(path, command="") == {"step": 1}

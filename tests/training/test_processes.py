@@ -260,7 +260,7 @@ def test_fp16_is_chosen_on_gpus_without_bf16(monkeypatch: pytest.MonkeyPatch) ->
     for gpu in (False, True):
         for bf16 in (False, True):
             monkeypatch.setattr(torch.cuda, "is_available", lambda found=gpu: found)
-            monkeypatch.setattr("device.has_fast_bf16", lambda device, found=bf16: found)
+            monkeypatch.setattr("core.device.has_fast_bf16", lambda device, found=bf16: found)
             chosen[gpu, bf16] = choose_precision("auto", fp16=True), choose_precision("auto")
     assert chosen == {
         (False, False): ("no", "no"),
