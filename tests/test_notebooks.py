@@ -1,28 +1,114 @@
+"""Every training script is a notebook as well, in Jupytext's percent format, and can be stepped through.
+
+The convention, for all of ``SCRIPTS``:
+
+- Definitions come first, in plain cells. Then ``main``, and its call, in a cell that a notebook does not run:
+
+      # %% tags=["active-py"]
+      if __name__ == "__main__":
+          run_main(main)
+
+- The last part of the file is for the notebook alone: after a Markdown cell, cells that do what ``main`` does, one
+  thing at a time (flags, data, model, one batch, one step, listen). They are comments in the script, so nothing of them
+  runs there, and code in the notebook (https://jupytext.org, "active cells"):
+
+      # %% [markdown]
+      # ## Step by step
+      #
+      # In a notebook these cells do what `main` does, one thing at a time. …
+
+      # %% tags=["active-ipynb"]
+      # args = parse_args(["--language", "spanish", "--channels", "64"])
+
+  The cells leave no experiment behind. To listen: ``from IPython.display import Audio``, then
+  ``Audio(waveform, rate=SAMPLE_RATE)``.
+
+To have a script executed here, add a row to ``STEPPED``: the script, words of its cells that the test replaces (as
+paths), and expressions over the cells' variables that must hold at the end.
+"""
+
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
 import pytest
 
-from synthetic import REPOSITORY
+from synthetic import REPOSITORY, script_environment, write_segments, write_units
 
-TRAINERS = sorted((REPOSITORY / "src").glob("trainer_*.py"))
+SCRIPTS = sorted((REPOSITORY / "src").glob("trainer_*.py"))
+STEPPED: list[tuple[str, dict[str, str], list[str]]] = []
 
 
 def test_there_are_trainers() -> None:
-    assert TRAINERS
+    assert SCRIPTS
 
 
-@pytest.mark.parametrize("trainer", TRAINERS, ids=lambda path: path.name)
-def test_trainer_opens_as_a_notebook(trainer: Path) -> None:
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_script_opens_as_a_notebook(script: Path) -> None:
     """Prose between code cells, each of which compiles by itself and starts at the top level, and no code is lost."""
-    notebook = jupytext.read(trainer)
+    notebook = jupytext.read(script)
     cells = {kind: [cell.source for cell in notebook.cells if cell.cell_type == kind] for kind in ("code", "markdown")}
     assert len(cells["code"]) >= 4
     assert len(cells["markdown"]) >= 3
     for source in cells["code"]:
-        compile(source, f"{trainer.name} cell", "exec")
-    markers = [line for line in trainer.read_text(encoding="utf-8").splitlines() if "# %%" in line]
+        compile(source, f"{script.name} cell", "exec")
+    markers = [line for line in script.read_text(encoding="utf-8").splitlines() if "# %%" in line]
     assert all(line.startswith("# %%") for line in markers), "a cell starts inside a function"
     rewritten = jupytext.writes(notebook, fmt="py:percent")
-    code = [line for line in trainer.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    assert code == [line for line in rewritten.splitlines() if line and not line.startswith("#")]
+    assert [line for line in script.read_text(encoding="utf-8").splitlines() if line] == [
+        line for line in rewritten[rewritten.index("# %%") :].splitlines() if line
+    ]
+
+
+def run_cells(
+    script: Path, roots: Path, replacements: dict[str, str], checks: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Execute the cells of a script in a process of their own, with data and exp below ``roots``."""
+    environment = script_environment(
+        {
+            "PYTHONPATH": str(REPOSITORY / "src"),
+            "DATA_ROOT": str(roots / "data"),
+            "EXP_ROOT": str(roots / "exp"),
+            "TAG": "",
+            "OMP_NUM_THREADS": "1",
+        }
+    )
+    runner = REPOSITORY / "tests" / "notebook_cells.py"
+    command = [sys.executable, str(runner), str(script), json.dumps(replacements), json.dumps(checks)]
+    return subprocess.run(command, check=False, env=environment, cwd=roots, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Segments and finished units of a tiny language, in its folders' places."""
+    root = tmp_path_factory.mktemp("notebooks")
+    write_units(root / "exp", write_segments(root / "data", "spanish"), n_units=12)
+    return root
+
+
+@pytest.mark.parametrize(("name", "replacements", "checks"), STEPPED, ids=lambda value: str(value).split(".")[0])
+def test_script_is_stepped_cell_by_cell(
+    name: str, replacements: dict[str, str], checks: list[str], roots: Path
+) -> None:
+    before = {path for path in (roots / "exp").rglob("*")}
+    replacements = {old: new.replace("ROOTS", str(roots)) for old, new in replacements.items()}
+    done = run_cells(REPOSITORY / "src" / name, roots, replacements, checks)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "s of sound" in done.stdout
+    assert {path for path in (roots / "exp").rglob("*")} == before
+
+
+def test_a_cell_that_fails_is_named_and_the_script_itself_runs_none(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        '# %%\nx = 1\n\n# %% tags=["active-py"]\nif __name__ == "__main__":\n    print("main", x)\n\n'
+        '# %% tags=["active-ipynb"]\n# x += 1\n\n# %% tags=["active-ipynb"]\n# assert x == "GIVEN"\n'
+    )
+    shown = subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True)
+    assert shown.stdout == "main 1\n"
+    done = run_cells(script, tmp_path, {}, [])
+    assert done.returncode and "script.py, code cell 3" in done.stderr and "main" not in done.stdout
+    assert run_cells(script, tmp_path, {'"GIVEN"': "2"}, ["x == 2"]).returncode == 0
+    assert "x == 3 does not hold" in run_cells(script, tmp_path, {'"GIVEN"': "2"}, ["x == 3"]).stderr
