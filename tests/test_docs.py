@@ -1,27 +1,25 @@
 """The documentation is true: commands name scripts that exist, with flags that they have; links and code resolve."""
 
+import argparse
 import ast
 import functools
+import importlib.util
 import re
 import shlex
+import sys
+import tomllib
+from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from languages import LANGUAGE_CONFIGS
-from synthetic import REPOSITORY, run_script
+from synthetic import REPOSITORY
 
-PAGES = (
-    "README.md",
-    "AGENTS.md",
-    "RESULTS.md",
-    "LOG.md",
-    "docs/phase1.md",
-    "docs/phase2.md",
-    "docs/phase3.md",
-    "docs/launching.md",
-    "docs/speech_llm.md",
-    "docs/speech_llm_data.md",
+PAGES = sorted(
+    str(path.relative_to(REPOSITORY)) for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
 )
 # What the wrapper scripts hand their further flags to, and which variables hold flags of which script.
 BEHIND = {
@@ -54,6 +52,12 @@ MODAL_FLAGS = frozenset(
 COMMAND = re.compile(
     r"(?:^|[\s`(])((?:[A-Z][A-Z0-9_]*=(?:\"[^\"]*\"|\S+) )*(?:python|bash) (?:src|scripts|recipes)/[^`\n]*)"
 )
+HYPERPARAMETERS = {
+    "docs/phase1.md": "src/extract_units.py",
+    "docs/phase2.md": "src/train_bpe.py",
+    "docs/phase3.md": "src/trainer_vocoder.py",
+    "docs/speech_llm.md": "src/trainer_base.py",
+}
 
 
 def read(page: str) -> str:
@@ -69,18 +73,57 @@ def commands(page: str) -> list[str]:
 ALL_COMMANDS = sorted({(page, command) for page in PAGES for command in commands(page)})
 
 
+class ParserFound(Exception):
+    """Carries a script's parser out of its parse_args."""
+
+
 @functools.cache
+def parser_of(script: str) -> argparse.ArgumentParser:
+    """The parser of a script, hidden aliases included, without the seconds that a process of its own takes."""
+    spec = importlib.util.spec_from_file_location(f"docs_{Path(script).stem}", REPOSITORY / script)
+    module = importlib.util.module_from_spec(spec)
+
+    def stop(parser: argparse.ArgumentParser, *_, **__) -> None:
+        raise ParserFound(parser)
+
+    with mock.patch.object(sys, "path", [*sys.path]):
+        spec.loader.exec_module(module)
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop), pytest.raises(ParserFound) as found:
+        module.parse_args([])
+    return found.value.args[0]
+
+
+def subparsers_of(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [parser, *(child for action in nested for child in action.choices.values())]
+
+
 def flags_of(script: str) -> frozenset[str]:
-    shown = run_script(script, "--help", env={"COLUMNS": "200"}).stdout
-    return frozenset(re.findall(r"(?<![\w-])--[a-z0-9_]+", shown))
+    return frozenset(flag for parser in subparsers_of(parser_of(script)) for flag in parser._option_string_actions)
 
 
 def used_flags(words: list[str]) -> set[str]:
     return {word.split("=")[0].replace("-", "_").replace("__", "--", 1) for word in words if word.startswith("--")}
 
 
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", read(page), re.DOTALL)
+
+
+def tables(page: str) -> list[list[list[str]]]:
+    """Every table of a page, as rows of cells; the second row is the rule."""
+    found = re.findall(r"(?:^\|.*\n)+", read(page) + "\n", re.MULTILINE)
+    return [[re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in table.splitlines()] for table in found]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_the_pages_hold_commands() -> None:
-    assert len(ALL_COMMANDS) > 25
+    assert len(ALL_COMMANDS) > 25 and {"README.md", "docs/results/speed.md", "docs/glossary.md"} <= set(PAGES)
     scripts = {word for _, command in ALL_COMMANDS for word in command.split() if word.startswith("src/")}
     assert {"src/extract_units.py", "src/train_bpe.py", "src/trainer_vocoder.py", "src/vocoder_test.py"} <= scripts
 
@@ -98,7 +141,7 @@ def test_a_command_names_an_existing_script_and_its_flags(page: str, command: st
     for script, *rest in filter(None, (before, after)):
         assert (REPOSITORY / script).is_file(), f"{page}: {command}: no such script"
         target = BEHIND.get(script, script)
-        flags = used_flags(rest) - {"--help"}
+        flags = used_flags(rest) - {"--help", "--help_all"}
         if flags:
             assert target.endswith(".py"), f"{page}: {script} takes no flags"
             assert flags <= flags_of(target), f"{page}: {command}: {target} has no {sorted(flags - flags_of(target))}"
@@ -108,19 +151,40 @@ def test_a_command_names_an_existing_script_and_its_flags(page: str, command: st
             assert flags <= flags_of(IN_VARIABLES[name]), f"{page}: {command}: {sorted(flags)}"
 
 
-@pytest.mark.parametrize("page", ["docs/phase1.md", "docs/phase2.md", "docs/phase3.md", "docs/speech_llm.md"])
+@pytest.mark.parametrize("page", HYPERPARAMETERS)
 def test_every_flag_of_a_hyperparameter_table_exists(page: str) -> None:
-    scripts = {"docs/phase1.md": "extract_units", "docs/phase2.md": "train_bpe", "docs/phase3.md": "trainer_vocoder"}
-    scripts |= {"docs/speech_llm.md": "trainer_base"}
     table = read(page).split("## Hyperparameters")[1].split("\n## ")[0]
     flags = set(re.findall(r"`(--[a-z0-9_]+)", table))
-    assert flags and flags <= flags_of(f"src/{scripts[page]}.py")
+    assert flags and flags <= flags_of(HYPERPARAMETERS[page])
+
+
+def stated_defaults(page: str) -> dict[str, float]:
+    """Flag → number, of the rows of a table of hyperparameters with one flag and a number alone as its default."""
+    rows = [row for table in tables(page) if table[0][0].strip() == "flag" and len(table[0]) == 3 for row in table[2:]]
+    found = {}
+    for flags, default, _ in rows:
+        names, number = re.findall(r"--[a-z0-9_]+", flags), re.match(r"\s*(\d[\d,]*\.?\d*|\.\d+)\s*(?:$|%|\()", default)
+        if len(names) == 1 and number:
+            found[names[0]] = float(number[1].replace(",", ""))
+    return found
+
+
+@pytest.mark.parametrize("page", HYPERPARAMETERS)
+def test_the_defaults_of_a_hyperparameter_table_are_those_of_the_code(page: str) -> None:
+    parser, stated = parser_of(HYPERPARAMETERS[page]), stated_defaults(page)
+    assert stated
+    known = {flag: parser.get_default(flag[2:]) for flag in stated}
+    # A flag without a default of its own takes the language table's.
+    assert {flag: known[flag] for flag in stated if known[flag] is not None} == {
+        flag: number for flag, number in stated.items() if known[flag] is not None
+    }
 
 
 def test_every_flag_in_running_text_belongs_to_some_script() -> None:
-    files = [*(REPOSITORY / "src").glob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
+    files = [path for folder in ("src", "scripts", "scripts/bench") for path in (REPOSITORY / folder).glob("*.py")]
     scripts = [path for path in files if "def parse_args" in path.read_text(encoding="utf-8")]
     known = frozenset.union(*(flags_of(str(path.relative_to(REPOSITORY))) for path in scripts)) | MODAL_FLAGS
+    known |= {"--help", "--help_all"}
     for page in PAGES:
         named = used_flags(re.findall(r"`(--[a-z][a-z0-9_-]+)", read(page)))
         assert named <= known, f"{page}: no script has {sorted(named - known)}"
@@ -128,22 +192,40 @@ def test_every_flag_in_running_text_belongs_to_some_script() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_resolve(page: str) -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", read(page)) + re.findall(r'src="([^"]+)"', read(page))
-    for target in targets:
-        if not target.startswith("http"):
-            assert ((REPOSITORY / page).parent / target).exists(), f"{page}: {target} does not exist"
+    for target in re.findall(r"\]\(([^)]+)\)", read(page)) + re.findall(r'src="([^"]+)"', read(page)):
+        name, _, anchor = target.partition("#")
+        if not name.startswith("http"):
+            path = (REPOSITORY / page).parent / name if name else REPOSITORY / page
+            assert path.exists(), f"{page}: {target} does not exist"
+            assert not anchor or anchor in anchors(path), f"{page}: {target}: no heading of that name"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_in_the_text_exist(page: str) -> None:
+    for name in re.findall(r"\b(?:src|scripts|tests|recipes|docs)/[\w/]+\.(?:py|sh|md|svg)\b", read(page)):
+        assert (REPOSITORY / name).is_file(), f"{page}: {name} does not exist"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_parse(page: str) -> None:
-    for block in re.findall(r"```python\n(.*?)```", read(page), re.DOTALL):
+    """Whole blocks, and the good half of those that set it beside a bad one."""
+    for block in blocks(page, "python"):
         if "# Bad" not in block:
             ast.parse(block)
+        elif beside := [line.split("# Bad")[0] for line in block.splitlines() if "# Good" in line and "# Bad" in line]:
+            width = len(beside[0])
+            ast.parse("\n".join(line[:width].rstrip() for line in block.splitlines()))
+        else:
+            ast.parse(block.split("# Bad")[0])
 
 
-def test_the_readme_lists_every_language_and_every_recipe() -> None:
-    readme = read("README.md")
-    assert all(f"`{language}`" in readme for language in LANGUAGE_CONFIGS)
+def test_every_language_and_every_recipe_is_listed() -> None:
+    usage = "\n".join(read(page) for page in ("README.md", "docs/usage.md"))
+    assert [name for name in LANGUAGE_CONFIGS if f"`{name}`" not in usage] == []
+    pages = "\n".join(read(page) for page in PAGES)
+    recipes = [path.parent.name for path in (REPOSITORY / "recipes").glob("*/prepare.sh")]
+    assert len(recipes) > 5
+    assert [name for name in recipes if f"`{name}`" not in usage and f"recipes/{name}/prepare.sh" not in pages] == []
 
 
 def test_old_names_lead_to_commands() -> None:
@@ -160,13 +242,30 @@ def test_old_names_lead_to_commands() -> None:
 def test_the_readme_says_consent_and_foreign_licences() -> None:
     readme = read("README.md")
     assert readme.index("Consent first") < readme.index("mp3_folder/prepare.sh")
-    assert "GPL" in readme and "non-commercial" in readme and "CC-BY-SA" in readme
+    licences = readme.split("\n## Licences\n")[1]
+    assert "Praat is GPL" in licences and "non-commercial" in licences and "CC-BY-SA" in licences
 
 
-def test_the_picture_is_well_formed_and_described() -> None:
+def test_the_licence_is_the_same_everywhere() -> None:
+    text = read("LICENSE")
+    assert "Apache License" in text and "9. Accepting Warranty or Additional Liability" in text and len(text) > 11_000
+    citation = yaml.safe_load(read("CITATION.cff"))
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert citation["license"] == project["license"] == "Apache-2.0"
+    assert str(citation["version"]) == project["version"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert all(author.get("name") or author.get("family-names") for author in citation["authors"])
+
+
+def test_the_picture_shows_what_the_readme_says() -> None:
     root = ElementTree.parse(REPOSITORY / "docs" / "pipeline.svg").getroot()
     names = [child.tag.split("}")[1] for child in root]
-    assert names[:2] == ["title", "desc"] and "prefers-color-scheme: dark" in read("docs/pipeline.svg")
+    assert names[:2] == ["title", "desc"] and all(child.text.strip() for child in root[:2])
+    assert "prefers-color-scheme: dark" in read("docs/pipeline.svg")
+    shown = " ".join("".join(child.itertext()) for child in root).lower()
+    alternative = re.search(r'pipeline.svg" alt="([^"]+)"', read("README.md"))[1].lower()
+    for word in ("segments", "units", "motifs", "voice", "report"):
+        assert word in shown and word in alternative, word
 
 
 def test_outputs_stay_out_of_git() -> None:
@@ -176,6 +275,33 @@ def test_outputs_stay_out_of_git() -> None:
         assert not re.search(r"/(?:home|root|tmp/w|work)/", read(page)), f"{page} names a path of one machine"
 
 
-def test_the_map_names_folders_that_exist() -> None:
-    for folder in ("models", "speech", "units", "training", "evaluation"):
-        assert (REPOSITORY / "src" / folder).is_dir() and f"{folder}/" in read("AGENTS.md")
+def test_the_map_names_every_folder_of_src() -> None:
+    rows = read("AGENTS.md").split("## Map")[1].split("```")[1]
+    named = set(re.findall(r"^  (\w+)/ ", rows, re.MULTILINE))
+    assert named == {path.name for path in (REPOSITORY / "src").iterdir() if any(path.glob("*.py"))}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/results/")])
+def test_a_page_of_results_is_linked_and_has_narrow_tables_below_commands(page: str) -> None:
+    pages = ["RESULTS.md", *(other for other in PAGES if other.startswith("docs/results/") and other != page)]
+    assert any(f"{Path(page).name})" in read(other) for other in pages), f"{page}: no page of results links to it"
+    assert max((len(table[0]) for table in tables(page)), default=0) <= 6
+    before = read(page).split("\n| ")[0]
+    assert "```" in before or "`python " in before, f"{page}: no command above its first table"
+
+
+def test_messages_of_the_troubleshooting_page_stand_in_the_code() -> None:
+    files = [path for folder in ("src", "scripts") for path in (REPOSITORY / folder).rglob("*.*")]
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in [*files, REPOSITORY / "path.sh"] if path.suffix in (".py", ".sh")
+    )
+    rows = tables("docs/troubleshooting.md")[0][2:]
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row[0])]
+    assert len(messages) > 5
+    assert [message for message in messages if message.removeprefix("path.sh: ") not in code] == []
+
+
+def test_the_log_has_a_dated_heading_for_each_entry_newest_first() -> None:
+    headings = re.findall(r"^## (.*)", read("LOG.md"), re.MULTILINE)
+    dates = [re.fullmatch(r"(\d{4}-\d\d-\d\d): \S.*", heading)[1] for heading in headings]
+    assert len(dates) > 50 and dates == sorted(dates, reverse=True)
