@@ -23,7 +23,7 @@ from core.errors import UserError
 from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
 from evaluation.asr import load_asr
-from evaluation.judges import NOTHING_KEPT, Caches, Pair, add_mos, add_readings
+from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings
 from evaluation.mos import load_mos_judge
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files
@@ -257,7 +257,7 @@ def judge(
     *,
     texts: list[str | None],
     language: str | None,
-    caches: Caches = NOTHING_KEPT,
+    caches: Caches = NO_CACHES,
 ) -> tuple[list[str], dict | None]:
     """Add the judges' numbers to ``rows``; returns what was left out, by name, and the recogniser's description."""
     if "mos" in judges:
@@ -266,7 +266,7 @@ def judge(
         return [], None
     asr = judges["asr"](language)
     skipped = add_readings(asr, rows, files, texts=texts, caches=caches, batch_size=args.batch_size)
-    return skipped, {"model": asr["name"], "language": language, "dtype": asr["dtype"]}
+    return skipped, {"model": asr.name, "language": language, "dtype": asr.dtype}
 
 
 def print_scores(name: str, scores: dict) -> None:

@@ -14,7 +14,7 @@ import calculate_wer
 
 from core.errors import UserError
 from evaluation.text_errors import load_normaliser
-from evaluation.word_errors import count_errors, read_predictions, summarise_errors
+from evaluation.word_errors import Prediction, count_errors, read_predictions, summarise_errors
 from synthetic import run_script
 
 DOCUMENTED = {"wer", "cer", "substitutions", "deletions", "insertions", "n_words", "n_utterances", "wer_ci"}
@@ -50,25 +50,25 @@ def score(*flags: object, code: int = 0) -> subprocess.CompletedProcess:
 def test_agrees_with_jiwer_on_every_case_and_on_the_whole() -> None:
     rows = generate(300, 0)
     for row in rows:
-        ours = summarise_errors(count_errors([row]), n_resamples=1)
+        ours = summarise_errors(count_errors([Prediction(**row)]), n_resamples=1)
         words = jiwer.process_words(row["reference"], row["hypothesis"])
-        assert ours["wer"] == words.wer, row
-        assert ours["cer"] == jiwer.process_characters(row["reference"], row["hypothesis"]).cer, row
-        assert [ours[key] for key in ("substitutions", "deletions", "insertions")] == [
+        assert ours.wer == words.wer, row
+        assert ours.cer == jiwer.process_characters(row["reference"], row["hypothesis"]).cer, row
+        assert (ours.substitutions, ours.deletions, ours.insertions) == (
             words.substitutions,
             words.deletions,
             words.insertions,
-        ], row
+        ), row
     references, hypotheses = ([row[side] for row in rows] for side in ("reference", "hypothesis"))
-    whole = summarise_errors(count_errors(rows))
-    assert whole["wer"] == jiwer.wer(references, hypotheses) and whole["cer"] == jiwer.cer(references, hypotheses)
-    assert whole["wer_ci"][0] < whole["wer"] < whole["wer_ci"][1]
+    whole = summarise_errors(count_errors([Prediction(**row) for row in rows]))
+    assert whole.wer == jiwer.wer(references, hypotheses) and whole.cer == jiwer.cer(references, hypotheses)
+    assert whole.wer_ci[0] < whole.wer < whole.wer_ci[1]
 
 
 @pytest.mark.parametrize("hypotheses", [["", ""], ["a b", "c"]])
 def test_references_without_a_word(hypotheses: list[str]) -> None:
-    rows = [{"id": text, "reference": "", "hypothesis": text} for text in hypotheses]
-    assert summarise_errors(count_errors(rows))["wer"] == jiwer.wer(["", ""], hypotheses)
+    predictions = [Prediction(text, "", text) for text in hypotheses]
+    assert summarise_errors(count_errors(predictions)).wer == jiwer.wer(["", ""], hypotheses)
 
 
 def test_the_script_prints_a_table_and_writes_the_documented_json(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_malformed_file_is_one_clear_line(content: str, expected: str, tmp_pat
 
 def test_ids_may_be_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", [{"id": n, "reference": "a", "hypothesis": "a"} for n in range(3)])
-    assert [item["id"] for item in read_predictions(path)] == ["0", "1", "2"]
+    assert [item.id for item in read_predictions(path)] == ["0", "1", "2"]
 
 
 def test_mistaken_flags_are_refused(tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_mistaken_flags_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_large_set_is_grouped_and_exact() -> None:
-    rows = generate(50, 3) * 150
+    rows = [Prediction(**row) for row in generate(50, 3)] * 150
     counts, single = count_errors(rows), count_errors(rows[:53])
     assert np.array_equal(counts[:53], single)
-    assert summarise_errors(counts)["wer"] == pytest.approx(summarise_errors(single)["wer"])
+    assert summarise_errors(counts).wer == pytest.approx(summarise_errors(single).wer)
     assert load_normaliser("none")("A") == "A"

@@ -15,7 +15,8 @@ from audio.audio_io import load_audio, save_audio
 from core.errors import UserError
 from core.frames import HOP_SAMPLES
 from evaluation.bootstrap import bootstrap_mean, bootstrap_ratio
-from evaluation.scores import RATES, compare, format_table, score_readings, summarise
+from evaluation.metrics import RATES
+from evaluation.scores import compare, format_table, score_readings, summarise
 from evaluation.signal_scores import score_files, score_pair
 from models.generator_v3 import GeneratorV3
 from synthetic import run_script, speech_like
@@ -109,7 +110,7 @@ def check_means(scores: dict) -> None:
                 for row in rows
             ]
             expected = bootstrap_ratio(edits, [row[f"{name}_counts"]["reference"] for row in rows])
-        assert entry == expected | {"unit": entry["unit"]}
+        assert entry == expected._asdict() | {"unit": entry["unit"]}
     row = scores["utterances"][0]
     sides = [
         load_audio(Path(scores["exp"]) / "test" / side / f"{row['id']}.wav") for side in ("original", "resynthesis")

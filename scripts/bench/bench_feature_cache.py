@@ -104,7 +104,7 @@ def compare(cached: Sequence[float], encoded: Sequence[float]) -> dict:
         "n_steps": len(cached),
         "cached_step_seconds": float(np.median(cached)),
         "encoding_step_seconds": float(np.median(encoded)),
-        "speedup": bootstrap_ratio(encoded, cached),
+        "speedup": bootstrap_ratio(encoded, cached)._asdict(),
     }
 
 

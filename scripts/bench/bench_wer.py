@@ -25,14 +25,14 @@ from languages import REPOSITORY
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 N_WORDS = 3000
-REPLACED, LEFT_OUT = 0.10, 0.05
+REPLACED_SHARE, OMITTED_SHARE = 0.10, 0.05  # of the words
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
     group = parser.add_argument_group("benchmark")
-    group.add_argument("--n_utterances", type=int, default=100_000, help="utterances an experiment")
+    group.add_argument("--n_utterances", type=int, default=100_000, help="utterances of an experiment")
     group.add_argument(
         "--n_experiments", type=int, default=1, help="experiments; the others are compared with the first"
     )
@@ -48,13 +48,13 @@ def make_references(n_utterances: int, draw: random.Random) -> list[list[str]]:
     return [draw.choices(words, k=draw.randint(1, 25)) for _ in range(n_utterances)]
 
 
-def make_predictions(references: list[list[str]], draw: random.Random) -> list[dict]:
+def make_predictions(references: list[list[str]], draw: random.Random) -> list[dict[str, str]]:
     """What a recogniser with these error rates would have written."""
     known = references[0]
     rows = []
     for number, reference in enumerate(references):
-        kept = [word for word in reference if draw.random() >= LEFT_OUT]
-        heard = [draw.choice(known) if draw.random() < REPLACED else word for word in kept]
+        spoken = [word for word in reference if draw.random() >= OMITTED_SHARE]
+        heard = [draw.choice(known) if draw.random() < REPLACED_SHARE else word for word in spoken]
         rows.append({"id": f"u{number:07d}", "reference": " ".join(reference), "hypothesis": " ".join(heard)})
     return rows
 

@@ -4,7 +4,8 @@ import statistics
 from pathlib import Path
 
 from core.files import read_json
-from evaluation.scores import METRICS, compare
+from evaluation.metrics import METRICS
+from evaluation.scores import compare, excludes_zero, format_score
 
 
 def speed_table(found: dict) -> str:
@@ -57,7 +58,7 @@ def quality_tables(exps: list[Path]) -> str:
     columns = [name for name in METRICS if any(name in found["metrics"] for found in scores)]
     n, seconds = scores[0]["n_utterances"], scores[0]["seconds"]
     lines = [f"{n} test utterances, {seconds:.0f} s; mean [95 % interval]", ""]
-    head = ["system", "minutes", "steps", *(f"{name} {METRICS[name][0]}".strip() for name in columns)]
+    head = ["system", "minutes", "steps", *(f"{name} {METRICS[name].unit}".strip() for name in columns)]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for exp, found in zip(exps, scores):
         done = read_json(exp / "finished.json")
@@ -77,10 +78,8 @@ def quality_tables(exps: list[Path]) -> str:
 def format_interval(metric: str, entry: dict | None, *, signed: bool = False) -> str:
     if entry is None:
         return "–"
-    sign, decimals = "+" if signed else "", METRICS[metric][1]
-    mean, low, high = (f"{entry[key]:{sign}.{decimals}f}" for key in ("mean", "low", "high"))
-    clear = signed and (entry["low"] > 0 or entry["high"] < 0)
-    return f"{f'**{mean}**' if clear else mean} [{low}, {high}]"
+    mean, interval = format_score(metric, entry, signed=signed)
+    return f"{f'**{mean}**' if signed and excludes_zero(entry) else mean} {interval}"
 
 
 def describe_run(environment: dict, threads: str) -> str:

@@ -19,3 +19,30 @@ class Segment(TypedDict):
     speaker: str | None
     split: str  # train, val or test
     text: NotRequired[str]
+
+
+# Scores of voices (exp/<name>/scores.json).
+
+
+class MetricScore(TypedDict):
+    """One metric of a system, or the difference of two systems, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int  # utterances on which the metric is defined
+    unit: str
+
+
+class UtteranceScore(TypedDict, total=False):
+    """A row of ``utterances``: a number, or None, under each name of ``evaluation.metrics.METRICS``, and these keys.
+
+    Error rates come with ``<name>_counts``: edits by kind, and the length of the reference.
+    """
+
+    id: str
+    duration: float  # s, of the original
+    length_difference_samples: int  # resynthesis minus original
+    asr_original: str  # what the recogniser reads
+    asr_resynthesis: str
+    text: str  # the transcript

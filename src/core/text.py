@@ -4,9 +4,8 @@ import functools
 import re
 import unicodedata
 
+# An apostrophe between letters is a letter in many orthographies (a glottal stop): its variants become one and stay.
 APOSTROPHES = "'’ʼʻ‘`´′"
-
-
 APOSTROPHE = re.compile(f"[{APOSTROPHES}]")
 
 
@@ -17,15 +16,15 @@ def normalise_text(text: str) -> str:
     (punctuation, symbols, hyphens) becomes a space; spaces are single, none at either end.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    kept = list(map(_keep, text))
+    characters = list(map(_letter_or_space, text))
     for match in APOSTROPHE.finditer(text):
         before, after = text[: match.start()][-1:], text[match.end() :][:1]
-        kept[match.start()] = "'" if _is_letter(before) and _is_letter(after) else " "
-    return " ".join("".join(kept).split())
+        characters[match.start()] = "'" if _is_letter(before) and _is_letter(after) else " "
+    return " ".join("".join(characters).split())
 
 
 @functools.cache
-def _keep(character: str) -> str:
+def _letter_or_space(character: str) -> str:
     return character if unicodedata.category(character)[0] in "LMN" else " "
 
 

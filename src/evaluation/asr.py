@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,25 +20,37 @@ from tqdm import tqdm
 from core.device import has_fast_bf16
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
-from evaluation.judgement_cache import fingerprint, judge_new
+from evaluation.judgement_cache import fingerprint, judge_cached
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE
 MIN_WINDOW_SAMPLES = 20 * SAMPLE_RATE  # a cut is looked for between here and 30 s
 QUIET_SAMPLES = SAMPLE_RATE // 5  # the cut lies in the quietest fifth of a second
-# Fast speech is below 10 tokens a second even where Whisper spells by bytes: more is a loop.
+# Fast speech is below 10 tokens per second even where Whisper spells by bytes: more is a loop.
 TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 32, 440
-# Slow speech has 8 characters a second; below this a reading has stopped early.
-LEAST_CHARACTERS_A_SECOND, BEAMS = 3.0, 5
+# Slow speech has 8 characters per second; below this a reading has stopped early.
+MIN_CHARACTERS_PER_SECOND, BEAMS = 3.0, 5
 LOUD_SAMPLES, LOUD_DB = SAMPLE_RATE // 50, 35.0  # a stretch counts as sound if it is this near to the loudest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dtype: str = "auto") -> dict:
-    """Whisper from a folder or a hub id, ready for ``transcribe``: a plain dict.
+class Recogniser(NamedTuple):
+    """A Whisper with all that ``transcribe`` needs."""
+
+    name: str  # folder or hub id
+    model: torch.nn.Module
+    extractor: object  # WhisperFeatureExtractor
+    tokenizer: object  # a transformers tokenizer
+    language: str | None
+    dtype: str  # "fp32" or "bf16"
+    fingerprint: str  # of weights and settings: readings are kept under it
+
+
+def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dtype: str = "auto") -> Recogniser:
+    """Whisper from a folder or a hub id, ready for ``transcribe``.
 
     language: as Whisper names it ("es", "pt"); None lets the model guess for each window. dtype: "fp32", "bf16", or
     "auto": bf16 where the processor or GPU computes in it (1.5 x faster), else fp32. Raises UserError for a model that
-    is not there or is no Whisper, and for a language that it does not know.
+    does not exist or is no Whisper, and for a language that it does not know.
     """
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
@@ -56,15 +69,15 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
     _check_language(name, model, language)
     # It warns at each call that max_new_tokens wins over the default length.
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
-    return {
-        "name": str(name),
-        "model": model.to(device).eval(),
-        "extractor": extractor,
-        "tokenizer": tokenizer,
-        "language": language,
-        "dtype": dtype,
-        "fingerprint": _fingerprint(model, language, dtype),
-    }
+    return Recogniser(
+        name=str(name),
+        model=model.to(device).eval(),
+        extractor=extractor,
+        tokenizer=tokenizer,
+        language=language,
+        dtype=dtype,
+        fingerprint=_fingerprint(model, language, dtype),
+    )
 
 
 def _is_multilingual(model: torch.nn.Module) -> bool:
@@ -82,7 +95,7 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
 
 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
-    limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {LEAST_CHARACTERS_A_SECOND} {BEAMS}"
+    limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {MIN_CHARACTERS_PER_SECOND} {BEAMS}"
     decoding = f"{language} {dtype} {limits} timestamps"
     return fingerprint(model, decoding)
 
@@ -101,7 +114,7 @@ def find_windows(waveform: np.ndarray) -> list[tuple[int, int]]:
 
 
 def transcribe(
-    asr: dict, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, bar: tqdm | None = None
+    asr: Recogniser, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, bar: tqdm | None = None
 ) -> list[str]:
     """What Whisper hears in each of (S,) float32 ``waveforms`` at 16 kHz, as it writes it, in the order given.
 
@@ -120,9 +133,9 @@ def transcribe(
         windows = [pieces[place][2] for place in batch]
         readings = _transcribe_batch(asr, windows)
         sparse = [place for place, window in enumerate(windows) if stopped_early(readings[place], window)]
-        again = _transcribe_batch(asr, [windows[place] for place in sparse], n_beams=BEAMS) if sparse else []
+        second = _transcribe_batch(asr, [windows[place] for place in sparse], n_beams=BEAMS) if sparse else []
         heard.update(zip(batch, readings))
-        heard.update((batch[place], text) for place, text in zip(sparse, again))
+        heard.update((batch[place], text) for place, text in zip(sparse, second))
         if bar is not None:
             bar.update(sum(map(len, windows)) / SAMPLE_RATE)
     texts: list[list[str]] = [[] for _ in waveforms]
@@ -136,33 +149,38 @@ def stopped_early(text: str, waveform: np.ndarray) -> bool:
     stretches = np.asarray(waveform[: len(waveform) // LOUD_SAMPLES * LOUD_SAMPLES], np.float64)
     power = (stretches.reshape(-1, LOUD_SAMPLES) ** 2).mean(1)
     loud = power > power.max(initial=0.0) * 10 ** (-LOUD_DB / 10)
-    return len(text) < LEAST_CHARACTERS_A_SECOND * loud.sum() * LOUD_SAMPLES / SAMPLE_RATE
+    return len(text) < MIN_CHARACTERS_PER_SECOND * loud.sum() * LOUD_SAMPLES / SAMPLE_RATE
 
 
 @torch.inference_mode()
-def _transcribe_batch(asr: dict, windows: list[np.ndarray], *, n_beams: int = 1) -> list[str]:
+def _transcribe_batch(asr: Recogniser, windows: list[np.ndarray], *, n_beams: int = 1) -> list[str]:
     """Texts of at most 30 s each. Every window is filled up to 30 s, so no text depends on its batch."""
-    model = asr["model"]
-    inputs = asr["extractor"](windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
+    model = asr.model
+    inputs = asr.extractor(windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
     limits = [min(MAX_TOKENS, SPARE_TOKENS + TOKENS_PER_SECOND * len(window) // SAMPLE_RATE) for window in windows]
-    told = {"language": asr["language"], "task": "transcribe"} if _is_multilingual(model) else {}
+    options = {"language": asr.language, "task": "transcribe"} if _is_multilingual(model) else {}
     if hasattr(model.generation_config, "no_timestamps_token_id"):
-        told["return_timestamps"] = True
+        options["return_timestamps"] = True
     tokens = model.generate(
         inputs.input_features.to(model.device, model.dtype),
         attention_mask=inputs.attention_mask.to(model.device),
         do_sample=False,
         num_beams=n_beams,
         max_new_tokens=max(limits),
-        **told,
+        **options,
     )
-    kept = [row[:limit] for row, limit in zip(tokens.tolist(), limits)]
-    return [text.strip() for text in asr["tokenizer"].batch_decode(kept, skip_special_tokens=True)]
+    limited = [row[:limit] for row, limit in zip(tokens.tolist(), limits)]
+    return [text.strip() for text in asr.tokenizer.batch_decode(limited, skip_special_tokens=True)]
 
 
 def transcribe_cached(
-    asr: dict, waveforms: Sequence[np.ndarray], cache: Path | None, *, batch_size: int = 8, bar: tqdm | None = None
+    asr: Recogniser,
+    waveforms: Sequence[np.ndarray],
+    cache: Path | None,
+    *,
+    batch_size: int = 8,
+    bar: tqdm | None = None,
 ) -> list[str]:
     """``transcribe``, with the texts kept in ``cache``/asr_<model's fingerprint>.json by the hash of the audio."""
-    path = None if cache is None else Path(cache) / f"asr_{asr['fingerprint']}.json"
-    return judge_new(partial(transcribe, asr, batch_size=batch_size, bar=bar), waveforms, path, bar)
+    path = None if cache is None else Path(cache) / f"asr_{asr.fingerprint}.json"
+    return judge_cached(partial(transcribe, asr, batch_size=batch_size, bar=bar), waveforms, path, bar)

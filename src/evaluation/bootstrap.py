@@ -2,11 +2,12 @@
 
 B. Efron and R. Tibshirani (1993), "An Introduction to the Bootstrap", percentile intervals (chapter 13): utterances are
 drawn with replacement, the statistic is computed on each draw, and the 2.5 % and 97.5 % quantiles are the interval. A
-mean is the ratio of a sum to a count, so one function serves all. Beside them, the paired permutation test.
+mean is the ratio of a sum to a count, so one function serves all. Also here: the paired permutation test.
 Axes: U utterances, R resamples, K columns.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,22 +16,32 @@ N_PERMUTATIONS = 10_000
 COVERAGE = 0.95
 SEED = 0
 _DRAWN_AT_ONCE = 1 << 20  # utterances drawn in one block: bounds the memory
-GROUPED_FROM = 5_000  # utterances from which equal ones are drawn as a group, if there are this many to a group:
-GROUP_SIZE = 4
+# Equal utterances are drawn as a group: from so many utterances on, and where a group has so many on average.
+MIN_UTTERANCES_TO_GROUP = 5_000
+MIN_GROUP_SIZE = 4
 
 
-def bootstrap_mean(values: Sequence[float], *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> dict:
-    """Mean over utterances with its interval: {"mean", "low", "high", "n"}; see ``bootstrap_ratio``."""
+class Interval(NamedTuple):
+    """A statistic with its 95 % interval, over ``n`` utterances."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap_mean(values: Sequence[float], *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Interval:
+    """Mean over utterances with its interval; see ``bootstrap_ratio``."""
     return bootstrap_ratio(values, np.ones(len(values)), n_resamples=n_resamples, seed=seed)
 
 
 def bootstrap_ratio(
     numerators: Sequence[float], denominators: Sequence[float], *, n_resamples: int = N_RESAMPLES, seed: int = SEED
-) -> dict:
+) -> Interval:
     """Sum of (U,) ``numerators`` over sum of (U,) ``denominators`` (corpus-level CER: errors over characters).
 
-    Returns {"mean": the ratio, "low", "high", "n": U}. With one utterance the interval has no width. Over denominators
-    that sum to 0 (references without a word) the ratio is the sum of the numerators, as jiwer has it.
+    With one utterance the interval has no width. Over denominators that sum to 0 (references without a word) the ratio
+    is the sum of the numerators, as jiwer has it.
     Raises ValueError for no utterance, unequal lengths, non-finite values, or a negative denominator.
     """
     columns = _columns(numerators, denominators)
@@ -39,11 +50,11 @@ def bootstrap_ratio(
 
 def paired_difference(
     first: Sequence[float], second: Sequence[float], *, n_resamples: int = N_RESAMPLES, seed: int = SEED
-) -> dict:
+) -> Interval:
     """Mean of ``first`` minus mean of ``second`` over the same (U,) utterances, in the same order.
 
     Both systems are judged on the same draw of utterances, so that what makes an utterance hard for both cancels.
-    Returns {"mean", "low", "high", "n"}; an interval that leaves out 0 is a difference at the 5 % level.
+    An interval that leaves out 0 is a difference at the 5 % level.
     """
     ones = np.ones(len(first))
     return paired_ratio_difference((first, ones), (second, ones), n_resamples=n_resamples, seed=seed)
@@ -55,7 +66,7 @@ def paired_ratio_difference(
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
-) -> dict:
+) -> Interval:
     """Ratio of sums of ``first`` minus that of ``second``, each (numerators (U,), denominators (U,)), paired."""
     if np.array_equal(first[1], second[1]):  # one denominator leaves fewer kinds of utterances to draw
         return bootstrap_ratio(np.subtract(first[0], second[0]), first[1], n_resamples=n_resamples, seed=seed)
@@ -108,9 +119,9 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 def _resampled_sums(columns: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
     """(U, K) -> (R, K): column sums over U utterances drawn with replacement, R times."""
     n, rng = len(columns), np.random.default_rng(seed)
-    if n >= GROUPED_FROM:
+    if n >= MIN_UTTERANCES_TO_GROUP:
         kinds, counts = np.unique(columns, axis=0, return_counts=True)
-        if GROUP_SIZE * len(kinds) <= n:
+        if MIN_GROUP_SIZE * len(kinds) <= n:
             return _grouped_sums(kinds, counts, n_resamples, rng)
     block = max(1, _DRAWN_AT_ONCE // n)
     sums = [
@@ -131,7 +142,7 @@ def _grouped_sums(kinds: np.ndarray, counts: np.ndarray, n_resamples: int, rng: 
     return np.concatenate([rng.multinomial(n, counts / n, size=size) @ kinds for size in sizes])
 
 
-def _interval(value: float, resampled: np.ndarray, n: int) -> dict:
+def _interval(value: float, resampled: np.ndarray, n: int) -> Interval:
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
-    return {"mean": float(value), "low": float(low), "high": float(high), "n": n}
+    return Interval(float(value), float(low), float(high), n)

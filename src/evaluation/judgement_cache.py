@@ -1,4 +1,4 @@
-"""Judgements kept by the hash of the audio, so that nothing is judged twice by the same judge."""
+"""Judgements kept by the hash of the audio, so that no judge hears the same audio twice."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def fingerprint(model: torch.nn.Module, settings: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def judge_new(
+def judge_cached(
     judge: Callable[[list[np.ndarray]], list],
     waveforms: Sequence[np.ndarray],
     path: Path | None,
@@ -37,7 +37,7 @@ def judge_new(
 ) -> list:
     """What ``judge`` says of each of (S,) float ``waveforms`` at 16 kHz, kept in the JSON file ``path``, if any.
 
-    ``judge`` gets what is not known yet, in one list, and moves ``bar`` on by the seconds it hears.
+    ``judge`` gets all new waveforms in one list, and moves ``bar`` on by the seconds it hears.
     """
     if path is None:
         return judge(list(waveforms))
@@ -53,7 +53,7 @@ def judge_new(
     return [known[name] for name in hashes]
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, object]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

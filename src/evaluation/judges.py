@@ -11,17 +11,20 @@ import numpy as np
 from tqdm import tqdm
 
 from audio.audio_io import load_audio
-from evaluation.asr import transcribe_cached
-from evaluation.mos import predict_mos_cached
+from core.records import UtteranceScore
+from evaluation.asr import Recogniser, transcribe_cached
+from evaluation.mos import MosJudge, predict_mos_cached
 from evaluation.scores import score_readings
 
 UTTERANCES_AT_ONCE = 128
 Pair = tuple[str, Path, Path]  # id, original, resynthesis
 Caches = tuple[Path | None, Path | None]  # of the originals, of the resyntheses
-NOTHING_KEPT: Caches = (None, None)
+NO_CACHES: Caches = (None, None)
 
 
-def add_mos(judge: dict, rows: Sequence[dict], files: Sequence[Pair], *, caches: Caches = NOTHING_KEPT) -> None:
+def add_mos(
+    judge: MosJudge, rows: Sequence[UtteranceScore], files: Sequence[Pair], *, caches: Caches = NO_CACHES
+) -> None:
     """Add ``mos_original`` and ``mos`` of every pair to its row.
 
     judge: from ``load_mos_judge``; caches: folders that keep what it says of originals and of resyntheses.
@@ -34,44 +37,44 @@ def add_mos(judge: dict, rows: Sequence[dict], files: Sequence[Pair], *, caches:
 
 
 def add_readings(
-    asr: dict,
-    rows: Sequence[dict],
+    asr: Recogniser,
+    rows: Sequence[UtteranceScore],
     files: Sequence[Pair],
     *,
     texts: Sequence[str | None],
-    caches: Caches = NOTHING_KEPT,
+    caches: Caches = NO_CACHES,
     batch_size: int = 8,
 ) -> list[str]:
     """Add to every row what the recogniser reads on both sides, and the error rates of ``scores.score_readings``.
 
     asr: from ``load_asr``; texts: transcripts, None where there is none; caches: folders that keep the readings of
-    originals and of resyntheses. Returns what had to be left out of a rate, by name.
+    originals and of resyntheses. Returns what a rate had to leave out, by name.
     """
     with _seconds_bar("ASR", rows) as bar:
         for block, *sides in _blocks(files):
-            read, heard = (
+            originals, resyntheses = (
                 transcribe_cached(asr, waveforms, cache, batch_size=batch_size, bar=bar)
                 for waveforms, cache in zip(sides, caches)
             )
-            for row, original, resynthesis, text in zip(rows[block], read, heard, texts[block]):
+            for row, original, resynthesis, text in zip(rows[block], originals, resyntheses, texts[block]):
                 row.update({"asr_original": original, "asr_resynthesis": resynthesis})
                 row.update({} if text is None else {"text": text})
                 row.update(score_readings(original, resynthesis, text))
-    return _left_out(rows)
+    return _list_unscored(rows)
 
 
-def _seconds_bar(name: str, rows: Sequence[dict]) -> tqdm:
+def _seconds_bar(name: str, rows: Sequence[UtteranceScore]) -> tqdm:
     return tqdm(total=round(2 * sum(row["duration"] for row in rows)), desc=name, unit="s", disable=None)
 
 
 def _blocks(files: Sequence[Pair]) -> Iterator[tuple[slice, list[np.ndarray], list[np.ndarray]]]:
-    """(place, originals, resyntheses) of a block of pairs after the other."""
+    """(place, originals, resyntheses) of one block of pairs after another."""
     for start in range(0, len(files), UTTERANCES_AT_ONCE):
         block = slice(start, start + UTTERANCES_AT_ONCE)
         yield block, *([load_audio(pair[side]) for pair in files[block]] for side in (1, 2))
 
 
-def _left_out(rows: Sequence[dict]) -> list[str]:
+def _list_unscored(rows: Sequence[UtteranceScore]) -> list[str]:
     unread = [
         f"{row['id']}: no words read in the original, left out of cer and wer" for row in rows if row["cer"] is None
     ]

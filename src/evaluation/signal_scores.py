@@ -16,12 +16,13 @@ from tqdm import tqdm
 from audio.audio_io import load_audio
 from audio.pitch import extract_f0
 from core.frames import SAMPLE_RATE
+from core.records import UtteranceScore
 from evaluation.mcd import compute_mel_cepstrum, mcd_dtw_of_cepstra, mcd_of_cepstra
 from evaluation.mel_distance import compute_mel_distance
 from evaluation.pitch_scores import compute_pitch_scores
 from evaluation.snr import compute_snr
 
-FEWEST_FOR_A_POOL = 64  # a tenth of a second each; starting the processes takes seconds
+MIN_PAIRS_FOR_POOL = 64  # a tenth of a second each; starting the processes takes seconds
 
 
 def score_pair(original: np.ndarray, resynthesis: np.ndarray) -> dict[str, float | None]:
@@ -43,15 +44,15 @@ def score_pair(original: np.ndarray, resynthesis: np.ndarray) -> dict[str, float
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
-def score_files(pairs: Sequence[tuple[str, Path, Path]], *, num_workers: int | None = None) -> list[dict]:
-    """``score_pair`` of (id, original file, resynthesis file), in ``num_workers`` processes (default: one a core).
+def score_files(pairs: Sequence[tuple[str, Path, Path]], *, num_workers: int | None = None) -> list[UtteranceScore]:
+    """``score_pair`` of (id, original file, resynthesis file), in ``num_workers`` processes (default: one per core).
 
     Returns, in the order given, {"id", "duration" (seconds of the original), "length_difference_samples"
     (resynthesis minus original), and the metrics}.
     """
     num_workers = min(num_workers or os.cpu_count() or 1, len(pairs))
     bar = {"total": len(pairs), "desc": "signal metrics", "unit": "utterance", "disable": None}
-    if num_workers <= 1 or len(pairs) < FEWEST_FOR_A_POOL:
+    if num_workers <= 1 or len(pairs) < MIN_PAIRS_FOR_POOL:
         with threadpool_limits(1):  # sums in the same order as in a pool: the same last digit
             return list(tqdm(map(_score_files, pairs), **bar))
     # Spawned, not forked: a fork of a process that has used torch's threads can hang.
@@ -65,7 +66,7 @@ def _use_one_thread() -> None:
     threadpool_limits(1)
 
 
-def _score_files(pair: tuple[str, Path, Path]) -> dict:
+def _score_files(pair: tuple[str, Path, Path]) -> UtteranceScore:
     name, original_file, resynthesis_file = pair
     original, resynthesis = load_audio(original_file), load_audio(resynthesis_file)
     about = {

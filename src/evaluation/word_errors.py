@@ -6,6 +6,7 @@ Where no reference has a word, the rate is the number of inserted words. Axes: U
 
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,63 +21,100 @@ from evaluation.bootstrap import (
     paired_ratio_difference,
     permutation_p,
 )
-from evaluation.text_errors import count_edits, split_characters, split_words, total_edits
+from evaluation.text_errors import count_character_edits, count_word_edits, total_edits
 
-FIELDS = ("id", "reference", "hypothesis")
-COLUMNS = ("substitutions", "deletions", "insertions", "n_words", "character_edits", "n_characters")
-NAMED = 5  # ids that an error lists
+N_COLUMNS = 6  # of the counts: substitutions, deletions, insertions, words, character edits, characters
+MAX_LISTED_IDS = 5  # in an error
 
 
-def read_predictions(path: Path) -> list[dict]:
-    """The objects of a ``test_predictions.json``, checked: a JSON list, each with text in id, reference, hypothesis.
+class Prediction(NamedTuple):
+    """An entry of ``test_predictions.json``: what was said, and what a recogniser wrote."""
+
+    id: str
+    reference: str
+    hypothesis: str
+
+
+class ErrorRates(NamedTuple):
+    """One input's rates with their 95 % intervals, and the edits behind them, as ``calculate_wer.py --json`` writes."""
+
+    wer: float
+    cer: float
+    substitutions: int
+    deletions: int
+    insertions: int
+    n_words: int
+    n_utterances: int
+    wer_ci: tuple[float, float]
+    cer_ci: tuple[float, float]
+    n_characters: int
+
+
+class ErrorDifference(NamedTuple):
+    """WER of one input minus that of another, as ``calculate_wer.py --json`` writes it under ``against``."""
+
+    wer_difference: float
+    ci: tuple[float, float]  # 95 %, paired bootstrap
+    p: float  # of the paired permutation test
+    p_adjusted: float  # for the number of comparisons
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The entries of a ``test_predictions.json``, checked: a JSON list, each with text in id, reference, hypothesis.
 
     A number as id becomes text. Raises UserError, naming the file and the first entry that is wrong.
     """
     if Path(path).is_dir():
         raise UserError(f"{path}: expected a test_predictions.json, found a folder; name the file in it")
-    predictions = read_json(path)
-    if not isinstance(predictions, list) or not predictions:
-        found = "an empty list" if predictions == [] else f"a JSON {type(predictions).__name__}"
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows:
+        found = "an empty list" if rows == [] else f"a JSON {type(rows).__name__}"
         raise UserError(f"{path}: expected a list of predictions, found {found}; run the trainer with --do_generate")
-    checked = {}
-    for number, found in enumerate(predictions, 1):
-        item = found | {"id": str(found["id"])} if isinstance(found, dict) and type(found.get("id")) is int else found
-        problem = _find_problem(item, checked.keys())
-        if problem:
-            raise UserError(f"{path}: prediction {number}: {problem}; run the trainer with --do_generate again")
-        checked[item["id"]] = item
-    return list(checked.values())
+    predictions: dict[str, Prediction] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            prediction = _to_prediction(row, predictions.keys())
+        except ValueError as error:
+            raise UserError(
+                f"{path}: prediction {number}: {error}; run the trainer with --do_generate again"
+            ) from error
+        predictions[prediction.id] = prediction
+    return list(predictions.values())
 
 
-def _find_problem(item: object, seen: Set[str]) -> str | None:
-    if not isinstance(item, dict):
-        return f"expected an object with {', '.join(FIELDS)}, found {item!r:.60}"
-    for field in FIELDS:
-        if not isinstance(item.get(field), str):
-            return f"expected text in '{field}', found {repr(item[field])[:60] if field in item else 'none'}"
-    return f"expected each id once, found '{item['id']}' again" if item["id"] in seen else None
+def _to_prediction(row: object, known_ids: Set[str]) -> Prediction:
+    """Raises ValueError that says what is wrong with the row."""
+    fields = Prediction._fields
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object with {', '.join(fields)}, found {row!r:.60}")
+    if type(row.get("id")) is int:
+        row = row | {"id": str(row["id"])}
+    for field in fields:
+        if not isinstance(row.get(field), str):
+            found = repr(row[field])[:60] if field in row else "none"
+            raise ValueError(f"expected text in '{field}', found {found}")
+    prediction = Prediction(*(row[field] for field in fields))
+    if prediction.id in known_ids:
+        raise ValueError(f"expected each id once, found '{prediction.id}' again")
+    return prediction
 
 
-def normalise_predictions(predictions: Sequence[dict], normalise: Callable[[str], str]) -> list[dict]:
+def normalise_predictions(predictions: Sequence[Prediction], normalise: Callable[[str], str]) -> list[Prediction]:
     """The predictions with normalised ``reference`` and ``hypothesis``."""
     bar = tqdm(predictions, desc="normalising", unit="utterance", unit_scale=True, disable=None, leave=False)
-    return [
-        {"id": item["id"], "reference": normalise(item["reference"]), "hypothesis": normalise(item["hypothesis"])}
-        for item in bar
-    ]
+    return [Prediction(name, normalise(reference), normalise(hypothesis)) for name, reference, hypothesis in bar]
 
 
-def count_errors(predictions: Sequence[dict]) -> np.ndarray:
-    """(U, 6) int64, the COLUMNS of each utterance."""
+def count_errors(predictions: Sequence[Prediction]) -> np.ndarray:
+    """(U, 6) int64 of each utterance: substitutions, deletions, insertions, words, character edits, characters."""
     bar = tqdm(predictions, desc="aligning", unit="utterance", unit_scale=True, disable=None, leave=False)
-    return np.array([_count_utterance(item["reference"], item["hypothesis"]) for item in bar], np.int64)
+    rows = [_count_utterance(reference, hypothesis) for _, reference, hypothesis in bar]
+    return np.array(rows, np.int64).reshape(-1, N_COLUMNS)
 
 
 def _count_utterance(reference: str, hypothesis: str) -> tuple[int, ...]:
-    words = count_edits(split_words(reference), split_words(hypothesis))
-    characters = count_edits(split_characters(reference), split_characters(hypothesis))
-    kinds = (words["substitutions"], words["deletions"], words["insertions"])
-    return *kinds, words["reference"], total_edits(characters), characters["reference"]
+    characters = count_character_edits(reference, hypothesis)
+    return *count_word_edits(reference, hypothesis), total_edits(characters), characters.reference
 
 
 def word_columns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,65 +122,62 @@ def word_columns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return counts[:, :3].sum(1), counts[:, 3]
 
 
-def summarise_errors(counts: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict:
-    """(U, 6) counts -> rates with their intervals and the edits behind them, as ``calculate_wer.py --json`` writes."""
+def summarise_errors(counts: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> ErrorRates:
+    """(U, 6) counts -> rates of the corpus with bootstrap intervals over utterances."""
     words = bootstrap_ratio(*word_columns(counts), n_resamples=n_resamples, seed=seed)
     characters = bootstrap_ratio(counts[:, 4], counts[:, 5], n_resamples=n_resamples, seed=seed)
-    totals = dict(zip(COLUMNS, counts.sum(0).tolist()))
-    return {
-        "wer": words["mean"],
-        "cer": characters["mean"],
-        "substitutions": totals["substitutions"],
-        "deletions": totals["deletions"],
-        "insertions": totals["insertions"],
-        "n_words": totals["n_words"],
-        "n_utterances": len(counts),
-        "wer_ci": [words["low"], words["high"]],
-        "cer_ci": [characters["low"], characters["high"]],
-        "n_characters": totals["n_characters"],
-    }
+    substitutions, deletions, insertions, n_words, _, n_characters = counts.sum(0).tolist()
+    return ErrorRates(
+        wer=words.mean,
+        cer=characters.mean,
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=insertions,
+        n_words=n_words,
+        n_utterances=len(counts),
+        wer_ci=(words.low, words.high),
+        cer_ci=(characters.low, characters.high),
+        n_characters=n_characters,
+    )
 
 
-def order_alike(first: list[dict], other: list[dict], names: tuple[str, str]) -> list[dict]:
+def order_like_first(
+    first: Sequence[Prediction], other: Sequence[Prediction], names: tuple[str, str]
+) -> list[Prediction]:
     """``other`` in the order of ``first``, both normalised; they must hold the same ids and references.
 
     names: of both, for the errors. Raises UserError that names what differs.
     """
-    by_id = {item["id"]: item for item in other}
-    ids = {item["id"] for item in first}
+    by_id, ids = {item.id: item for item in other}, {item.id for item in first}
     for name, extra in ((names[0], ids - by_id.keys()), (names[1], by_id.keys() - ids)):
         if extra:
             raise UserError(
                 f"{names[1]} and {names[0]}: expected the same utterances, found {len(extra)} only in {name}: "
-                f"{_name_some(extra)}; give predictions of one test set, or --unpaired for a table alone"
+                f"{_list_some(extra)}; give predictions of one test set, or --unpaired for a table alone"
             )
-    differing = [item["id"] for item in first if item["reference"] != by_id[item["id"]]["reference"]]
+    differing = [item.id for item in first if item.reference != by_id[item.id].reference]
     if differing:
         raise UserError(
             f"{names[1]} and {names[0]}: expected the same references, found {len(differing)} that differ: "
-            f"{_name_some(differing)}; give predictions of one test set, or --unpaired for a table alone"
+            f"{_list_some(differing)}; give predictions of one test set, or --unpaired for a table alone"
         )
-    return [by_id[item["id"]] for item in first]
+    return [by_id[item.id] for item in first]
 
 
-def _name_some(ids: Sequence[str] | set[str]) -> str:
-    shown = sorted(ids)[:NAMED]
-    return ", ".join(shown) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+def _list_some(ids: Sequence[str] | Set[str]) -> str:
+    more = f" and {len(ids) - MAX_LISTED_IDS} more" if len(ids) > MAX_LISTED_IDS else ""
+    return ", ".join(sorted(ids)[:MAX_LISTED_IDS]) + more
 
 
 def compare_errors(
     first: np.ndarray, others: Sequence[np.ndarray], *, n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> list[dict]:
-    """WER of each of ``others`` minus that of ``first``, all (U, 6) counts of the same utterances in the same order.
-
-    Returns, for each, {"wer_difference", "ci": [low, high], "p", "p_adjusted"}: a paired bootstrap interval, the paired
-    permutation test, and its p-value adjusted for the number of comparisons.
-    """
-    reference, found = word_columns(first), []
-    for other in others:
-        words = word_columns(other)
-        interval = paired_ratio_difference(words, reference, n_resamples=n_resamples, seed=seed)
-        p = permutation_p(words[0] - reference[0], seed=seed)
-        found.append({"wer_difference": interval["mean"], "ci": [interval["low"], interval["high"]], "p": p})
-    adjusted = adjust_for_many([entry["p"] for entry in found])
-    return [entry | {"p_adjusted": p} for entry, p in zip(found, adjusted)]
+) -> list[ErrorDifference]:
+    """WER of each of ``others`` minus that of ``first``, all (U, 6) counts of the same utterances in the same order."""
+    reference = word_columns(first)
+    columns = [word_columns(other) for other in others]
+    intervals = [paired_ratio_difference(words, reference, n_resamples=n_resamples, seed=seed) for words in columns]
+    p_values = [permutation_p(edits - reference[0], seed=seed) for edits, _ in columns]
+    return [
+        ErrorDifference(interval.mean, (interval.low, interval.high), p, adjusted)
+        for interval, p, adjusted in zip(intervals, p_values, adjust_for_many(p_values))
+    ]

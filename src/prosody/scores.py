@@ -95,7 +95,9 @@ def summarise_prosody(rows: Sequence[dict]) -> dict[str, dict]:
     """{metric: {"mean", "low", "high", "n", "unit"}}: means over utterances with bootstrap 95 % intervals."""
     defined = {name: [row[name] for row in rows if row[name] is not None] for name in PROSODY_METRICS}
     return {
-        name: bootstrap_mean(values) | {"unit": PROSODY_METRICS[name][0]} for name, values in defined.items() if values
+        name: bootstrap_mean(values)._asdict() | {"unit": PROSODY_METRICS[name][0]}
+        for name, values in defined.items()
+        if values
     }
 
 
@@ -105,7 +107,7 @@ def compare_prosody(first: Sequence[dict], second: Sequence[dict]) -> dict[str, 
     for name, (unit, _) in PROSODY_METRICS.items():
         pairs = [(a[name], b[name]) for a, b in zip(first, second) if None not in (a[name], b[name])]
         if pairs:
-            differences[name] = paired_difference(*zip(*pairs)) | {"unit": unit}
+            differences[name] = paired_difference(*zip(*pairs))._asdict() | {"unit": unit}
     return differences
 
 

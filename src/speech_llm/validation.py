@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from core.text import normalise_text
-from evaluation.text_errors import count_edits, total_edits
+from evaluation.text_errors import count_word_edits, error_rate
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.batches import make_batch, swap_neighbours
 from speech_llm.decoding import transcribe_features
@@ -35,9 +35,8 @@ def is_looping(text: str) -> bool:
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Edits over words of the whole set, both sides normalised."""
-    pairs = [(normalise_text(r).split(), normalise_text(h).split()) for r, h in zip(references, hypotheses)]
-    counts = [count_edits(reference, hypothesis) for reference, hypothesis in pairs]
-    return sum(map(total_edits, counts)) / max(1, sum(count["reference"] for count in counts))
+    pairs = zip(map(normalise_text, references), map(normalise_text, hypotheses))
+    return error_rate([count_word_edits(reference, hypothesis) for reference, hypothesis in pairs])
 
 
 @torch.inference_mode()

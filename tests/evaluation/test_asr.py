@@ -58,7 +58,7 @@ def test_a_reading_stopped_early_is_read_again_with_a_beam(tiny_whisper_asr, mon
         return ["8."] * len(windows) if n_beams == 1 else ["octavo, marque tres"] * len(windows)
 
     monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
-    assert transcribe({}, [sound, sound[: SAMPLE_RATE // 4]]) == ["octavo, marque tres", "8."]
+    assert transcribe(None, [sound, sound[: SAMPLE_RATE // 4]]) == ["octavo, marque tres", "8."]
     assert beams == [(1, 2), (BEAMS, 1)]
 
 
@@ -86,7 +86,7 @@ def test_readings_are_kept_by_model_and_audio(tiny_whisper_asr, tmp_path, monkey
     waveforms = [speech_like(1.0, seed=seed) for seed in (0, 1, 0)]
     first = transcribe_cached(asr, waveforms, tmp_path)
     (kept,) = tmp_path.iterdir()
-    assert kept.name == f"asr_{asr['fingerprint']}.json"
+    assert kept.name == f"asr_{asr.fingerprint}.json"
     assert json.loads(kept.read_text()) == {hash_audio(wave): text for wave, text in zip(waveforms, first)}
     heard_again = []
     monkeypatch.setattr("evaluation.asr._transcribe_batch", lambda asr, windows: heard_again.extend(windows) or ["new"])
@@ -98,7 +98,7 @@ def test_readings_are_kept_by_model_and_audio(tiny_whisper_asr, tmp_path, monkey
 def test_another_precision_or_language_is_another_reading(tiny_whisper_asr):
     name = str(tiny_whisper_asr)
     prints = {
-        load_asr(name, dtype=dtype, language=language)["fingerprint"]
+        load_asr(name, dtype=dtype, language=language).fingerprint
         for dtype in ("fp32", "bf16")
         for language in (None, "en")
     }

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from audio.audio_io import save_audio
-from evaluation.judgement_cache import fingerprint, hash_audio, judge_new
+from evaluation.judgement_cache import fingerprint, hash_audio, judge_cached
 from evaluation.judges import add_mos
+from evaluation.mos import MosJudge
 from synthetic import speech_like
 
 
@@ -34,14 +35,14 @@ def test_only_what_is_new_is_judged(tmp_path: Path) -> None:
         return [float(waveform.max()) for waveform in waveforms]
 
     a, b, c = (speech_like(0.1, seed=seed) for seed in range(3))
-    first = judge_new(judge, [a, b, a], path)
-    assert first[0] == first[2] and judge_new(judge, [c, a], path)[1] == first[0]
+    first = judge_cached(judge, [a, b, a], path)
+    assert first[0] == first[2] and judge_cached(judge, [c, a], path)[1] == first[0]
     assert asked == [2, 1]
     path.write_text(json.dumps({hash_audio(a): 7.0}))
-    assert judge_new(judge, [a], path) == [7.0]
+    assert judge_cached(judge, [a], path) == [7.0]
     path.write_text("{cut off")
-    assert judge_new(judge, [a, b], path) == first[:2]
-    assert judge_new(judge, [a], None) == first[:1] and asked == [2, 1, 2, 1]
+    assert judge_cached(judge, [a, b], path) == first[:2]
+    assert judge_cached(judge, [a], None) == first[:1] and asked == [2, 1, 2, 1]
 
 
 def test_what_another_process_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_what_another_process_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
         path.write_text(json.dumps({"of another": "text"}))
         return ["mine"] * len(waveforms)
 
-    judge_new(judge, [speech_like(0.1, seed=0)], path)
+    judge_cached(judge, [speech_like(0.1, seed=0)], path)
     assert sorted(json.loads(path.read_text()).values()) == ["mine", "text"]
 
 
@@ -71,7 +72,7 @@ def test_originals_are_judged_once_for_all_experiments(tmp_path: Path) -> None:
         return "a", *sides
 
     model = Loudness()
-    judge = {"model": model, "device": "cpu", "fingerprint": fingerprint(model, "")}
+    judge = MosJudge(model, "cpu", fingerprint(model, ""))
     for folder, seed, heard in (("one", 1, 2), ("two", 2, 3)):
         rows, files = [{"id": "a", "duration": 0.5}], [pair(folder, seed)]
         add_mos(judge, rows, files, caches=(tmp_path / "cache", tmp_path / folder))

@@ -9,7 +9,17 @@ import pytest
 
 from core.errors import UserError
 from core.text import normalise_text
-from evaluation.text_errors import count_edits, find_spelling, load_normaliser, split_words, total_edits
+from evaluation.text_errors import (
+    EditCounts,
+    count_character_edits,
+    count_edits,
+    count_word_edits,
+    error_rate,
+    find_spelling,
+    load_normaliser,
+    split_words,
+    total_edits,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +53,7 @@ def test_normalised_text(text, expected):
     ],
 )
 def test_counts_by_hand(reference, hypothesis, substitutions, deletions, insertions):
-    assert count_edits(reference, hypothesis) == {
-        "substitutions": substitutions,
-        "deletions": deletions,
-        "insertions": insertions,
-        "reference": len(reference),
-    }
+    assert count_edits(reference, hypothesis) == EditCounts(substitutions, deletions, insertions, len(reference))
 
 
 def random_strings(seed: int, longest: int) -> tuple[str, str]:
@@ -69,17 +74,22 @@ def test_equals_the_recursive_definition(seed):
 
     counts = count_edits(reference, hypothesis)
     assert total_edits(counts) == distance(len(reference), len(hypothesis))
-    assert len(reference) - counts["deletions"] + counts["insertions"] == len(hypothesis)
+    assert len(reference) - counts.deletions + counts.insertions == len(hypothesis)
 
 
 def test_equals_jiwer():
     for seed in range(50):
         reference, hypothesis = (normalise_text(text) or "a" for text in random_strings(seed, 60))
-        assert total_edits(count_edits(reference, hypothesis)) / len(reference) == pytest.approx(
-            jiwer.cer(reference, hypothesis)
-        )
-        words = count_edits(reference.split(), hypothesis.split())
-        assert total_edits(words) / words["reference"] == pytest.approx(jiwer.wer(reference, hypothesis))
+        characters, words = (count(reference, hypothesis) for count in (count_character_edits, count_word_edits))
+        assert error_rate([characters]) == jiwer.cer(reference, hypothesis)
+        assert error_rate([words]) == jiwer.wer(reference, hypothesis)
+
+
+def test_the_rate_of_a_set_is_of_all_its_words_as_jiwer_has_it():
+    texts = [random_strings(seed, 40) for seed in range(30)]
+    references, hypotheses = map(list, zip(*texts))
+    assert error_rate(list(map(count_word_edits, references, hypotheses))) == jiwer.wer(references, hypotheses)
+    assert error_rate([count_word_edits("", "a b"), count_word_edits(" ", "c")]) == jiwer.wer(["", " "], ["a b", "c"])
 
 
 def test_kinds_of_edits_and_words_are_those_of_jiwer():
@@ -88,12 +98,8 @@ def test_kinds_of_edits_and_words_are_those_of_jiwer():
         reference, hypothesis = ("".join(draw.choices("ab  \t\n", k=draw.randint(0, 12))) for _ in range(2))
         theirs = jiwer.process_words(reference, hypothesis)
         assert [split_words(reference)] == theirs.references and [split_words(hypothesis)] == theirs.hypotheses
-        ours = count_edits(split_words(reference), split_words(hypothesis))
-        assert (ours["substitutions"], ours["deletions"], ours["insertions"]) == (
-            theirs.substitutions,
-            theirs.deletions,
-            theirs.insertions,
-        )
+        kinds = count_word_edits(reference, hypothesis)[:3]
+        assert kinds == (theirs.substitutions, theirs.deletions, theirs.insertions)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from evaluation.text_errors import count_edits
+from evaluation.text_errors import count_word_edits
 from evaluation.word_alignment import align_words, display_width, format_alignment, wants_colour
 
 
@@ -40,9 +40,9 @@ def test_the_alignment_shown_is_the_one_counted():
     for _ in range(50):
         reference, hypothesis = (" ".join(draw.choices("abc", k=draw.randint(0, 8))) for _ in range(2))
         kinds = [kind for kind, _, _ in align_words(reference, hypothesis)]
-        counts = count_edits(reference.split(), hypothesis.split())
-        assert kinds.count("replace") == counts["substitutions"]
-        assert kinds.count("delete") == counts["deletions"] and kinds.count("insert") == counts["insertions"]
+        counts = count_word_edits(reference, hypothesis)
+        assert kinds.count("replace") == counts.substitutions
+        assert kinds.count("delete") == counts.deletions and kinds.count("insert") == counts.insertions
 
 
 def test_columns_line_up_in_scripts_of_other_widths():
