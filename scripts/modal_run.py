@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from core.cli import run_main
 from core.errors import UserError
+from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from launching.extraction_jobs import ARRAY_STAGES, extraction_stages
 from launching.modal_body import run_spec
@@ -41,7 +42,6 @@ from launching.modal_jobs import (
     require_token,
 )
 
-EXIT_USER_MISTAKE = 2
 MAX_SECONDS = 24 * 3600
 
 app = modal.App(APP)

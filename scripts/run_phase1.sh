@@ -22,7 +22,7 @@ if is_submitted "$@"; then
 fi
 python_command src/extract_units.py
 run_step "${command[@]}" --language "$language" --tag "$tag" "${flags[@]}"
-if has_flag --help "${flags[@]}"; then exit; fi
+if asks_for_help "${flags[@]}"; then exit; fi
 run_step python "$repository/src/validate_units.py" --exp "$exp"
 say_written "$exp" corpus_timestamped.json kmeans.npz kmeans.pkl unit_report.json
 echo "next: $(command_for run_phase2.sh)"

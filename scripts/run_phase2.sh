@@ -19,6 +19,6 @@ if is_submitted "$@"; then
   exit
 fi
 run_step python "$repository/src/train_bpe.py" --language "$language" --tag "$tag" "${flags[@]}"
-if has_flag --help "${flags[@]}"; then exit; fi
+if asks_for_help "${flags[@]}"; then exit; fi
 say_written "$exp" tokenizer.json motifs.json
 echo "next: $(command_for run_phase3.sh)"

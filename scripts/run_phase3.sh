@@ -25,6 +25,6 @@ if is_submitted "$@"; then
 fi
 python_command src/trainer_vocoder.py
 run_step "${command[@]}" --language "$language" --tag "$tag" "${flags[@]}" "${budget[@]}"
-if has_flag --help "${flags[@]}"; then exit; fi
+if asks_for_help "${flags[@]}"; then exit; fi
 say_written "$exp" checkpoints/best.pt checkpoints/latest.pt samples metrics.jsonl
 echo "next: python src/vocoder_test.py --exp $exp   (scores), then python src/build_report.py $exp   (report.html)"

@@ -28,6 +28,8 @@ has_flag() { # has_flag --name FLAG…
   return 1
 }
 
+asks_for_help() { has_flag --help "$@" || has_flag --help-all "$@" || has_flag -h "$@"; }
+
 flag_value() { # flag_value --name DEFAULT FLAG…: the last value given, as `--name value` or `--name=value`
   local wanted="$1" value="$2"
   shift 2
@@ -141,7 +143,7 @@ python_command() { # python_command SCRIPT: sets command; NPROC processes, by to
 launch_variables="GPUS NODES CPUS MEMORY HOURS PARTITION ACCOUNT CONSTRAINT REQUEUES"
 
 is_submitted() { # with BACKEND, a phase is handed to an engine; its help is shown here
-  [ -n "${BACKEND:-}" ] && ! has_flag --help "$@" && ! has_flag -h "$@"
+  [ -n "${BACKEND:-}" ] && ! asks_for_help "$@"
 }
 
 # launch EXP "NAME…" SCRIPT FLAG…: submit SCRIPT to BACKEND, after the newest jobs of the experiments named

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
+from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from languages import data_root, language_paths, resolve_in
 from launching.archives import archive_name, cut_archives, plan_upload, unpack_archive, write_archive
@@ -30,7 +31,6 @@ from segmentation.manifest import read_manifest
 
 ARCHIVES = ".archives"
 TABLES = ("transcripts.tsv", "speakers.tsv", "segmentation.json", "splits.json", "segments.jsonl")
-EXIT_USER_MISTAKE = 2
 
 app = modal.App(f"{APP}-upload")
 volume = modal.Volume.from_name(VOLUME, create_if_missing=True)

@@ -22,6 +22,7 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.device import choose_device, has_fast_bf16
 from core.errors import UserError
 from core.frames import HOP_SAMPLES, frames_to_seconds
+from core.records import SPLITS
 from encoders.encode import encode, load_encoder
 from languages import data_root, resolve_in
 from prosody.prediction import add_prosody
@@ -63,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"BPE tokens of phase 2: {TEXT_FORMAT} of token ids or token strings, or JSON with id and tokens",
     )
     what.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
-    what.add_argument("--split", choices=("train", "val", "test"), default=None, help="only this split of a JSON file")
+    what.add_argument("--split", choices=SPLITS, default=None, help="only this split of a JSON file")
     voice = parser.add_argument_group("voice")
     voice.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder, or a saved voice")
     voice.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")

@@ -27,6 +27,7 @@ from core.errors import UserError
 from core.files import read_json
 from core.frames import UNIT_RATE
 from core.hashing import hash_fraction
+from core.records import SPLITS
 from languages import add_language_flags, command_for, language_config, language_paths
 from training.experiment import mark_finished, open_experiment, require_finished
 from units.bpe import (
@@ -41,7 +42,7 @@ from units.corpus import read_corpus
 from units.motif_audio import cut_examples
 from units.motifs import count_motifs, new_motif_counts, write_motifs
 from units.quality import bitrates, entropy_bits
-from units.tally import SPLITS, check_utterance, count_utterance, finish_tally, new_tally
+from units.tally import check_utterance, count_utterance, finish_tally, new_tally
 
 log = logging.getLogger("oral_units")
 

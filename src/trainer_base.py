@@ -30,6 +30,7 @@ from tqdm import tqdm
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
 from core.device import choose_precision
 from core.errors import UserError
+from core.exit_codes import EXIT_STOPPED
 from models.connector import KINDS
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
@@ -44,7 +45,6 @@ from training.experiment import cut_metrics, is_finished, mark_finished, open_ex
 from training.processes import any_process, broadcast, start_accelerator
 from training.progress import Progress, finite_means
 from training.resuming import (
-    EXIT_STOPPED,
     catch_stop_signals,
     exit_on_stop_signals,
     find_checkpoint,

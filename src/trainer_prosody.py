@@ -39,6 +39,7 @@ from core.cli import (
 )
 from core.device import choose_precision
 from core.errors import UserError
+from core.exit_codes import EXIT_STOPPED
 from core.files import hash_files, read_json
 from core.frames import UNIT_RATE
 from languages import add_language_flags, command_for, data_root, language_paths
@@ -57,7 +58,6 @@ from training.checkpoints import load_checkpoint, random_state, restore_random_s
 from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
 from training.progress import Progress, finite_means
 from training.resuming import (
-    EXIT_STOPPED,
     catch_stop_signals,
     check_borrowed,
     exit_on_stop_signals,

@@ -40,6 +40,7 @@ from core.cli import (
 )
 from core.device import choose_precision, peak_gpu_mib, wait_for
 from core.errors import UserError
+from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
 from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from core.read_ahead import map_ahead
@@ -65,7 +66,6 @@ from training.processes import (
 )
 from training.progress import Progress, finite_means
 from training.resuming import (
-    EXIT_STOPPED,
     catch_stop_signals,
     check_borrowed,
     exit_on_stop_signals,

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from core.cli import parse_flags, require_positive, run_main
 from core.errors import UserError
+from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files
 from segmentation.pauses import MIN_SEGMENT_DURATION
 from segmentation.recordings import find_sources, name_stems
 from speech_llm.decoding import DECODING_FLAGS
 from speech_llm.long_transcription import plan_recordings, transcribe_recordings
 from speech_llm.subtitles import FORMATS, WHOLE, render_tsv, write_transcript
-from training.resuming import EXIT_STOPPED, catch_stop_signals
+from training.resuming import catch_stop_signals
 
-EXIT_SOME_FAILED = 3
 GROUPS = 4  # batches that are sorted by length together
 MAX_PIECE_SECONDS = 30.0  # Whisper's window
 JOURNAL_SUFFIX = ".partial"

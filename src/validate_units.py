@@ -20,12 +20,13 @@ from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import UNIT_RATE
+from core.records import SPLITS
 from languages import add_language_flags, command_for, language_paths
 from training.experiment import require_finished
 from units.corpus import read_corpus
 from units.quality import divergence_bits, speaker_dependence, summarize_tally
 from units.quality_warnings import find_problems
-from units.tally import SPLITS, check_utterance, count_utterance, finish_tally, merge_tallies, new_tally
+from units.tally import check_utterance, count_utterance, finish_tally, merge_tallies, new_tally
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -8,19 +8,46 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.exit_codes import EXIT_USER_MISTAKE
 
 HELP_FORMATTER = argparse.ArgumentDefaultsHelpFormatter
 
 
-def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, *, everyday: Sequence[str] = ()
+) -> argparse.Namespace:
     """Parse ``argv`` with ``-`` and ``_`` alike in flag names; inside a notebook kernel the defaults hold.
 
-    ``flag_defaults`` of the result holds them: what a run that is older than a flag is taken to have had.
+    everyday: names of the flags that ``--help`` shows, without dashes; ``--help_all`` always shows every flag.
+    ``flag_defaults`` of the result holds the defaults: what a run that is older than a flag is taken to have had.
     """
     if argv is None:
         argv = [] if "ipykernel" in sys.modules else sys.argv[1:]
+    words = [_with_underscores(word) for word in argv]
     defaults = argparse.Namespace(flag_defaults={name: parser.get_default(name) for name in _flag_names(parser)})
-    return parser.parse_args([_with_underscores(word) for word in argv], defaults)
+    parser.add_argument("--help_all", action="help", help="show every flag and exit" if everyday else argparse.SUPPRESS)
+    _check_everyday(parser, everyday)
+    if everyday and not {"-h", "--help"}.isdisjoint(words):
+        _hide_rare_flags(parser, everyday)
+    return parser.parse_args(words, defaults)
+
+
+def _check_everyday(parser: argparse.ArgumentParser, everyday: Sequence[str]) -> None:
+    unknown = set(everyday) - {action.dest for action in parser._actions}
+    assert not unknown, f"everyday flags that the parser lacks: {sorted(unknown)}"
+
+
+def _hide_rare_flags(parser: argparse.ArgumentParser, everyday: Sequence[str]) -> None:
+    """Leave only ``everyday`` and required flags in the help that comes next."""
+    flags = [action for action in parser._actions if action.option_strings and action.dest not in ("help", "help_all")]
+    for action in flags:
+        if action.dest not in everyday and not action.required:
+            action.help = argparse.SUPPRESS
+    for group in parser._action_groups:
+        if all(action.help == argparse.SUPPRESS for action in group._group_actions):
+            group.description = None
+    pointer = f"These are the everyday flags; --help_all shows all {len(flags)}."
+    parser.epilog = f"{parser.epilog}\n\n{pointer}" if parser.epilog else pointer
 
 
 def _flag_names(parser: argparse.ArgumentParser) -> set[str]:
@@ -85,7 +112,7 @@ def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
         if os.environ.get("ORAL_UNITS_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(EXIT_USER_MISTAKE)
     except (MemoryError, RuntimeError) as error:
         # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
         short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
@@ -94,7 +121,7 @@ def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
         reason = (str(error).splitlines() or ["no more to be had"])[0]
         remedy = f"try {less_memory}, or a machine with more" if less_memory else "try a machine with more"
         print(f"error: out of memory: {reason}; {remedy}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(EXIT_USER_MISTAKE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -6,6 +6,8 @@ Axes: B batch, F frames (50 Hz), N unit streams, S samples.
 
 from typing import NotRequired, TypedDict
 
+SPLITS = ("train", "val", "test")
+
 
 class Segment(TypedDict):
     """A line of ``segments.jsonl``: one stretch of a recording, as a file of its own."""

@@ -22,7 +22,6 @@ from pathlib import Path
 from launching.commands import task_command, task_environment
 from launching.job import log_file, now, read_job
 
-EXIT_STOPPED = 99  # the scripts' own: stopped by a signal after saving
 EXIT_CANNOT_START = 126
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)

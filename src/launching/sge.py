@@ -11,8 +11,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from core.errors import UserError
+from core.exit_codes import EXIT_STOPPED
 from languages import REPOSITORY
-from launching.attempts import EXIT_STOPPED, last_rows
+from launching.attempts import last_rows
 from launching.commands import show_commands
 from launching.job import combine_states
 

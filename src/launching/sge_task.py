@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from core.exit_codes import EXIT_STOPPED
 from launching.attempts import (
-    EXIT_STOPPED,
     append_row,
     count_attempts,
     exit_codes,

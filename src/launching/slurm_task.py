@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 
-from launching.attempts import EXIT_STOPPED, end_attempt, has_ended, start_attempt, wait_for
+from core.exit_codes import EXIT_STOPPED
+from launching.attempts import end_attempt, has_ended, start_attempt, wait_for
 
 EXIT_TERMINATED = 128 + signal.SIGTERM  # of a command that does not catch it
 OWN_SIGNAL_SECONDS = 3

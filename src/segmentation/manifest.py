@@ -11,10 +11,10 @@ import numpy as np
 from core.errors import UserError
 from core.frames import UNIT_RATE
 from core.hashing import hash_fraction
+from core.records import SPLITS
 from languages import resolve_in
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split")
-SPLITS = ("train", "val", "test")
 # Neighbouring frames are much alike: where there is plenty of audio, one frame in four of four times as many clips.
 FRAMES_PER_SAMPLE = 4
 

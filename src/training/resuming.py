@@ -36,6 +36,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from core.errors import UserError
+from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
 from training.checkpoints import random_state, save_checkpoint
 from training.experiment import append_metrics, cut_metrics, is_finished, mark_finished
@@ -43,7 +44,6 @@ from training.progress import Losses, Progress, finite_means, is_last
 
 log = logging.getLogger("oral_units")
 
-EXIT_STOPPED = 99  # stopped by a signal after saving: run again with --resume
 # SIGTERM from Slurm, SIGUSR1 and SIGUSR2 from Grid Engine, before it suspends and before it kills.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from core.errors import UserError
+from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files
 from languages import data_root
 from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
@@ -21,7 +22,6 @@ from units.shards import find_problems, gather_features, merge_shards, read_fail
 
 NAMED_FAILURES = 20
 NAMED_SHARDS = 8
-EXIT_TOO_MANY_FAILED = 3
 # Flags that say how a run is carried out, beside those of every experiment.
 CARRIED_OUT = {"max_failed", "stage", "shards", "shard_index"}
 
@@ -138,7 +138,7 @@ def check_failures(failures: list[dict], n_utterances: int, args: argparse.Names
         shutil.rmtree(exp / name, ignore_errors=True)
     for name in ("kmeans.npz", "kmeans.pkl"):
         (exp / name).unlink(missing_ok=True)
-    raise SystemExit(EXIT_TOO_MANY_FAILED)
+    raise SystemExit(EXIT_SOME_FAILED)
 
 
 def merge(args: argparse.Namespace, exp: Path, manifest: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from core.errors import UserError
 from core.frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
+from core.records import SPLITS
 
 HELD_UTTERANCES = 128  # resampled in one matrix product
 HELD_CODES = 1 << 21  # merged at once: 32 MB
-SPLITS = ("train", "val", "test")
 MAX_RUN = 1 << 20  # unit * MAX_RUN + duration in frames is one code
 
 

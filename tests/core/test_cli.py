@@ -1,0 +1,62 @@
+"""Flags and their help: the everyday ones at first sight, every one on request."""
+
+import argparse
+import re
+
+import pytest
+
+from core.cli import parse_flags
+
+
+def make_parser(**settings: object) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="train", **settings)
+    parser.add_argument("--out", required=True, help="where to write")
+    common = parser.add_argument_group("training")
+    common.add_argument("--steps", type=int, default=7, help="how long")
+    common.add_argument("--adam_beta1", type=float, default=0.8, help="of the optimiser")
+    rare = parser.add_argument_group("rare things", description="for those who know")
+    rare.add_argument("--odd", action="store_true", help="something odd")
+    return parser
+
+
+def help_of(capsys: pytest.CaptureFixture[str], word: str, everyday: tuple[str, ...] = ("steps",), **settings) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        parse_flags(make_parser(**settings), [word], everyday=everyday)
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_shows_everyday_and_required_flags_and_says_where_the_others_are(word: str, capsys) -> None:
+    shown = help_of(capsys, word)
+    assert set(re.findall(r"--\w+", shown)) == {"--help", "--help_all", "--out", "--steps"}
+    assert "rare things" not in shown and "for those who know" not in shown
+    assert shown.splitlines()[-1] == "These are the everyday flags; --help_all shows all 4."
+    assert "\nlast words\n" in help_of(
+        capsys, word, epilog="last words", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+@pytest.mark.parametrize("word", ["--help_all", "--help-all"])
+def test_help_all_shows_every_flag(word: str, capsys) -> None:
+    shown = help_of(capsys, word)
+    assert {"--out", "--steps", "--adam_beta1", "--odd"} <= set(re.findall(r"--\w+", shown))
+    assert "for those who know" in shown and "everyday" not in shown
+
+
+def test_without_everyday_flags_both_helps_are_the_same(capsys) -> None:
+    shown = help_of(capsys, "--help", everyday=())
+    assert shown == help_of(capsys, "--help_all", everyday=())
+    assert "--odd" in shown and "--help_all" not in shown
+
+
+def test_a_hidden_flag_is_obeyed_and_help_leaves_no_trace_in_the_values() -> None:
+    args = parse_flags(make_parser(), ["--out", "x", "--adam-beta1", "0.5"], everyday=("steps",))
+    assert (args.adam_beta1, args.steps) == (0.5, 7)
+    assert args.flag_defaults == {"out": None, "steps": 7, "adam_beta1": 0.8, "odd": False}
+    assert set(vars(args)) == {"out", "steps", "adam_beta1", "odd", "flag_defaults"}
+
+
+def test_an_everyday_flag_that_is_no_flag_is_a_defect() -> None:
+    with pytest.raises(AssertionError, match="stepz"):
+        parse_flags(make_parser(), ["--out", "x"], everyday=("stepz",))
