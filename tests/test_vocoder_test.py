@@ -143,7 +143,7 @@ def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
     for name, seed in (("a", 0), ("b", 1)):
         save_audio(tmp_path / f"{name}.wav", speech_like(1.0, seed=seed))
     files = [("one", tmp_path / "a.wav", tmp_path / "b.wav"), ("two", tmp_path / "b.wav", tmp_path / "a.wav")]
-    monkeypatch.setattr("evaluation.signal_scores.FEWEST_FOR_A_POOL", 1)
+    monkeypatch.setattr("evaluation.signal_scores.MIN_PAIRS_FOR_POOL", 1)
     assert score_files(files, num_workers=2) == score_files(files, num_workers=1)
 
 
