@@ -22,7 +22,7 @@ from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from languages import REPOSITORY
 from launching.job import PLAIN_NAME
-from launching.modal_jobs import VOLUME, require_token
+from launching.modal_account import VOLUME, require_token
 
 DOWNLOADS = REPOSITORY / "modal_downloads"
 

@@ -18,19 +18,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from core.cli import parse_flags, require_positive, run_main
+from core.cli import parse_flags, require_not_negative, require_positive, run_main
 from core.errors import UserError
+from core.records import Job, JobRecord
 from launching.backends import backend_of, choose_backend, state_of
-from launching.commands import check_command
+from launching.commands import check_command, flag_value
 from launching.display import show_logs, show_status
 from launching.extraction_jobs import extraction_stages
 from launching.job import (
     BACKENDS,
     DEFAULT_RESOURCES,
     ENDED,
+    Resources,
     create_folder,
     existing_records,
     find_records,
+    job_title,
     make_job,
     now,
     write_job,
@@ -45,7 +48,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("action", choices=("submit", "status", "logs", "cancel"), help="what to do")
     parser.add_argument("names", nargs="*", metavar="NAME", help="jobs: NAME (all of it) or NAME/2 (its second)")
+    add_job_flags(parser)
+    add_resource_flags(parser)
+    add_reading_flags(parser)
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    args = parse_flags(parser, words[:cut])
+    args.command = words[cut + 1 :]
+    if args.action == "submit" and args.names:
+        raise UserError(f"{' '.join(args.names)}: expected the command after --, as in: -- src/trainer_vocoder.py …")
+    require_positive(args, "nodes", "processes", "cpus", "memory", "hours", "shards", "lines")
+    require_not_negative(args, "gpus", "array_parallelism", "requeues")
+    return args
 
+
+def add_job_flags(parser: argparse.ArgumentParser) -> None:
     job = parser.add_argument_group("job (submit)")
     job.add_argument(
         "--backend",
@@ -66,6 +83,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     job.add_argument("--shards", type=int, help="cut src/extract_units.py into so many parts, each stage an array")
     job.add_argument("--dry_run", action="store_true", help="print what would be submitted, and submit nothing")
 
+
+def add_resource_flags(parser: argparse.ArgumentParser) -> None:
     resources = parser.add_argument_group("resources (submit)")
     resources.add_argument("--gpus", type=int, default=0, help="GPUs a node (default: 0)")
     resources.add_argument("--nodes", type=int, default=1, help="machines, joined by torchrun (default: 1)")
@@ -87,78 +106,75 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--requeues", type=int, default=20, help="time-outs that are followed by another attempt (default: 20)"
     )
 
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("reading (logs)")
     reading.add_argument("--lines", type=int, default=40, help="last lines to show of each file (default: 40)")
     reading.add_argument("--follow", action="store_true", help="go on showing what is written until the job ends")
 
-    words = list(sys.argv[1:] if argv is None else argv)
-    cut = words.index("--") if "--" in words else len(words)
-    args = parse_flags(parser, words[:cut])
-    args.command = words[cut + 1 :]
-    if args.action == "submit" and args.names:
-        raise UserError(f"{' '.join(args.names)}: expected the command after --, as in: -- src/trainer_vocoder.py …")
-    require_positive(args, "nodes", "processes", "cpus", "memory", "hours", "shards", "lines")
-    for name in ("gpus", "array_parallelism", "requeues"):
-        if getattr(args, name) < 0:
-            raise UserError(f"--{name} {getattr(args, name)}: expected 0 or more")
-    return args
 
-
-def choose_name(args: argparse.Namespace) -> str:
-    if args.name:
-        return args.name
-    for position, word in enumerate(args.command):
-        flag, equals, value = word.partition("=")
-        if flag == "--exp" and (equals or position + 1 < len(args.command)):
-            return Path(value if equals else args.command[position + 1]).name
+def choose_name(name: str | None, command: list[str]) -> str:
+    """``name``, or that of the experiment folder in the command."""
+    if found := name or Path(flag_value(command, "exp")).name:
+        return found
     raise UserError("--name: expected the name of the experiment, as in: --name satere_vocoder_v3")
 
 
-def choose_resources(args: argparse.Namespace, backend: str) -> dict:
-    names = ("gpus", "nodes", "cpus", "partition", "account", "constraint", "requeues")
-    chosen = {name: getattr(args, name) for name in names}
-    hours = args.hours if args.hours or backend == "local" else DEFAULT_RESOURCES["hours"]
-    return chosen | {"processes": args.processes or max(1, args.gpus), "memory_gb": args.memory, "hours": hours}
+def choose_resources(args: argparse.Namespace, backend: str) -> Resources:
+    """What the flags ask for; without --hours, only this machine sets no limit."""
+    return Resources(
+        gpus=args.gpus,
+        nodes=args.nodes,
+        processes=args.processes or max(1, args.gpus),
+        cpus=args.cpus,
+        memory_gb=args.memory,
+        hours=args.hours if args.hours or backend == "local" else DEFAULT_RESOURCES.hours,
+        partition=args.partition,
+        account=args.account,
+        constraint=args.constraint,
+        requeues=args.requeues,
+    )
 
 
-def find_predecessors(args: argparse.Namespace, backend: str) -> list[dict]:
-    """The newest job of each name of --after; one that has finished already need not be waited for."""
+def find_predecessors(names: list[str], backend: str) -> list[JobRecord]:
+    """The newest job of each of ``names``; one that has finished already need not be waited for."""
     waited_for = []
-    for name in args.after:
+    for name in names:
         record = find_records(name)[-1]
-        state = state_of(record)
+        state, where = state_of(record), record["backend"]
         if state in ("failed", "cancelled"):
-            raise UserError(f"--after {name}: {record['name']}/{record['number']} has {state}; submit it again first")
+            raise UserError(f"--after {name}: {job_title(record)} has {state}; submit it again first")
         if state == "finished":
             continue
-        if record["backend"] != backend:
-            raise UserError(f"--after {name}: runs on {record['backend']}, which {backend} cannot wait for")
+        if where != backend:
+            raise UserError(f"--after {name}: runs on {where}, which {backend} cannot wait for")
         waited_for.append(record)
     return waited_for
 
 
-def refuse_second_writer(name: str, after: list[dict]) -> None:
+def refuse_second_writer(name: str, after: list[JobRecord]) -> None:
     """Two jobs at once would write to one experiment: a job of ``name`` that has not ended must be waited for."""
     waiting, waited_for = [*after], set()
     while waiting:
         record = waiting.pop()
-        waited_for.add((record["name"], record["number"]))
+        waited_for.add(job_title(record))
         waiting += record["after"]
     for record in existing_records(name):
-        if (name, record["number"]) not in waited_for and (state := state_of(record)) not in (*ENDED, "unknown"):
+        title = job_title(record)
+        if title not in waited_for and (state := state_of(record)) not in (*ENDED, "unknown"):
             raise UserError(
                 f"{name}: its job {record['number']} is {state}, and both would write to exp/{name}; "
-                f"give --after {name}, or first: python scripts/launch.py cancel {name}/{record['number']}"
+                f"give --after {name}, or first: python scripts/launch.py cancel {title}"
             )
 
 
 def submit(args: argparse.Namespace) -> None:
     """One job, or with --shards one a stage, each after the one before."""
-    backend, name = choose_backend(args.backend), choose_name(args)
+    backend, name = choose_backend(args.backend), choose_name(args.name, args.command)
     resources = choose_resources(args, backend)
-    check_command(args.command, resources)
+    check_command(args.command, resources.nodes)
     stages = [[args.command]] if args.shards is None else extraction_stages(args.command, args.shards)
-    after = find_predecessors(args, backend)
+    after = find_predecessors(args.after, backend)
     refuse_second_writer(name, after)
     for stage, commands in enumerate(stages, start=1):
         job = make_job(
@@ -176,18 +192,20 @@ def submit(args: argparse.Namespace) -> None:
         after = [submit_job(job)]
 
 
-def submit_job(job: dict) -> dict:
+def submit_job(job: Job) -> JobRecord:
     """The job's folder is made first, and goes again where the engine refuses."""
     job = create_folder(job)
     write_job(job)
+    folder, backend = job["folder"], job["backend"]
     try:
-        record = backend_of(job["backend"]).submit(job)
+        record = backend_of(backend).submit(job)
     except BaseException:
-        shutil.rmtree(job["folder"], ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     write_record(record)
-    ids = record["ids"][0] if len(record["ids"]) == 1 else f"{record['ids'][0]} … {record['ids'][-1]}"
-    print(f"submitted {job['name']}/{job['number']} to {job['backend']} as {ids}; record: {job['folder']}", flush=True)
+    first, *further = record["ids"]
+    ids = f"{first} … {further[-1]}" if further else first
+    print(f"submitted {job_title(job)} to {backend} as {ids}; record: {folder}", flush=True)
     return record
 
 
@@ -198,7 +216,7 @@ def cancel(names: list[str]) -> None:
         for record in reversed(alive):
             write_record(record | {"cancelled": now()})
             backend_of(record["backend"]).cancel(record)
-            print(f"cancelled {record['name']}/{record['number']}")
+            print(f"cancelled {job_title(record)}")
         if not alive:
             print(f"{name}: nothing to cancel")
 

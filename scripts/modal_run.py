@@ -10,7 +10,6 @@ here. data/ and exp/ lie on the volume "bible-audio-data"; scripts/upload_to_mod
 scripts/download_results.py reads it. docs/launching.md says more.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -26,21 +25,15 @@ from core.cli import run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
+from core.records import ModalSpec, ModalStage
+from launching.commands import flag_value
 from launching.extraction_jobs import ARRAY_STAGES, extraction_stages
-from launching.modal_body import run_spec
+from launching.modal_account import APP, MOUNT, VOLUME, require_token
+from launching.modal_cost import describe_cost
+from launching.modal_flags import ModalJob, parse_main, parse_phase
 from launching.modal_image import build_image
-from launching.modal_jobs import (
-    APP,
-    MOUNT,
-    VOLUME,
-    describe_cost,
-    flag_value,
-    function_options,
-    make_spec,
-    parse_main,
-    parse_phase,
-    require_token,
-)
+from launching.modal_spec import function_options, make_spec, written_folder
+from launching.modal_task import run_spec
 
 MAX_SECONDS = 24 * 3600
 
@@ -51,67 +44,63 @@ writers = modal.Dict.from_name(f"{APP}-writers", create_if_missing=True)
 
 
 @app.function(image=image, volumes={str(MOUNT): volume}, timeout=MAX_SECONDS, startup_timeout=1800)
-def run_script(spec: dict) -> int:
+def run_script(spec: ModalSpec) -> int:
     """The one job function; GPU, limit and retries come with the call (Function.with_options)."""
     volume.reload()  # a warm container sees what others have committed since
-    owner = spec.get("owner") or modal.current_function_call_id() or "unknown"
-    return run_spec(spec, owner=owner, writers=writers, commit=volume.commit)
+    own_call = {"owner": modal.current_function_call_id() or "unknown"}
+    return run_spec(**own_call | spec, writers=writers, commit=volume.commit)
 
 
 @app.function(image=image, timeout=MAX_SECONDS)
-def run_stages(stages: list[dict]) -> int:
+def run_stages(stages: list[ModalStage]) -> int:
     """Stages one after the other, the specs of a stage at once by map; it lives on Modal, so the client may go.
 
     Only what failed is retried; what still fails is named once the rest of its stage is done.
     """
     owner = modal.current_function_call_id()  # stays when this one is preempted; the ids of its maps do not
     for stage in stages:
-        function = run_script.with_options(**stage["options"])
-        specs = [spec | {"owner": owner} for spec in stage["specs"]]
-        results = list(function.map(specs, return_exceptions=True))
-        failed = [spec["folder"] for spec, found in zip(stage["specs"], results) if isinstance(found, BaseException)]
-        if failed:
-            first = next(found for found in results if isinstance(found, BaseException))
-            raise RuntimeError(f"{len(failed)} of {len(results)} failed: {', '.join(failed)}; the first: {first}")
+        options, specs = stage["options"], [spec | {"owner": owner} for spec in stage["specs"]]
+        results = list(run_script.with_options(**options).map(specs, return_exceptions=True))
+        errors = {spec["folder"]: found for spec, found in zip(specs, results) if isinstance(found, BaseException)}
+        if errors:
+            first = next(iter(errors.values()))
+            raise RuntimeError(f"{len(errors)} of {len(results)} failed: {', '.join(errors)}; the first: {first}")
     return 0
 
 
-def plan_shards(args: argparse.Namespace) -> list[dict]:
+def plan_shards(job: ModalJob) -> list[ModalStage]:
     """Phase 1 as stages: samplers, fit, assigners, merge, and the report on the units."""
-    stages = extraction_stages(args.words, args.shards)
-    found = [
-        {
-            "options": function_options(args, gpu=flag_value(commands[0], "stage") in ARRAY_STAGES),
-            "specs": [make_spec(args, words) for words in commands],
-        }
-        for commands in stages
-    ]
-    folder = found[-1]["specs"][0]["folder"]
-    report = ["src/validate_units.py", "--exp", f"{MOUNT}/exp/{folder}"]
-    return [*found, {"options": function_options(args, gpu=False), "specs": [make_spec(args, report)]}]
+    stages = extraction_stages(job.words, job.shards)
+    report = ["src/validate_units.py", "--exp", f"{MOUNT}/exp/{written_folder(job.words)}"]
+    return [plan_stage(job, commands) for commands in [*stages, [report]]]
 
 
-def submit(args: argparse.Namespace) -> None:
+def plan_stage(job: ModalJob, commands: list[list[str]]) -> ModalStage:
+    """The commands of a stage as specs; only stages of many jobs use the GPU."""
+    gpu = flag_value(commands[0], "stage") in ARRAY_STAGES
+    return {"options": function_options(job, gpu=gpu), "specs": [make_spec(job, words) for words in commands]}
+
+
+def submit(job: ModalJob) -> None:
     """Say what it may cost, hand it over, and wait for it unless asked not to."""
-    n_shards = getattr(args, "shards", 1)
-    stages = plan_shards(args) if n_shards > 1 else []
-    print(describe_cost(args, n_shards))
-    if args.dry_run:
-        shown = stages or {"options": function_options(args), "spec": make_spec(args)}
+    stages = plan_shards(job) if job.shards > 1 else []
+    print(describe_cost(job, job.shards))
+    if job.dry_run:
+        shown = stages or {"options": function_options(job), "spec": make_spec(job)}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    if args.no_wait and not {"--detach", "-d"} & set(sys.argv):
+    if job.no_wait and not {"--detach", "-d"} & set(sys.argv):
         raise UserError("--no_wait: expected modal run --detach, for otherwise the job ends with this command")
-    function = run_stages if stages else run_script.with_options(**function_options(args))
-    call = function.spawn(stages or make_spec(args))
-    print(f"submitted {call.object_id}: {' '.join(args.words)}", flush=True)
-    if args.call_file:
-        write_json(args.call_file, {"calls": [call.object_id], "submitted": time.time()})
-    if not args.no_wait:
+    function = run_stages if stages else run_script.with_options(**function_options(job))
+    call = function.spawn(stages or make_spec(job))
+    print(f"submitted {call.object_id}: {' '.join(job.words)}", flush=True)
+    if job.call_file:
+        write_json(job.call_file, {"calls": [call.object_id], "submitted": time.time()})
+    if not job.no_wait:
         call.get()
 
 
-def run_entry(parse: Callable[[Sequence[str]], argparse.Namespace], words: Sequence[str]) -> None:
+def run_entry(parse: Callable[[Sequence[str]], ModalJob], words: Sequence[str]) -> None:
     """As cli.run_main: a user mistake becomes one line and exit code 2, inside the client's own command too."""
     try:
         submit(parse(words))
@@ -144,15 +133,15 @@ def phase3(*words: str) -> None:
     run_entry(lambda given: parse_phase(3, given), words)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> ModalJob:
     return parse_main(sys.argv[1:] if argv is None else argv)
 
 
 def hand_to_client() -> None:
     """Run by itself, the script checks flags and token at once, then becomes ``modal run --detach`` of ``main``."""
-    args = parse_args()
-    if args.dry_run:
-        submit(args)
+    job = parse_args()
+    if job.dry_run:
+        submit(job)
         return
     require_token()
     words = ["-m", "modal", "run", "--detach", f"{Path(__file__).resolve()}::main", *sys.argv[1:]]

@@ -25,8 +25,8 @@ from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from languages import data_root, language_paths, resolve_in
 from launching.archives import archive_name, cut_archives, plan_upload, unpack_archive, write_archive
+from launching.modal_account import APP, MOUNT, VOLUME, require_token
 from launching.modal_image import build_image
-from launching.modal_jobs import APP, MOUNT, VOLUME, require_token
 from segmentation.manifest import read_manifest
 
 ARCHIVES = ".archives"

@@ -1,4 +1,4 @@
-"""A container of Modal on this machine: runs one spec as launching.modal_body does there, in a process of its own.
+"""A container of Modal on this machine: runs one spec as launching.modal_task does there, in a process of its own.
 
     python modal_container.py SPEC.json FOLDER
 
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from launching.modal_body import run_spec
+from launching.modal_task import run_spec
 
 
 def open_writers(path: Path) -> SimpleNamespace:
@@ -42,9 +42,7 @@ def main() -> int:
             out.write("commit\n")
 
     patience = spec.pop("patience", {})
-    return run_spec(
-        spec, owner=spec.pop("owner"), writers=open_writers(folder / "writers.json"), commit=commit, **patience
-    )
+    return run_spec(**spec, writers=open_writers(folder / "writers.json"), commit=commit, **patience)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ IN_VARIABLES = {
 }
 # modal run hands them to an entry point, which has no --help of its own.
 MODAL_FLAGS = frozenset(
-    re.findall(r'"(--[a-z0-9_]+)"', (REPOSITORY / "src/launching/modal_jobs.py").read_text("utf-8"))
+    re.findall(r'"(--[a-z0-9_]+)"', (REPOSITORY / "src/launching/modal_flags.py").read_text("utf-8"))
 )
 COMMAND = re.compile(
     r"(?:^|[\s`(])((?:[A-Z][A-Z0-9_]*=(?:\"[^\"]*\"|\S+) )*(?:python|bash) (?:src|scripts|recipes)/[^`\n]*)"

@@ -48,3 +48,87 @@ class UtteranceScore(TypedDict, total=False):
     asr_original: str  # what the recogniser reads
     asr_resynthesis: str
     text: str  # the transcript
+
+
+# Jobs (launching/): what lies in exp/<name>/jobs/<number>/, and what a job on Modal is given.
+
+
+class JobResources(TypedDict):
+    """What a job asks of its engine (launching/job.py: Resources holds the defaults)."""
+
+    gpus: int  # a node
+    nodes: int
+    processes: int  # a node; torchrun starts them where there are several, or several nodes
+    cpus: int  # cores a node
+    memory_gb: float | None  # a node; None: the engine's own
+    hours: float | None  # limit of one attempt; None (this machine only): no limit
+    partition: str | None  # Slurm's partition, Grid Engine's queue
+    account: str | None  # Slurm's account, Grid Engine's project
+    constraint: str | None  # Slurm's features, Grid Engine's complexes, on Modal the name of the GPU
+    requeues: int  # time-outs that are followed by another attempt
+
+
+class Job(TypedDict):
+    """``job.json``: a job as it was submitted; never changed afterwards."""
+
+    name: str  # the experiment it belongs to
+    number: int  # 1, 2, … within the name
+    folder: str  # exp/<name>/jobs/<number>, absolute
+    backend: str  # "local", "slurm", "sge" or "modal"
+    commands: list[list[str]]  # as typed, each from the script on; several make an array, its tasks numbered from 0
+    array_parallelism: int  # tasks of an array that may run at once; 0: as many as the engine likes
+    resources: JobResources
+    after: list["JobRecord"]  # jobs that must have finished with code 0 before this one starts
+    environment: dict[str, str]  # variables of the command, besides those that the engine sets
+    submitted: str  # ISO 8601, UTC
+    git_commit: str | None  # of the code at submission
+
+
+class JobRecord(Job):
+    """``record.json``: a job, and what its engine called it."""
+
+    ids: list[str]  # the engine's, one a job or one a task; empty: the submission was cut short
+    started: NotRequired[str | None]  # this machine: when the background process started, as ps says it
+    cancelled: NotRequired[str]  # ISO 8601, UTC: when launch.py cancelled it
+
+
+class AttemptRow(TypedDict):
+    """A line of ``attempts.jsonl``: one event of one task."""
+
+    task: int  # from 0
+    event: str  # "started", "ended" or "skipped"
+    at: str  # ISO 8601, UTC
+    attempt: NotRequired[int]  # started: 1, 2, …
+    host: NotRequired[str]  # started
+    command: NotRequired[list[str]]  # started: the words that were executed
+    engine_id: NotRequired[str | None]  # started: the engine's number of the job
+    exit_code: NotRequired[int]  # ended
+    stopped: NotRequired[bool]  # ended: a signal of the engine came first
+    reason: NotRequired[str]  # skipped: why it was never started
+
+
+class ModalSpec(TypedDict):
+    """What the job function on Modal gets: one command and where it writes."""
+
+    words: list[str]  # the command as typed, from the script on
+    processes: int  # over 1: by torchrun
+    folder: str  # what it writes to below EXP_ROOT; one writer at a time
+    limit_seconds: float  # of one attempt, short of the engine's own limit
+    environment: dict[str, str]
+    owner: NotRequired[str]  # the call that writes, where it is not the function's own
+
+
+class ModalStage(TypedDict):
+    """Jobs on Modal that may run at once."""
+
+    options: dict[str, object]  # arguments of Function.with_options
+    specs: list[ModalSpec]
+
+
+class WriterClaim(TypedDict):
+    """Who writes to a folder on Modal's volume: an entry of the Modal Dict, by the folder's name."""
+
+    owner: str  # the call's id
+    until: float  # s since the epoch: without a sign of life by then, the folder is free
+    attempt: int  # from 0
+    final_code: NotRequired[int | None]  # exit code after which no further attempt is made

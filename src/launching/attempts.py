@@ -2,9 +2,8 @@
 
 ``python -m launching.attempts FOLDER [TASK]`` is what engines run. It starts the command of the task with its output
 in the job's log, hands the engine's signals on to it as SIGTERM, and ends with the command's exit code. Every attempt
-leaves two rows in ``attempts.jsonl``: ``{task, attempt, event: "started", at, host, command}`` and
-``{task, event: "ended", at, exit_code, stopped}``. A first attempt runs the command as it was typed, later
-ones resume (launching/commands.py).
+leaves two rows in ``attempts.jsonl`` (core.records.AttemptRow). A first attempt runs the command as it was typed,
+later ones resume (launching/commands.py).
 """
 
 import contextlib
@@ -18,13 +17,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from core.records import AttemptRow, Job
 from launching.commands import task_command, task_environment
 from launching.job import log_file, now, read_job
 
 EXIT_CANNOT_START = 126
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+
+
+class TaskProgress(NamedTuple):
+    """How far a task has come, by its last row in ``attempts.jsonl``."""
+
+    event: str | None = None  # "started", "ended", "skipped"; None: no attempt yet
+    exit_code: int | None = None
+    stopped: bool = False
 
 
 def run_attempt(folder: Path, task: int = 0) -> int:
@@ -100,11 +109,15 @@ def has_ended(child: subprocess.Popen) -> bool:
 
 def end_attempt(folder: Path, task: int, code: int, *, stopped: bool) -> None:
     """Record the end; ``stopped``: a signal of the engine came before it."""
-    row = {"task": task, "event": "ended", "at": now()}
-    append_row(folder, row | {"exit_code": code, "stopped": stopped})
+    append_row(folder, {"task": task, "event": "ended", "at": now(), "exit_code": code, "stopped": stopped})
 
 
-def append_row(folder: Path, row: dict) -> None:
+def skip_task(folder: Path, task: int, reason: str) -> None:
+    """Record that a task was never started, and will not be."""
+    append_row(folder, {"task": task, "event": "skipped", "at": now(), "reason": reason})
+
+
+def append_row(folder: Path | str, row: AttemptRow) -> None:
     """One short write in append mode, under a lock, so that the tasks of an array may share the file.
 
     Without the lock, two machines that append to a file on NFS write over each other (open(2), O_APPEND).
@@ -115,7 +128,7 @@ def append_row(folder: Path, row: dict) -> None:
         out.write((json.dumps(row) + "\n").encode())
 
 
-def read_attempts(folder: Path, task: int | None = None) -> list[dict]:
+def read_attempts(folder: Path | str, task: int | None = None) -> list[AttemptRow]:
     """The rows of ``attempts.jsonl``, of one task where it is given; a half-written last row is left out."""
     path = Path(folder) / "attempts.jsonl"
     if not path.exists():
@@ -125,19 +138,23 @@ def read_attempts(folder: Path, task: int | None = None) -> list[dict]:
     return [row for row in rows if task is None or row["task"] == task]
 
 
-def count_attempts(folder: Path, task: int) -> int:
+def count_attempts(folder: Path | str, task: int | None = None) -> int:
+    """How often a task was started; without ``task``, all tasks together."""
     return sum(row["event"] == "started" for row in read_attempts(folder, task))
 
 
-def last_rows(record: dict) -> list[dict]:
-    """Of each task its last row, {} where there is none. One reading: arrays have thousands of tasks."""
-    last = {row["task"]: row for row in read_attempts(Path(record["folder"]))}
-    return [last.get(task, {}) for task in range(len(record["commands"]))]
+def task_progress(job: Job) -> list[TaskProgress]:
+    """Of each task, how far it has come. One reading: arrays have thousands of tasks."""
+    last = {
+        row["task"]: TaskProgress(row["event"], row.get("exit_code"), row.get("stopped", False))
+        for row in read_attempts(job["folder"])
+    }
+    return [last.get(task, TaskProgress()) for task in range(len(job["commands"]))]
 
 
-def exit_codes(record: dict) -> list[int | None]:
+def exit_codes(job: Job) -> list[int | None]:
     """Of each task, the exit code of its last attempt; None where none has ended since it was last started."""
-    return [row.get("exit_code") for row in last_rows(record)]
+    return [progress.exit_code for progress in task_progress(job)]
 
 
 def run_from_command_line(run: Callable[[Path, int], int]) -> int:

@@ -4,6 +4,8 @@ import importlib
 import shutil
 from types import ModuleType
 
+from core.records import JobRecord
+
 MODULES = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_calls"}
 
 
@@ -19,5 +21,5 @@ def choose_backend(name: str) -> str:
     return "slurm" if shutil.which("sbatch") else "sge" if shutil.which("qsub") else "local"
 
 
-def state_of(record: dict) -> str:
+def state_of(record: JobRecord) -> str:
     return backend_of(record["backend"]).state(record)

@@ -4,10 +4,13 @@ import functools
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.records import Job
 from languages import REPOSITORY
+from launching.job import job_title, resources_of
 
 RENDEZVOUS_PORTS = range(20000, 30000)  # one of them, by the job's id, so that jobs that share a node do not meet
 TAKES_RESUME = ("add_experiment_flags(", "--resume")
@@ -15,7 +18,7 @@ TAKES_RESUME = ("add_experiment_flags(", "--resume")
 SHELL_SUFFIX = ".sh"
 
 
-def check_command(words: list[str], resources: dict) -> None:
+def check_command(words: list[str], n_nodes: int = 1) -> None:
     """Refuse what could not run: no script, a script that is not there, a shell script over several nodes."""
     if not words:
         raise UserError("expected a command after --, as in: -- src/trainer_vocoder.py --language satere")
@@ -23,7 +26,7 @@ def check_command(words: list[str], resources: dict) -> None:
         raise UserError(f"{words[0]}: expected a script (.py or .sh) first, as in: -- src/trainer_vocoder.py …")
     if not script_path(words[0]).is_file():
         raise UserError(f"{script_path(words[0])}: expected a script, found none; paths are relative to {REPOSITORY}")
-    if words[0].endswith(SHELL_SUFFIX) and resources["nodes"] > 1:
+    if words[0].endswith(SHELL_SUFFIX) and n_nodes > 1:
         raise UserError(f"{words[0]}: shell scripts run on one node; submit the Python script behind it, or --nodes 1")
 
 
@@ -32,29 +35,37 @@ def script_path(word: str) -> Path:
     return Path(word) if Path(word).is_absolute() else REPOSITORY / word
 
 
-def task_command(job: dict, task: int = 0, *, resume: bool = False) -> list[str]:
-    """The words to execute, absolute where they name files of this project."""
-    words = resume_words(job["commands"][task]) if resume else job["commands"][task]
+def task_command(job: Job, task: int = 0, *, resume: bool = False) -> list[str]:
+    """The words to execute for a task of ``job``."""
+    words, resources = job["commands"][task], resources_of(job)
+    return executed_words(resume_words(words) if resume else words, resources.processes, resources.nodes)
+
+
+def executed_words(words: list[str], n_processes: int, n_nodes: int = 1) -> list[str]:
+    """What a person types, from the script on -> the words to execute, absolute where they name files of this project.
+
+    ``n_processes``: a node.
+    """
     script, flags = str(script_path(words[0])), words[1:]
     if script.endswith(SHELL_SUFFIX):
         return ["bash", script, *flags]
-    return [sys.executable, *torchrun_words(job["resources"]), script, *flags]
+    return [sys.executable, *torchrun_words(n_processes, n_nodes), script, *flags]
 
 
-def torchrun_words(resources: dict) -> list[str]:
+def torchrun_words(n_processes: int, n_nodes: int = 1) -> list[str]:
     """Nothing for one process; else torchrun, which meets at the first node of Slurm's list where there are several.
 
     At submission, outside of the job, the variables of Slurm are named rather than filled in.
     """
-    if resources["processes"] * resources["nodes"] == 1:
+    if n_processes * n_nodes == 1:
         return []
-    words = ["-m", "torch.distributed.run", f"--nproc_per_node={resources['processes']}"]
-    if resources["nodes"] == 1:
+    words = ["-m", "torch.distributed.run", f"--nproc_per_node={n_processes}"]
+    if n_nodes == 1:
         return [*words, "--standalone"]
     host, number = first_host(), os.environ.get("SLURM_JOB_ID")
     port = RENDEZVOUS_PORTS[int(number) % len(RENDEZVOUS_PORTS)] if number else "$PORT"
     meeting = ["--rdzv_backend=c10d", f"--rdzv_endpoint={host}:{port}", f"--rdzv_id={number or '$SLURM_JOB_ID'}"]
-    return [*words, f"--nnodes={resources['nodes']}", *meeting]
+    return [*words, f"--nnodes={n_nodes}", *meeting]
 
 
 def first_host() -> str:
@@ -64,6 +75,16 @@ def first_host() -> str:
     from submitit.slurm.slurm import SlurmJobEnvironment
 
     return SlurmJobEnvironment().hostnames[0]
+
+
+def flag_value(words: Sequence[str], name: str, default: str = "") -> str:
+    """The last value of ``--name value`` or ``--name=value``, - and _ alike."""
+    value = default
+    for number, word in enumerate(words):
+        flag, equals, given = word.partition("=")
+        if word.startswith("--") and flag[2:].replace("-", "_") == name:
+            value = given if equals else "".join(words[number + 1 : number + 2])
+    return value
 
 
 def resume_words(words: list[str]) -> list[str]:
@@ -96,15 +117,19 @@ def takes_resume(script: Path) -> bool:
     return any(sign in text for sign in TAKES_RESUME)
 
 
-def show_commands(job: dict) -> str:
+def show_commands(job: Job) -> str:
     """The exact command of every task, as --dry_run prints it."""
     return "\n".join(f"# task {task}: {shlex.join(task_command(job, task))}" for task in range(len(job["commands"])))
 
 
-def task_environment(job: dict) -> dict[str, str]:
+def task_environment(job: Job) -> dict[str, str]:
     """Variables of the task. BACKEND is emptied: a phase script in a job runs, and submits no further one."""
-    resources = job["resources"]
-    variables = {"PYTHONUNBUFFERED": "1", "BACKEND": "", "ORAL_UNITS_JOB": f"{job['name']}/{job['number']}"}
-    variables["NPROC"] = str(resources["processes"])
-    variables["OMP_NUM_THREADS"] = str(max(1, resources["cpus"] // resources["processes"]))
+    resources = resources_of(job)
+    variables = {
+        "PYTHONUNBUFFERED": "1",
+        "BACKEND": "",
+        "ORAL_UNITS_JOB": job_title(job),
+        "NPROC": str(resources.processes),
+        "OMP_NUM_THREADS": str(max(1, resources.cpus // resources.processes)),
+    }
     return variables | job["environment"]

@@ -6,11 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+from core.records import JobRecord
 from languages import exp_root
-from launching.attempts import exit_codes, read_attempts
+from launching.attempts import count_attempts, exit_codes
 from launching.backends import state_of
-from launching.job import ENDED, find_records
-from launching.modal_jobs import APP
+from launching.job import ENDED, find_records, job_title
+from launching.modal_account import APP
 
 FOLLOW_SECONDS = 0.5
 
@@ -33,22 +34,21 @@ def show_status(names: list[str]) -> None:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]))
 
 
-def status_row(record: dict) -> tuple[str, ...]:
+def status_row(record: JobRecord) -> tuple[str, ...]:
     """``exit`` counts the codes of an array, as in 0×7 3×1."""
     codes = exit_codes(record)
     known = sorted({code for code in codes if code is not None})
     shown = str(codes[0]) if known and len(codes) == 1 else " ".join(f"{code}×{codes.count(code)}" for code in known)
-    attempts = sum(row["event"] == "started" for row in read_attempts(Path(record["folder"])))
-    number = record["ids"][0].partition("_")[0] if record["ids"] else "-"
+    ids = record["ids"]
     command = shlex.join(record["commands"][0]) + (f"  (and {len(codes) - 1} more)" if len(codes) > 1 else "")
     return (
-        f"{record['name']}/{record['number']}",
+        job_title(record),
         record["backend"],
         state_of(record),
         shown or "-",
-        str(attempts),
+        str(count_attempts(record["folder"])),
         record["submitted"][:16],
-        number,
+        ids[0].partition("_")[0] if ids else "-",
         command,
     )
 
@@ -72,7 +72,7 @@ def show_logs(names: list[str], *, lines: int, follow: bool) -> None:
             print(f"{record['folder']}: {state}; nothing printed yet")
 
 
-def log_files(record: dict, state: str) -> list[Path]:
+def log_files(record: JobRecord, state: str) -> list[Path]:
     folder = Path(record["folder"])
     own = sorted(folder.glob("output*.log"))
     engine = [path for suffix in ("log", "err") for path in sorted(folder.glob(f"engine/*.{suffix}"))]

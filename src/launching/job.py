@@ -1,34 +1,13 @@
-"""A job as a plain dict, and the folder ``exp/<name>/jobs/<number>/`` in which it leaves its record.
+"""A job: how it is made, and the folder ``exp/<name>/jobs/<number>/`` in which it leaves its record.
 
-A job, written to ``job.json`` at submission and never changed after it:
-
-==================== ==================================================================================================
-``name``             the experiment it belongs to; the folder is ``exp/<name>/jobs/<number>``
-``number``           1, 2, … within the name
-``folder``           that folder, absolute
-``backend``          "local", "slurm", "sge" or "modal"
-``commands``         the commands as a person types them, each a list of words beginning with a script of this
-                     repository (``src/trainer_vocoder.py``, ``scripts/run_phase1.sh``) and nothing before it; several
-                     commands make an array whose tasks are numbered from 0
-``array_parallelism`` tasks of an array that may run at once; 0: as many as the engine likes
-``resources``        ``gpus`` a node, ``nodes``, ``processes`` a node (over 1, or several nodes: torchrun), ``cpus`` a
-                     node, ``memory_gb`` a node (None: the engine's own), ``hours``, ``partition`` (SGE: the queue),
-                     ``account`` (SGE: the project), ``constraint``, ``requeues``: how many time-outs are followed by
-                     another attempt
-``after``            records of the jobs that must have finished with code 0 before this one starts
-``environment``      variables of the command, beside those that the engine sets
-``submitted``        time of submission, ISO 8601, UTC
-``git_commit``       of the code at submission
-==================== ==================================================================================================
-
-A record, ``record.json``: the job, and ``ids`` (the engine's, one a job or one a task; strings) and whatever else a
-backend wants to find again. ``attempts.jsonl``: what the tasks did (launching/attempts.py). ``output.log``, for an
-array ``output_<task>.log``: what the command printed, appended to by every attempt.
+The folder holds ``job.json`` (core.records.Job), ``record.json`` (JobRecord: the job, its ids and what a backend wants
+to find again), ``attempts.jsonl`` (what the tasks did, launching/attempts.py) and ``output.log``, for an array
+``output_<task>.log``: what the command printed, appended to by every attempt.
 
 Every backend (launching/local.py, slurm.py, sge.py, modal_calls.py) has the same four functions:
 
 - ``describe(job) -> str``: what would be submitted, for ``--dry_run``; changes nothing;
-- ``submit(job) -> dict``: hand the job to the engine, return the record; the caller made the folder and writes both;
+- ``submit(job) -> JobRecord``: hand the job to the engine; the caller made the folder and writes both files;
 - ``state(record) -> str``: one of STATES; exit codes are in the attempts;
 - ``cancel(record) -> None``: stop what has not ended.
 """
@@ -39,28 +18,18 @@ import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from core.errors import UserError
 from core.files import read_json, write_json
+from core.records import Job, JobRecord
 from languages import REPOSITORY, data_root, exp_root
 
 STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "unknown")
 ENDED = ("finished", "failed", "cancelled")
 BACKENDS = ("local", "slurm", "sge", "modal")
-DEFAULT_RESOURCES = {
-    "gpus": 0,
-    "nodes": 1,
-    "processes": 1,
-    "cpus": 1,
-    "memory_gb": None,
-    "hours": 24.0,
-    "partition": None,
-    "account": None,
-    "constraint": None,
-    "requeues": 20,
-}
 # Handed on to the job where they are set; none of them holds a secret.
-INHERITED = (
+INHERITED_VARIABLES = (
     "HF_HOME HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_DATASETS_OFFLINE OMP_NUM_THREADS ORAL_UNITS_WHISPER ORAL_UNITS_LLM "
     "ORAL_UNITS_VENV ORAL_UNITS_TRACEBACK DATA_ARGS PHASE1_ARGS PHASE2_ARGS PHASE3_ARGS TAG TQDM_DISABLE "
     "TRAINING_LANGUAGE VIRTUAL_ENV CONDA_PREFIX PATH"
@@ -68,23 +37,39 @@ INHERITED = (
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+class Resources(NamedTuple):
+    """What a job asks of its engine, read by attribute; core.records.JobResources gives the units."""
+
+    gpus: int = 0
+    nodes: int = 1
+    processes: int = 1
+    cpus: int = 1
+    memory_gb: float | None = None
+    hours: float | None = 24.0
+    partition: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    requeues: int = 20
+
+
+DEFAULT_RESOURCES = Resources()
+
+
 def make_job(
     name: str,
     commands: Sequence[Sequence[str]],
     *,
     backend: str,
-    resources: dict | None = None,
-    after: Iterable[dict] = (),
+    resources: Resources = DEFAULT_RESOURCES,
+    after: Iterable[JobRecord] = (),
     array_parallelism: int = 0,
     environment: dict[str, str] | None = None,
-) -> dict:
-    """The dict described above, not yet on disk: its number is the next free one."""
+) -> Job:
+    """A job that is not yet on disk: its number is the next free one."""
     if not PLAIN_NAME.fullmatch(name):
         raise UserError(
             f"--name {name!r}: expected letters, digits, '.', '_' and '-' only, beginning with one of the first two"
         )
-    unknown = set(resources or {}) - set(DEFAULT_RESOURCES)
-    assert not unknown, f"resources {sorted(unknown)}: expected some of {sorted(DEFAULT_RESOURCES)}"
     number = max((folder_number(folder) for folder in job_folders(name)), default=0) + 1
     return {
         "name": name,
@@ -93,12 +78,21 @@ def make_job(
         "backend": backend,
         "commands": [[str(word) for word in command] for command in commands],
         "array_parallelism": array_parallelism,
-        "resources": DEFAULT_RESOURCES | (resources or {}),
+        "resources": resources._asdict(),
         "after": list(after),
         "environment": inherited_environment() | (environment or {}),
         "submitted": now(),
         "git_commit": _git_commit(),
     }
+
+
+def resources_of(job: Job) -> Resources:
+    return Resources(**job["resources"])
+
+
+def job_title(job: Job) -> str:
+    """``satere_vocoder_v3/2``: how the launcher's own commands call a job."""
+    return f"{job['name']}/{job['number']}"
 
 
 def now() -> str:
@@ -107,7 +101,7 @@ def now() -> str:
 
 def inherited_environment() -> dict[str, str]:
     """What the command needs to find its code, its data and its packages on another machine of the same file system."""
-    found = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    found = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     roots = {"DATA_ROOT": str(data_root()), "EXP_ROOT": str(exp_root()), "PYTHONPATH": str(REPOSITORY / "src")}
     return found | roots
 
@@ -132,7 +126,7 @@ def job_folders(name: str) -> list[Path]:
     return sorted((path for path in root.glob("[0-9]*") if path.name.isdigit() and path.is_dir()), key=folder_number)
 
 
-def create_folder(job: dict) -> dict:
+def create_folder(job: Job) -> Job:
     """Make the job's folder, under the next number where another submission was faster; returns the job with it.
 
     UserError where ``exp`` cannot be written to: a job there would only fail later, and on another machine.
@@ -154,30 +148,30 @@ def create_folder(job: dict) -> dict:
     return job | {"folder": str(folder), "number": folder_number(folder)}
 
 
-def write_job(job: dict) -> None:
+def write_job(job: Job) -> None:
     write_json(Path(job["folder"]) / "job.json", job)
 
 
-def write_record(record: dict) -> None:
+def write_record(record: JobRecord) -> None:
     write_json(Path(record["folder"]) / "record.json", record)
 
 
-def read_job(folder: Path) -> dict:
+def read_job(folder: Path) -> Job:
     return read_json(Path(folder) / "job.json")
 
 
-def read_record(folder: Path) -> dict:
+def read_record(folder: Path) -> JobRecord:
     """The record; that of a submission that was cut short is its job without ids."""
     path = Path(folder) / "record.json"
     return read_json(path) if path.exists() else read_job(folder) | {"ids": []}
 
 
-def existing_records(name: str) -> list[dict]:
+def existing_records(name: str) -> list[JobRecord]:
     """The records of a name's jobs, oldest first."""
     return [read_record(folder) for folder in job_folders(name) if (folder / "job.json").exists()]
 
 
-def find_records(name: str) -> list[dict]:
+def find_records(name: str) -> list[JobRecord]:
     """The records of ``name``, oldest first, or with ``name/3`` of its third job alone."""
     plain, _, number = name.partition("/")
     records = [record for record in existing_records(plain) if not number or record["number"] == int(number)]
@@ -186,7 +180,12 @@ def find_records(name: str) -> list[dict]:
     return records
 
 
-def log_file(record: dict, task: int = 0, node: int = 0) -> Path:
+def engine_folder(job: Job) -> Path:
+    """Where the engine's own scripts and messages lie."""
+    return Path(job["folder"]) / "engine"
+
+
+def log_file(record: Job, task: int = 0, node: int = 0) -> Path:
     """Where the command of a task prints to, on every backend; the further nodes of a job have files of their own."""
     suffix = (f"_{task}" if len(record["commands"]) > 1 else "") + (f"_node{node}" if node else "")
     return Path(record["folder"]) / f"output{suffix}.log"

@@ -12,40 +12,41 @@ import time
 from pathlib import Path
 
 from core.errors import UserError
+from core.records import Job, JobRecord
 from languages import REPOSITORY
-from launching.attempts import append_row, exit_codes, read_attempts
+from launching.attempts import skip_task, task_progress
 from launching.commands import show_commands
-from launching.job import ENDED, now, read_job, read_record
+from launching.job import ENDED, engine_folder, job_title, read_job, read_record, resources_of
 
 POLL_SECONDS = 0.2
-NOT_HERE = ("memory_gb", "partition", "account", "constraint")  # nothing on one machine obeys them
+NEEDS_SCHEDULER = ("memory_gb", "partition", "account", "constraint")  # nothing on one machine obeys them
 
 
-def describe(job: dict) -> str:
+def describe(job: Job) -> str:
     check(job)
-    waits = " ".join(f"{record['name']}/{record['number']}" for record in job["after"])
+    waits = " ".join(job_title(record) for record in job["after"])
     return "# in the background, on this machine" + (f", after {waits}" if waits else "") + f"\n{show_commands(job)}"
 
 
-def check(job: dict) -> None:
+def check(job: Job) -> None:
     """Refuse what one machine cannot obey."""
-    resources = job["resources"]
-    given = [f"--{name.removesuffix('_gb')}" for name in NOT_HERE if resources[name]]
-    if resources["nodes"] > 1:
+    resources = resources_of(job)
+    given = [f"--{name.removesuffix('_gb')}" for name in NEEDS_SCHEDULER if getattr(resources, name)]
+    if resources.nodes > 1:
         given.append("--nodes")
     if given:
         raise UserError(f"{', '.join(given)}: this machine has no scheduler that would obey; leave them out")
 
 
-def submit(job: dict) -> dict:
+def submit(job: Job) -> JobRecord:
     """Start the background process; its id is that of the process."""
     check(job)
-    folder = Path(job["folder"])
-    (folder / "engine").mkdir()
+    engine = engine_folder(job)
+    engine.mkdir()
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-    with open(folder / "engine" / "background.log", "ab") as log:
+    with open(engine / "background.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "launching.local", str(folder)],
+            [sys.executable, "-m", "launching.local", job["folder"]],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -62,26 +63,31 @@ def _start_time(pid: int) -> str | None:
     return " ".join(words[1:]) if words and not words[0].startswith("Z") else None
 
 
-def is_alive(record: dict) -> bool:
-    return bool(record["ids"]) and _start_time(int(record["ids"][0])) == record["started"] is not None
+def living_process(record: JobRecord) -> int | None:
+    """The number of the job's background process; None where it has ended."""
+    for number in map(int, record["ids"]):
+        if _start_time(number) == record["started"] is not None:
+            return number
+    return None
 
 
-def state(record: dict) -> str:
-    rows = read_attempts(Path(record["folder"]))
-    if is_alive(record):
-        return "running" if rows else "pending"
-    codes = exit_codes(record)
-    if codes and all(code == 0 for code in codes):
+def state(record: JobRecord) -> str:
+    # Asked before the attempts are read: a process that ends in between has left its last row.
+    is_alive = living_process(record) is not None
+    tasks = task_progress(record)
+    if is_alive:
+        return "running" if any(progress.event for progress in tasks) else "pending"
+    if all(progress.exit_code == 0 for progress in tasks):
         return "finished"
-    if record.get("cancelled") or any(row["event"] == "skipped" for row in rows):
+    if "cancelled" in record or any(progress.event == "skipped" for progress in tasks):
         return "cancelled"
     return "failed" if record["ids"] else "unknown"
 
 
-def cancel(record: dict) -> None:
+def cancel(record: JobRecord) -> None:
     """SIGTERM to the background process, which hands it on and ends when its tasks have saved and ended."""
-    if is_alive(record):
-        os.kill(int(record["ids"][0]), signal.SIGTERM)
+    if process := living_process(record):
+        os.kill(process, signal.SIGTERM)
 
 
 def run_job(folder: Path) -> int:
@@ -89,38 +95,40 @@ def run_job(folder: Path) -> int:
     job, told = read_job(folder), []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda caught, _: told.append(caught))
-    missing = wait_for_predecessors(job, told)
+    missing = wait_for_predecessors(job["after"], told)
     if missing or told:
-        append_row(folder, {"task": 0, "event": "skipped", "at": now(), "reason": missing or "cancelled"})
+        skip_task(folder, 0, missing or "cancelled")
         return 1
-    codes = run_tasks(job, told)
+    resources, n_tasks = resources_of(job), len(job["commands"])
+    at_once = job["array_parallelism"] or max(1, (os.cpu_count() or 1) // resources.cpus)
+    codes = run_tasks(folder, n_tasks, at_once=at_once, hours=resources.hours, told=told)
     return next((code for code in codes if code), 0)
 
 
-def wait_for_predecessors(job: dict, told: list[int]) -> str | None:
-    """None once all have finished, else the one that has failed or was cancelled."""
-    for waited_for in job["after"]:
+def wait_for_predecessors(records: list[JobRecord], told: list[int]) -> str | None:
+    """None once all have finished, else the one that has failed or was cancelled. Ends early once ``told`` a signal."""
+    for record in records:
         while not told:
-            current = read_record(Path(waited_for["folder"]))
+            current = read_record(record["folder"])
             if current["ids"] and (ended := state(current)) in ENDED:
                 if ended != "finished":
-                    return f"{current['name']}/{current['number']} {ended}"
+                    return f"{job_title(current)} {ended}"
                 break
             time.sleep(POLL_SECONDS)
     return None
 
 
-def run_tasks(job: dict, told: list[int]) -> list[int]:
-    """The exit codes of the tasks that were started. A signal, or the end of --hours, stops them and starts no more."""
-    waiting, running, codes = list(range(len(job["commands"]))), [], []
-    at_once = job["array_parallelism"] or max(1, (os.cpu_count() or 1) // job["resources"]["cpus"])
-    hours = job["resources"]["hours"]
+def run_tasks(folder: Path, n_tasks: int, *, at_once: int, hours: float | None, told: list[int]) -> list[int]:
+    """The exit codes of the tasks that were started, ``at_once`` of them at a time.
+
+    A signal, which its handler appends to ``told``, or the end of ``hours`` stops them and starts no more.
+    """
+    waiting, running, codes = list(range(n_tasks)), [], []
     give_up = time.monotonic() + hours * 3600 if hours else float("inf")
     handed_on = False
     while running or (waiting and not told):
         while waiting and len(running) < at_once and not told:
-            command = [sys.executable, "-m", "launching.attempts", job["folder"], str(waiting.pop(0))]
-            running.append(subprocess.Popen(command, process_group=0))
+            running.append(start_task(folder, waiting.pop(0)))
         if time.monotonic() > give_up and not told:
             print(f"--hours {hours}: time is up", file=sys.stderr)
             told.append(signal.SIGTERM)
@@ -132,6 +140,11 @@ def run_tasks(job: dict, told: list[int]) -> list[int]:
         running = [process for process in running if process.returncode is None]
         time.sleep(POLL_SECONDS)
     return codes
+
+
+def start_task(folder: Path, task: int) -> subprocess.Popen:
+    """In a process group of its own, so that a signal to this process's group does not reach it as well."""
+    return subprocess.Popen([sys.executable, "-m", "launching.attempts", str(folder), str(task)], process_group=0)
 
 
 if __name__ == "__main__":

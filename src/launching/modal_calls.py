@@ -11,58 +11,60 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.files import read_json
+from core.records import Job, JobRecord
 from languages import REPOSITORY
-from launching.job import combine_states
+from launching.job import Resources, combine_states, engine_folder, resources_of
+from launching.modal_flags import MAX_RETRIES
 
-NOT_HERE = ("partition", "account")
+NOT_ON_MODAL = ("partition", "account")
 
 
-def describe(job: dict) -> str:
+def describe(job: Job) -> str:
     return shlex.join(_client_words(job))
 
 
-def submit(job: dict) -> dict:
+def submit(job: Job) -> JobRecord:
     """Runs the client until it has submitted; the ids are those of the calls."""
     words = _client_words(job)
     done = subprocess.run(words, check=False, env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")})
     if done.returncode:
         raise UserError(f"{shlex.join(words[1:4])}: ended with code {done.returncode}; what it says stands above")
-    calls = read_json(_call_file(job))
-    return job | {"ids": [str(number) for number in _call_ids(calls)]}
+    return {**job, "ids": read_json(_call_file(job))["calls"]}
 
 
-def _call_file(job: dict) -> Path:
-    return Path(job["folder"]) / "engine" / "calls.json"
+def _call_file(job: Job) -> Path:
+    """Where scripts/modal_run.py writes the ids of its calls."""
+    return engine_folder(job) / "calls.json"
 
 
-def _call_ids(calls: dict | list) -> list[str]:
-    found = calls.get("calls", calls) if isinstance(calls, dict) else calls
-    return list(found.values()) if isinstance(found, dict) else list(found)
-
-
-def _client_words(job: dict) -> list[str]:
+def _client_words(job: Job) -> list[str]:
     """The command line of Modal's client."""
-    resources = job["resources"]
-    given = [f"--{name}" for name in NOT_HERE if resources[name]]
-    if given or resources["nodes"] > 1:
-        raise UserError(f"{', '.join(given or ['--nodes'])}: Modal has none; leave them out")
-    if job["after"]:
-        raise UserError("--after: Modal has no dependencies; submit scripts/run_all.sh as one job, or wait")
-    if resources["gpus"] and not resources["constraint"]:
-        raise UserError("--gpus: expected the name of the GPU in --constraint on Modal, as in --constraint H100")
-    if len(job["commands"]) > 1:
-        raise UserError("--shards: on Modal, use scripts/modal_run.py::phase1 --shards N")
+    resources, (command, *further) = resources_of(job), job["commands"]
+    _check(resources, has_predecessors=bool(job["after"]), is_array=bool(further))
     words = [sys.executable, "-m", "modal", "run", "--detach", f"{REPOSITORY / 'scripts' / 'modal_run.py'}::main"]
-    if resources["gpus"]:
-        words += ["--gpu", f"{resources['constraint']}:{resources['gpus']}"]
-    words += ["--processes", str(resources["processes"]), "--cpus", str(resources["cpus"])]
-    if resources["memory_gb"]:
-        words += ["--memory_gb", str(resources["memory_gb"])]
-    words += ["--hours", str(resources["hours"]), "--retries", str(min(resources["requeues"], 10))]
-    return [*words, "--no_wait", "--call_file", str(_call_file(job)), "--", *job["commands"][0]]
+    if resources.gpus:
+        words += ["--gpu", f"{resources.constraint}:{resources.gpus}"]
+    words += ["--processes", str(resources.processes), "--cpus", str(resources.cpus)]
+    if resources.memory_gb:
+        words += ["--memory_gb", str(resources.memory_gb)]
+    words += ["--hours", str(resources.hours), "--retries", str(min(resources.requeues, MAX_RETRIES))]
+    return [*words, "--no_wait", "--call_file", str(_call_file(job)), "--", *command]
 
 
-def state(record: dict) -> str:
+def _check(resources: Resources, *, has_predecessors: bool, is_array: bool) -> None:
+    """Refuse what Modal has no means for."""
+    given = [f"--{name}" for name in NOT_ON_MODAL if getattr(resources, name)]
+    if given or resources.nodes > 1:
+        raise UserError(f"{', '.join(given or ['--nodes'])}: Modal has none; leave them out")
+    if has_predecessors:
+        raise UserError("--after: Modal has no dependencies; submit scripts/run_all.sh as one job, or wait")
+    if resources.gpus and not resources.constraint:
+        raise UserError("--gpus: expected the name of the GPU in --constraint on Modal, as in --constraint H100")
+    if is_array:
+        raise UserError("--shards: on Modal, use scripts/modal_run.py::phase1 --shards N")
+
+
+def state(record: JobRecord) -> str:
     return combine_states([_call_state(number) for number in record["ids"]])
 
 
@@ -82,7 +84,7 @@ def _call_state(number: str) -> str:
         return "failed"
 
 
-def cancel(record: dict) -> None:
+def cancel(record: JobRecord) -> None:
     import modal
 
     for number in record["ids"]:

@@ -3,7 +3,7 @@
 import modal
 
 from languages import REPOSITORY
-from launching.modal_jobs import (
+from launching.modal_image_contents import (
     CODE,
     CODE_FILES,
     CODE_FOLDERS,

@@ -10,16 +10,17 @@ import time
 from pathlib import Path
 
 from core.exit_codes import EXIT_STOPPED
+from core.records import JobRecord
 from launching.attempts import (
-    append_row,
     count_attempts,
     exit_codes,
-    last_rows,
     read_attempts,
     run_attempt,
     run_from_command_line,
+    skip_task,
+    task_progress,
 )
-from launching.job import now, read_job, read_record
+from launching.job import job_title, read_job, read_record, resources_of
 
 EXIT_NOT_STARTED = 1
 EXIT_GIVEN_UP = 1
@@ -33,34 +34,35 @@ def run_task(folder: Path, task: int) -> int:
     missing = find_unfinished(job["after"])
     if missing:
         print(f"error: {folder}: not started, since {missing} has not finished with code 0", file=sys.stderr)
-        append_row(folder, {"task": task, "event": "skipped", "at": now(), "reason": missing})
+        skip_task(folder, task, missing)
         return EXIT_NOT_STARTED
     code = run_attempt(folder, task)
     stopped = read_attempts(folder, task)[-1]["stopped"]
     if code != EXIT_STOPPED and not (stopped and code):
         return code
-    if count_attempts(folder, task) > job["resources"]["requeues"]:
-        print(f"error: {folder}: stopped again after {job['resources']['requeues']} --requeues", file=sys.stderr)
+    requeues = resources_of(job).requeues
+    if count_attempts(folder, task) > requeues:
+        print(f"error: {folder}: stopped again after {requeues} --requeues", file=sys.stderr)
         return EXIT_GIVEN_UP
     return EXIT_STOPPED
 
 
-def find_unfinished(records: list[dict]) -> str | None:
+def find_unfinished(records: list[JobRecord]) -> str | None:
     """The first of the jobs that has a task whose exit code is not 0; None where all are done."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     for record in records:
         while set(exit_codes(record)) != {0}:
             if has_ended_badly(record) or time.monotonic() > give_up:
-                return f"{record['name']}/{record['number']}"
+                return job_title(record)
             time.sleep(POLL_SECONDS)
     return None
 
 
-def has_ended_badly(record: dict) -> bool:
-    folder = Path(record["folder"])
-    rows = last_rows(record)
-    skipped = any(row.get("event") == "skipped" for row in rows)
-    return any(row.get("exit_code") for row in rows) or skipped or bool(read_record(folder).get("cancelled"))
+def has_ended_badly(record: JobRecord) -> bool:
+    """Whether a task has failed or was skipped, or the job was cancelled since ``record`` was read."""
+    tasks = task_progress(record)
+    failed = any(progress.exit_code or progress.event == "skipped" for progress in tasks)
+    return failed or "cancelled" in read_record(record["folder"])
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ import io
 import math
 import shlex
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 from core.errors import UserError
-from launching.attempts import last_rows
+from core.records import Job, JobRecord
+from launching.attempts import TaskProgress, task_progress
 from launching.commands import show_commands
-from launching.job import combine_states
-from launching.slurm_task import CLIENT_SECONDS, ResumableTask, ask
+from launching.engine_clients import ask, call_client
+from launching.job import combine_states, engine_folder, resources_of
+from launching.slurm_task import ResumableTask
 
 STATES_OF_SLURM = {
     "PENDING": "pending",
@@ -33,24 +33,25 @@ STATES_OF_SLURM = {
 SIGNAL_SECONDS = 120
 
 
-def describe(job: dict) -> str:
+def describe(job: Job) -> str:
     """The script as sbatch will read it, and the commands of its tasks."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    shown = {} if len(job["commands"]) == 1 else {"map_count": len(job["commands"])}
-    command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(_engine_folder(job))])
-    script = _make_sbatch_string(command=command, folder=_engine_folder(job), **_parameters(job), **shown)
+    folder, n_tasks = engine_folder(job), len(job["commands"])
+    array = {"map_count": n_tasks} if n_tasks > 1 else {}
+    command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(folder)])
+    script = _make_sbatch_string(command=command, folder=folder, **_parameters(job), **array)
     return f"{script}\n{show_commands(job)}"
 
 
-def submit(job: dict) -> dict:
+def submit(job: Job) -> JobRecord:
     """Hand the job to sbatch; an array's ids are those of its tasks ("17_0", "17_1")."""
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise UserError("--backend slurm: expected sbatch and srun on PATH, found none; submit from a login node")
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError
 
-    executor = SlurmExecutor(folder=_engine_folder(job), max_num_timeout=job["resources"]["requeues"])
+    executor = SlurmExecutor(folder=engine_folder(job), max_num_timeout=resources_of(job).requeues)
     executor.update_parameters(**_parameters(job))
     tasks = [ResumableTask(job["folder"], task) for task in range(len(job["commands"]))]
     try:
@@ -63,52 +64,51 @@ def submit(job: dict) -> dict:
     return job | {"ids": [submitted.job_id for submitted in jobs]}
 
 
-def _engine_folder(job: dict) -> Path:
-    return Path(job["folder"]) / "engine"
-
-
-def _parameters(job: dict) -> dict:
+def _parameters(job: Job) -> dict[str, object]:
     """What submitit writes at the head of the script."""
-    resources, minutes = job["resources"], max(1, math.ceil(job["resources"]["hours"] * 60))
-    parameters = {
+    resources, after, array_parallelism = resources_of(job), job["after"], job["array_parallelism"]
+    minutes = max(1, math.ceil(resources.hours * 60))
+    always = {
         "job_name": job["name"],
         "time": minutes,
-        "nodes": resources["nodes"],
+        "nodes": resources.nodes,
         "ntasks_per_node": 1,
-        "cpus_per_task": resources["cpus"],
+        "cpus_per_task": resources.cpus,
         "signal_delay_s": min(SIGNAL_SECONDS, minutes * 60 // 4),
         "setup": [f"export PYTHONPATH={shlex.quote(job['environment']['PYTHONPATH'])}"],
         # Since Slurm 22.05, srun no longer takes the number of CPUs from the job.
-        "srun_args": [f"--cpus-per-task={resources['cpus']}"],
+        "srun_args": [f"--cpus-per-task={resources.cpus}"],
         # A node that fails gives the job back to the queue; a job that can never start leaves it.
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"},
     }
-    if resources["memory_gb"]:
-        parameters["mem"] = f"{math.ceil(resources['memory_gb'] * 1024)}M"
-    if resources["gpus"]:
-        parameters["gpus_per_node"] = resources["gpus"]
-    if len(job["commands"]) > 1 and job["array_parallelism"]:
-        parameters["array_parallelism"] = job["array_parallelism"]
-    if job["after"]:
-        parameters["dependency"] = "afterok:" + ":".join(_plain_ids(job["after"]))
-    named = {name: resources[name] for name in ("partition", "account", "constraint") if resources[name]}
-    return parameters | named
+    where_given = {
+        "mem": f"{math.ceil(resources.memory_gb * 1024)}M" if resources.memory_gb else None,
+        "gpus_per_node": resources.gpus,
+        "array_parallelism": array_parallelism if len(job["commands"]) > 1 else None,
+        "dependency": "afterok:" + ":".join(_plain_ids(after)) if after else None,
+        "partition": resources.partition,
+        "account": resources.account,
+        "constraint": resources.constraint,
+    }
+    return always | {name: value for name, value in where_given.items() if value}
 
 
-def _plain_ids(records: list[dict]) -> list[str]:
+def _plain_ids(records: list[JobRecord]) -> list[str]:
     """The numbers of the jobs, an array's once."""
     return list(dict.fromkeys(number.partition("_")[0] for record in records for number in record["ids"]))
 
 
-def state(record: dict) -> str:
+def state(record: JobRecord) -> str:
     """Asks squeue for what is alive, sacct for what has ended, and the attempts where a site keeps no accounts."""
+    ids, cancelled = record["ids"], "cancelled" in record
     numbers = ",".join(_plain_ids([record]))
     if not numbers:
         return "unknown"
     queued = ask("squeue", "--noheader", "--array", "--jobs", numbers, "--format", "%i|%T")
     ended = ask("sacct", "--noheader", "--allocations", "-P", "--jobs", numbers, "--format", "JobID,State")
     found = _states(ended) | _states(queued)
-    return combine_states([_task_state(record, *task, found) for task in zip(record["ids"], last_rows(record))])
+    tasks = zip(ids, task_progress(record))
+    return combine_states([_task_state(number, progress, found, cancelled=cancelled) for number, progress in tasks])
 
 
 def _states(lines: str) -> dict[str, str]:
@@ -120,22 +120,20 @@ def _states(lines: str) -> dict[str, str]:
     return {number.partition("[")[0]: words.split()[0].rstrip("+") for number, words in rows if words}
 
 
-def _task_state(record: dict, number: str, row: dict, found: dict[str, str]) -> str:
-    """The state of the task with Slurm's ``number``, whose last attempt left ``row``."""
+def _task_state(number: str, progress: TaskProgress, found: dict[str, str], *, cancelled: bool) -> str:
+    """The state of the task with Slurm's ``number``, of a job that may have been ``cancelled``."""
     array, in_array, _ = number.partition("_")
-    word, code = found.get(number) or found.get(array + in_array), row.get("exit_code")
+    word, code = found.get(number) or found.get(array + in_array), progress.exit_code
     if word is None:
         if code is None:
-            return "cancelled" if record.get("cancelled") else "unknown"
-        return "finished" if code == 0 else "cancelled" if record.get("cancelled") else "failed"
+            return "cancelled" if cancelled else "unknown"
+        return "finished" if code == 0 else "cancelled" if cancelled else "failed"
     shown = STATES_OF_SLURM.get(word, "failed")
-    if shown == "pending" and row:
-        return "requeued"
-    return shown
+    return "requeued" if shown == "pending" and progress.event else shown
 
 
-def cancel(record: dict) -> None:
+def cancel(record: JobRecord) -> None:
     numbers = _plain_ids([record])
-    done = subprocess.run(["scancel", *numbers], check=False, capture_output=True, text=True, timeout=CLIENT_SECONDS)
+    done = call_client("scancel", *numbers)
     if done.returncode:
         raise UserError(f"scancel {' '.join(numbers)}: {' '.join(done.stderr.split())}")

@@ -6,18 +6,16 @@ RUNNING, it is the former and treated as USR2; otherwise the command is only tol
 """
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 
 from core.exit_codes import EXIT_STOPPED
 from launching.attempts import end_attempt, has_ended, start_attempt, wait_for
+from launching.engine_clients import ask
 
 EXIT_TERMINATED = 128 + signal.SIGTERM  # of a command that does not catch it
 OWN_SIGNAL_SECONDS = 3
-CLIENT_SECONDS = 60  # patience with squeue, sacct and scontrol
 
 
 class ResumableTask:
@@ -31,7 +29,8 @@ class ResumableTask:
         """Run the command and leave with its exit code, which thus becomes Slurm's."""
         signal.signal(signal.SIGTERM, self.on_sigterm)
         # In the group of this process, SIGTERM of Slurm reaches the command as well, and once.
-        self.child = start_attempt(self.folder, self.task, own_group=False, **slurm_attempt())
+        attempt, node = attempt_number(), node_number()
+        self.child = start_attempt(self.folder, self.task, attempt=attempt, node=node, own_group=False)
         code = wait_for(self.child)
         if code in (EXIT_STOPPED, EXIT_TERMINATED):
             self.await_own_signal()
@@ -54,7 +53,7 @@ class ResumableTask:
             self.told = True
             os.kill(self.child.pid, signal.SIGTERM)
         code = wait_for(self.child)
-        if not self.ended and slurm_attempt()["node"] == 0:
+        if not self.ended and node_number() == 0:
             end_attempt(self.folder, self.task, code, stopped=self.told)
         self.ended = True
         return code
@@ -77,24 +76,17 @@ class ResumableTask:
             sys.exit(self.stop())
 
 
-def slurm_attempt() -> dict:
-    """Which attempt of the job this is, counted by Slurm, and which of its nodes."""
-    attempt = 1 + int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-    return {"attempt": attempt, "node": int(os.environ.get("SLURM_NODEID") or 0)}
+def attempt_number() -> int:
+    """Which attempt of the job this is (from 1), as Slurm counts them."""
+    return 1 + int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
+def node_number() -> int:
+    """Which of the job's nodes this is (from 0)."""
+    return int(os.environ.get("SLURM_NODEID") or 0)
 
 
 def job_state() -> str:
     """Slurm's word for the state of the job that this process runs in; empty where it cannot be asked."""
     shown = ask("scontrol", "show", "job", "-o", os.environ["SLURM_JOB_ID"])
     return next((word.partition("=")[2] for word in shown.split() if word.startswith("JobState=")), "")
-
-
-def ask(*command: str) -> str:
-    """What a client of Slurm prints; nothing where it fails (an id that is forgotten, no accounts) or hangs."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=CLIENT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return ""
-    return done.stdout if done.returncode == 0 else ""

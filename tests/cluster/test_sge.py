@@ -29,7 +29,7 @@ from launch import submit_job
 from equal_runs import differences, folder_differences, timeless
 from launching import sge
 from launching.attempts import exit_codes, read_attempts
-from launching.job import find_records, log_file, make_job
+from launching.job import Resources, find_records, log_file, make_job
 from synthetic import REPOSITORY, run_bash, run_script, shell_environment
 from trainer_runs import load, metrics
 
@@ -142,7 +142,7 @@ def test_paths_and_words_may_hold_spaces_and_quotes(cluster: dict, monkeypatch: 
     monkeypatch.setenv("EXP_ROOT", str(cluster["root"] / ODD_NAME))
     script = write(cluster, "words", "import sys\nprint(sys.argv[1:])\n")
     commands = [[str(script), ODD_NAME, str(task)] for task in range(2)]
-    record = submit_job(make_job("odd", commands, backend="sge", resources={"hours": 0.5}))
+    record = submit_job(make_job("odd", commands, backend="sge", resources=Resources(hours=0.5)))
     assert wait_for_state(sge, record, "finished", "failed") == "finished"
     assert [log_file(record, task).read_text() for task in range(2)] == [
         f"{[ODD_NAME, str(task)]}\n" for task in range(2)
@@ -159,7 +159,7 @@ def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict)
     go = cluster["root"] / "go"
     late = write(cluster, "late", WAITS)
     touch = write(cluster, "touch", "import sys, pathlib\npathlib.Path(sys.argv[1]).touch()\n")
-    resources = {"hours": 0.5}
+    resources = Resources(hours=0.5)
     commands = {"good": [[str(late), str(go), "0"]] * 2, "bad": [[str(late), str(go), code] for code in "04"]}
     good, bad = (
         submit_job(make_job(name, words, backend="sge", resources=resources)) for name, words in commands.items()

@@ -26,7 +26,7 @@ from launch import submit_job
 from equal_runs import differences, timeless
 from launching import slurm
 from launching.attempts import exit_codes, read_attempts
-from launching.job import find_records, log_file, make_job
+from launching.job import Resources, find_records, log_file, make_job
 from synthetic import REPOSITORY, run_bash
 from trainer_runs import load, metrics
 
@@ -135,7 +135,9 @@ def test_a_script_that_exits_3_fails_the_job_with_its_code(cluster: dict) -> Non
 def test_an_array_runs_every_task_and_no_more_at_a_time_than_asked(cluster: dict) -> None:
     script = write(cluster, "task", "import sys, time\ntime.sleep(1)\nsys.exit(int(sys.argv[1]))\n")
     commands = [[str(script), str(code)] for code in (0, 3, 0)]
-    record = submit_job(make_job("array", commands, backend="slurm", array_parallelism=1, resources={"hours": 0.5}))
+    record = submit_job(
+        make_job("array", commands, backend="slurm", array_parallelism=1, resources=Resources(hours=0.5))
+    )
     assert len(set(record["ids"])) == 3
     assert wait_for_state(slurm, record, "finished", "failed") == "failed"
     assert exit_codes(record) == [0, 3, 0]
@@ -147,7 +149,7 @@ def test_paths_and_words_may_hold_spaces_and_quotes(cluster: dict, monkeypatch: 
     monkeypatch.setenv("EXP_ROOT", str(cluster["root"] / ODD_NAME))
     script = write(cluster, "words", "import sys\nprint(sys.argv[1:])\n")
     commands = [[str(script), ODD_NAME, str(task)] for task in range(2)]
-    record = submit_job(make_job("odd", commands, backend="slurm", resources={"hours": 0.5}))
+    record = submit_job(make_job("odd", commands, backend="slurm", resources=Resources(hours=0.5)))
     assert wait_for_state(slurm, record, "finished", "failed") == "finished"
     assert [log_file(record, task).read_text() for task in range(2)] == [
         f"{[ODD_NAME, str(task)]}\n" for task in range(2)
@@ -162,7 +164,7 @@ def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict)
     bad = submit(cluster, "never", "--after", "breaks", "--", early, cluster["root"] / "there")
     broken = find_records("breaks")
     array = submit_job(
-        make_job("array_never", [[str(early)]] * 3, backend="slurm", after=broken, resources={"hours": 1})
+        make_job("array_never", [[str(early)]] * 3, backend="slurm", after=broken, resources=Resources(hours=1))
     )
     assert wait_for_state(slurm, good, "finished", "failed") == "finished"
     assert wait_for_state(slurm, bad, "finished", "failed", "cancelled") == "cancelled"

@@ -13,7 +13,10 @@ import pytest
 import modal_run
 
 from core.errors import UserError
-from launching.modal_jobs import CODE, CODE_FILES, CODE_FOLDERS, VOLUME, function_options, parse_main, parse_phase
+from launching.modal_account import VOLUME
+from launching.modal_flags import parse_main, parse_phase
+from launching.modal_image_contents import CODE, CODE_FILES, CODE_FOLDERS
+from launching.modal_spec import function_options
 from synthetic import REPOSITORY, run_script, script_environment
 
 TRAIN = ["src/trainer_vocoder.py", "--language", "satere"]
@@ -41,8 +44,8 @@ def client(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_call_carries_gpu_limit_retries_and_volume() -> None:
-    args = parse_main(["--gpu", "H100:2", "--hours", "2", "--retries", "3", "--", *TRAIN])
-    info = modal_run.run_script.with_options(**function_options(args)).info()
+    job = parse_main(["--gpu", "H100:2", "--hours", "2", "--retries", "3", "--", *TRAIN])
+    info = modal_run.run_script.with_options(**function_options(job)).info()
     assert (info.gpus, info.timeout, info.max_retries) == ([("H100", 2)], 7200, 3)
     assert (info.cpu, info.memory_mib) == (4.0, 16384)
     assert {path: mount.name for path, mount in info.volumes.items()} == {"/vol": VOLUME}
@@ -144,8 +147,8 @@ def spawned(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list:
 
 def test_a_job_is_spawned_after_its_cost_was_said(monkeypatch, capsys, tmp_path: Path) -> None:
     calls = spawned(monkeypatch)
-    args = parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *TRAIN])
-    modal_run.submit(args)
+    job = parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *TRAIN])
+    modal_run.submit(job)
     (options, spec), waited = calls
     assert options["gpu"] == "L4:1" and spec["words"] == TRAIN and waited == "get"
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The body of a job on Modal without Modal: signals, limits, commits, the one writer, with fake and real children."""
+"""A task on Modal without Modal: signals, limits, commits, with fake and real children."""
 
 import json
 import os
@@ -17,17 +17,8 @@ import pytest
 
 from modal_container import open_writers
 
-from core.errors import UserError
 from equal_runs import folder_differences
-from launching.modal_body import (
-    LEASE_SECONDS,
-    child_command,
-    claim_folder,
-    conclude,
-    renew_claim,
-    run_job,
-    run_spec,
-)
+from launching.modal_task import Outcome, child_command, conclude, run_job, run_spec
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import run_to_end
 
@@ -74,7 +65,7 @@ def signal_when_ready(folder: Path, number: int) -> threading.Thread:
 def test_an_exit_code_comes_back_after_a_commit(tmp_path: Path, code: int) -> None:
     commits = []
     result = run_job(child(tmp_path, code), limit_seconds=60, commit=lambda: commits.append(1))
-    assert result == {"code": code, "stopped": None} and commits == [1]
+    assert result == Outcome(code, None) and commits == [1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -85,7 +76,7 @@ def test_a_signal_becomes_sigterm_and_the_commit_waits_for_the_save(tmp_path: Pa
         child(tmp_path, 99, 60), limit_seconds=60, commit=lambda: saved.append((tmp_path / "saved").exists())
     )
     thread.join()
-    assert result == {"code": 99, "stopped": signal.Signals(number).name}
+    assert result == Outcome(99, signal.Signals(number).name)
     assert saved == [True] and (tmp_path / "saved").read_text() == str(int(signal.SIGTERM))
     assert not (tmp_path / "sigint").exists()
     assert signal.getsignal(signal.SIGINT) is before
@@ -96,14 +87,14 @@ def test_the_own_limit_stops_as_a_signal_does(tmp_path: Path) -> None:
     result = run_job(
         child(tmp_path, 99, 60), limit_seconds=3, commit=lambda: saved.append((tmp_path / "saved").exists())
     )
-    assert result == {"code": 99, "stopped": "limit"} and saved == [True]
+    assert result == Outcome(99, "limit") and saved == [True]
 
 
 def test_a_child_that_does_not_stop_is_killed_with_all_it_started(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     script = f"sleep 300 & echo $! > {marker}; exec {sys.executable} -c {json.dumps(STUBBORN)}"
     result = run_job(["bash", "-c", script], limit_seconds=2, commit=lambda: None, stop_seconds=0.5)
-    assert result == {"code": -signal.SIGKILL, "stopped": "limit"}
+    assert result == Outcome(-signal.SIGKILL, "limit")
     pid = int(marker.read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split(")")[1])
 
@@ -116,7 +107,7 @@ def test_commits_go_on_while_the_child_runs_and_one_that_fails_does_not_end_it(t
         if len(commits) == 1:
             raise ConnectionError("no network")
 
-    assert run_job(child(tmp_path, 0, 2), limit_seconds=60, commit=commit, commit_seconds=0.3)["code"] == 0
+    assert run_job(child(tmp_path, 0, 2), limit_seconds=60, commit=commit, commit_seconds=0.3).code == 0
     assert len(commits) >= 3 and "no network" in capsys.readouterr().err
 
 
@@ -136,27 +127,13 @@ def test_a_cancelled_call_leaves_no_child_behind(tmp_path: Path) -> None:
 
 def test_a_failing_script_fails_the_call_and_a_finished_one_never_does() -> None:
     words = ["src/x.py"]
-    assert conclude({"code": 0, "stopped": None}, words) == conclude({"code": 0, "stopped": "SIGINT"}, words) == 0
+    assert conclude(0, None, words) == conclude(0, "SIGINT", words) == 0
     with pytest.raises(RuntimeError, match="src/x.py: exit code 3"):
-        conclude({"code": 3, "stopped": None}, words)
+        conclude(3, None, words)
     with pytest.raises(RuntimeError, match="limit.*resumes"):
-        conclude({"code": 99, "stopped": "limit"}, words)
+        conclude(99, "limit", words)
     with pytest.raises(KeyboardInterrupt, match="preempted"):
-        conclude({"code": 99, "stopped": "SIGINT"}, words)
-
-
-def test_a_folder_has_one_writer(tmp_path: Path) -> None:
-    writers = open_writers(tmp_path / "writers.json")
-    assert [claim_folder(writers, "run", "a", now) for now in (0.0, 1.0, 2.0)] == [0, 1, 2]
-    assert claim_folder(writers, "other", "b", 1.0) == 0
-    with pytest.raises(UserError, match="run: expected no other writer, found call a"):
-        claim_folder(writers, "run", "b", 3.0)
-    renew_claim(writers, "run", "a", 5000.0)
-    renew_claim(writers, "run", "b", 9e9)  # not its own
-    with pytest.raises(UserError, match="call a"):
-        claim_folder(writers, "run", "b", 4999.0)
-    assert claim_folder(writers, "run", "b", 5000.0) == 0
-    assert claim_folder(writers, "run", "a", 5000.0 + LEASE_SECONDS) == 0
+        conclude(99, "SIGINT", words)
 
 
 def test_a_mistake_is_not_tried_again_and_another_call_may(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -165,7 +142,7 @@ def test_a_mistake_is_not_tried_again_and_another_call_may(tmp_path: Path, capfd
     spec |= {"limit_seconds": 200, "environment": {}}
 
     def attempt(owner: str) -> None:
-        run_spec(spec, owner=owner, writers=writers, commit=lambda: None)
+        run_spec(**spec, owner=owner, writers=writers, commit=lambda: None)
 
     for owner, expected in (("a", "exit code 2; its message"), ("a", "not tried again"), ("b", "its message")):
         with pytest.raises(RuntimeError, match=expected):
@@ -186,17 +163,16 @@ def test_a_mistake_is_not_tried_again_and_another_call_may(tmp_path: Path, capfd
     ],
 )
 def test_every_attempt_can_start_or_go_on(flags: list[str], attempt: int, expected: list[str]) -> None:
-    spec = {"words": ["src/trainer_vocoder.py", *flags], "processes": 1}
-    assert child_command(spec, attempt) == [sys.executable, str(REPOSITORY / "src/trainer_vocoder.py"), *expected]
+    words = child_command(["src/trainer_vocoder.py", *flags], 1, attempt)
+    assert words == [sys.executable, str(REPOSITORY / "src/trainer_vocoder.py"), *expected]
 
 
 def test_several_processes_and_shell_scripts() -> None:
-    command = child_command({"words": ["src/trainer_vocoder.py"], "processes": 2}, 0)
+    command = child_command(["src/trainer_vocoder.py"], 2, 0)
     assert command[1:3] == ["-m", "torch.distributed.run"] and "--nproc_per_node=2" in command
-    shell = child_command({"words": ["scripts/run_phase3.sh", "--language", "satere"], "processes": 2}, 0)
+    shell = child_command(["scripts/run_phase3.sh", "--language", "satere"], 2, 0)
     assert shell[:2] == ["bash", str(REPOSITORY / "scripts/run_phase3.sh")]
-    plain = {"words": ["scripts/estimate_needs.py", "--language", "satere"], "processes": 1}
-    assert child_command(plain, 0)[-1] == "satere"
+    assert child_command(["scripts/estimate_needs.py", "--language", "satere"], 1, 0)[-1] == "satere"
 
 
 def start_container(folder: Path, words: list[str], roots: Path) -> subprocess.Popen:

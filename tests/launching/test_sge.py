@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from launching import attempts, sge, sge_task, slurm_task
-from launching.attempts import append_row
-from launching.job import create_folder, make_job, write_job
+from core.records import Job, JobRecord
+from launching import attempts, sge, sge_task
+from launching.attempts import append_row, task_progress
+from launching.engine_clients import ask
+from launching.job import Resources, create_folder, make_job, write_job
 from synthetic import REPOSITORY, run_bash
 
 LISTING = """<?xml version='1.0'?>
@@ -32,11 +34,11 @@ def add_program(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
 
 
-def new_job(commands: list[list[str]], **resources: object) -> dict:
-    return make_job("voice", commands, backend="sge", resources={"hours": 2.0, **resources})
+def new_job(commands: list[list[str]], **resources: object) -> Job:
+    return make_job("voice", commands, backend="sge", resources=Resources(hours=2.0, **resources))
 
 
-def directives(job: dict) -> list[str]:
+def directives(job: Job) -> list[str]:
     return [line[3:] for line in sge.describe(job).splitlines() if line.startswith("#$ ")]
 
 
@@ -72,7 +74,7 @@ def test_the_script_asks_for_what_the_job_needs(language_roots: dict[str, Path])
 
 
 def test_one_command_makes_no_array_and_no_parallel_environment(language_roots: dict[str, Path]) -> None:
-    job = make_job("3rd", [["src/x.py"]], backend="sge", resources={"hours": 0.01})
+    job = make_job("3rd", [["src/x.py"]], backend="sge", resources=Resources(hours=0.01))
     lines = directives(job)
     assert lines[0] == "-N job_3rd"  # a name must not begin with a digit
     assert lines[-1] == "-l h_rt=36,s_rt=27"
@@ -139,10 +141,13 @@ def test_states_come_from_the_queue_then_the_attempts_then_the_accounts(
     assert sge.state(record | {"ids": []}) == "unknown"
 
 
-def states_of_tasks(record: dict) -> list[str]:
-    queued = sge._queued_tasks(LISTING, record["ids"][0])
-    rows = enumerate(attempts.last_rows(record))
-    return [sge._task_state(record, task, row, queued, sge._accounts) for task, row in rows]
+def states_of_tasks(record: JobRecord) -> list[str]:
+    (number,), cancelled = record["ids"], "cancelled" in record
+    queued = sge._queued_tasks(LISTING, number)
+    return [
+        sge._task_state(task, progress, queued, lambda: sge._accounts(number), cancelled=cancelled)
+        for task, progress in enumerate(task_progress(record))
+    ]
 
 
 def test_the_accounts_tell_what_a_late_file_system_does_not(
@@ -190,18 +195,7 @@ def test_names_of_other_peoples_jobs_may_have_any_encoding(tmp_path: Path, monke
     add_program(tmp_path, "qstat", LISTING, monkeypatch)
     path = tmp_path / "bin" / "qstat"
     path.write_bytes(path.read_bytes().replace(b"<state>dr", b"<JB_name>caf\xe9</JB_name><state>dr"))
-    assert sge._queued_tasks(sge.ask("qstat"), "8") == {0: "dr"}
-
-
-def test_a_client_that_hangs_has_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("qstat", "scontrol"):
-        add_program(tmp_path, name, "", monkeypatch)
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexec sleep 600\n")
-    monkeypatch.setattr(sge, "CLIENT_SECONDS", 0.1)
-    monkeypatch.setattr(slurm_task, "CLIENT_SECONDS", 0.1)
-    assert sge.ask("qstat") == slurm_task.ask("scontrol") == ""
-    with pytest.raises(UserError, match="qstat: no answer"):
-        sge._call("qstat")
+    assert sge._queued_tasks(ask("qstat"), "8") == {0: "dr"}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +214,7 @@ def test_letters_of_the_queue(letters: str, expected: str) -> None:
     assert sge._state_of_letters(letters, started=False) == expected
 
 
-def ended_job(name: str, rows: list[dict]) -> dict:
+def ended_job(name: str, rows: list[dict]) -> Job:
     job = create_folder(make_job(name, [["src/x.py"]] * 2, backend="sge"))
     write_job(job)
     for row in rows:

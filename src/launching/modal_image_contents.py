@@ -1,0 +1,48 @@
+"""What goes into the image of every job on Modal: packages, variables, and the code without anything private."""
+
+import tomllib
+from pathlib import Path, PurePosixPath
+
+from languages import REPOSITORY
+from launching.modal_account import MOUNT
+
+CODE = PurePosixPath("/oral-units")
+SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsndfile and Praat with them
+
+# Only these are uploaded, so that recordings and results never are, however the working folder looks.
+CODE_FOLDERS = ("src", "scripts", "recipes")
+CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
+IGNORED_FOLDERS = {"exp", "data", "modal_downloads", "__pycache__", "node_modules", "wandb", "runs"}
+IGNORED_SUFFIXES = {
+    *(".pyc", ".tmp", ".log", ".pt", ".ckpt", ".safetensors", ".npz", ".npy", ".pkl"),
+    *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".tar", ".zip", ".gz"),
+    *(".env", ".pem", ".key", ".p12", ".pfx", ".netrc", ".secret", ".token"),
+}
+IGNORED_WORDS = ("secret", "credential", "password", "id_rsa", "id_ed25519")
+
+
+def read_requirements(repository: Path = REPOSITORY) -> list[str]:
+    """pyproject.toml's own list, and its tools, which path.sh asks for: the same set as on every other machine."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return sorted(project["dependencies"] + project["optional-dependencies"]["dev"])
+
+
+def image_environment() -> dict[str, str]:
+    return {
+        "PYTHONPATH": f"{CODE}/src",
+        "DATA_ROOT": f"{MOUNT}/data",
+        "EXP_ROOT": f"{MOUNT}/exp",
+        "HF_HOME": f"{MOUNT}/huggingface",
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_MININTERVAL": "30",
+    }
+
+
+def is_ignored(path: Path) -> bool:
+    """Whether a file of an uploaded folder stays here; ``path`` is relative to that folder."""
+    names = [part.lower() for part in path.parts]
+    return (
+        any(name in IGNORED_FOLDERS or name.startswith(".") for name in names)
+        or path.suffix.lower() in IGNORED_SUFFIXES
+        or any(word in names[-1] for word in IGNORED_WORDS)
+    )

@@ -1,0 +1,25 @@
+"""Programs of an engine that hang, fail or are missing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from launching import engine_clients
+
+
+def test_a_client_that_hangs_has_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = tmp_path / "qstat"
+    client.write_text("#!/bin/sh\nexec sleep 600\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(engine_clients, "CLIENT_SECONDS", 0.1)
+    assert engine_clients.ask("qstat") == ""
+    with pytest.raises(UserError, match="qstat: no answer"):
+        engine_clients.call_client("qstat")
+
+
+def test_a_client_that_fails_or_is_missing_has_said_nothing() -> None:
+    assert engine_clients.ask("sh", "-c", "echo 7; exit 1") == engine_clients.ask("no_such_program") == ""
+    assert engine_clients.ask("sh", "-c", "echo 7") == "7\n"
