@@ -11,7 +11,7 @@ import soundfile
 
 from audio.audio_io import load_audio, save_audio
 from audio.pitch import extract_f0
-from encoders.mfcc import extract_mfcc
+from encoders.encode import encode, load_encoder
 from synthetic import speech_like, write_mp3, write_segments, write_units
 from trainer_runs import run_to_end
 from units.corpus import deduplicate, frame_units, read_corpus, write_corpus
@@ -20,13 +20,17 @@ from units.kmeans import fit_kmeans, quantize_to_units, save_kmeans
 N_UNITS = 12
 
 
+def cepstra_of(waveform: np.ndarray) -> np.ndarray:
+    return encode(load_encoder("mfcc", None), [waveform])[0]
+
+
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny language with units that are its own (MFCC, k-means), and a vocoder trained for some steps."""
     root = tmp_path_factory.mktemp("synthesis")
     rows = write_segments(root / "data", "spanish")
     units = write_units(root / "exp", rows, n_units=N_UNITS)
-    features = {row["id"]: extract_mfcc(load_audio(root / "data" / row["audio"])) for row in rows}
+    features = {row["id"]: cepstra_of(load_audio(root / "data" / row["audio"])) for row in rows}
     kmeans = fit_kmeans(np.concatenate(list(features.values())), N_UNITS)
     options = {"subtract_mean": False, "context": 0}
     save_kmeans(units, kmeans, {"encoder": "mfcc", "layer": None, "options": options})
@@ -82,7 +86,7 @@ def test_saved_units_are_those_of_the_recordings(recordings: Path, from_recordin
     waveform = load_audio(recordings / "first.wav")
     np.testing.assert_array_equal(np.float32(entries["first"]["f0"]), extract_f0(waveform))
     with np.load(roots / "exp" / "spanish_units" / "kmeans.npz") as arrays:
-        expected = quantize_to_units(extract_mfcc(waveform), dict(arrays))
+        expected = quantize_to_units(cepstra_of(waveform), dict(arrays))
     np.testing.assert_array_equal(frame_units(entries["first"]), expected)
 
 

@@ -60,16 +60,16 @@ def measure_cache(args: argparse.Namespace, folder: Path, device: str) -> dict:
         folder, items, encoder_id=args.speech_enc_id, precision=precision, padding=args.padding, device=device
     )
     on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    hours = cache["seconds_encoded"] / 3600
+    hours = cache.seconds_encoded / 3600
     return {
         "items": len(items),
         "hours_of_speech": hours,
-        "dim": cache["dim"],
+        "dim": cache.dim,
         "precision": precision,
         "megabytes": on_disk / 1e6,
         "megabytes_per_hour": on_disk / 1e6 / hours,
-        "encode_seconds": cache["encode_seconds"],
-        "times_real_time": cache["seconds_encoded"] / cache["encode_seconds"],
+        "encode_seconds": cache.encode_seconds,
+        "times_real_time": cache.seconds_encoded / cache.encode_seconds,
     }
 
 

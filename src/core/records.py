@@ -4,7 +4,11 @@ They describe, and check nothing while the program runs. On disk they are object
 Axes: B batch, F frames (50 Hz), N unit streams, S samples.
 """
 
-from typing import NotRequired, TypedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPLITS = ("train", "val", "test")
 
@@ -132,3 +136,78 @@ class WriterClaim(TypedDict):
     until: float  # s since the epoch: without a sign of life by then, the folder is free
     attempt: int  # from 0
     final_code: NotRequired[int | None]  # exit code after which no further attempt is made
+
+
+# Encoders and units
+
+
+class AudioItem(TypedDict):
+    """Some audio to encode, and what identifies it."""
+
+    id: str
+    hash: str  # of the audio
+    duration: float  # s
+    load: Callable[[], "np.ndarray"]  # -> (S,) float32 at 16 kHz
+
+
+class FailedItem(TypedDict):
+    """What could not be read or encoded."""
+
+    id: str
+    reason: str
+
+
+class FeatureSettings(TypedDict):
+    """``settings.json`` of a feature cache: what features depend on besides the audio and its speed."""
+
+    encoder_hash: str
+    layer: int | None
+    dim: int  # features of a frame
+    padding: str  # full or short
+    precision: str  # fp32 or bf16
+    version: int
+
+
+class Utterance(TypedDict):
+    """A line of ``corpus_timestamped.json``: one segment and its units."""
+
+    id: str
+    audio: str  # relative to DATA_ROOT
+    duration: float  # s
+    split: str  # train, val or test
+    source: NotRequired[str]  # relative path of the recording it was cut from
+    start: NotRequired[float]  # s, in the recording
+    end: NotRequired[float]  # s
+    speaker: NotRequired[str]
+    text: NotRequired[str]
+    unit_rate: int  # frames a second: 50
+    units: list[int]  # deduplicated
+    durations: list[int]  # frames, of each unit
+    residual_units: NotRequired[list[list[int]]]  # (N - 1, F), not deduplicated
+
+
+class EncoderOrigin(TypedDict):
+    """The description in ``kmeans.npz``: the encoder and options that the clusters belong to."""
+
+    encoder: str
+    layer: int | None
+    options: dict[str, float]
+
+
+class MotifExample(TypedDict):
+    """One place where a motif can be heard."""
+
+    utterance: str  # id
+    audio: str  # relative to DATA_ROOT
+    start: float  # s, in the audio
+    end: float  # s
+
+
+class Motif(TypedDict):
+    """A line of ``motifs.json``: one BPE token."""
+
+    token: int
+    units: list[int]
+    count: int  # occurrences in the train split
+    mean_duration: float | None  # s; None where it never occurs
+    examples: list[MotifExample]

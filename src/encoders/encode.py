@@ -1,37 +1,105 @@
 """Speech encoders, one interface: 16 kHz waveforms in, exactly S // 320 feature frames at 50 Hz out.
 
-``mfcc`` needs no download; any Hugging Face speech encoder of the families in ``FAMILIES`` goes by hub id or folder.
+``mfcc`` needs no download; any Hugging Face speech encoder of ``FAMILIES`` goes by hub id or folder. Windows over long
+signals and batches of similar lengths are made here, for all of them.
+
+**To add an encoder**, write one file with an ``nn.Module`` (encoders/convolutional.py is the shortest example) and add
+one line: to ``FAMILIES`` for a family of transformers models, to ``load_encoder`` for anything else. The module has
+
+- ``dim``, the features of a frame; ``margins``, samples of context it wants left and right of a window, so that the
+  field of view of frame f is centred on sample 320 f + 160; ``longest_window``, in frames
+- ``equal_only``: a batch holds signals of one length, since padding would change the others
+- ``has_positions``: it adds an absolute position embedding (see ``position_slack``)
+- ``is_cheap``: it costs so little that the threads which read audio may run it
+- ``normalize(waveform)``, over a whole signal; ``padded_frames(n_frames)``, what an input costs with its padding
+- ``prepare(pieces)``: pieces of left margin + 320 F + right margin samples -> the tensors of a batch
+- ``forward(**tensors)`` -> (B, F, D), frame f for the samples 320 f to 320 (f + 1) behind the left margin
+
 Axes: S samples, F frames of 320 samples, D features, B batch.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from core.errors import UserError
 from core.frames import UNIT_RATE, frames_to_samples, samples_to_frames
-from encoders.mfcc import MFCC_DIM, extract_mfcc
-from encoders.pretrained import load_pretrained, read_pretrained_config
-from encoders.windows import plan_batches, plan_windows, slice_frames, stitch_windows
+from encoders.convolutional import ConvolutionalEncoder
+from encoders.mfcc import MFCC_DIM, MfccEncoder
+from encoders.pretrained import bound_memory, read_pretrained_config
+from encoders.whisper import WhisperEncoder
+from encoders.windows import UNBOUNDED, plan_batches, plan_windows, slice_frames, stitch_windows
+
+# What a model's config.json calls its type -> the module that reads it. XLS-R and MMS are wav2vec2.
+FAMILIES = {
+    "wav2vec2": ConvolutionalEncoder,
+    "hubert": ConvolutionalEncoder,
+    "wavlm": ConvolutionalEncoder,
+    "whisper": WhisperEncoder,
+}
 
 
-def describe_encoder(name: str, layer: int | None) -> dict:
-    """What is known without loading weights: ``family``, ``layer``, ``n_layers`` and the feature ``dim``.
+class EncoderDescription(NamedTuple):
+    """What is known of an encoder without loading its weights."""
+
+    family: str
+    layer: int | None
+    n_layers: int
+    dim: int  # features of a frame
+
+
+class Encoder(NamedTuple):
+    """A model on its device, and how ``encode`` feeds it."""
+
+    name: str
+    layer: int | None
+    model: nn.Module
+    device: torch.device
+    dtype: torch.dtype  # other than float32: under autocast
+    window: int  # frames
+    overlap: int  # frames, of neighbouring windows
+    batch_frames: int  # most frames of a batch, padding included
+
+
+class _Piece(NamedTuple):
+    """A window of one signal, behind ``shift`` frames of silence."""
+
+    item: int
+    start: int  # frames
+    stop: int
+    shift: int
+
+
+def describe_encoder(name: str, layer: int | None) -> EncoderDescription:
+    """What can be said without loading weights.
 
     Raises UserError for an unknown model, a family we do not serve, or a layer out of range.
     """
     if name == "mfcc":
         if layer is not None:
             raise UserError(f"mfcc has no layers: expected no --layer, found {layer}; leave it out")
-        return {"family": "mfcc", "layer": None, "n_layers": 0, "dim": MFCC_DIM}
-    config = read_pretrained_config(name)
+        return EncoderDescription("mfcc", None, 0, MFCC_DIM)
+    config = read_pretrained_config(name, FAMILIES)
     n_layers = config.num_hidden_layers
     if layer is None:
         raise UserError(f"{name}: expected --layer 0..{n_layers} (0 = what enters the first layer), found none")
     if not 0 <= layer <= n_layers:
         raise UserError(f"{name}: expected --layer between 0 and {n_layers}, found {layer}; give one in that range")
-    return {"family": config.model_type, "layer": layer, "n_layers": n_layers, "dim": config.hidden_size}
+    return EncoderDescription(config.model_type, layer, n_layers, config.hidden_size)
+
+
+def last_layer(name: str) -> int | None:
+    """The number of the last layer; None for mfcc, which has none."""
+    return None if name == "mfcc" else read_pretrained_config(name, FAMILIES).num_hidden_layers
+
+
+def check_padding(name: str, family: str, padding: str) -> None:
+    """Refuse a ``padding`` other than "full" where the input has no fixed length."""
+    if padding != "full" and family != "whisper":
+        raise UserError(f"{name}: expected padding 'full', found '{padding}'; only Whisper pads its input to 30 s")
 
 
 def load_encoder(
@@ -46,96 +114,99 @@ def load_encoder(
     subtract_mean: bool = False,
     context: int = 0,
     padding: str = "full",
-) -> dict:
-    """A plain dict for ``encode``: the description, the options and, but for mfcc, the model up to ``layer``.
+) -> Encoder:
+    """The model up to ``layer``, ready for ``encode``.
 
     Layer 0 is what enters the first transformer layer, layer n what the n-th returns; the last comes behind the model's
     final norm, if it has one. ``dtype`` other than float32 runs the model under autocast; weights stay float32.
     ``window_seconds`` and ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s);
-    ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc.
-    ``padding`` "short" gives Whisper the signal and a second or two of silence instead of its 30 s; the input of
-    others has no fixed length, and the option is refused.
+    ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc, which
+    sees every signal whole and stays on the CPU. ``padding`` "short" gives Whisper the signal and a second or two of
+    silence instead of its 30 s; the input of others has no fixed length, and the option is refused.
     """
     if not 0 <= overlap_seconds < window_seconds:
         raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
-    description = describe_encoder(name, layer)
-    options = {"subtract_mean": subtract_mean, "context": context}
-    if padding != "full" and description["family"] != "whisper":
-        raise UserError(f"{name}: expected padding 'full', found '{padding}'; only Whisper pads its input to 30 s")
+    family = describe_encoder(name, layer).family
+    check_padding(name, family, padding)
     if name == "mfcc":
-        return {**description, **options, "name": name, "dim": MFCC_DIM * (2 * context + 1)}
-    if any(options.values()):
+        model = MfccEncoder(subtract_mean=subtract_mean, context=context).eval()
+        return Encoder(name, None, model, torch.device("cpu"), torch.float32, UNBOUNDED, 0, batch_frames=0)
+    if subtract_mean or context:
         raise UserError(f"{name}: mean subtraction and context are options of mfcc alone; leave them out")
-    model = load_pretrained(name, layer, torch.device(device), padding)
-    window = min(round(window_seconds * UNIT_RATE), model["max_frames"])
-    return {
-        **description,
-        **model,
-        "name": name,
-        "device": torch.device(device),
-        "dtype": dtype,
-        "window": window,
-        "overlap": min(round(overlap_seconds * UNIT_RATE), window // 2),
-        "budget": round(max_batch_seconds * UNIT_RATE),
-    }
+    bound_memory()
+    config = read_pretrained_config(name, FAMILIES)
+    model = FAMILIES[family](name, config, layer, **({"padding": padding} if family == "whisper" else {}))
+    window = min(round(window_seconds * UNIT_RATE), model.longest_window)
+    return Encoder(
+        name,
+        layer,
+        model.to(device).eval().requires_grad_(False),
+        torch.device(device),
+        dtype,
+        window=window,
+        overlap=min(round(overlap_seconds * UNIT_RATE), window // 2),
+        batch_frames=round(max_batch_seconds * UNIT_RATE),
+    )
 
 
-def position_slack(encoder: dict, n_frames: int) -> int:
+def position_slack(encoder: Encoder, n_frames: int) -> int:
     """Frames by which a signal of ``n_frames`` can be shifted inside the encoder's input; 0 without positions.
 
     Only Whisper adds an absolute position embedding. k-means on its states can cluster the position instead of the
     sound unless the training clips lie at random offsets.
     """
-    return max(encoder["max_frames"] - n_frames, 0) if encoder["family"] == "whisper" else 0
+    return max(encoder.model.longest_window - n_frames, 0) if encoder.model.has_positions else 0
 
 
-def encode(encoder: dict, waveforms: Sequence[np.ndarray], *, offsets: Sequence[int] | None = None) -> list[np.ndarray]:
+def encode(
+    encoder: Encoder, waveforms: Sequence[np.ndarray], *, offsets: Sequence[int] | None = None
+) -> list[np.ndarray]:
     """Features of several signals: list of (S,) float32 in [-1, 1] -> list of (S // 320, D) float32.
 
     Frame f describes the samples 320 f to 320 (f + 1): the field of view of every encoder is centred on 320 f + 160.
     Batched and single results agree within 1e-4. ``offsets`` (frames, up to ``position_slack``) shift each signal in
     the input of an encoder with absolute positions; others, and signals longer than a window, do not heed them.
     """
-    if encoder["family"] == "mfcc":
-        options = {key: encoder[key] for key in ("subtract_mean", "context")}
-        return [extract_mfcc(waveform, **options) for waveform in waveforms]
-    counts = [samples_to_frames(len(waveform)) for waveform in waveforms]
-    spans = [plan_windows(count, encoder["window"], encoder["overlap"]) if count else [] for count in counts]
-    shifts = [
-        min(offset, position_slack(encoder, count)) if len(windows) == 1 else 0
-        for offset, count, windows in zip(offsets or [0] * len(counts), counts, spans)
-    ]
-    jobs = [(item, span, shifts[item]) for item, windows in enumerate(spans) for span in windows]
-    features = iter(_run_jobs(encoder, [encoder["normalize"](waveform) for waveform in waveforms], jobs))
-    empty = np.zeros((0, encoder["dim"]), np.float32)
-    return [stitch_windows(windows, [next(features) for _ in windows]) if windows else empty for windows in spans]
+    windows = [_plan_signal(encoder, samples_to_frames(len(waveform))) for waveform in waveforms]
+    pieces = []
+    for item, (spans, offset) in enumerate(zip(windows, offsets or [0] * len(windows))):
+        shift = min(offset, position_slack(encoder, spans[0][1])) if len(spans) == 1 else 0
+        pieces += [_Piece(item, start, stop, shift) for start, stop in spans]
+    features = iter(_encode_pieces(encoder, [encoder.model.normalize(waveform) for waveform in waveforms], pieces))
+    empty = np.zeros((0, encoder.model.dim), np.float32)
+    return [stitch_windows(spans, [next(features) for _ in spans]) if spans else empty for spans in windows]
 
 
-def _run_jobs(encoder: dict, waveforms: Sequence[np.ndarray], jobs: Sequence[tuple]) -> list[np.ndarray]:
-    """Features of each (item, (start, stop), shift) in order, computed in batches of similar length."""
-    lengths = [stop - start for _, (start, stop), _ in jobs]
-    costs = [encoder["pad_frames"](length + shift) for length, (_, _, shift) in zip(lengths, jobs)]
-    found: list[np.ndarray | None] = [None] * len(jobs)
-    for batch in plan_batches(costs, encoder["budget"], equal_only=encoder["equal_only"]):
-        pieces = [_cut_piece(encoder, waveforms[jobs[index][0]], *jobs[index][1:]) for index in batch]
-        for index, states in zip(batch, _run_batch(encoder, pieces)):
-            found[index] = states[-lengths[index] :]
+def _plan_signal(encoder: Encoder, n_frames: int) -> list[tuple[int, int]]:
+    """The (start, stop) of a signal's windows in frames; none where it is shorter than a frame."""
+    return plan_windows(n_frames, encoder.window, encoder.overlap) if n_frames else []
+
+
+def _encode_pieces(encoder: Encoder, waveforms: list[np.ndarray], pieces: list[_Piece]) -> list[np.ndarray]:
+    """Features of each piece in order, without those of its shift, computed in batches of similar length."""
+    costs = [encoder.model.padded_frames(piece.stop - piece.start + piece.shift) for piece in pieces]
+    found: list[np.ndarray | None] = [None] * len(pieces)
+    for batch in plan_batches(costs, encoder.batch_frames, equal_only=encoder.model.equal_only):
+        samples = [_cut_piece(encoder, waveforms[pieces[index].item], pieces[index]) for index in batch]
+        for index, states in zip(batch, _encode_batch(encoder, samples)):
+            found[index] = states[pieces[index].start - pieces[index].stop :]
     return found
 
 
-def _cut_piece(encoder: dict, waveform: np.ndarray, span: tuple[int, int], shift: int) -> np.ndarray:
+def _cut_piece(encoder: Encoder, waveform: np.ndarray, piece: _Piece) -> np.ndarray:
     """The samples of one window with the encoder's margins, behind ``shift`` frames of silence."""
-    left, right = encoder["margins"]
-    piece = slice_frames(waveform, *span, left=left, right=right)
-    return np.pad(piece, (frames_to_samples(shift), 0)) if shift else piece
+    left, right = encoder.model.margins
+    samples = slice_frames(waveform, piece.start, piece.stop, left=left, right=right)
+    return np.pad(samples, (frames_to_samples(piece.shift), 0)) if piece.shift else samples
 
 
 @torch.inference_mode()
-def _run_batch(encoder: dict, pieces: list[np.ndarray]) -> list[np.ndarray]:
-    """Pieces of (S,) samples -> all their frames, (F, D) each; input features are made outside autocast."""
-    inputs = {key: value.to(encoder["device"]) for key, value in encoder["prepare"](pieces).items()}
-    with torch.autocast(encoder["device"].type, encoder["dtype"], enabled=encoder["dtype"] != torch.float32):
-        states = encoder["model"](**inputs).last_hidden_state
+def _encode_batch(encoder: Encoder, samples: list[np.ndarray]) -> list[np.ndarray]:
+    """(S,) samples with margins -> all their frames, (F, D) each; input features are made outside autocast."""
+    inputs = {key: value.to(encoder.device) for key, value in encoder.model.prepare(samples).items()}
+    with torch.autocast(encoder.device.type, encoder.dtype, enabled=encoder.dtype != torch.float32):
+        states = encoder.model(**inputs)
     states = states.float().cpu().numpy()
+    counts = [samples_to_frames(len(piece) - sum(encoder.model.margins)) for piece in samples]
     # A view would keep the whole batch alive, padding included.
-    return [state[: encoder["count_frames"](len(piece))].copy() for state, piece in zip(states, pieces)]
+    return [state[:count].copy() for state, count in zip(states, counts)]

@@ -1,8 +1,4 @@
-"""The shards of a feature cache: how they are planned, shared between processes, written, found and opened.
-
-A *part* is {"folder", "dim", "seen" (names of shards read), "entries" {audio hash: (shard, first row, frames)} and
-"failures" {audio hash: reason}}: what the features of one encoder at one speed amount to so far.
-"""
+"""The shards of a feature cache: how they are planned, shared between processes, written, found and opened."""
 
 import functools
 import hashlib
@@ -12,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +19,7 @@ from core.errors import UserError
 from core.files import read_json, write_features, write_json
 from core.frames import HOP_SAMPLES, samples_to_frames
 from core.read_ahead import map_ahead
+from core.records import AudioItem, FailedItem, FeatureSettings
 
 SHARD_SECONDS, SHARD_ITEMS = 300.0, 64  # what a kill can cost at most
 MAX_FAILED_SHARE = 0.05
@@ -30,13 +28,47 @@ STALE_SECONDS = 3600.0  # a temporary file as old as this belongs to nobody
 
 log = logging.getLogger("oral_units")
 
+EncodeFeatures = Callable[[list[np.ndarray]], list[np.ndarray]]
+
+
+class ShardRows(NamedTuple):
+    """Where the features of one audio lie."""
+
+    shard: str  # path of the .npy
+    start: int  # first row
+    n_frames: int
+
+
+class Part(NamedTuple):
+    """What the features of one encoder at one speed amount to so far."""
+
+    folder: Path
+    dim: int
+    seen: set[str]  # names of the shards read
+    entries: dict[str, ShardRows]  # audio hash -> its rows
+    failures: dict[str, str]  # audio hash -> reason
+
+
+class MissingAudio(NamedTuple):
+    """An audio that no shard knows."""
+
+    audio_hash: str
+    seconds: float
+    load: Callable[[], np.ndarray]
+
+
+class LoadedAudio(NamedTuple):
+    audio_hash: str
+    waveform: np.ndarray | None  # (S,) float32
+    reason: str  # why there is none
+
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def open_shard(path: str) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def open_part(folder: Path, encoder_id: str, settings: dict, speed: float) -> dict:
+def open_part(folder: Path, encoder_id: str, settings: FeatureSettings, speed: float) -> Part:
     """The folder of one encoder at one speed, with what its finished shards hold."""
     described = settings | {"speed": speed}
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
@@ -44,7 +76,7 @@ def open_part(folder: Path, encoder_id: str, settings: dict, speed: float) -> di
     if not (place / "settings.json").exists():
         write_json(place / "settings.json", described | {"id": encoder_id})
     _remove_stale(place)
-    part = {"folder": place, "dim": settings["dim"], "seen": set(), "entries": {}, "failures": {}}
+    part = Part(place, settings["dim"], set(), {}, {})
     _read_new_shards(part)
     return part
 
@@ -58,71 +90,71 @@ def _remove_stale(place: Path) -> None:
             continue
 
 
-def _read_new_shards(part: dict) -> None:
+def _read_new_shards(part: Part) -> None:
     """Take up the shards that were finished, by whomever, since the last look."""
-    for path in sorted(part["folder"].glob("shard_*.json")):
-        if path.name in part["seen"]:
+    for path in sorted(part.folder.glob("shard_*.json")):
+        if path.name in part.seen:
             continue
-        part["seen"].add(path.name)
+        part.seen.add(path.name)
         shard, start = read_json(path), 0
         for audio_hash, n_frames in shard["items"]:
-            part["entries"][audio_hash] = (str(path.with_suffix(".npy")), start, n_frames)
+            part.entries[audio_hash] = ShardRows(str(path.with_suffix(".npy")), start, n_frames)
             start += n_frames
-        part["failures"] |= shard["failures"]
+        part.failures.update(shard["failures"])
 
 
 def fill_part(
-    part: dict,
-    items: Sequence[dict],
-    encode: Callable[[list[np.ndarray]], list[np.ndarray]],
+    part: Part,
+    items: Iterable[AudioItem],
+    encode: EncodeFeatures,
     *,
     share: tuple[int, int],
     num_workers: int,
-    bar: dict,
-) -> dict:
+    title: str = "encoding",
+    quiet: bool = False,
+) -> tuple[int, float]:
     """Encode the missing items shard by shard; returns how many this process encoded, and their seconds.
 
-    encode: list of (S,) float32 -> list of (F, D) float16. share: (rank, world). bar: its ``desc`` and ``quiet``.
+    encode: list of (S,) float32 -> list of (F, D) float16. share: (rank, world).
     """
-    missing = _missing_items(part, items)
+    missing = _missing_audio(part, items)
     shards = _order_shards(_cut_shards(missing), *share)
-    total = round(sum(item["duration"] for item in missing))
-    done = {"n_items": 0, "seconds": 0.0}
-    with tqdm(
-        total=total, unit="s of speech", desc=bar["desc"], disable=bar["quiet"] or not missing or None, smoothing=0.05
-    ) as progress:
-        for planned, loaded in map_ahead(_load_item, _still_missing(part, shards, progress), num_workers):
+    n_items, seconds, total = 0, 0.0, round(sum(audio.seconds for audio in missing))
+    hidden = quiet or not missing or None
+    with tqdm(total=total, unit="s of speech", desc=title, disable=hidden, smoothing=0.05) as progress:
+        for planned, loaded in map_ahead(_load_audio, _still_missing(part, shards, progress), num_workers):
             _encode_shard(part, loaded, encode)
-            seconds = sum(item["duration"] for item in planned)
-            done = {"n_items": done["n_items"] + len(planned), "seconds": done["seconds"] + seconds}
-            progress.update(seconds)
+            encoded = sum(audio.seconds for audio in planned)
+            n_items, seconds = n_items + len(planned), seconds + encoded
+            progress.update(encoded)
     _read_new_shards(part)
-    return done
+    return n_items, seconds
 
 
-def _is_known(part: dict, item: dict) -> bool:
-    return item["hash"] in part["entries"] or item["hash"] in part["failures"]
+def _is_known(part: Part, audio_hash: str) -> bool:
+    return audio_hash in part.entries or audio_hash in part.failures
 
 
-def _missing_items(part: dict, items: Iterable[dict]) -> list[dict]:
-    """Items that no shard knows, one for each audio, from short to long."""
-    unknown = {item["hash"]: item for item in items if not _is_known(part, item)}
-    return sorted(unknown.values(), key=lambda item: (item["duration"], item["hash"]))
+def _missing_audio(part: Part, items: Iterable[AudioItem]) -> list[MissingAudio]:
+    """What no shard knows, each audio once, from short to long."""
+    found = (MissingAudio(item["hash"], item["duration"], item["load"]) for item in items)
+    unknown = {audio.audio_hash: audio for audio in found if not _is_known(part, audio.audio_hash)}
+    return sorted(unknown.values(), key=lambda audio: (audio.seconds, audio.audio_hash))
 
 
-def _cut_shards(items: list[dict]) -> list[list[dict]]:
-    shards: list[list[dict]] = []
+def _cut_shards(missing: list[MissingAudio]) -> list[list[MissingAudio]]:
+    shards: list[list[MissingAudio]] = []
     seconds = 0.0
-    for item in items:
-        if not shards or seconds + item["duration"] > SHARD_SECONDS or len(shards[-1]) == SHARD_ITEMS:
+    for audio in missing:
+        if not shards or seconds + audio.seconds > SHARD_SECONDS or len(shards[-1]) == SHARD_ITEMS:
             shards.append([])
             seconds = 0.0
-        shards[-1].append(item)
-        seconds += item["duration"]
+        shards[-1].append(audio)
+        seconds += audio.seconds
     return shards
 
 
-def _order_shards(shards: list[list[dict]], rank: int, world: int) -> list[list[dict]]:
+def _order_shards(shards: list[list], rank: int, world: int) -> list[list]:
     """This rank's shards, then the others' from the far end on, where they come last.
 
     A lone process begins anywhere, so that two unrelated ones do not run side by side over the same shards.
@@ -134,50 +166,54 @@ def _order_shards(shards: list[list[dict]], rank: int, world: int) -> list[list[
     return shards[rank::world] + others[::-1]
 
 
-def _still_missing(part: dict, shards: Iterable[list[dict]], progress: tqdm) -> Iterator[tuple[list[dict], list[dict]]]:
-    """(items, items) of every shard, less what another process has finished meanwhile."""
+def _still_missing(
+    part: Part, shards: Iterable[list[MissingAudio]], progress: tqdm
+) -> Iterator[tuple[list[MissingAudio], list[MissingAudio]]]:
+    """(audio, audio) of every shard, less what another process has finished meanwhile."""
     for shard in shards:
         _read_new_shards(part)
-        left = [item for item in shard if not _is_known(part, item)]
-        progress.update(sum(item["duration"] for item in shard) - sum(item["duration"] for item in left))
+        left = [audio for audio in shard if not _is_known(part, audio.audio_hash)]
+        progress.update(sum(audio.seconds for audio in shard) - sum(audio.seconds for audio in left))
         if left:
             yield left, left
 
 
-def _load_item(item: dict) -> tuple[dict, np.ndarray | None, str]:
-    """In a thread: the item, its waveform, and why there is none."""
+def _load_audio(audio: MissingAudio) -> LoadedAudio:
+    """In a thread: a waveform, or why there is none."""
     try:
-        waveform = np.asarray(item["load"](), np.float32)
+        waveform = np.asarray(audio.load(), np.float32)
     except (UserError, OSError, soundfile.SoundFileError) as error:
-        return item, None, str(error)
+        return LoadedAudio(audio.audio_hash, None, str(error))
     if not np.isfinite(waveform).all():
-        return item, None, "expected finite samples, found NaN or Inf"
+        return LoadedAudio(audio.audio_hash, None, "expected finite samples, found NaN or Inf")
     if samples_to_frames(len(waveform)) == 0:
-        return item, None, f"expected at least {HOP_SAMPLES} samples, found {len(waveform)}"
-    return item, waveform, ""
+        return LoadedAudio(audio.audio_hash, None, f"expected at least {HOP_SAMPLES} samples, found {len(waveform)}")
+    return LoadedAudio(audio.audio_hash, waveform, "")
 
 
-def _encode_shard(part: dict, loaded: list[tuple[dict, np.ndarray | None, str]], encode: Callable) -> None:
-    usable = [(item["hash"], waveform) for item, waveform, _ in loaded if waveform is not None]
-    features = encode([waveform for _, waveform in usable])
-    rows = [(audio_hash, len(found)) for (audio_hash, _), found in zip(usable, features)]
-    failures = {item["hash"]: reason for item, waveform, reason in loaded if waveform is None}
-    name = hashlib.sha256("".join(item["hash"] for item, _, _ in loaded).encode()).hexdigest()[:24]
-    path = part["folder"] / f"shard_{name}.npy"
-    write_features(path, np.concatenate(features or [np.zeros((0, part["dim"]), np.float16)]))
+def _encode_shard(part: Part, loaded: list[LoadedAudio], encode: EncodeFeatures) -> None:
+    usable = [audio for audio in loaded if audio.waveform is not None]
+    features = encode([audio.waveform for audio in usable])
+    rows = [(audio.audio_hash, len(found)) for audio, found in zip(usable, features)]
+    failures = {audio.audio_hash: audio.reason for audio in loaded if audio.waveform is None}
+    name = hashlib.sha256("".join(audio.audio_hash for audio in loaded).encode()).hexdigest()[:24]
+    path = part.folder / f"shard_{name}.npy"
+    write_features(path, np.concatenate(features or [np.zeros((0, part.dim), np.float16)]))
     write_json(path.with_suffix(".json"), {"items": rows, "failures": failures})
 
 
-def name_failures(part: dict, items: Sequence[dict]) -> list[dict]:
-    """[{"id", "reason"}] of the items without features; too many of them are refused."""
-    failed = [
-        {"id": item["id"], "reason": part["failures"][item["hash"]]}
-        for item in items
-        if item["hash"] in part["failures"]
+def name_failures(part: Part, items: Sequence[AudioItem]) -> list[FailedItem]:
+    """The items without features, and why; too many of them are refused."""
+    identities = [(item["id"], item["hash"]) for item in items]
+    failed: list[FailedItem] = [
+        {"id": identity, "reason": part.failures[audio_hash]}
+        for identity, audio_hash in identities
+        if audio_hash in part.failures
     ]
     if failed:
-        told = f"{part['folder']}: {len(failed)} of {len(items)} items could not be encoded, first {failed[0]['id']}"
+        first, reason = failed[0]["id"], failed[0]["reason"]
+        told = f"{part.folder}: {len(failed)} of {len(items)} items could not be encoded, first {first}"
         if len(failed) > MAX_FAILED_SHARE * len(items):
-            raise UserError(f"{told}: {failed[0]['reason']}; delete this folder to try them again")
-        log.warning("%s: %s; they are left out", told, failed[0]["reason"])
+            raise UserError(f"{told}: {reason}; delete this folder to try them again")
+        log.warning("%s: %s; they are left out", told, reason)
     return failed

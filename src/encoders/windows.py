@@ -6,6 +6,8 @@ import numpy as np
 
 from core.frames import frames_to_samples
 
+UNBOUNDED = 1 << 31  # frames: no limit on the length of the input
+
 
 def slice_frames(waveform: np.ndarray, start: int, stop: int, *, left: int, right: int) -> np.ndarray:
     """The samples of frames ``start`` to ``stop`` with ``left`` and ``right`` samples of context.

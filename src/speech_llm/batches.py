@@ -73,7 +73,7 @@ def unit_source(sequences: dict[str, np.ndarray], units_exp: Path, items: Sequen
 def count_frames(source: dict, item: dict) -> int:
     """Frames of an item, without encoding it where the features are not cached."""
     if source["cache"] is not None:
-        return source["cache"]["entries"][1.0][item["hash"]][2]
+        return source["cache"].entries[1.0][item["hash"]].n_frames
     return max(1, round(item["duration"] * 50))
 
 

@@ -52,7 +52,7 @@ def _feature_source(args: argparse.Namespace, wanted: Sequence[tuple], accelerat
     options = {"layer": args.speech_enc_layer, "precision": precision, "device": device, "padding": args.padding}
     if args.no_feature_cache:
         encoder = open_encoder(args.speech_enc_id, **options)
-        return encoder_source(encoder) | {"in_dim": encoder["dim"], "n_units": 0, "known": lambda items: items}
+        return encoder_source(encoder) | {"in_dim": encoder.model.dim, "n_units": 0, "known": lambda items: items}
     folder = args.feature_cache or args.data / "cache" / "speech_features"
     caches = [
         fill_feature_cache(
@@ -69,11 +69,11 @@ def _feature_source(args: argparse.Namespace, wanted: Sequence[tuple], accelerat
     ]
     entries: dict[float, dict] = {}
     for cache in caches:
-        for speed, found in cache["entries"].items():
+        for speed, found in cache.entries.items():
             entries.setdefault(speed, {}).update(found)
-    cache = caches[0] | {"entries": entries}
+    cache = caches[0]._replace(entries=entries)
     return cached_source(cache) | {
-        "in_dim": cache["dim"],
+        "in_dim": cache.dim,
         "n_units": 0,
         "known": lambda items: [item for item in items if item["hash"] in entries[1.0]],
     }

@@ -15,7 +15,7 @@ from core.frames import (
     frames_to_seconds,
     samples_to_frames,
 )
-from encoders.mfcc import extract_mfcc
+from encoders.encode import encode, load_encoder
 from vocoder.synthesis import GENERATORS, build_generator
 
 AROUND_FRAMES = [n for k in (1, 2, 3, 25, 249, 250) for n in (320 * k - 1, 320 * k, 320 * k + 1, 320 * k + 319)]
@@ -43,7 +43,7 @@ def test_every_analysis_counts_alike(n_samples: int) -> None:
     """PEERS: 249 against 250 frames between encoder, pitch and audio."""
     waveform = np.random.default_rng(n_samples).normal(scale=0.1, size=n_samples).astype(np.float32)
     n_frames = samples_to_frames(n_samples)
-    assert extract_mfcc(waveform).shape[0] == n_frames
+    assert encode(load_encoder("mfcc", None), [waveform])[0].shape[0] == n_frames
     assert extract_f0(waveform).shape == (n_frames,)
     assert compute_mel_spectrogram(torch.from_numpy(waveform)[None]).shape[-1] == n_frames
 

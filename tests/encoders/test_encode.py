@@ -14,7 +14,7 @@ import pytest
 from core.errors import UserError
 from core.frames import HOP_SAMPLES, samples_to_frames
 from encoders.encode import describe_encoder, encode, load_encoder, position_slack
-from encoders.mfcc import extract_mfcc, stack_context
+from encoders.mfcc import stack_context
 from encoders.windows import plan_batches, plan_windows, slice_frames, stitch_windows
 from synthetic import save_tiny_encoder, speech_like
 from units.kmeans import fit_kmeans, quantize_to_units
@@ -53,6 +53,10 @@ def encoder_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     return folders
 
 
+def extract_mfcc(waveform: np.ndarray, **options: bool) -> np.ndarray:
+    return encode(load_encoder("mfcc", None, **options), [waveform])[0]
+
+
 def waveforms_of(lengths: tuple[int, ...]) -> list[np.ndarray]:
     speech = speech_like(2.0, seed=3)
     return [speech[number * 500 :][:length] for number, length in enumerate(lengths)]
@@ -64,7 +68,7 @@ def test_frame_counts_and_batched_equals_single(family: str, encoder_folders: di
     waveforms = waveforms_of((*LENGTHS, 0, 319))
     batched = encode(encoder, waveforms)
     for waveform, features in zip(waveforms, batched):
-        assert features.shape == (samples_to_frames(len(waveform)), encoder["dim"])
+        assert features.shape == (samples_to_frames(len(waveform)), encoder.model.dim)
         assert features.dtype == np.float32
         np.testing.assert_allclose(features, encode(encoder, [waveform])[0], atol=1e-4, rtol=0)
     assert np.isfinite(np.concatenate(batched)).all()
@@ -74,13 +78,9 @@ def test_frame_counts_and_batched_equals_single(family: str, encoder_folders: di
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mixed_lengths_share_batches_except_with_group_norm(family: str, encoder_folders: dict[str, Path]) -> None:
     encoder = load_encoder(str(encoder_folders[family]), 1)
-    sizes, model = [], encoder["model"]
-
-    def counting_model(**inputs: torch.Tensor):
-        sizes.append(len(next(iter(inputs.values()))))
-        return model(**inputs)
-
-    encode({**encoder, "model": counting_model}, waveforms_of((16000, 16319, 24000, 20000)))
+    sizes: list[int] = []
+    encoder.model.register_forward_hook(lambda model, inputs, states: sizes.append(len(states)))
+    encode(encoder, waveforms_of((16000, 16319, 24000, 20000)))
     assert sorted(sizes) == ([1, 1, 2] if family in GROUP_NORM else [4])
 
 
@@ -94,8 +94,9 @@ def test_layer_is_the_hidden_state_of_the_whole_model(
     folder, waveform = encoder_folders[family], waveforms_of((16000,))[0]
     whole = transformers.AutoModel.from_pretrained(folder).eval()
     encoder = load_encoder(str(folder), layer)
-    piece = slice_frames(encoder["normalize"](waveform), 0, 50, left=encoder["margins"][0], right=encoder["margins"][1])
-    inputs = encoder["prepare"]([piece])
+    left, right = encoder.model.margins
+    piece = slice_frames(encoder.model.normalize(waveform), 0, 50, left=left, right=right)
+    inputs = encoder.model.prepare([piece])
     with torch.inference_mode():
         reference = (whole.encoder if family == "whisper" else whole)(**inputs, output_hidden_states=True)
     # The last one is what the model returns, behind its final norm; versions of transformers differ on that.
@@ -108,14 +109,14 @@ def test_layer_is_the_hidden_state_of_the_whole_model(
 def test_convolutions_see_as_far_left_as_right_of_the_middle(family: str, encoder_folders: dict[str, Path]) -> None:
     encoder = load_encoder(str(encoder_folders[family]), 0)
     torch.manual_seed(0)
-    samples = torch.randn(1, 320 * 9 + sum(encoder["margins"]), requires_grad=True)
-    convolutions = [layer.conv for layer in encoder["model"].feature_extractor.conv_layers]  # norms see everything
+    samples = torch.randn(1, 320 * 9 + sum(encoder.model.margins), requires_grad=True)
+    convolutions = [layer.conv for layer in encoder.model.network.feature_extractor.conv_layers]  # norms see everything
     states = samples[:, None]
     for convolution in convolutions:
         states = convolution(states)
     assert states.shape[-1] == 9
     states[0, :, 4].sum().backward()
-    seen = torch.nonzero(samples.grad[0]).flatten() - encoder["margins"][0]
+    seen = torch.nonzero(samples.grad[0]).flatten() - encoder.model.margins[0]
     assert int(seen[-1] - seen[0]) + 1 == 400
     assert (int(seen[0]) + int(seen[-1]) + 1) // 2 == 320 * 4 + 160
 
@@ -151,7 +152,7 @@ def test_long_signals_are_encoded_in_overlapping_windows(family: str, encoder_fo
 def test_whisper_windows_and_offsets(encoder_folders: dict[str, Path]) -> None:
     encoder = load_encoder(str(encoder_folders["whisper"]), 1)
     short, long = speech_like(1.5, seed=1), speech_like(41.003, seed=2)
-    assert encoder["window"] == 1499
+    assert encoder.window == 1499
     assert position_slack(encoder, 75) == 1499 - 75
     features = encode(encoder, [short, long])
     assert [len(found) for found in features] == [75, samples_to_frames(len(long))]
@@ -167,7 +168,7 @@ def test_whisper_windows_and_offsets(encoder_folders: dict[str, Path]) -> None:
 def test_whisper_offset_keeps_frames_on_their_sound(encoder_folders: dict[str, Path]) -> None:
     """Without the position embedding a shifted clip has the same features, frame by frame, away from its ends."""
     encoder = load_encoder(str(encoder_folders["whisper"]), 0)
-    encoder["model"].embed_positions.weight.data.zero_()
+    encoder.model.network.embed_positions.weight.data.zero_()
     waveform = speech_like(2.0, seed=4)
     plain = encode(encoder, [waveform])[0]
     for offset in (1, 333):
@@ -183,7 +184,7 @@ def test_waveform_is_normalised_as_the_preprocessor_says(
     (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"do_normalize": normalized}))
     encoder = load_encoder(str(folder), 2)
     waveform = waveforms_of((16000,))[0]
-    loud = encoder["normalize"](4 * waveform + 0.01)
+    loud = encoder.model.normalize(4 * waveform + 0.01)
     if normalized:
         assert abs(loud.mean()) < 1e-5
         assert abs(loud.std() - 1) < 1e-3
@@ -216,10 +217,10 @@ def test_bf16_is_close_to_fp32(encoder_folders: dict[str, Path]) -> None:
 
 
 def test_only_the_layers_needed_are_loaded(encoder_folders: dict[str, Path]) -> None:
-    whisper = load_encoder(str(encoder_folders["whisper"]), 2)["model"]
+    whisper = load_encoder(str(encoder_folders["whisper"]), 2).model.network
     assert len(whisper.layers) == 2
     assert not any("decoder" in name for name, _ in whisper.named_parameters())
-    assert len(load_encoder(str(encoder_folders["xlsr"]), 1)["model"].encoder.layers) == 1
+    assert len(load_encoder(str(encoder_folders["xlsr"]), 1).model.network.encoder.layers) == 1
 
 
 @pytest.mark.parametrize("layer", [-1, 4])
@@ -252,7 +253,7 @@ def test_incomplete_weights_are_refused(encoder_folders: dict[str, Path], tmp_pa
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="every weight"):
         load_encoder(str(folder), 1)
-    assert load_encoder(str(folder), 0)["dim"] == 32
+    assert load_encoder(str(folder), 0).model.dim == 32
 
 
 class Harmful:
@@ -292,12 +293,12 @@ def test_mfcc_definition() -> None:
 
 def test_mfcc_context_stacks_neighbours() -> None:
     features = np.arange(12, dtype=np.float32).reshape(4, 3)
-    stacked = stack_context(features, 1)
+    stacked = stack_context(torch.from_numpy(features), 1).numpy()
     assert stacked.shape == (4, 9)
     np.testing.assert_array_equal(stacked[1], np.concatenate([features[0], features[1], features[2]]))
     np.testing.assert_array_equal(stacked[0], np.concatenate([features[0], features[0], features[1]]))
     encoder = load_encoder("mfcc", None, context=3)
-    assert encode(encoder, [speech_like(0.5)])[0].shape == (25, encoder["dim"]) == (25, 39 * 7)
+    assert encode(encoder, [speech_like(0.5)])[0].shape == (25, encoder.model.dim) == (25, 39 * 7)
 
 
 @pytest.mark.parametrize("n_frames", [1, 99, 100, 101, 180, 181, 1000])

@@ -22,8 +22,8 @@ from core.errors import UserError
 from core.frames import samples_to_frames
 from core.hashing import hash_content, hash_encoder
 from encoders.encode import encode, load_encoder
-from encoders.feature_cache import cached_features, encode_features, fill_feature_cache, open_encoder
-from encoders.feature_shards import _cut_shards, _order_shards, fill_part, open_part
+from encoders.feature_cache import FeatureCache, cached_features, encode_features, fill_feature_cache, open_encoder
+from encoders.feature_shards import MissingAudio, Part, _cut_shards, _order_shards, fill_part, open_part
 from synthetic import save_tiny_encoder, speech_like
 
 SECONDS = (0.5, 1.3, 2.0, 0.9, 2.4, 1.7)
@@ -51,7 +51,7 @@ def make_items(seconds: tuple[float, ...] = SECONDS) -> list[dict]:
     ]
 
 
-def fill(folder: Path, items: list[dict], encoder: Path, **options: object) -> dict:
+def fill(folder: Path, items: list[dict], encoder: Path, **options: object) -> FeatureCache:
     flags = {"layer": 2, "precision": "fp32", "quiet": True} | options
     return fill_feature_cache(folder, items, encoder_id=str(encoder), **flags)
 
@@ -61,7 +61,7 @@ def test_cached_features_are_the_computed_ones(tiny_whisper: Path, tmp_path: Pat
     items = make_items()
     cache = pickle.loads(pickle.dumps(fill(tmp_path, items, tiny_whisper, padding=padding)))
     encoder = open_encoder(str(tiny_whisper), 2, precision="fp32", padding=padding)
-    assert cache["dim"] == encoder["dim"] == 32
+    assert cache.dim == encoder.model.dim == 32
     for item in items:
         waveform = item["load"]()
         found, exact = cached_features(cache, item), encode(encoder, [waveform])[0]
@@ -71,7 +71,7 @@ def test_cached_features_are_the_computed_ones(tiny_whisper: Path, tmp_path: Pat
         # Half of fp16's last place, and what batching may change.
         np.testing.assert_allclose(found, exact, rtol=2**-11, atol=2e-4)
         np.testing.assert_allclose(found, encode_features(encoder, [waveform])[0], rtol=2**-10, atol=2e-4)
-    assert cache["megabytes"] == sum(len(cached_features(cache, item)) for item in items) * 32 * 2 / 1e6
+    assert cache.megabytes == sum(len(cached_features(cache, item)) for item in items) * 32 * 2 / 1e6
 
 
 def test_the_last_layer_is_the_default(tiny_whisper: Path, tmp_path: Path) -> None:
@@ -100,12 +100,12 @@ def test_what_is_there_is_not_computed_again(
     items = make_items()
     first = fill(tmp_path, items[:4], tiny_whisper)
     grown = fill(tmp_path, items, tiny_whisper)
-    assert (first["n_encoded"], grown["n_encoded"]) == (4, 2)
+    assert (first.n_encoded, grown.n_encoded) == (4, 2)
     moved = Path(shutil.copytree(tiny_whisper, tmp_path / "models" / tiny_whisper.name))
     monkeypatch.setattr(encoders.feature_cache, "load_encoder", lambda *_: pytest.fail("weights were loaded"))
     again = fill(tmp_path, items[::-1], moved)
-    assert again["n_encoded"] == 0
-    assert again["entries"] == grown["entries"]
+    assert again.n_encoded == 0
+    assert again.entries == grown.entries
 
 
 def test_whatever_changes_the_features_changes_the_cache(tiny_whisper: Path, tmp_path: Path) -> None:
@@ -163,8 +163,9 @@ def test_only_whisper_can_be_padded_less(tiny_hubert: Path, tmp_path: Path) -> N
 
 def test_features_beyond_fp16_are_refused(tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders.feature_cache, "encode", lambda *_: [np.full((2, 3), 7e4, np.float32)])
-    with pytest.raises(UserError, match=r"fp16's range \(65504\), found 70000"):
-        encode_features({"name": "big", "layer": 9}, [np.zeros(640, np.float32)])
+    encoder = load_encoder(str(tiny_whisper), 2)
+    with pytest.raises(UserError, match=r"layer 2: expected features within fp16's range \(65504\), found 70000"):
+        encode_features(encoder, [np.zeros(640, np.float32)])
 
 
 def test_items_that_cannot_be_read_are_named(
@@ -174,7 +175,7 @@ def test_items_that_cannot_be_read_are_named(
     items = make_items((0.5,) * 30)
     items[7] |= {"load": refuse}
     cache = fill(tmp_path, items, tiny_whisper, layer=0)
-    assert cache["failed"] == [{"id": "item_7", "reason": "a.wav: expected decodable audio, found noise"}]
+    assert cache.failed == [{"id": "item_7", "reason": "a.wav: expected decodable audio, found noise"}]
     assert "1 of 30 items could not be encoded, first item_7" in caplog.text
     assert len(cached_features(cache, items[8])) == 25
     with pytest.raises(UserError, match=r"1 of 10 items.*delete this folder"):
@@ -190,16 +191,21 @@ def count_frames(waveforms: list[np.ndarray]) -> list[np.ndarray]:
 
 def fill_plain(
     folder: Path, items: list[dict], share: tuple[int, int] = (0, 1), encode: Callable = count_frames
-) -> dict:
+) -> Part:
+    return fill_and_count(folder, items, share, encode)[0]
+
+
+def fill_and_count(
+    folder: Path, items: list[dict], share: tuple[int, int] = (0, 1), encode: Callable = count_frames
+) -> tuple[Part, int]:
+    """The part, and how many items had to be encoded."""
     part = open_part(folder, "plain", {"dim": 4}, 1.0)
-    done = fill_part(part, items, encode, share=share, num_workers=1, bar={"desc": "", "quiet": True})
-    return part | {"n_encoded": done["n_items"]}
+    return part, fill_part(part, items, encode, share=share, num_workers=1, quiet=True)[0]
 
 
-def contents(part: dict) -> dict[str, bytes]:
+def contents(part: Part) -> dict[str, bytes]:
     return {
-        key: np.load(path)[start : start + n_frames].tobytes()
-        for key, (path, start, n_frames) in part["entries"].items()
+        key: np.load(path)[start : start + n_frames].tobytes() for key, (path, start, n_frames) in part.entries.items()
     }
 
 
@@ -258,9 +264,9 @@ def test_killed_at_every_rename_nothing_finished_is_lost(
         before = {path: path.stat().st_ino for path in folder.rglob("shard_*.json")}
         # The first rename is that of settings.json; then come a shard's features and its list in turn.
         assert len(before) == max(min(n_renames + after_rename, 7) - 1, 0) // 2
-        finished = open_part(folder, "plain", {"dim": 4}, 1.0)["entries"]
-        part = fill_plain(folder, spoken_items)
-        assert part["n_encoded"] == len(spoken_items) - len(finished)
+        finished = open_part(folder, "plain", {"dim": 4}, 1.0).entries
+        part, n_encoded = fill_and_count(folder, spoken_items)
+        assert n_encoded == len(spoken_items) - len(finished)
         assert contents(part) == expected
         assert all(path.stat().st_ino == inode for path, inode in before.items())
 
@@ -277,7 +283,7 @@ def test_killed_at_any_moment_it_goes_on(spoken_items: list[dict], tmp_path: Pat
         time.sleep(0.01 + 0.013 * attempt)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-        now = set(open_part(tmp_path / "killed", "plain", {"dim": 4}, 1.0)["entries"])
+        now = set(open_part(tmp_path / "killed", "plain", {"dim": 4}, 1.0).entries)
         assert known <= now
         known = now
     assert contents(fill_plain(tmp_path / "killed", spoken_items)) == expected
@@ -307,14 +313,14 @@ def test_ranks_share_the_shards_and_help_from_the_far_end() -> None:
 
 
 def test_shards_are_bounded_in_items_and_seconds() -> None:
-    items = [{"duration": seconds} for seconds in [1.0] * 100 + [200.0] * 4]
+    items = [MissingAudio("", seconds, refuse) for seconds in [1.0] * 100 + [200.0] * 4]
     shards = _cut_shards(items)
     assert [len(shard) for shard in shards] == [64, 37, 1, 1, 1]
     assert [item for shard in shards for item in shard] == items
 
 
 def test_forgotten_temporary_files_go_and_fresh_ones_stay(spoken_items: list[dict], tmp_path: Path) -> None:
-    place = fill_plain(tmp_path, spoken_items[:1])["folder"]
+    place = fill_plain(tmp_path, spoken_items[:1]).folder
     for name, age in (("old", 7200), ("new", 0)):
         path = place / f".{name}.npy.1.tmp"
         path.touch()
@@ -325,8 +331,7 @@ def test_forgotten_temporary_files_go_and_fresh_ones_stay(spoken_items: list[dic
 
 def test_the_same_audio_twice_is_encoded_once(spoken_items: list[dict], tmp_path: Path) -> None:
     twin = spoken_items[0] | {"id": "twin"}
-    part = fill_plain(tmp_path, [spoken_items[0], twin])
-    assert part["n_encoded"] == 1
+    assert fill_and_count(tmp_path, [spoken_items[0], twin])[1] == 1
 
 
 def test_cepstra_need_no_model(tmp_path: Path) -> None:
