@@ -27,13 +27,14 @@ from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from core.records import ModalSpec, ModalStage
 from launching.commands import flag_value
-from launching.extraction_jobs import ARRAY_STAGES, extraction_stages
+from launching.extraction_jobs import extraction_stages
 from launching.modal_account import APP, MOUNT, VOLUME, require_token
 from launching.modal_cost import describe_cost
 from launching.modal_flags import ModalJob, parse_main, parse_phase
 from launching.modal_image import build_image
 from launching.modal_spec import function_options, make_spec, written_folder
 from launching.modal_task import run_spec
+from units.extraction_parts import ARRAY_STAGES
 
 MAX_SECONDS = 24 * 3600
 

@@ -5,14 +5,12 @@ python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_
 """
 
 import argparse
-import json
 import logging
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
@@ -22,7 +20,7 @@ from languages import data_root
 from models.generator_v3 import GeneratorV3
 from prosody.batches import CORPUS
 from prosody.prediction import F0_RANGE
-from units.kmeans import read_description
+from units.kmeans import UnitClusters, read_description
 from vocoder.saved_voice import (
     load_clusters,
     load_voice,
@@ -76,13 +74,12 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise UserError(f"{out}: expected a saved voice to overwrite, found something else; give another --out")
 
 
-def name_encoder(kmeans: dict, encoder: str | None) -> dict:
+def name_encoder(kmeans: UnitClusters, encoder: str | None) -> UnitClusters:
     """The clusters, with the encoder under the name that others know it by."""
     description = read_description(kmeans)
     if description is None or not encoder:
         return kmeans
-    renamed = json.dumps(description | {"encoder": encoder}, sort_keys=True)
-    return kmeans | {"description": np.array(renamed)}
+    return kmeans._replace(description=description | {"encoder": encoder})
 
 
 def read_prosody(args: argparse.Namespace, n_streams: int) -> dict | None:

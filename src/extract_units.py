@@ -1,14 +1,17 @@
-"""Phase 1: segments -> discrete acoustic units at 50 Hz.
+# %% [markdown]
+# # Phase 1: segments -> discrete acoustic units at 50 Hz
+#
+# A first pass encodes a random sample of the training split and fits k-means on it. A second one streams over every
+# segment and writes its units, shard by shard. Memory does not grow with the corpus. A run that was killed continues
+# from its last complete shard and ends with the same bytes; so do the stages of a run when they are jobs of their own.
+#
+# ```
+# python src/extract_units.py --language spanish
+# torchrun --nproc_per_node 4 src/extract_units.py --language satere --mixed_precision bf16
+# python scripts/launch.py submit --shards 16 -- src/extract_units.py --language satere
+# ```
 
-A first pass encodes a random sample of the training split and fits k-means on it; a second one streams over every
-segment and writes its units, shard by shard. Memory does not grow with the corpus. A run that was killed goes on from
-its last complete shard and ends with the same bytes, and so do the stages of a run when they are jobs of their own.
-
-    python src/extract_units.py --language spanish
-    torchrun --nproc_per_node 4 src/extract_units.py --language satere --mixed_precision bf16
-    python scripts/launch.py submit --shards 16 -- src/extract_units.py --language satere
-"""
-
+# %%
 import argparse
 import datetime
 import logging
@@ -20,34 +23,67 @@ import torch
 
 from accelerate import Accelerator
 
-from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main
+from core.cli import (
+    HELP_FORMATTER,
+    add_experiment_flags,
+    configure_log,
+    parse_flags,
+    require_positive,
+    run_main,
+)
 from core.errors import UserError
 from core.frames import UNIT_RATE
-from encoders.encode import describe_encoder, load_encoder
+from core.records import EncoderOrigin
+from encoders.encode import Encoder, describe_encoder, load_encoder
 from languages import add_language_flags, data_root, language_config, language_paths
-from launching.extraction_jobs import STAGES, resolve_part
-from segmentation.manifest import check_manifest
-from training.experiment import is_finished, open_experiment
+from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
+from training.experiment import hash_arguments, is_finished, open_experiment
 from training.processes import start_accelerator
+from units.extraction_parts import ARRAY_STAGES, STAGES, resolve_part
+from units.extraction_passes import Workload, assign_pass, fit_pass
 from units.extraction_stages import (
-    CARRIED_OUT,
-    assign_units,
-    describe_fit,
-    encoder_options,
-    fit_clusters,
-    merge,
-    sample_features,
+    FIT_FOLDER,
+    UNITS_FOLDER,
+    describe_origin,
+    finish_extraction,
+    finished_shards,
+    require_clusters,
+    warn_if_idle,
 )
-from units.kmeans import NORMALIZATIONS, load_kmeans, read_description, save_kmeans, unit_counts
+from units.kmeans import (
+    NORMALIZATIONS,
+    UnitClusters,
+    fit_kmeans,
+    load_kmeans,
+    read_description,
+    save_kmeans,
+    unit_counts,
+)
+from units.shards import gather_features
 
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PATIENCE = datetime.timedelta(days=2)  # the other processes wait this long while one fits k-means
+# Flags that, besides those of every experiment, change nothing in what is computed.
+JOB_FLAGS = {"max_failed", "stage", "shards", "shard_index"}
 
 log = logging.getLogger("oral_units")
 
+# %% [markdown]
+# ## Arguments
+#
+# - **Encoder, layer, units**: the language's (`src/languages.py`). Cepstra need no download; XLS-R gives better units
+#   where there are many speakers or few minutes.
+# - **200,000 frames to fit on**: over an hour of speech; beyond that the centroids hardly move.
+# - **Unit variance**: else the feature with the largest variance decides alone.
+# - **Windows of 30 s**: attention costs the square of the length, and Whisper cannot see more.
+# - **200 segments a shard**: the most that a killed run loses.
 
+
+# %%
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(
+        description="Phase 1: segments -> discrete acoustic units at 50 Hz.", formatter_class=HELP_FORMATTER
+    )
     add_language_flags(parser)
     add_experiment_flags(parser)
     add_encoder_flags(parser.add_argument_group("encoder"))
@@ -79,7 +115,7 @@ def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
         help="mfcc: subtract each segment's mean cepstrum, which evens out speakers and microphones",
     )
     group.add_argument(
-        "--context", type=int, default=0, help="mfcc: put this many neighbours on either side beside each frame"
+        "--context", type=int, default=0, help="mfcc: put this many neighbours on either side next to each frame"
     )
 
 
@@ -151,7 +187,7 @@ def add_stage_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
-    """Fill in the language's encoder, layer and number of units where the flags leave them open."""
+    """Fill in what the flags leave open: the language's encoder, layer and number of units, and the job's part."""
     config = language_config(args.language)
     args.encoder = args.encoder or config["encoder"]
     if args.layer is None and args.encoder == config["encoder"]:
@@ -161,63 +197,83 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
         args.n_streams = 1 if args.n_streams is None else args.n_streams
         if args.trust_pickle:
             raise UserError("--trust_pickle: expected --kmeans FILE beside it; leave it out")
-    for name in ("n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances", "num_workers"):
-        if getattr(args, name) is not None and getattr(args, name) <= 0:
-            raise UserError(f"--{name}: expected a number above 0, found {getattr(args, name)}")
-    return resolve_part(args)
+    require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
+    require_positive(args, "num_workers")
+    part = resolve_part(args.stage, args.shards, args.shard_index, overwrite=args.overwrite)
+    args.shards, args.shard_index = part
+    if args.stage:
+        args.resume = args.resume or "auto"
+    return args
 
 
+# %% [markdown]
+# ## The run
+#
+# What the shards are made from is hashed: a run that continues, or a job of an array, uses only shards of its own
+# manifest, flags and clusters.
+
+
+# %%
 def start_processes(args: argparse.Namespace) -> Accelerator:
     if args.encoder == "mfcc":
         torch.set_num_threads(1)  # the threads of --num_workers share the cores already
     return start_accelerator(cpu=args.cpu or args.encoder == "mfcc", patience=PATIENCE)
 
 
-def start_run(args: argparse.Namespace, accelerator: Accelerator) -> dict:
-    """The encoder on its device, and how to carry out the passes (units.extraction_passes)."""
-    encoder = load_encoder(
-        args.encoder,
-        args.layer,
-        accelerator.device,
-        PRECISIONS[args.mixed_precision],
-        max_batch_seconds=args.max_batch_seconds,
-        **encoder_options(args),
-    )
+def encoder_options(args: argparse.Namespace) -> dict[str, float]:
+    """What ``load_encoder`` needs besides name and layer to make the same features again."""
     return {
-        "encoder": encoder,
-        "data_root": data_root(),
-        "seed": args.seed,
-        "n_shard_utterances": args.n_shard_utterances,
-        "num_workers": args.num_workers,
-        "quiet": args.quiet,
-        "rank": args.shard_index + args.shards * accelerator.process_index,
-        "n_ranks": args.shards * accelerator.num_processes,
+        "window_seconds": args.window_seconds,
+        "overlap_seconds": args.overlap_seconds,
+        "subtract_mean": args.cmn,
+        "context": args.context,
     }
 
 
-def read_given_kmeans(args: argparse.Namespace) -> dict | None:
+def describe_clusters(args: argparse.Namespace) -> EncoderOrigin:
+    return {"encoder": args.encoder, "layer": args.layer, "options": encoder_options(args)}
+
+
+def open_encoder(args: argparse.Namespace, device: torch.device | str) -> Encoder:
+    dtype, batch = PRECISIONS[args.mixed_precision], args.max_batch_seconds
+    return load_encoder(args.encoder, args.layer, device, dtype, max_batch_seconds=batch, **encoder_options(args))
+
+
+def divide_work(args: argparse.Namespace, process: int, n_processes: int) -> Workload:
+    """This process's share: processes of a job, and jobs of an array, are dealt shards in turn."""
+    return Workload(
+        data_root=data_root(),
+        n_shard_utterances=args.n_shard_utterances,
+        rank=args.shard_index + args.shards * process,
+        n_ranks=args.shards * n_processes,
+        num_workers=args.num_workers,
+        quiet=args.quiet,
+    )
+
+
+def read_given_clusters(args: argparse.Namespace) -> UnitClusters | None:
     """The clusters of --kmeans, checked against the encoder and the numbers asked for, which they settle."""
     if args.kmeans is None:
         return None
-    kmeans = load_kmeans(args.kmeans, trust_pickle=args.trust_pickle)
-    n_units, n_streams = unit_counts(kmeans)
+    clusters = load_kmeans(args.kmeans, trust_pickle=args.trust_pickle)
+    n_units, n_streams = unit_counts(clusters)
     for name, asked, found in (("n_units", args.n_units, n_units), ("n_streams", args.n_streams, n_streams)):
         if asked not in (None, found):
             raise UserError(f"{args.kmeans}: expected --{name} {asked}, found {found}; leave the flag out")
-    description, wanted = read_description(kmeans), describe_fit(args)
+    description, wanted = read_description(clusters), describe_clusters(args)
     if description not in (None, wanted):
         raise UserError(
             f"{args.kmeans}: made with {description}, asked for {wanted}; give the same encoder and options"
         )
     args.n_units, args.n_streams = n_units, n_streams
-    return kmeans
+    return clusters
 
 
 def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str:
     """Check what can be checked without work, so that a mistake leaves no folder behind; then open the folder."""
     description = describe_encoder(args.encoder, args.layer)
-    totals = check_manifest(manifest, data_root(), needs_train=args.kmeans is None)
-    n_frames = min(totals["train_frames"], args.kmeans_frames)
+    train_frames = check_manifest(manifest, data_root(), needs_train=args.kmeans is None)["train_frames"]
+    n_frames = min(train_frames, args.kmeans_frames)
     if args.kmeans is None and n_frames < args.n_units:
         raise UserError(
             f"{manifest}: expected at least {args.n_units} training frames for {args.n_units} units, found {n_frames}; "
@@ -226,7 +282,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
     derived = {
         "language": args.language,
         "encoder": args.encoder,
-        "layer": description["layer"],
+        "layer": description.layer,
         "encoder_options": encoder_options(args),
         "n_units": args.n_units,
         "n_streams": args.n_streams,
@@ -236,7 +292,98 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
     }
     inputs = [manifest] if args.kmeans is None else [manifest, args.kmeans]
     shared = args.stage is not None
-    return open_experiment(exp, vars(args), inputs=inputs, derived=derived, ignore=CARRIED_OUT, shared=shared)
+    return open_experiment(exp, vars(args), inputs=inputs, derived=derived, ignore=JOB_FLAGS, shared=shared)
+
+
+# %% [markdown]
+# ## Four stages
+#
+# Each can be a job of its own, and the first and the third an array of jobs. k-means is fitted on a random share of the
+# clips and of the frames in each. Whisper adds its position to what it hears, so that clips to fit on lie at random
+# offsets in its 30 s; those to assign lie at none.
+
+
+# %%
+def sample_features(args: argparse.Namespace, exp: Path, manifest: Path, encoder: Encoder, work: Workload) -> None:
+    """First pass: features of a sample of the training split, into exp/fit."""
+    n_utterances, share, rows = choose_sample(args, manifest)
+    warn_if_idle(n_utterances, args.n_shard_utterances, job=args.shard_index, n_jobs=args.shards)
+    origin = describe_origin(hash_flags(args), manifest)
+    fit_pass(encoder, rows, exp / FIT_FOLDER, work, origin, share=share, seed=args.seed)
+
+
+def choose_sample(args: argparse.Namespace, manifest: Path) -> tuple:
+    """How many utterances k-means is fitted on, the share of frames taken from each, and their rows, when called."""
+    train_frames = check_manifest(manifest, data_root())["train_frames"]
+    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed)
+    return plan["n_utterances"], plan["frame_share"], lambda: sample_rows(manifest, plan)
+
+
+def hash_flags(args: argparse.Namespace) -> str:
+    return hash_arguments(vars(args), JOB_FLAGS)
+
+
+def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
+    """k-means on the whole sample, in one process: writes kmeans.pkl and kmeans.npz."""
+    n_utterances, _, _ = choose_sample(args, manifest)
+    origin = describe_origin(hash_flags(args), manifest)
+    shards, _ = finished_shards(exp, FIT_FOLDER, origin, n_utterances=n_utterances, **shard_settings(args))
+    features = gather_features(shards)
+    log.info("fitting %d x %d clusters on %d frames", args.n_streams, args.n_units, len(features))
+    clusters = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=args.normalize, seed=args.seed)
+    save_kmeans(exp, clusters, describe_clusters(args))
+
+
+def shard_settings(args: argparse.Namespace) -> dict[str, float]:
+    return {
+        "n_shard_utterances": args.n_shard_utterances,
+        "n_jobs": args.shards,
+        "max_failed": args.max_failed,
+    }
+
+
+def assign_units(args: argparse.Namespace, exp: Path, manifest: Path, encoder: Encoder, work: Workload) -> None:
+    """Second pass: the units of every segment, into exp/shards."""
+    kmeans = require_clusters(exp)
+    warn_if_idle(count_segments(manifest), args.n_shard_utterances, job=args.shard_index, n_jobs=args.shards)
+    origin = describe_origin(hash_flags(args), manifest, kmeans)
+    folder, clusters, sampled = exp / UNITS_FOLDER, load_kmeans(kmeans), exp / FIT_FOLDER
+    assign_pass(encoder, lambda: read_manifest(manifest), folder, work, origin, clusters=clusters, sampled=sampled)
+
+
+def count_segments(manifest: Path) -> int:
+    return check_manifest(manifest, data_root(), needs_train=False)["n_utterances"]
+
+
+def merge_shards(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
+    """Every shard into corpus_timestamped.json; says what was found and what comes next."""
+    origin, settings = describe_origin(hash_flags(args), manifest, require_clusters(exp)), shard_settings(args)
+    shards, failed = finished_shards(exp, UNITS_FOLDER, origin, n_utterances=count_segments(manifest), **settings)
+    summary = finish_extraction(exp, shards, failed, n_units=args.n_units, n_streams=args.n_streams)
+    log.info(
+        "%s: %d utterances, %.2f h, %d skipped; %s of %d units used, %.1f units/s, %.0f bits/s",
+        exp / "corpus_timestamped.json",
+        summary["n_utterances"],
+        summary["hours"],
+        summary["n_failed"],
+        " and ".join(map(str, summary["units_used"])),
+        args.n_units,
+        summary["units_per_second"],
+        summary["bits_per_second"],
+    )
+    tag = f" --tag {args.tag}" if args.tag else ""
+    log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
+
+
+# %% [markdown]
+# ## All of it
+
+
+# %%
+def choose_stages(stage: str | None, *, given: bool, fitted: bool) -> list[str]:
+    """The stages to do: all or the one asked for, less those that given or finished clusters make needless."""
+    needless = {"sample", "fit"} if fitted else {"sample"} if given else set()
+    return [name for name in (STAGES if stage is None else (stage,)) if name not in needless]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -246,34 +393,84 @@ def main(argv: Sequence[str] | None = None) -> int:
     accelerator = start_processes(args)
     is_main = accelerator.is_main_process
     configure_log(quiet=not is_main)
-    given_kmeans = read_given_kmeans(args)
+    given = read_given_clusters(args)
     if is_main:
         log.info("%s: %s", exp, enter_experiment(args, exp, manifest))
     accelerator.wait_for_everyone()
     if is_finished(exp):
         log.info("%s: already finished with the same configuration", exp)
         return 0
-    stages = STAGES if args.stage is None else (args.stage,)
-    if is_main and ("fit" in stages or "merge" in stages):
+    stages = choose_stages(args.stage, given=given is not None, fitted=(exp / "kmeans.npz").exists())
+    accelerator.wait_for_everyone()
+    if is_main and not {"fit", "merge"}.isdisjoint(stages):
         configure_log(exp / "train.log")
-    run = start_run(args, accelerator) if {"sample", "assign"} & {*stages} else {}
-    fitted = (exp / "kmeans.npz").exists()
-    accelerator.wait_for_everyone()
-    if "sample" in stages and given_kmeans is None and not fitted:
-        sample_features(args, exp, manifest, run)
-    accelerator.wait_for_everyone()
-    if "fit" in stages and is_main and given_kmeans is not None:
-        save_kmeans(exp, given_kmeans, describe_fit(args))
-    elif "fit" in stages and is_main and not fitted:
-        fit_clusters(args, exp, manifest)
-    accelerator.wait_for_everyone()
-    if "assign" in stages:
-        assign_units(args, exp, manifest, run)
-    accelerator.wait_for_everyone()
-    if "merge" in stages and is_main:
-        merge(args, exp, manifest)
+    encoder = open_encoder(args, accelerator.device) if not {*ARRAY_STAGES}.isdisjoint(stages) else None
+    work = divide_work(args, accelerator.process_index, accelerator.num_processes)
+    for stage in stages:
+        if stage == "sample":
+            sample_features(args, exp, manifest, encoder, work)
+        elif stage == "assign":
+            assign_units(args, exp, manifest, encoder, work)
+        elif is_main and stage == "fit":
+            save_kmeans(exp, given, describe_clusters(args)) if given else fit_clusters(args, exp, manifest)
+        elif is_main:
+            merge_shards(args, exp, manifest)
+        accelerator.wait_for_everyone()
     return 0
 
 
+# %% tags=["active-py"]
 if __name__ == "__main__":
     run_main(main, less_memory="--overwrite --max_batch_seconds 30")
+
+# %% [markdown]
+# ## Step by step
+#
+# In a notebook these cells do what `main` does, one thing at a time, on a few segments. They write nothing.
+
+# %% tags=["active-ipynb"]
+# import numpy as np
+#
+# args = parse_args(["--language", "spanish", "--n_units", "50"])
+# segments = list(read_manifest(language_paths(args.language)["manifest"]))[:20]
+# segments[0]
+
+# %% [markdown]
+# An encoder: 16 kHz waveforms in, exactly S // 320 frames of features out.
+
+# %% tags=["active-ipynb"]
+# encoder = open_encoder(args, "cpu")
+# encoder.model
+
+# %% [markdown]
+# One batch: audio is read, then encoded together.
+
+# %% tags=["active-ipynb"]
+# read = [read_clip(encoder, data_root(), {}, placed) for placed in enumerate(segments)]
+# clips = list(add_features(encoder, read))
+# [(clip.row["id"], clip.features.shape) for clip in clips]
+
+# %% [markdown]
+# k-means over the frames of the training split.
+
+# %% tags=["active-ipynb"]
+# features = [clip.features for clip in clips if clip.row["split"] == "train"]
+# clusters = fit_kmeans(np.concatenate(features), args.n_units)
+# clusters.books[0].shape
+
+# %% [markdown]
+# Every frame gets the number of its nearest centroid; runs of one number are one unit with a duration.
+
+# %% tags=["active-ipynb"]
+# frame_units = quantize_to_units(clips[0].features, clusters)
+# utterance = describe_utterance(clips[0].row, clips[0].n_samples, frame_units)
+# list(zip(utterance["units"], utterance["durations"]))
+
+# %% [markdown]
+# Listen to what one unit stands for: `Audio(sound, rate=16000)` after `from IPython.display import Audio`.
+
+# %% tags=["active-ipynb"]
+# unit = utterance["units"][len(utterance["units"]) // 2]
+# frames = [clip.waveform[: 320 * len(clip.features)].reshape(-1, 320) for clip in clips]
+# heard = [rows[quantize_to_units(clip.features, clusters)[:, 0] == unit] for rows, clip in zip(frames, clips)]
+# sound = np.concatenate(heard).reshape(-1)

@@ -345,7 +345,7 @@ def main() -> int:
     sizes = build_sizes(args, units_config, speakers)
     generator = build_generator(args.generator, sizes)
     if not args.random_embeddings:
-        seed_embeddings(generator, load_kmeans(exp / "units" / "kmeans.npz"))
+        seed_embeddings(generator, load_kmeans(exp / "units" / "kmeans.npz").books)
     generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
     averaged = {"generator": generator_ema, "speakers": speakers, "device": accelerator.device}
     optimizer_generator = torch.optim.AdamW(

@@ -60,7 +60,7 @@ def test_kmeans_sees_the_training_split_alone(tiny_language: dict, tmp_path: Pat
         if row["split"] != "train":
             path = tiny_language["data"] / row["audio"]
             path.write_bytes((tiny_language["data"] / tiny_language["rows"][0]["audio"]).read_bytes())
-    np.testing.assert_array_equal(load_kmeans(extract(tmp_path / "b") / "kmeans.npz")["centroids"], before["centroids"])
+    np.testing.assert_array_equal(load_kmeans(extract(tmp_path / "b") / "kmeans.npz").books, before.books)
 
 
 def test_residual_streams_and_workers(tiny_language: dict, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_two_processes_give_the_same_bytes(tiny_language: dict, tmp_path: Path) 
 
 def test_pretrained_encoder_by_folder(tiny_language: dict, tiny_xlsr: Path, tmp_path: Path) -> None:
     exp = extract(tmp_path / "units", "--encoder", tiny_xlsr, "--layer", 2, "--cpu", "--max_batch_seconds", 6)
-    assert load_kmeans(exp / "kmeans.npz")["centroids"].shape == (12, 32)
+    assert load_kmeans(exp / "kmeans.npz").books[0].shape == (12, 32)
     assert not (exp / "fit").exists()
     encoder = load_encoder(str(tiny_xlsr), 2)
     for utterance in read_corpus(exp / "corpus_timestamped.json"):

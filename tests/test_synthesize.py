@@ -15,7 +15,7 @@ from encoders.encode import encode, load_encoder
 from synthetic import speech_like, write_mp3, write_segments, write_units
 from trainer_runs import run_to_end
 from units.corpus import deduplicate, frame_units, read_corpus, write_corpus
-from units.kmeans import fit_kmeans, quantize_to_units, save_kmeans
+from units.kmeans import fit_kmeans, load_kmeans, quantize_to_units, save_kmeans
 
 N_UNITS = 12
 
@@ -85,8 +85,8 @@ def test_saved_units_are_those_of_the_recordings(recordings: Path, from_recordin
     entries = {entry["id"]: entry for entry in read_corpus(from_recordings / "units.json")}
     waveform = load_audio(recordings / "first.wav")
     np.testing.assert_array_equal(np.float32(entries["first"]["f0"]), extract_f0(waveform))
-    with np.load(roots / "exp" / "spanish_units" / "kmeans.npz") as arrays:
-        expected = quantize_to_units(cepstra_of(waveform), dict(arrays))
+    clusters = load_kmeans(roots / "exp" / "spanish_units" / "kmeans.npz")
+    expected = quantize_to_units(cepstra_of(waveform), clusters)
     np.testing.assert_array_equal(frame_units(entries["first"]), expected)
 
 

@@ -186,6 +186,23 @@ class Utterance(TypedDict):
     residual_units: NotRequired[list[list[int]]]  # (N - 1, F), not deduplicated
 
 
+class UnitTotals(TypedDict):
+    """What a corpus amounts to."""
+
+    n_utterances: int
+    hours: float
+    units_used: list[int]  # of each stream
+    units_per_second: float  # deduplicated
+    bits_per_second: float  # of all streams; entropy of a unit times units a second
+
+
+class ExtractionSummary(UnitTotals):
+    """``finished.json`` of phase 1."""
+
+    n_failed: int
+    failed: list[FailedItem]
+
+
 class EncoderOrigin(TypedDict):
     """The description in ``kmeans.npz``: the encoder and options that the clusters belong to."""
 

@@ -1,13 +1,10 @@
 """Phase 1 cut into jobs: the command lines of every stage, for arrays of Slurm and Grid Engine and for Modal's map."""
 
-import argparse
-import os
 from collections.abc import Sequence
 
 from core.errors import UserError
+from units.extraction_parts import ARRAY_STAGES, STAGES
 
-STAGES = ("sample", "fit", "assign", "merge")
-ARRAY_STAGES = ("sample", "assign")
 # Set here for each job, or, as --overwrite, something that each job of an array would do to the others.
 REFUSED_FLAGS = ("--stage", "--shards", "--shard_index", "--overwrite")
 
@@ -40,38 +37,3 @@ def _stage_commands(command: list[str], stage: str, n_shards: int) -> list[list[
 def _flag_name(word: str) -> str:
     """``--shard-index=3`` -> ``--shard_index``; other words as they are."""
     return "--" + word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else word
-
-
-def resolve_part(args: argparse.Namespace) -> argparse.Namespace:
-    """Settle which part of the work ``--stage``, ``--shards`` and ``--shard_index`` ask for; all of it without them."""
-    if args.stage is None and (args.shards, args.shard_index) != (None, None):
-        raise UserError(
-            "--shards: expected --stage beside it; "
-            "python scripts/launch.py submit --shards N -- src/extract_units.py … submits every stage"
-        )
-    if args.stage and args.overwrite:
-        raise UserError(
-            "--overwrite: not with --stage, where each job would delete the work of the others; leave it out"
-        )
-    args.shards = 1 if args.shards is None else args.shards
-    if args.shards < 1:
-        raise UserError(f"--shards {args.shards}: expected a number above 0")
-    if args.shard_index is None:
-        args.shard_index = _array_index() if args.stage in ARRAY_STAGES and args.shards > 1 else 0
-    if not 0 <= args.shard_index < args.shards:
-        raise UserError(f"--shard_index {args.shard_index}: expected 0 to {args.shards - 1}, of --shards {args.shards}")
-    if args.stage:
-        args.resume = args.resume or "auto"
-    return args
-
-
-def _array_index() -> int:
-    """This job's place in its array, as its number there says: a job that is run again alone keeps it."""
-    for name, first in (("SLURM_ARRAY_TASK_ID", 0), ("SGE_TASK_ID", 1)):
-        number = os.environ.get(name, "")
-        if number.isdecimal():
-            return int(number) - first
-    raise UserError(
-        "--shard_index: expected which shard this job is; give it, or start an array, where SLURM_ARRAY_TASK_ID "
-        "(from 0) or SGE_TASK_ID (from 1) says it"
-    )

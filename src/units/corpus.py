@@ -1,13 +1,14 @@
 """The corpus of unit utterances: run lengths, and the file between the phases."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from core.errors import UserError
+from core.files import write_atomically
+from core.records import Utterance
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split", "unit_rate", "units", "durations")
 
@@ -28,8 +29,8 @@ def expand(units: np.ndarray, durations: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(units, np.int64), np.asarray(durations, np.int64))
 
 
-def frame_units(utterance: dict) -> np.ndarray:
-    """(F, n_streams) units at 50 Hz of one utterance: the first stream expanded, residual streams beside it."""
+def frame_units(utterance: Utterance) -> np.ndarray:
+    """(F, N) int64 units at 50 Hz of one utterance: the first stream expanded, then the residual streams."""
     streams = [expand(utterance["units"], utterance["durations"])]
     streams += [np.asarray(stream, np.int64) for stream in utterance.get("residual_units", [])]
     if len({len(stream) for stream in streams}) != 1:
@@ -39,23 +40,25 @@ def frame_units(utterance: dict) -> np.ndarray:
     return np.stack(streams, axis=1)
 
 
-def write_corpus(path: Path, utterances: Iterable[dict]) -> int:
+def write_corpus(path: Path, utterances: Iterable[Utterance]) -> int:
     """One valid JSON array with one utterance a line, written atomically and as it streams; returns the count."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
     n_written = 0
-    with open(temporary, "w", encoding="utf-8") as out:
-        out.write("[")
-        for utterance in utterances:
-            out.write(",\n" if n_written else "\n")
-            json.dump(utterance, out, ensure_ascii=False, separators=(",", ":"))
-            n_written += 1
-        out.write("\n]\n")
-    os.replace(temporary, path)
+
+    def write(temporary: Path) -> None:
+        nonlocal n_written
+        with open(temporary, "w", encoding="utf-8") as out:
+            out.write("[")
+            for utterance in utterances:
+                out.write(",\n" if n_written else "\n")
+                json.dump(utterance, out, ensure_ascii=False, separators=(",", ":"))
+                n_written += 1
+            out.write("\n]\n")
+
+    write_atomically(path, write)
     return n_written
 
 
-def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[dict]:
+def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[Utterance]:
     """Stream the utterances of ``corpus_timestamped.json`` line by line, those of ``splits`` only where given.
 
     Raises UserError, naming file and line, for a file that is missing, cut short, or lacks a key.
@@ -86,7 +89,7 @@ def is_corpus(path: Path) -> bool:
     return first == "[" and isinstance(utterance, dict) and all(key in utterance for key in REQUIRED_KEYS)
 
 
-def _parse_utterance(path: Path, number: int, text: str) -> dict:
+def _parse_utterance(path: Path, number: int, text: str) -> Utterance:
     try:
         utterance = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,16 +1,15 @@
 """The two streaming passes of phase 1: features of a sample for k-means, then the units of every segment.
 
-A run is a plain dict: ``encoder`` (from encoders.encode), ``data_root``, ``seed``, ``n_shard_utterances``,
-``num_workers``, ``quiet``, and ``rank`` of ``n_ranks`` processes, of one job or of many. ``origin`` says what a pass's
-shards are made from (units.shards). What comes out depends on the rows, the seed and the shard size, not on the number
-of processes, jobs or threads, nor on how often the run was interrupted.
+What comes out depends on the rows, the seed and the shard size. It does not depend on the number of processes, jobs or
+threads, nor on how often the run was interrupted. An ``origin`` says what a pass's shards are made from (units.shards).
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,11 +20,13 @@ from core.files import write_features
 from core.frames import samples_to_frames
 from core.hashing import hash_fraction
 from core.read_ahead import map_ahead
-from encoders.encode import encode, position_slack
+from core.records import FailedItem, Segment, Utterance
+from encoders.encode import Encoder, encode, position_slack
 from languages import resolve_in
 from segmentation.manifest import cut_chunks, cut_shards
-from units.kmeans import quantize_to_units, sample_frames
+from units.kmeans import UnitClusters, quantize_to_units, sample_frames
 from units.shards import (
+    FeatureRows,
     describe_utterance,
     read_features,
     read_index,
@@ -38,127 +39,169 @@ from units.shards import (
 
 CHUNK_SECONDS = 300.0  # of audio in memory, and as much again being read: 19 MB each
 
-Rows = Callable[[], Iterable[dict]]
+Rows = Callable[[], Iterable[Segment]]
 
 log = logging.getLogger("oral_units")
 
 
-def fit_pass(run: dict, rows: Rows, folder: Path, frame_share: float) -> None:
-    """Write ``folder``/0000.npy…: a random ``frame_share`` of the features of every row, in order.
+class Workload(NamedTuple):
+    """Which shards a process does, and how it reads their audio."""
+
+    data_root: Path
+    n_shard_utterances: int
+    rank: int  # of n_ranks processes, of one job or of many
+    n_ranks: int
+    num_workers: int  # threads that read
+    quiet: bool
+
+
+class Clip(NamedTuple):
+    """One segment on its way through a pass."""
+
+    position: int  # in its shard
+    row: Segment
+    n_samples: int
+    waveform: np.ndarray | None  # (S,) float32; None where it failed or is not needed
+    features: np.ndarray | None  # (F, D) float32
+    failure: str
+
+
+def fit_pass(
+    encoder: Encoder, rows: Rows, folder: Path, work: Workload, origin: Mapping[str, str], *, share: float, seed: int
+) -> None:
+    """Write ``folder``/0000.npy…: a random ``share`` of the frames of every row, in order.
 
     Each segment lies at a random offset in the input of an encoder that knows absolute positions. Where all frames are
-    taken as they are, an index beside the features lets ``assign_pass`` use them again.
+    taken as they are, an index of the features lets ``assign_pass`` use them again.
     """
-    reusable = frame_share >= 1 and run["encoder"]["family"] not in ("mfcc", "whisper")
+    reusable = share >= 1 and not (encoder.model.is_cheap or encoder.model.has_positions)
 
-    def offset(row: dict, n_frames: int) -> int:
-        slack = position_slack(run["encoder"], n_frames)
-        return int(hash_fraction(run["seed"], "offset", row["id"]) * (slack + 1))
+    def offset(identity: str, n_frames: int) -> int:
+        return int(hash_fraction(seed, "offset", identity) * (position_slack(encoder, n_frames) + 1))
 
-    def keep(item: dict) -> tuple[str, int, np.ndarray]:
-        identity = item["row"]["id"]
-        return identity, item["n_samples"], sample_frames(item["features"], frame_share, run["seed"], identity)
+    def keep(clip: Clip) -> tuple[str, int, np.ndarray]:
+        identity = clip.row["id"]
+        return identity, clip.n_samples, sample_frames(clip.features, share, seed, identity)
 
-    def write(path: Path, kept: list[tuple[str, int, np.ndarray]]) -> None:
+    for path, clips in _encode_shards(encoder, rows, folder, work, origin, suffix=".npy", offset=offset):
+        sampled, failed = _collect(clips, keep)
         if reusable:
-            write_index(path, [(identity, n_samples) for identity, n_samples, _ in kept])
-        features = [features for _, _, features in kept]
-        write_features(path, np.concatenate([np.zeros((0, run["encoder"]["dim"]), np.float32), *features]))
+            write_index(path, [(identity, n_samples) for identity, n_samples, _ in sampled])
+        features = [frames for _, _, frames in sampled]
+        write_features(path, np.concatenate([np.zeros((0, encoder.model.dim), np.float32), *features]))
+        write_record(path, origin, failed)
 
-    _run_pass(run, rows, folder, ".npy", offset=offset, keep=keep, write=write)
 
-
-def assign_pass(run: dict, rows: Rows, folder: Path, kmeans: dict, sampled: Path) -> None:
+def assign_pass(
+    encoder: Encoder,
+    rows: Rows,
+    folder: Path,
+    work: Workload,
+    origin: Mapping[str, str],
+    *,
+    clusters: UnitClusters,
+    sampled: Path,
+) -> None:
     """Write ``folder``/0000.jsonl…: the corpus' utterance for every row that can be read, in order.
 
     Features that ``fit_pass`` left in ``sampled`` for use as they are are not computed a second time.
     """
 
-    def keep(item: dict) -> dict:
-        return describe_utterance(item["row"], item["n_samples"], quantize_to_units(item["features"], kmeans))
+    def keep(clip: Clip) -> Utterance:
+        return describe_utterance(clip.row, clip.n_samples, quantize_to_units(clip.features, clusters))
 
-    _run_pass(
-        {**run, "known": read_index(sampled)},
-        rows,
-        folder,
-        ".jsonl",
-        offset=lambda row, n_frames: 0,
-        keep=keep,
-        write=write_lines,
-    )
+    known = read_index(sampled)
+    for path, clips in _encode_shards(encoder, rows, folder, work, origin, suffix=".jsonl", known=known):
+        utterances, failed = _collect(clips, keep)
+        write_lines(path, utterances)
+        write_record(path, origin, failed)
 
 
-def _run_pass(
-    run: dict,
-    rows: Rows,
-    folder: Path,
-    suffix: str,
-    *,
-    offset: Callable[[dict, int], int],
-    keep: Callable[[dict], object],
-    write: Callable[[Path, list], None],
-) -> None:
-    """Encode this process's unfinished shards and ``write`` what ``keep`` makes of their readable items, in order."""
-    folder.mkdir(exist_ok=True)
-    pending = _find_pending(run, rows(), folder, suffix)
-    shards = ((index, shard) for index, shard in cut_shards(rows(), run["n_shard_utterances"]) if index in pending)
-    title = {".npy": "sampling features", ".jsonl": "extracting units"}[suffix]
-    hidden = None if run["rank"] == 0 and not run["quiet"] else True
-    total = round(sum(pending.values()))
-    with tqdm(total=total, unit="s of audio", desc=title, disable=hidden, smoothing=0.05) as bar:
-        for index, items in _encode_shards(run, shards, offset):
-            kept, failed = {}, {}
-            for item in items:
-                bar.update(item["row"]["duration"])
-                if item["failure"]:
-                    failed[item["position"]] = {"id": item["row"]["id"], "reason": item["failure"]}
-                else:
-                    kept[item["position"]] = keep(item)
-            write(shard_path(folder, index, suffix), [kept[key] for key in sorted(kept)])
-            write_record(shard_path(folder, index, suffix), run["origin"], [failed[key] for key in sorted(failed)])
-
-
-def _find_pending(run: dict, rows: Iterable[dict], folder: Path, suffix: str) -> dict[int, float]:
-    """Index -> seconds of audio of this process's shards, dealt out round-robin, that are not done."""
-    pending = {}
-    for index, shard in cut_shards(rows, run["n_shard_utterances"]):
-        if index % run["n_ranks"] != run["rank"]:
-            continue
-        problem = shard_problem(shard_path(folder, index, suffix), run["origin"])
-        if problem:
-            pending[index] = sum(row["duration"] for row in shard)
-            if problem != "missing":
-                log.warning("%s: made anew (%s)", shard_path(folder, index, suffix), problem)
-    return pending
+def _no_offset(identity: str, n_frames: int) -> int:
+    return 0
 
 
 def _encode_shards(
-    run: dict, shards: Iterable[tuple[int, list[dict]]], offset: Callable[[dict, int], int]
-) -> Iterator[tuple[int, Iterator[dict]]]:
-    """(shard index, its items, in no order and a chunk at a time); reading runs a chunk ahead of encoding."""
-    chunks = ((index, chunk) for index, rows in shards for chunk in cut_chunks(rows, CHUNK_SECONDS))
-    read = map_ahead(partial(_read_item, run), chunks, run["num_workers"])
-    for index, group in groupby(read, key=lambda pair: pair[0]):
-        yield index, (item for _, items in group for item in _add_features(run["encoder"], items, offset))
+    encoder: Encoder,
+    rows: Rows,
+    folder: Path,
+    work: Workload,
+    origin: Mapping[str, str],
+    *,
+    suffix: str,
+    known: Mapping[str, FeatureRows] | None = None,
+    offset: Callable[[str, int], int] = _no_offset,
+) -> Iterator[tuple[Path, Iterator[Clip]]]:
+    """(path, clips in no order) of this process's unfinished shards, with a progress bar.
+
+    Reading runs a chunk ahead of encoding, over the ends of shards too.
+    """
+    folder.mkdir(exist_ok=True)
+    pending = _find_pending(rows(), folder, suffix, work, origin)
+    shards = ((index, shard) for index, shard in cut_shards(rows(), work.n_shard_utterances) if index in pending)
+    chunks = ((index, chunk) for index, shard in shards for chunk in cut_chunks(shard, CHUNK_SECONDS))
+    read = map_ahead(partial(read_clip, encoder, work.data_root, known or {}), chunks, work.num_workers)
+    title = {".npy": "sampling features", ".jsonl": "extracting units"}[suffix]
+    hidden = None if work.rank == 0 and not work.quiet else True
+    total = round(sum(pending.values()))
+    with tqdm(total=total, unit="s of audio", desc=title, disable=hidden, smoothing=0.05) as bar:
+        for index, group in groupby(read, key=lambda pair: pair[0]):
+            clips = (clip for _, found in group for clip in add_features(encoder, found, offset))
+            yield shard_path(folder, index, suffix), _advance(bar, clips)
 
 
-def _read_item(run: dict, placed: tuple[int, dict]) -> dict:
-    """In a thread: one segment's audio, or why it failed; mfcc at once, since threads have the cores to themselves."""
+def _advance(bar: tqdm, clips: Iterable[Clip]) -> Iterator[Clip]:
+    for clip in clips:
+        bar.update(clip.row["duration"])
+        yield clip
+
+
+def _collect(clips: Iterable[Clip], keep: Callable[[Clip], object]) -> tuple[list, list[FailedItem]]:
+    """What ``keep`` makes of the readable clips of a shard, and those that failed, both in order."""
+    kept, failed = {}, {}
+    for clip in clips:
+        if clip.failure:
+            failed[clip.position] = FailedItem(id=clip.row["id"], reason=clip.failure)
+        else:
+            kept[clip.position] = keep(clip)
+    return [kept[position] for position in sorted(kept)], [failed[position] for position in sorted(failed)]
+
+
+def _find_pending(
+    rows: Iterable[Segment], folder: Path, suffix: str, work: Workload, origin: Mapping[str, str]
+) -> dict[int, float]:
+    """Index -> seconds of audio of this process's shards, dealt out round-robin, that are not done."""
+    pending = {}
+    for index, shard in cut_shards(rows, work.n_shard_utterances):
+        if index % work.n_ranks != work.rank:
+            continue
+        problem = shard_problem(shard_path(folder, index, suffix), origin)
+        if problem:
+            pending[index] = sum(row["duration"] for row in shard)
+            if problem != "missing":
+                log.warning("%s: made again (%s)", shard_path(folder, index, suffix), problem)
+    return pending
+
+
+def read_clip(encoder: Encoder, root: Path, known: Mapping[str, FeatureRows], placed: tuple[int, Segment]) -> Clip:
+    """In a thread: one segment's audio, or why it failed; cheap features at once, since threads have the cores."""
     position, row = placed
-    item = {"position": position, "row": row, "waveform": None, "failure": ""}
-    if row["id"] in run.get("known", ()):
-        path, start, n_samples = run["known"][row["id"]]
-        return {**item, "n_samples": n_samples, "features": read_features(path, start, samples_to_frames(n_samples))}
-    waveform, item["failure"] = read_waveform(resolve_in(run["data_root"], row["audio"]))
-    item |= {"waveform": waveform, "n_samples": 0 if waveform is None else len(waveform)}
-    if waveform is not None and run["encoder"]["family"] == "mfcc":
-        item["features"] = encode(run["encoder"], [waveform])[0]
-    return item
+    if row["id"] in known:
+        path, start, n_samples = known[row["id"]]
+        features = read_features(path, start, samples_to_frames(n_samples))
+        return Clip(position, row, n_samples, None, features, "")
+    waveform, failure = read_waveform(resolve_in(root, row["audio"]))
+    if waveform is None:
+        return Clip(position, row, 0, None, None, failure)
+    features = encode(encoder, [waveform])[0] if encoder.model.is_cheap else None
+    return Clip(position, row, len(waveform), waveform, features, failure)
 
 
-def _add_features(encoder: dict, items: list[dict], offset: Callable[[dict, int], int]) -> list[dict]:
-    todo = [item for item in items if item["waveform"] is not None and "features" not in item]
-    offsets = [offset(item["row"], samples_to_frames(item["n_samples"])) for item in todo]
-    for item, features in zip(todo, encode(encoder, [item["waveform"] for item in todo], offsets=offsets)):
-        item["features"] = features
-    return items
+def add_features(encoder: Encoder, clips: list[Clip], offset: Callable[[str, int], int] = _no_offset) -> Iterator[Clip]:
+    """The clips, those with audio and without features encoded together; ``offset`` as in ``encoders.encode``."""
+    todo = [clip for clip in clips if clip.waveform is not None and clip.features is None]
+    offsets = [offset(clip.row["id"], samples_to_frames(clip.n_samples)) for clip in todo]
+    found = encode(encoder, [clip.waveform for clip in todo], offsets=offsets)
+    features = {clip.position: values for clip, values in zip(todo, found)}
+    for clip in clips:
+        yield clip._replace(features=features[clip.position]) if clip.position in features else clip

@@ -1,84 +1,37 @@
-"""The four stages of phase 1: sample features, fit k-means, assign units, merge. In one process, in several, in arrays.
+"""What the stages of phase 1 stand on: whose shards they are, whether all of them are there, how the run ends.
 
-``args`` are the flags of src/extract_units.py, ``exp`` its folder. Sampling and assigning share their work between jobs
-and processes, as ``run`` says (units.extraction_passes), and fill the shards in exp/fit and exp/shards; fitting and
-merging are done by one process and refuse a shard that is missing, damaged or of another run.
+Sampling fills the shards in exp/fit, assigning those in exp/shards; several jobs may share either. Fitting and merging
+are done by one process and refuse a shard that is missing, damaged or of another run. ``exp`` is the experiment folder.
 """
 
-import argparse
 import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files
-from languages import data_root
-from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
-from training.experiment import hash_arguments, mark_finished, remove_torn
-from units.extraction_passes import assign_pass, fit_pass
-from units.kmeans import fit_kmeans, load_kmeans, save_kmeans
-from units.shards import find_problems, gather_features, merge_shards, read_failures, shard_path
+from core.records import ExtractionSummary, FailedItem
+from training.experiment import mark_finished, remove_torn
+from units.shards import RESULTS, find_problems, merge_shards, read_failures, shard_path
 
 NAMED_FAILURES = 20
 NAMED_SHARDS = 8
-# Flags that say how a run is carried out, beside those of every experiment.
-CARRIED_OUT = {"max_failed", "stage", "shards", "shard_index"}
+# The folders of shards, and the stage that fills each.
+FIT_FOLDER, UNITS_FOLDER = "fit", "shards"
+FILLED_BY = {FIT_FOLDER: "sample", UNITS_FOLDER: "assign"}
 
 log = logging.getLogger("oral_units")
 
 
-def encoder_options(args: argparse.Namespace) -> dict:
-    """What ``load_encoder`` needs beside name and layer to make the same features again."""
-    return {
-        "window_seconds": args.window_seconds,
-        "overlap_seconds": args.overlap_seconds,
-        "subtract_mean": args.cmn,
-        "context": args.context,
-    }
+def describe_origin(configuration: str, manifest: Path, kmeans: Path | None = None) -> dict[str, str]:
+    """What a shard is made from, as hashes: two runs can use each other's shards where all of them are equal.
 
-
-def describe_fit(args: argparse.Namespace) -> dict:
-    return {"encoder": args.encoder, "layer": args.layer, "options": encoder_options(args)}
-
-
-def describe_origin(args: argparse.Namespace, manifest: Path, **files: Path) -> dict[str, str]:
-    """What a shard is made from, as hashes: two runs can use each other's shards where all of them are equal."""
-    origin = {"configuration": hash_arguments(vars(args), CARRIED_OUT), "manifest": hash_files([manifest])}
-    return origin | {name: hash_files([path]) for name, path in files.items()}
-
-
-def plan_fit(args: argparse.Namespace, manifest: Path) -> dict:
-    train_frames = check_manifest(manifest, data_root())["train_frames"]
-    return plan_sample(manifest, train_frames, args.kmeans_frames, args.seed)
-
-
-def sample_features(args: argparse.Namespace, exp: Path, manifest: Path, run: dict) -> None:
-    """First pass: the features of a sample of the training split."""
-    plan = plan_fit(args, manifest)
-    say_if_idle(plan["n_utterances"], args)
-    run = run | {"origin": describe_origin(args, manifest)}
-    fit_pass(run, lambda: sample_rows(manifest, plan), exp / "fit", plan["frame_share"])
-
-
-def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
-    """k-means on the whole sample, in one process: writes kmeans.pkl and kmeans.npz."""
-    n_utterances = plan_fit(args, manifest)["n_utterances"]
-    n_shards = count_shards(n_utterances, args)
-    require_shards(exp / "fit", ".npy", n_shards, describe_origin(args, manifest), args)
-    check_failures(read_failures(exp / "fit", n_shards), n_utterances, args, exp)
-    features = gather_features([shard_path(exp / "fit", index, ".npy") for index in range(n_shards)])
-    log.info("fitting %d x %d clusters on %d frames", args.n_streams, args.n_units, len(features))
-    kmeans = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=args.normalize, seed=args.seed)
-    save_kmeans(exp, kmeans, describe_fit(args))
-
-
-def assign_units(args: argparse.Namespace, exp: Path, manifest: Path, run: dict) -> None:
-    """Second pass: the units of every segment."""
-    kmeans_file = require_clusters(exp)
-    say_if_idle(check_manifest(manifest, data_root(), needs_train=False)["n_utterances"], args)
-    run = run | {"origin": describe_origin(args, manifest, kmeans=kmeans_file)}
-    assign_pass(run, lambda: read_manifest(manifest), exp / "shards", load_kmeans(kmeans_file), exp / "fit")
+    configuration: the hash of the flags that say what is computed (training.experiment.hash_arguments).
+    """
+    origin = {"configuration": configuration, "manifest": hash_files([manifest])}
+    return origin if kmeans is None else origin | {"kmeans": hash_files([kmeans])}
 
 
 def require_clusters(exp: Path) -> Path:
@@ -88,30 +41,51 @@ def require_clusters(exp: Path) -> Path:
     return path
 
 
-def say_if_idle(n_utterances: int, args: argparse.Namespace) -> None:
-    if args.shard_index >= count_shards(n_utterances, args):
+def count_shards(n_utterances: int, n_shard_utterances: int) -> int:
+    return -(-n_utterances // n_shard_utterances)
+
+
+def warn_if_idle(n_utterances: int, n_shard_utterances: int, *, job: int, n_jobs: int) -> None:
+    if job >= count_shards(n_utterances, n_shard_utterances):
         log.warning(
             "nothing to do for job %d of %d: %d segments, --n_shard_utterances %d at a time",
-            args.shard_index,
-            args.shards,
+            job,
+            n_jobs,
             n_utterances,
-            args.n_shard_utterances,
+            n_shard_utterances,
         )
 
 
-def count_shards(n_utterances: int, args: argparse.Namespace) -> int:
-    return -(-n_utterances // args.n_shard_utterances)
+def finished_shards(
+    exp: Path,
+    name: str,
+    origin: Mapping[str, str],
+    *,
+    n_utterances: int,
+    n_shard_utterances: int,
+    n_jobs: int,
+    max_failed: float,
+) -> tuple[list[Path], list[FailedItem]]:
+    """The results in exp/``name`` ("fit" or "shards"), shard by shard, and the segments that failed.
+
+    Raises UserError for a shard that is not there, and ends the run where over ``max_failed`` % of the segments failed.
+    """
+    folder, n_shards = exp / name, count_shards(n_utterances, n_shard_utterances)
+    _require_shards(folder, n_shards, origin, n_jobs)
+    failed = read_failures(folder, n_shards)
+    check_failures(exp, failed, n_utterances, max_failed)
+    return [shard_path(folder, index, RESULTS[name]) for index in range(n_shards)], failed
 
 
-def require_shards(folder: Path, suffix: str, n_shards: int, origin: dict, args: argparse.Namespace) -> None:
-    """Refuse to go on from shards that are missing, foreign or damaged; says which jobs to run again."""
-    problems = find_problems(folder, suffix, n_shards, origin)
+def _require_shards(folder: Path, n_shards: int, origin: Mapping[str, str], n_jobs: int) -> None:
+    """Refuse shards that are missing, foreign or damaged; says which jobs to run again."""
+    problems = find_problems(folder, RESULTS[folder.name], n_shards, origin)
     if not problems:
         return
     named = [f"{index:04d} is {problem}" for index, problem in [*problems.items()][:NAMED_SHARDS]]
-    stage = "sample" if suffix == ".npy" else "assign"
-    jobs = sorted({index % args.shards for index in problems if index < n_shards})
-    again = [f"--stage {stage} --shards {args.shards} --shard_index {job}" for job in jobs[:NAMED_SHARDS]]
+    jobs = sorted({index % n_jobs for index in problems if index < n_shards})
+    stage = f"--stage {FILLED_BY[folder.name]} --shards {n_jobs} --shard_index"
+    again = [f"{stage} {job}" for job in jobs[:NAMED_SHARDS]]
     beyond = [f"deleting {folder}/{index:04d}.*" for index in problems if index >= n_shards][:NAMED_SHARDS]
     raise UserError(
         f"{folder}: expected {n_shards} finished shards of this run, found {len(problems)} that are not "
@@ -120,55 +94,38 @@ def require_shards(folder: Path, suffix: str, n_shards: int, origin: dict, args:
     )
 
 
-def check_failures(failures: list[dict], n_utterances: int, args: argparse.Namespace, exp: Path) -> None:
-    """Name what failed; over --max_failed stop, leaving nothing behind that a rerun would take for done."""
-    for failure in failures[:NAMED_FAILURES]:
+def check_failures(exp: Path, failed: Sequence[FailedItem], n_utterances: int, max_failed: float) -> None:
+    """Name what failed; over ``max_failed`` % stop, leaving nothing behind that a rerun would take for done."""
+    for failure in failed[:NAMED_FAILURES]:
         log.warning("skipped %s: %s", failure["id"], failure["reason"])
-    if len(failures) > NAMED_FAILURES:
-        log.warning("… and %d more", len(failures) - NAMED_FAILURES)
-    if 100 * len(failures) <= args.max_failed * n_utterances:
+    if len(failed) > NAMED_FAILURES:
+        log.warning("… and %d more", len(failed) - NAMED_FAILURES)
+    if 100 * len(failed) <= max_failed * n_utterances:
         return
     log.error(
         "error: %d of %d segments failed, more than --max_failed %g %%; repair the audio or the manifest, or raise it",
-        len(failures),
+        len(failed),
         n_utterances,
-        args.max_failed,
+        max_failed,
     )
-    for name in ("fit", "shards"):
-        shutil.rmtree(exp / name, ignore_errors=True)
+    _remove_shards(exp)
     for name in ("kmeans.npz", "kmeans.pkl"):
         (exp / name).unlink(missing_ok=True)
     raise SystemExit(EXIT_SOME_FAILED)
 
 
-def merge(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
+def _remove_shards(exp: Path) -> None:
+    for name in FILLED_BY:
+        shutil.rmtree(exp / name, ignore_errors=True)
+
+
+def finish_extraction(
+    exp: Path, shards: Sequence[Path], failed: list[FailedItem], *, n_units: int, n_streams: int
+) -> ExtractionSummary:
     """Every shard into corpus_timestamped.json; the run is finished from here on."""
-    n_utterances = check_manifest(manifest, data_root(), needs_train=False)["n_utterances"]
-    n_shards = count_shards(n_utterances, args)
-    origin = describe_origin(args, manifest, kmeans=require_clusters(exp))
-    require_shards(exp / "shards", ".jsonl", n_shards, origin, args)
-    failures = read_failures(exp / "shards", n_shards)
-    check_failures(failures, n_utterances, args, exp)
-    summary = merge_shards(exp / "shards", exp / "corpus_timestamped.json", n_shards, args.n_units, args.n_streams)
-    summary |= {"n_failed": len(failures), "failed": failures}
+    totals = merge_shards(shards, exp / "corpus_timestamped.json", n_units, n_streams)
+    summary = ExtractionSummary(**totals, n_failed=len(failed), failed=failed)
     mark_finished(exp, summary)
-    for leftover in ("fit", "shards"):
-        shutil.rmtree(exp / leftover, ignore_errors=True)
+    _remove_shards(exp)
     remove_torn(exp)
-    report(summary, args, exp)
-
-
-def report(summary: dict, args: argparse.Namespace, exp: Path) -> None:
-    log.info(
-        "%s: %d utterances, %.2f h, %d skipped; %s of %d units used, %.1f units/s, %.0f bits/s",
-        exp / "corpus_timestamped.json",
-        summary["n_utterances"],
-        summary["hours"],
-        summary["n_failed"],
-        " and ".join(map(str, summary["units_used"])),
-        args.n_units,
-        summary["units_per_second"],
-        summary["bits_per_second"],
-    )
-    tag = f" --tag {args.tag}" if args.tag else ""
-    log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
+    return summary

@@ -1,14 +1,16 @@
 """k-means over feature frames: which frames to fit on, the fit, the assignment, the files.
 
-Axes: F frames, D features, K units. A k-means is a plain dict of arrays, as in ``kmeans.npz``: ``centroids`` (K, D),
-``mean`` (D,), ``scale`` (D,), with several streams ``residual_centroids`` (streams - 1, K, D), all float32, and
-``description``, a string with the encoder they belong to.
+``kmeans.npz`` holds ``centroids`` (K, D), ``mean`` (D,), ``scale`` (D,), with several streams ``residual_centroids``
+(N - 1, K, D), all float32, and ``description``, a string of JSON with the encoder they belong to. Axes: F frames, D
+features, K units, N streams.
 """
 
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +24,9 @@ from threadpoolctl import threadpool_limits
 from core.errors import UserError
 from core.files import write_atomically
 from core.hashing import hash_fraction
+from core.records import EncoderOrigin
 
-ARRAYS = ("centroids", "mean", "scale", "residual_centroids")
+REQUIRED_ARRAYS = ("centroids", "mean", "scale")
 MAX_ITERATIONS = 100
 # Measured on MFCC: unit variance keeps most of what tells sounds apart, none keeps most of the spectrum (c0 rules the
 # distance); the root keeps as much of the sounds as unit variance and more of the spectrum.
@@ -31,6 +34,15 @@ NORMALIZATIONS = {"unit": 1.0, "root": 0.5, "off": 0.0}
 # Two partial sums added in either order are the same number; three are not. More threads would not be reproducible.
 FIT_THREADS = 2
 ASSIGN_BLOCK = 4096  # frames
+
+
+class UnitClusters(NamedTuple):
+    """What turns features into units."""
+
+    books: Sequence[np.ndarray]  # N times (K, D) float32: the first stream's centroids, then the residual ones
+    mean: np.ndarray  # (D,) float32, taken away from features
+    scale: np.ndarray  # (D,) float32, that they are divided by
+    description: EncoderOrigin | None = None
 
 
 def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: str) -> np.ndarray:
@@ -44,7 +56,7 @@ def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: s
 
 def fit_kmeans(
     features: np.ndarray, n_units: int, *, n_streams: int = 1, normalize: str = "unit", seed: int = 0
-) -> dict:
+) -> UnitClusters:
     """Fit K = ``n_units`` clusters on (F, D) float32, with ``n_streams`` > 1 also on what the first leave over.
 
     Full Lloyd iterations from one k-means++ start, reproducible bit by bit at the same thread count. ``normalize``
@@ -62,8 +74,7 @@ def fit_kmeans(
         books.append(_fit_book(residual, n_units, seed + stream))
         if stream + 1 < n_streams:
             residual = residual - books[-1][assign(residual, books[-1])]
-    kmeans = {"centroids": books[0], "mean": mean, "scale": scale}
-    return {**kmeans, "residual_centroids": np.stack(books[1:])} if n_streams > 1 else kmeans
+    return UnitClusters(books, mean, scale)
 
 
 def _statistics(features: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
@@ -88,26 +99,27 @@ def assign(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
 
 
-def quantize_to_units(features: np.ndarray, kmeans: dict) -> np.ndarray:
-    """(F, D) float32 -> (F, streams) int64 in [0, K): nearest centroid, then the nearest to what it leaves over."""
-    if features.shape[1] != len(kmeans["mean"]):
+def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarray:
+    """(F, D) float32 -> (F, N) int64 in [0, K): nearest centroid, then the nearest to what it leaves over."""
+    n_features = len(clusters.mean)
+    if features.shape[1] != n_features:
         raise UserError(
-            f"expected {len(kmeans['mean'])} features a frame, found {features.shape[1]}; "
+            f"expected {n_features} features a frame, found {features.shape[1]}; "
             "use the encoder and options the clusters were made with"
         )
-    residual, streams = (features - kmeans["mean"]) / kmeans["scale"], []
-    for centroids in (kmeans["centroids"], *kmeans.get("residual_centroids", ())):
+    residual, streams = (features - clusters.mean) / clusters.scale, []
+    for centroids in clusters.books:
         streams.append(assign(residual, centroids))
         residual = residual - centroids[streams[-1]]
     return np.stack(streams, axis=1)
 
 
-def unit_counts(kmeans: dict) -> tuple[int, int]:
+def unit_counts(clusters: UnitClusters) -> tuple[int, int]:
     """(n_units, n_streams)."""
-    return len(kmeans["centroids"]), 1 + len(kmeans.get("residual_centroids", ()))
+    return len(clusters.books[0]), len(clusters.books)
 
 
-def save_kmeans(folder: Path, kmeans: dict, description: dict) -> None:
+def save_kmeans(folder: Path, clusters: UnitClusters, description: EncoderOrigin) -> None:
     """Write ``kmeans.pkl`` for other tools, then ``kmeans.npz``, the one we read; the latter marks the fit complete.
 
     The pickle holds a scikit-learn estimator for raw features: a KMeans, behind a StandardScaler where features are
@@ -115,27 +127,36 @@ def save_kmeans(folder: Path, kmeans: dict, description: dict) -> None:
     """
 
     def write_pickle(path: Path) -> None:
-        path.write_bytes(pickle.dumps(as_estimator(kmeans)))
+        path.write_bytes(pickle.dumps(as_estimator(clusters)))
 
     def write_arrays(path: Path) -> None:
-        arrays = {name: kmeans[name] for name in ARRAYS if name in kmeans}
         with open(path, "wb") as out:
-            np.savez(out, **arrays, description=np.array(json.dumps(description, sort_keys=True)))
+            np.savez(out, **_named_arrays(clusters), description=np.array(_description_text(description)))
 
     write_atomically(folder / "kmeans.pkl", write_pickle)
     write_atomically(folder / "kmeans.npz", write_arrays)
 
 
-def as_estimator(kmeans: dict):
-    """The scikit-learn twin of a k-means (see ``save_kmeans``)."""
-    books = [_as_kmeans(centroids) for centroids in (kmeans["centroids"], *kmeans.get("residual_centroids", ()))]
+def _named_arrays(clusters: UnitClusters) -> dict[str, np.ndarray]:
+    first, *residual = clusters.books
+    arrays = {"centroids": first, "mean": clusters.mean, "scale": clusters.scale}
+    return {**arrays, "residual_centroids": np.stack(residual)} if residual else arrays
+
+
+def _description_text(description: EncoderOrigin) -> str:
+    return json.dumps(description, sort_keys=True)
+
+
+def as_estimator(clusters: UnitClusters):
+    """The scikit-learn twin of the clusters (see ``save_kmeans``)."""
+    books = [_as_kmeans(centroids) for centroids in clusters.books]
     if len(books) > 1:
         return books
-    if not kmeans["mean"].any() and (kmeans["scale"] == 1).all():
+    if not clusters.mean.any() and (clusters.scale == 1).all():
         return books[0]
     scaler = StandardScaler()
-    scaler.mean_, scaler.scale_ = kmeans["mean"], kmeans["scale"]
-    scaler.var_, scaler.n_features_in_ = np.square(kmeans["scale"]), len(kmeans["scale"])
+    scaler.mean_, scaler.scale_ = clusters.mean, clusters.scale
+    scaler.var_, scaler.n_features_in_ = np.square(clusters.scale), len(clusters.scale)
     return make_pipeline(scaler, books[0])
 
 
@@ -146,7 +167,7 @@ def _as_kmeans(centroids: np.ndarray) -> KMeans:
     return estimator
 
 
-def load_kmeans(path: Path, *, trust_pickle: bool = False) -> dict:
+def load_kmeans(path: Path, *, trust_pickle: bool = False) -> UnitClusters:
     """Read ``kmeans.npz``, or the ``units.safetensors`` of a saved voice.
 
     A pickle can run any code when it is read, so a ``.pkl`` is refused without trust. Raises UserError for a missing,
@@ -156,61 +177,67 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> dict:
     if not path.is_file():
         raise UserError(f"{path}: expected k-means clusters, found no file; run: bash scripts/run_phase1.sh <language>")
     if path.suffix == ".safetensors":
-        return _check_arrays(path, _read_safetensors(path))
-    if path.suffix != ".npz":
-        if not trust_pickle:
-            raise UserError(
-                f"{path}: expected a kmeans.npz; a pickle can run any code, so it is read with --trust_pickle only"
-            )
-        return _from_estimator(path)
+        return _read_safetensors(path)
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    if not trust_pickle:
+        raise UserError(
+            f"{path}: expected a kmeans.npz; a pickle can run any code, so it is read with --trust_pickle only"
+        )
+    return _read_estimator(path)
+
+
+def _read_npz(path: Path) -> UnitClusters:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            kmeans = {name: arrays[name] for name in arrays.files}
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; rerun phase 1") from error
-    return _check_arrays(path, kmeans)
+    description = arrays.get("description")
+    return _from_arrays(path, arrays, None if description is None else str(description))
 
 
-def _check_arrays(path: Path, kmeans: dict) -> dict:
-    missing = [name for name in ARRAYS[:3] if name not in kmeans]
+def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str | None) -> UnitClusters:
+    missing = [name for name in REQUIRED_ARRAYS if name not in arrays]
     if missing:
-        raise UserError(f"{path}: expected the arrays {', '.join(ARRAYS[:3])}, missing {', '.join(missing)}")
-    return kmeans
+        raise UserError(f"{path}: expected the arrays {', '.join(REQUIRED_ARRAYS)}, missing {', '.join(missing)}")
+    centroids, mean, scale = (arrays[name] for name in REQUIRED_ARRAYS)
+    books = [centroids, *arrays.get("residual_centroids", ())]
+    return UnitClusters(books, mean, scale, None if description is None else json.loads(description))
 
 
-def save_safetensors(path: Path, kmeans: dict) -> None:
+def save_safetensors(path: Path, clusters: UnitClusters) -> None:
     """Write the arrays for a saved voice; the description of the encoder stands in the file's metadata."""
-    arrays = {name: np.ascontiguousarray(kmeans[name]) for name in ARRAYS if name in kmeans}
-    metadata = {"description": str(kmeans["description"])} if "description" in kmeans else None
+    arrays = {name: np.ascontiguousarray(values) for name, values in _named_arrays(clusters).items()}
+    metadata = {"description": _description_text(clusters.description)} if clusters.description else None
     write_atomically(path, lambda temporary: temporary.write_bytes(save(arrays, metadata=metadata)))
 
 
-def _read_safetensors(path: Path) -> dict:
+def _read_safetensors(path: Path) -> UnitClusters:
     try:
-        with safe_open(path, framework="numpy") as arrays:
-            kmeans = {name: arrays.get_tensor(name) for name in arrays.keys()}
-            metadata = arrays.metadata() or {}
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; export the voice again") from error
-    return kmeans | ({"description": np.array(metadata["description"])} if "description" in metadata else {})
+    return _from_arrays(path, arrays, metadata.get("description"))
 
 
-def _from_estimator(path: Path) -> dict:
+def _read_estimator(path: Path) -> UnitClusters:
     import joblib  # reads plain pickles and joblib's own; only ever reached with --trust_pickle
 
     estimator = joblib.load(path)
     books = estimator if isinstance(estimator, list) else [getattr(estimator, "steps", [("", estimator)])[-1][1]]
     if not all(hasattr(book, "cluster_centers_") for book in books):
         raise UserError(f"{path}: expected a scikit-learn k-means, found {type(estimator).__name__}")
-    centroids = np.stack([book.cluster_centers_ for book in books]).astype(np.float32)
-    mean, scale = np.zeros(centroids.shape[2], np.float32), np.ones(centroids.shape[2], np.float32)
+    centroids = [book.cluster_centers_.astype(np.float32) for book in books]
+    mean, scale = np.zeros(centroids[0].shape[1], np.float32), np.ones(centroids[0].shape[1], np.float32)
     if len(getattr(estimator, "steps", ())) == 2:
         scaler = estimator.steps[0][1]
         mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
-    kmeans = {"centroids": centroids[0], "mean": mean, "scale": scale}
-    return {**kmeans, "residual_centroids": centroids[1:]} if len(books) > 1 else kmeans
+    return UnitClusters(centroids, mean, scale)
 
 
-def read_description(kmeans: dict) -> dict | None:
+def read_description(clusters: UnitClusters) -> EncoderOrigin | None:
     """The encoder, layer and options the clusters belong to; None where the file does not say."""
-    return json.loads(str(kmeans["description"])) if "description" in kmeans else None
+    return clusters.description

@@ -4,60 +4,70 @@ A shard is a file of results and, written after it, a record: what they were mad
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from core.files import hash_files, read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
+from core.records import FailedItem, Segment, UnitTotals, Utterance
 from units.corpus import deduplicate, write_corpus
+from units.quality import entropy_bits
 
-CARRIED_KEYS = ("source", "start", "end", "speaker", "text")
+SEGMENT_KEYS = ("source", "start", "end", "speaker", "text")  # of the manifest, where a row has them
+RESULTS = {"fit": ".npy", "shards": ".jsonl"}  # folder -> suffix
 RECORD = ".record.json"
 INDEX = ".index.json"
+
+
+class FeatureRows(NamedTuple):
+    """Where the features of one utterance lie."""
+
+    path: Path  # of the .npy
+    start: int  # first row
+    n_samples: int
 
 
 def shard_path(folder: Path, index: int, suffix: str) -> Path:
     return folder / f"{index:04d}{suffix}"
 
 
-def describe_utterance(row: dict, n_samples: int, frame_units: np.ndarray) -> dict:
-    """One utterance of the corpus from a row of the manifest and its (F, streams) units."""
+def describe_utterance(row: Segment, n_samples: int, frame_units: np.ndarray) -> Utterance:
+    """One utterance of the corpus from a row of the manifest and its (F, N) units."""
     units, durations = deduplicate(frame_units[:, 0])
-    utterance = {
+    residual = {"residual_units": frame_units[:, 1:].T.tolist()} if frame_units.shape[1] > 1 else {}
+    return {
         "id": row["id"],
         "audio": row["audio"],
         "duration": round(n_samples / SAMPLE_RATE, 4),
         "split": row["split"],
-        **{key: row[key] for key in CARRIED_KEYS if row.get(key) is not None},
+        **{key: row[key] for key in SEGMENT_KEYS if row.get(key) is not None},
         "unit_rate": UNIT_RATE,
         "units": units.tolist(),
         "durations": durations.tolist(),
+        **residual,
     }
-    if frame_units.shape[1] > 1:
-        utterance["residual_units"] = frame_units[:, 1:].T.tolist()
-    return utterance
 
 
-def write_lines(path: Path, rows: list[dict]) -> None:
+def write_lines(path: Path, rows: Iterable[Utterance]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def read_lines(path: Path) -> Iterator[dict]:
+def read_lines(path: Path) -> Iterator[Utterance]:
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
 
 
-def write_record(path: Path, origin: dict[str, str], failed: list[dict]) -> None:
-    """Beside the results ``path``, which count as done from here on: their ``origin``, hash, and what failed."""
-    record = {"origin": origin, "sha256": _hash_results(path), "failed": failed}
-    write_json(path.with_suffix(RECORD), record)
+def write_record(path: Path, origin: Mapping[str, str], failed: Sequence[FailedItem]) -> None:
+    """Next to the results ``path``, which count as done from here on: their ``origin``, hash, and what failed."""
+    write_json(path.with_suffix(RECORD), {"origin": origin, "sha256": _hash_results(path), "failed": failed})
 
 
-def shard_problem(path: Path, origin: dict[str, str]) -> str | None:
+def shard_problem(path: Path, origin: Mapping[str, str]) -> str | None:
     """Why the results ``path`` are not those of ``origin``: missing, foreign or damaged; None where they are."""
     if not (path.exists() and path.with_suffix(RECORD).exists()):
         return "missing"
@@ -74,7 +84,7 @@ def _hash_results(path: Path) -> str:
     return hash_files([path, index] if index.exists() else [path])
 
 
-def find_problems(folder: Path, suffix: str, n_shards: int, origin: dict[str, str]) -> dict[int, str]:
+def find_problems(folder: Path, suffix: str, n_shards: int, origin: Mapping[str, str]) -> dict[int, str]:
     """Number -> problem of the shards 0 to ``n_shards`` - 1 of ``origin``, and of any beyond; empty if all is well."""
     problems = {index: shard_problem(shard_path(folder, index, suffix), origin) for index in range(n_shards)}
     numbers = {int(path.name.removesuffix(RECORD)) for path in folder.glob(f"*{RECORD}")}
@@ -82,24 +92,24 @@ def find_problems(folder: Path, suffix: str, n_shards: int, origin: dict[str, st
     return {index: problem for index, problem in sorted((problems | surplus).items()) if problem}
 
 
-def read_failures(folder: Path, n_shards: int) -> list[dict]:
-    """Every failed utterance of the shards, as {"id", "reason"}, in order."""
+def read_failures(folder: Path, n_shards: int) -> list[FailedItem]:
+    """Every failed segment of the shards, in order."""
     paths = [shard_path(folder, index, RECORD) for index in range(n_shards)]
     return [failure for path in paths for failure in read_json(path)["failed"]]
 
 
 def write_index(features: Path, entries: list[tuple[str, int]]) -> None:
-    """Beside a file of features, the (id, samples) of the utterances whose frames follow each other in it."""
+    """Next to a file of features, the (id, samples) of the utterances whose frames follow each other in it."""
     write_json(features.with_suffix(INDEX), entries)
 
 
-def read_index(folder: Path) -> dict[str, tuple[Path, int, int]]:
-    """id -> (file, first row, samples) over every index in ``folder``; empty where there is none."""
-    found: dict[str, tuple[Path, int, int]] = {}
+def read_index(folder: Path) -> dict[str, FeatureRows]:
+    """id -> its features, over every index in ``folder``; empty where there is none."""
+    found: dict[str, FeatureRows] = {}
     for path in sorted(folder.glob(f"*{INDEX}")):
         start = 0
         for identity, n_samples in read_json(path):
-            found[identity] = (path.with_name(path.name.replace(INDEX, ".npy")), start, n_samples)
+            found[identity] = FeatureRows(path.with_name(path.name.replace(INDEX, ".npy")), start, n_samples)
             start += samples_to_frames(n_samples)
     return found
 
@@ -120,14 +130,14 @@ def gather_features(paths: list[Path]) -> np.ndarray:
     return gathered
 
 
-def merge_shards(folder: Path, corpus: Path, n_shards: int, n_units: int, n_streams: int) -> dict:
+def merge_shards(shards: Sequence[Path], corpus: Path, n_units: int, n_streams: int) -> UnitTotals:
     """Write ``corpus`` from the shards, in the order of the manifest; returns what there is to say about its units."""
     counts, seconds = np.zeros((n_streams, n_units), np.int64), 0.0
 
-    def utterances() -> Iterator[dict]:
+    def utterances() -> Iterator[Utterance]:
         nonlocal seconds
-        for index in range(n_shards):
-            for utterance in read_lines(shard_path(folder, index, ".jsonl")):
+        for path in shards:
+            for utterance in read_lines(path):
                 count_units(counts, utterance)
                 seconds += utterance["duration"]
                 yield utterance
@@ -139,18 +149,12 @@ def merge_shards(folder: Path, corpus: Path, n_shards: int, n_units: int, n_stre
         "hours": round(seconds / 3600, 4),
         "units_used": [int((stream > 0).sum()) for stream in counts],
         "units_per_second": round(float(rates[0]), 3),
-        "bits_per_second": round(sum(float(rate) * entropy_bits(stream) for rate, stream in zip(rates, counts)), 2),
+        "bits_per_second": round(sum(float(rate * entropy_bits(stream)) for rate, stream in zip(rates, counts)), 2),
     }
 
 
-def count_units(counts: np.ndarray, utterance: dict) -> None:
-    """Add an utterance to (streams, K) ``counts``: deduplicated units of the first stream, frames of the others."""
+def count_units(counts: np.ndarray, utterance: Utterance) -> None:
+    """Add an utterance to (N, K) ``counts``: deduplicated units of the first stream, frames of the others."""
     counts[0] += np.bincount(utterance["units"], minlength=counts.shape[1])
     for stream, units in enumerate(utterance.get("residual_units", ()), 1):
         counts[stream] += np.bincount(units, minlength=counts.shape[1])
-
-
-def entropy_bits(counts: np.ndarray) -> float:
-    """Entropy of a histogram in bits; 0 for an empty one."""
-    shares = counts[counts > 0] / max(counts.sum(), 1)
-    return float(-(shares * np.log2(shares)).sum())

@@ -3,7 +3,7 @@
 Axes: B batch, F frames (50 Hz), N unit streams, S = 320 F samples.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +36,11 @@ def build_generator(version: str, sizes: dict) -> nn.Module:
 
 
 @torch.no_grad()
-def seed_embeddings(generator: nn.Module, kmeans: dict[str, np.ndarray]) -> None:
-    """Start the unit embeddings as random projections of the clusters' centroids, in place.
+def seed_embeddings(generator: nn.Module, books: Sequence[np.ndarray]) -> None:
+    """Start the unit embeddings as random projections of the centroids, N times (K, D), in place.
 
     Units that sound alike then begin alike, which small corpora would otherwise have to teach from a few examples each.
     """
-    books = [kmeans["centroids"], *kmeans.get("residual_centroids", [])]
     for embedding, book in zip(generator.units, books):
         centroids = torch.from_numpy(np.asarray(book, np.float32))
         spread = centroids.std().clamp_min(1e-6)

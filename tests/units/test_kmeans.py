@@ -22,6 +22,7 @@ from segmentation.manifest import (
     sample_rows,
 )
 from units.kmeans import (
+    UnitClusters,
     assign,
     fit_kmeans,
     load_kmeans,
@@ -31,7 +32,8 @@ from units.kmeans import (
     save_kmeans,
     unit_counts,
 )
-from units.shards import entropy_bits, gather_features
+from units.quality import entropy_bits
+from units.shards import gather_features
 
 
 def blobs(n: int = 600, *, n_centres: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +45,12 @@ def blobs(n: int = 600, *, n_centres: int = 6, seed: int = 0) -> tuple[np.ndarra
     return (features * [1.0, 100.0, 0.01] + [5.0, -3.0, 1.0]).astype(np.float32), labels
 
 
+def assert_equal_clusters(first: UnitClusters, second: UnitClusters) -> None:
+    np.testing.assert_array_equal(first.books, second.books)
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(first.scale, second.scale)
+
+
 def test_fit_finds_clusters_of_unequal_scale() -> None:
     features, labels = blobs()
     units = quantize_to_units(features, fit_kmeans(features, 6))[:, 0]
@@ -52,10 +60,9 @@ def test_fit_finds_clusters_of_unequal_scale() -> None:
 def test_fit_is_reproducible_and_follows_the_seed() -> None:
     features, _ = blobs(2000)
     first, second, other = (fit_kmeans(features.copy(), 40, seed=seed, n_streams=2) for seed in (1, 1, 2))
-    for name, values in first.items():
-        assert values.dtype == np.float32
-        np.testing.assert_array_equal(values, second[name])
-    assert not np.array_equal(first["centroids"], other["centroids"])
+    assert {values.dtype for values in (*first.books, first.mean, first.scale)} == {np.dtype(np.float32)}
+    assert_equal_clusters(first, second)
+    assert not np.array_equal(first.books, other.books)
 
 
 def test_fit_leaves_its_input_alone() -> None:
@@ -68,14 +75,13 @@ def test_fit_leaves_its_input_alone() -> None:
 def test_streams_quantise_what_is_left_over() -> None:
     features = np.random.default_rng(0).standard_normal((3000, 4)).astype(np.float32)
     kmeans = fit_kmeans(features, 20, n_streams=3)
-    assert kmeans["residual_centroids"].shape == (2, 20, 4)
+    assert np.stack(kmeans.books).shape == (3, 20, 4)
     assert unit_counts(kmeans) == (20, 3)
     units = quantize_to_units(features, kmeans)
     assert units.shape == (3000, 3)
     assert units.dtype == np.int64
-    books = [kmeans["centroids"], *kmeans["residual_centroids"]]
-    errors, left = [], (features - kmeans["mean"]) / kmeans["scale"]
-    for stream, book in enumerate(books):
+    errors, left = [], (features - kmeans.mean) / kmeans.scale
+    for stream, book in enumerate(kmeans.books):
         # Independent assignment: every distance computed in full.
         np.testing.assert_array_equal(
             units[:, stream], np.square(left[:, None] - book[None]).sum(axis=2).argmin(axis=1)
@@ -88,22 +94,22 @@ def test_streams_quantise_what_is_left_over() -> None:
 def test_unnormalised_features_keep_their_scale() -> None:
     features, _ = blobs()
     kmeans = fit_kmeans(features, 4, normalize="off")
-    assert not kmeans["mean"].any()
-    assert (kmeans["scale"] == 1).all()
-    assert np.abs(kmeans["centroids"]).max() > 50
+    assert not kmeans.mean.any()
+    assert (kmeans.scale == 1).all()
+    assert np.abs(kmeans.books[0]).max() > 50
 
 
 def test_normalisation_divides_by_a_power_of_the_deviation() -> None:
     features, _ = blobs()
     for normalize, power in (("unit", 1.0), ("root", 0.5)):
         kmeans = fit_kmeans(features, 4, normalize=normalize)
-        np.testing.assert_allclose(kmeans["scale"], features.std(axis=0, dtype=np.float64) ** power, rtol=1e-4)
-        np.testing.assert_allclose(kmeans["mean"], features.mean(axis=0, dtype=np.float64), rtol=1e-4)
+        np.testing.assert_allclose(kmeans.scale, features.std(axis=0, dtype=np.float64) ** power, rtol=1e-4)
+        np.testing.assert_allclose(kmeans.mean, features.mean(axis=0, dtype=np.float64), rtol=1e-4)
 
 
 def test_a_constant_feature_does_no_harm() -> None:
     features = np.concatenate([blobs()[0], np.full((600, 1), 7, np.float32)], axis=1)
-    assert np.isfinite(fit_kmeans(features, 4)["centroids"]).all()
+    assert np.isfinite(fit_kmeans(features, 4).books[0]).all()
 
 
 def test_too_few_frames_and_bad_features_are_refused() -> None:
@@ -131,8 +137,7 @@ def test_files_round_trip(tmp_path: Path) -> None:
     kmeans = fit_kmeans(blobs()[0], 7, n_streams=2)
     save_kmeans(tmp_path, kmeans, {"encoder": "mfcc", "layer": None})
     loaded = load_kmeans(tmp_path / "kmeans.npz")
-    for name, values in kmeans.items():
-        np.testing.assert_array_equal(loaded[name], values)
+    assert_equal_clusters(loaded, kmeans)
     assert read_description(loaded) == {"encoder": "mfcc", "layer": None}
     first = (tmp_path / "kmeans.npz").read_bytes()
     save_kmeans(tmp_path, kmeans, {"layer": None, "encoder": "mfcc"})
@@ -149,7 +154,7 @@ def test_pickle_is_a_scikit_learn_estimator_for_raw_features(normalize: str, tmp
     estimator = pickle.loads((tmp_path / "kmeans.pkl").read_bytes())
     np.testing.assert_array_equal(estimator.predict(features), quantize_to_units(features, kmeans)[:, 0])
     if normalize == "off":
-        np.testing.assert_array_equal(estimator.cluster_centers_, kmeans["centroids"])
+        np.testing.assert_array_equal(estimator.cluster_centers_, kmeans.books[0])
 
 
 @pytest.mark.parametrize(("normalize", "n_streams"), [("unit", 1), ("off", 1), ("off", 2)])
@@ -159,8 +164,7 @@ def test_pickle_is_read_on_trust_only(normalize: str, n_streams: int, tmp_path: 
     with pytest.raises(UserError, match="--trust_pickle"):
         load_kmeans(tmp_path / "kmeans.pkl")
     trusted = load_kmeans(tmp_path / "kmeans.pkl", trust_pickle=True)
-    for name, values in kmeans.items():
-        np.testing.assert_array_equal(trusted[name], values)
+    assert_equal_clusters(trusted, kmeans)
 
 
 class Harmful:

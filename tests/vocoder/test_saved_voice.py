@@ -179,7 +179,7 @@ def test_a_saved_voice_is_the_voice(roots: Path, voice: Path) -> None:
 
 def test_a_saved_voice_keeps_its_units_and_its_prosody(roots: Path, voice: Path) -> None:
     before, after = load_kmeans(roots / "spanish_vocoder_v3" / "units" / "kmeans.npz"), load_clusters(voice)
-    assert before.keys() == after.keys() and str(before["description"]) == str(after["description"])
+    assert before.description == after.description and len(before.books) == len(after.books)
     features = np.random.default_rng(0).standard_normal((50, 39)).astype(np.float32)
     np.testing.assert_array_equal(quantize_to_units(features, before), quantize_to_units(features, after))
     assert units_hash(voice) == units_hash(roots / "spanish_vocoder_v3")
