@@ -12,7 +12,7 @@ import soundfile
 
 from audio.pitch import fill_f0_cache
 from core.frames import HOP_SAMPLES
-from equal_runs import differences, timeless
+from equal_runs import differences, without_times
 from prosody.prediction import add_prosody, load_prosody
 from synthetic import write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
@@ -81,7 +81,7 @@ def bpe(roots: Path) -> Path:
 def assert_same_run(exp: Path, reference: Path) -> None:
     for name in ("latest", "best"):
         assert differences(load(exp, name), load(reference, name)) == [], name
-    assert timeless(metrics(exp)) == timeless(metrics(reference))
+    assert without_times(metrics(exp)) == without_times(metrics(reference))
     assert not list(exp.rglob("*.tmp"))
     finished = [json.loads((folder / "finished.json").read_text()) for folder in (exp, reference)]
     assert differences(*finished) == []

@@ -16,7 +16,7 @@ import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from audio.pitch import fill_f0_cache
-from equal_runs import differences, timeless
+from equal_runs import differences, without_times
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
 from units.corpus import read_corpus
@@ -65,7 +65,7 @@ def uninterrupted(roots: Path) -> Path:
 def assert_same_run(exp: Path, reference: Path) -> None:
     for name in ("latest", "best"):
         assert differences(load(exp, name), load(reference, name)) == [], name
-    assert timeless(metrics(exp)) == timeless(metrics(reference))
+    assert without_times(metrics(exp)) == without_times(metrics(reference))
     files = {path.relative_to(reference) for path in (reference / "samples").rglob("*.wav")}
     assert files == {path.relative_to(exp) for path in (exp / "samples").rglob("*.wav")} and files
     assert all((exp / file).read_bytes() == (reference / file).read_bytes() for file in files)

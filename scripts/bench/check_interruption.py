@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
@@ -30,6 +31,25 @@ from languages import LANGUAGE_CONFIGS, REPOSITORY, data_root, exp_root, languag
 from training.experiment import read_metrics
 
 NAMED_DIFFERENCES = 20
+FROM_THE_START = "from the start again"
+
+
+class Stage(NamedTuple):
+    """A stage of the chain, as both runs start it."""
+
+    name: str
+    command: list[str]  # the script and its flags, without --language
+    language: str
+    n_threads: int
+
+
+class StageResult(NamedTuple):
+    """What the check of a stage found."""
+
+    seconds: float  # of the undisturbed run
+    kills: list[str]  # when each came, and how far the run was
+    n_files: int  # compared
+    differences: list[str]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,25 +70,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def plan_stages(args: argparse.Namespace) -> dict[str, list[str]]:
-    """Name -> script and flags; intervals are short so that there is something to resume from at any moment."""
+def plan_stages(language: str, steps: int, n_threads: int) -> list[Stage]:
+    """Intervals are short, so that there is something to resume from at any moment."""
     phase1 = ["--encoder", "mfcc", "--n_shard_utterances", "20", "--quiet"]
-    phase3 = ["--generator", "v3", "--steps", str(args.steps), "--validation_seconds", "10", "--num_samples", "1"]
+    phase3 = ["--generator", "v3", "--steps", str(steps), "--validation_seconds", "10", "--num_samples", "1"]
     every = ["--log_every", "4", "--save_every", "5", "--eval_every", "10", "--sample_every", "20"]
-    return {
+    commands = {
         "segmentation": ["scripts/segment_audio.py", "--quiet"],
         "phase 1": ["src/extract_units.py", *phase1, "--resume", "auto"],
         "phase 3": ["src/trainer_vocoder.py", *phase3, *every, "--resume", "auto"],
     }
+    return [Stage(name, command, language, n_threads) for name, command in commands.items()]
 
 
-def stage_folders(stage: str, language: str, root: Path) -> list[Path]:
+def stage_folders(name: str, language: str, root: Path) -> list[Path]:
     """The folders below ``root`` that a stage writes to."""
     paths = language_paths(language)
     data = root / "data" / paths["data"].relative_to(data_root())
-    if stage == "segmentation":
+    if name == "segmentation":
         return [data]
-    if stage == "phase 1":
+    if name == "phase 1":
         return [root / "exp" / paths["units"].relative_to(exp_root())]
     return [root / "exp" / paths["vocoder"].relative_to(exp_root()), data / "cache"]
 
@@ -83,13 +104,14 @@ def link_or_copy(source: str, target: str) -> None:
 def link_inputs(language: str, root: Path) -> None:
     """Give ``root`` the recordings and tables of the language, linked where the file system can."""
     paths = language_paths(language)
-    if not paths["raw"].is_dir():
-        raise UserError(f"{paths['raw']}: expected recordings, found none; run: bash recipes/{language}/prepare.sh")
-    data = root / "data" / paths["data"].relative_to(data_root())
-    shutil.copytree(paths["raw"], data / "raw", copy_function=link_or_copy)
-    for name in ("transcripts", "speakers"):
-        if paths[name].exists():
-            link_or_copy(str(paths[name]), str(data / paths[name].name))
+    raw = paths["raw"]
+    if not raw.is_dir():
+        raise UserError(f"{raw}: expected recordings, found none; run: bash recipes/{language}/prepare.sh")
+    data = root / "data" / raw.parent.relative_to(data_root())
+    shutil.copytree(raw, data / "raw", copy_function=link_or_copy)
+    for table in (paths["transcripts"], paths["speakers"]):
+        if table.exists():
+            link_or_copy(str(table), str(data / table.name))
 
 
 def draw_pauses(duration: float, n_kills: int, generator: random.Random) -> list[float]:
@@ -97,13 +119,13 @@ def draw_pauses(duration: float, n_kills: int, generator: random.Random) -> list
     return sorted(generator.uniform(0.0, duration) for _ in range(n_kills))
 
 
-def run_stage(command: list[str], language: str, root: Path, threads: int, seconds: float | None = None) -> bool:
-    """Run ``command`` below ``root`` and kill its process group after ``seconds``; returns whether it was killed."""
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(threads), "TAG": ""}
+def run_stage(stage: Stage, root: Path, seconds: float | None = None) -> bool:
+    """Run ``stage`` below ``root`` and kill its process group after ``seconds``; returns whether it was killed."""
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(stage.n_threads), "TAG": ""}
     environment |= {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TQDM_DISABLE": "1"}
-    (script, *flags), screen = command, root.with_name("screen.txt")
+    (script, *flags), screen = stage.command, root.with_name("screen.txt")
     with open(screen, "ab") as output:
-        words = [sys.executable, str(REPOSITORY / script), "--language", language, *flags]
+        words = [sys.executable, str(REPOSITORY / script), "--language", stage.language, *flags]
         process = subprocess.Popen(
             words, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -121,47 +143,52 @@ def run_stage(command: list[str], language: str, root: Path, threads: int, secon
     return False
 
 
-def describe_progress(stage: str, language: str, root: Path) -> str:
-    folder = stage_folders(stage, language, root)[0]
-    if stage == "phase 3":
+def describe_progress(stage: Stage, root: Path) -> str:
+    folder = stage_folders(stage.name, stage.language, root)[0]
+    if stage.name == "phase 3":
         return f"step {max((row['step'] for row in read_metrics(folder)), default=0)}"
     return f"{sum(path.is_file() for path in folder.rglob('*'))} files"
 
 
-def interrupt(
-    stage: str, command: list[str], pauses: list[float], args: argparse.Namespace, roots: list[Path]
-) -> tuple[list[str], int, list[str]]:
+def compare_roots(stage: Stage, roots: list[Path]) -> tuple[int, list[str]]:
+    """How many files of the stage were compared, and where they differ."""
+    pairs = zip(*(stage_folders(stage.name, stage.language, root) for root in roots))
+    compared = [folder_differences(*pair) for pair in pairs]
+    return sum(n_files for n_files, _ in compared), [found for _, differences in compared for found in differences]
+
+
+def interrupt(stage: Stage, pauses: list[float], roots: list[Path]) -> tuple[list[str], int, list[str]]:
     """Start, kill, start again, let the last start end and compare: the kills, number of files, differences.
 
-    A run that ends before its kill, having little left to do, is compared too; then the stage begins anew. Where even
-    a fresh run ends first, the machine is quicker than it was when undisturbed, and the pauses are halved.
+    A run that ends before its kill, having little left to do, is compared too; then the stage starts from its input
+    again. Where even a fresh run ends first, the machine is quicker than it was when undisturbed, and the pauses are
+    halved.
     """
-    root, kills, found = roots[1], [], []
+    root, kills = roots[1], []
     shutil.copytree(root, before := root.with_name("before"), copy_function=link_or_copy)
     while True:
-        if run_stage(command, args.language, root, args.num_threads, pauses[0] if pauses else None):
-            kills.append(f"{pauses.pop(0):.1f} s ({describe_progress(stage, args.language, root)})")
+        if run_stage(stage, root, pauses[0] if pauses else None):
+            kills.append(f"{pauses.pop(0):.1f} s ({describe_progress(stage, root)})")
             continue
-        compared = [folder_differences(*pair) for pair in zip(*(stage_folders(stage, args.language, r) for r in roots))]
-        found += [difference for _, different in compared for difference in different]
-        if found or not pauses:
-            return kills, sum(n_files for n_files, _ in compared), found
-        if not kills or kills[-1] == "anew":
+        n_files, differences = compare_roots(stage, roots)
+        if differences or not pauses:
+            return kills, n_files, differences
+        if not kills or kills[-1] == FROM_THE_START:
             pauses = [pause / 2 for pause in pauses]
-        kills.append("anew")
+        kills.append(FROM_THE_START)
         shutil.rmtree(root)
         shutil.copytree(before, root, copy_function=link_or_copy)
 
 
-def check_stage(stage: str, command: list[str], args: argparse.Namespace, roots: list[Path]) -> tuple:
-    """Run one stage in both roots: seconds undisturbed, kills, number of files compared, differences."""
+def check_stage(stage: Stage, roots: list[Path], n_kills: int, seed: int) -> StageResult:
+    """Run one stage in both roots, undisturbed in the first and killed ``n_kills`` times in the second."""
     clock = time.monotonic()
-    run_stage(command, args.language, roots[0], args.num_threads)
+    run_stage(stage, roots[0])
     duration = time.monotonic() - clock
-    pauses = draw_pauses(duration, args.n_kills, random.Random(f"{args.seed} {stage}"))
-    result = interrupt(stage, command, pauses, args, roots)
+    pauses = draw_pauses(duration, n_kills, random.Random(f"{seed} {stage.name}"))
+    kills, n_files, differences = interrupt(stage, pauses, roots)
     shutil.rmtree(roots[1].with_name("before"))
-    return duration, *result
+    return StageResult(duration, kills, n_files, differences)
 
 
 def print_row(*cells: object) -> None:
@@ -180,12 +207,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_row("stage", "undisturbed (s)", "killed after (s since the last start; at)", "files compared", "equal")
     print_row(*["---"] * 5)
     failed = False
-    for stage, command in plan_stages(args).items():
-        seconds, kills, n_files, found = check_stage(stage, command, args, roots)
-        print_row(stage, f"{seconds:.1f}", ", ".join(kills), n_files, f"no: {len(found)} differ" if found else "yes")
-        for difference in found[:NAMED_DIFFERENCES]:
-            print(f"{stage}: {difference}", file=sys.stderr)
-        failed = failed or bool(found)
+    for stage in plan_stages(args.language, args.steps, args.num_threads):
+        seconds, kills, n_files, differences = check_stage(stage, roots, args.n_kills, args.seed)
+        equal = f"no: {len(differences)} differ" if differences else "yes"
+        print_row(stage.name, f"{seconds:.1f}", ", ".join(kills), n_files, equal)
+        for difference in differences[:NAMED_DIFFERENCES]:
+            print(f"{stage.name}: {difference}", file=sys.stderr)
+        failed = failed or bool(differences)
     if failed:
         print(f"kept for a look: {work}", file=sys.stderr)
         return 1

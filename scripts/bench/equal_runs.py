@@ -14,7 +14,8 @@ TIME_FIELDS = {"seconds", "audio_seconds_per_second", "gpu_peak_mib"}
 UNCOMPARED = {"train.log", "config.json", "tensorboard"}
 
 
-def timeless(rows: list[dict]) -> list[dict]:
+def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Rows of metrics without the fields that no two runs have alike."""
     return [{key: value for key, value in row.items() if key not in TIME_FIELDS} for row in rows]
 
 

@@ -26,7 +26,7 @@ from engines import ask, wait_until
 from grid_engine import N_GPUS, accounts, wait_for_last_attempt
 from launch import submit_job
 
-from equal_runs import differences, folder_differences, timeless
+from equal_runs import differences, folder_differences, without_times
 from launching import sge
 from launching.attempts import exit_codes, read_attempts
 from launching.job import Resources, find_records, log_file, make_job
@@ -221,7 +221,7 @@ def test_a_suspended_training_equals_the_uninterrupted_to_the_bit(cluster: dict,
     assert [status for _, status in account(cluster, record["ids"][0])][:3] == ["99"] * 3
     for name in ("latest", "best"):
         assert differences(load(exp, name), load(uninterrupted, name)) == [], name
-    assert timeless(metrics(exp)) == timeless(metrics(uninterrupted))
+    assert without_times(metrics(exp)) == without_times(metrics(uninterrupted))
     assert json.loads((exp / "finished.json").read_text())["step"] == N_STEPS
 
 

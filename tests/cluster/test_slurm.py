@@ -23,7 +23,7 @@ from cluster_runs import (
 from engines import ask, wait_until
 from launch import submit_job
 
-from equal_runs import differences, timeless
+from equal_runs import differences, without_times
 from launching import slurm
 from launching.attempts import exit_codes, read_attempts
 from launching.job import Resources, find_records, log_file, make_job
@@ -75,7 +75,7 @@ def wait_for_mark(marks: Path, step: int) -> None:
 def assert_same_training(exp: Path, reference: Path) -> None:
     for name in ("latest", "best"):
         assert differences(load(exp, name), load(reference, name)) == [], name
-    assert timeless(metrics(exp)) == timeless(metrics(reference))
+    assert without_times(metrics(exp)) == without_times(metrics(reference))
     assert json.loads((exp / "finished.json").read_text())["step"] == N_STEPS
 
 
