@@ -305,3 +305,38 @@ def test_the_log_has_a_dated_heading_for_each_entry_newest_first() -> None:
     headings = re.findall(r"^## (.*)", read("LOG.md"), re.MULTILINE)
     dates = [re.fullmatch(r"(\d{4}-\d\d-\d\d): \S.*", heading)[1] for heading in headings]
     assert len(dates) > 50 and dates == sorted(dates, reverse=True)
+
+
+def defined_names(path: Path) -> set[str]:
+    """Functions, classes, methods (``Class.method``) and constants of a file."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+            names |= {f"{node.name}.{inner.name}" for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+NAMED_CODE = re.compile(r"`((?:\w+/)*\w+\.py)(?::([\w.]+))?`")
+
+
+@pytest.mark.parametrize("page", [page for page in ("docs/architecture.md", "docs/python_usage.md") if page in PAGES])
+def test_files_and_functions_named_in_the_walks_exist(page: str) -> None:
+    named = NAMED_CODE.findall(read(page))
+    assert len(named) > 5
+    for file, name in named:
+        path = next((path for path in (REPOSITORY / "src" / file, REPOSITORY / file) if path.is_file()), None)
+        assert path, f"{page}: {file} does not exist"
+        assert not name or name in defined_names(path), f"{page}: {file} has no {name}"
+
+
+def test_the_picture_of_the_floors_is_that_of_the_test() -> None:
+    drawn = re.findall(r"^ +floor (\d) +(.*)", read("docs/architecture.md"), re.MULTILINE)
+    spec = importlib.util.spec_from_file_location("docs_floors", REPOSITORY / "tests" / "core" / "test_floors.py")
+    floors = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(floors)
+    assert [set(names.split()) for _, names in sorted(drawn)] == [set(floor) for floor in floors.FLOORS]
+    assert [int(number) for number, _ in drawn] == list(reversed(range(len(floors.FLOORS))))
