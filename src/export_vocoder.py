@@ -16,11 +16,13 @@ import torch
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically
+from core.frames import F0_CEILING, F0_FLOOR
+from core.records import VocoderScores
 from languages import data_root
-from models.generator_v3 import GeneratorV3
 from prosody.batches import CORPUS
-from prosody.prediction import F0_RANGE
+from prosody.prediction import Prosody
 from units.kmeans import UnitClusters, read_description
+from vocoder.generators import Vocoder
 from vocoder.saved_voice import (
     load_clusters,
     load_voice,
@@ -82,54 +84,49 @@ def name_encoder(kmeans: UnitClusters, encoder: str | None) -> UnitClusters:
     return kmeans._replace(description=description | {"encoder": encoder})
 
 
-def read_prosody(args: argparse.Namespace, n_streams: int) -> dict | None:
-    """The prosody predictor to bring along; refused where it speaks of other units than the vocoder."""
-    if args.prosody is None:
-        return None
+def read_prosody(folder: Path, exp: Path, n_streams: int) -> Prosody:
+    """The prosody predictor to bring along; refused where it speaks of other units than the vocoder ``exp``."""
     if n_streams > 1:
-        raise UserError(f"{args.exp}: speaks {n_streams} streams of units, whose durations no predictor gives")
-    prosody = load_voice_prosody(args.prosody)
-    if prosody["config"]["derived"]["units_hash"] != units_hash(args.exp):
-        raise UserError(f"{args.prosody}: was trained on other units than {args.exp}; train both on one phase 1")
+        raise UserError(f"{exp}: speaks {n_streams} streams of units, whose durations no predictor gives")
+    prosody = load_voice_prosody(folder)
+    if prosody.config["derived"]["units_hash"] != units_hash(exp):
+        raise UserError(f"{folder}: was trained on other units than {exp}; train both on one phase 1")
     return prosody
 
 
-def statistics_by_row(prosody: dict) -> torch.Tensor:
+def statistics_by_row(prosody: Prosody) -> torch.Tensor:
     """(n_speakers + 1, 2) float64 mean and deviation of log F0; those of the corpus for speakers without their own.
 
     A predictor without a table of speakers still knows their pitch: rows are then in the order of their names.
     """
-    statistics = prosody["statistics"]
-    names = prosody["speakers"] or sorted(name for name in statistics if name != CORPUS)
+    statistics = prosody.statistics
+    names = prosody.speakers or sorted(name for name in statistics if name != CORPUS)
     rows = [statistics.get(name, statistics[CORPUS]) for name in (CORPUS, *names)]
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def save_torchscript(folder: Path, vocoder: dict, prosody: dict | None) -> list[str]:
+def save_torchscript(folder: Path, vocoder: Vocoder, prosody: Prosody | None) -> list[str]:
     """Write what runs without this repository; returns the files, none for generators that are not V3."""
-    if not isinstance(vocoder["generator"], GeneratorV3):
-        log.info("TorchScript is written for V3 alone; this voice is %s", vocoder["version"])
+    if vocoder.version != "v3":
+        log.info("TorchScript is written for V3 alone; this voice is %s", vocoder.version)
         return []
-    write_atomically(folder / VOICE_FILE, lambda path: export_generator(vocoder["generator"], path))
+    write_atomically(folder / VOICE_FILE, lambda path: export_generator(vocoder.generator, path))
     shutil.copyfile(Path(__file__).with_name("speak_exported.py"), folder / SPEAK_FILE)
     if prosody is None:
         return [VOICE_FILE, SPEAK_FILE]
-    exported = prosody["predictor"], statistics_by_row(prosody), F0_RANGE
+    exported = prosody.predictor, statistics_by_row(prosody), (F0_FLOOR, F0_CEILING)
     write_atomically(folder / "prosody" / PROSODY_FILE, lambda path: export_prosody(*exported, path))
     return [VOICE_FILE, f"prosody/{PROSODY_FILE}", SPEAK_FILE]
 
 
-def save_card(folder: Path, args: argparse.Namespace, kmeans: dict, language: str, exported: list[str]) -> None:
-    config, path = read_json(folder / "config.json"), args.exp / "scores.json"
+def read_scores(path: Path, step: int) -> VocoderScores | None:
+    """scores.json of the experiment, if it is of this checkpoint on the test split."""
     scores = read_json(path) if path.is_file() else None
-    if scores and (scores["step"], scores["split"]) != (config["step"], "test"):
+    if scores and (scores["step"], scores["split"]) != (step, "test"):
         found = f"step {scores['step']} on the {scores['split']} split"
         log.warning("%s: scores of %s, not of these weights on the test split; left out of the card", path, found)
-        scores = None
-    card = write_card(config, read_description(kmeans), scores, args.license, exported)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    for text in licence_texts(data_root() / language):
-        shutil.copyfile(text, folder / text.name)
+        return None
+    return scores
 
 
 def main() -> int:
@@ -137,15 +134,20 @@ def main() -> int:
     configure_log()
     check_out(args.out, args.overwrite)
     vocoder = load_voice(args.exp, args.checkpoint)
-    derived, kmeans = vocoder["config"]["derived"], name_encoder(load_clusters(args.exp), args.encoder)
-    prosody = read_prosody(args, derived["n_streams"])
+    language, n_streams = (vocoder.config["derived"][key] for key in ("language", "n_streams"))
+    kmeans = name_encoder(load_clusters(args.exp), args.encoder)
+    prosody = read_prosody(args.prosody, args.exp, n_streams) if args.prosody else None
     # Written whole beside its place, then renamed: half a voice is never mistaken for one.
     unfinished = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
     save_voice(unfinished, vocoder, kmeans, units_hash(args.exp))
     if prosody:
         save_voice_prosody(unfinished / "prosody", prosody)
     exported = save_torchscript(unfinished, vocoder, prosody)
-    save_card(unfinished, args, kmeans, derived["language"], exported)
+    scores = read_scores(args.exp / "scores.json", vocoder.step)
+    card = write_card(read_json(unfinished / "config.json"), read_description(kmeans), scores, args.license, exported)
+    (unfinished / "README.md").write_text(card, encoding="utf-8")
+    for text in licence_texts(data_root() / language):
+        shutil.copyfile(text, unfinished / text.name)
     if args.out.exists():
         shutil.rmtree(args.out)
     os.replace(unfinished, args.out)

@@ -19,10 +19,13 @@ from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json
 from core.frames import UNIT_RATE
-from languages import data_root, exp_root
+from core.records import ProsodyUtterance
 from prosody.batches import CORPUS, load_prosody_utterances, normalise_f0
-from prosody.prediction import load_prosody, predict_durations, predict_pitch, round_durations
+from prosody.prediction import Prosody, load_prosody, predict_durations, predict_pitch, round_durations
 from prosody.scores import (
+    ContextFree,
+    Row,
+    UtteranceProsody,
     compare_prosody,
     fit_controls,
     format_prosody,
@@ -30,6 +33,7 @@ from prosody.scores import (
     summarise_prosody,
 )
 from training.experiment import require_finished
+from units.phase1_inputs import find_inputs
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,49 +50,49 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def locate(derived: dict) -> dict[str, Path]:
-    """Where the experiment's inputs lie: as recorded, or where they would lie on this machine."""
-    recorded = {name: Path(derived[name]) for name in ("corpus", "data_root", "cache")}
-    here = {
-        "corpus": exp_root() / Path(derived["units_exp"]).name / "corpus_timestamped.json",
-        "data_root": data_root(),
-        "cache": data_root() / derived["language"] / "cache",
-    }
-    return {name: path if path.exists() else here[name] for name, path in recorded.items()}
+def true_prosody(utterance: ProsodyUtterance) -> UtteranceProsody:
+    f0 = utterance["f0"]
+    return UtteranceProsody(utterance["durations"], f0 > 0, f0)
 
 
-def predict(prosody: dict, utterance: dict) -> dict:
-    """The predictor's answer for one utterance, as ``score_prosody`` takes it."""
-    speaker = utterance["speaker"]
-    voicing, f0 = predict_pitch(prosody, utterance["units"], utterance["durations"], speaker)
-    durations = predict_durations(prosody, utterance["units"], speaker)
-    return {"durations": durations, "voiced": voicing > 0.5, "f0": f0}
+def predict(prosody: Prosody, units: np.ndarray, durations: np.ndarray, speaker: str | None) -> UtteranceProsody:
+    """The predictor's answer for one utterance, voicing and F0 at its true ``durations``."""
+    voicing, f0 = predict_pitch(prosody, units, durations, speaker)
+    return UtteranceProsody(predict_durations(prosody, units, speaker), voicing > 0.5, f0)
 
 
-def answer_without_context(control: dict, statistics: dict, utterance: dict) -> dict:
-    """A control's answer for one utterance: what it says of each unit, whatever stands around it."""
-    frames = np.repeat(utterance["units"], utterance["durations"])
-    mean, deviation = statistics.get(utterance["speaker"] or CORPUS, statistics[CORPUS])
-    return {
-        "durations": round_durations(control["durations"][utterance["units"]]),
-        "voiced": control["voiced"][frames],
-        "f0": np.exp(mean + deviation * control["log_f0"][frames]),
-    }
+def answer_without_context(
+    control: ContextFree, units: np.ndarray, durations: np.ndarray, pitch: tuple[float, float]
+) -> UtteranceProsody:
+    """A control's answer for one utterance: what it says of each unit, whatever stands around it.
+
+    pitch: mean and deviation of the speaker's log F0.
+    """
+    frames, (mean, deviation) = np.repeat(units, durations), pitch
+    f0 = np.exp(mean + deviation * control.log_f0[frames])
+    return UtteranceProsody(round_durations(control.durations[units]), control.voiced[frames], f0)
 
 
-def score(prosody: dict, train: list[dict], held_out: list[dict]) -> tuple[list[dict], dict[str, list[dict]]]:
+def score(
+    prosody: Prosody, train: list[ProsodyUtterance], held_out: list[ProsodyUtterance]
+) -> tuple[list[Row], dict[str, list[Row]]]:
     """Rows of scores for every utterance of ``held_out``: the prediction's, and each control's."""
-    statistics = prosody["statistics"]
+    statistics = prosody.statistics
     log_f0 = [normalise_f0(utterance["f0"], statistics, utterance["speaker"]) for utterance in train]
-    controls = fit_controls(train, log_f0, prosody["predictor"].n_units)
-    rows: list[dict] = []
-    control_rows: dict[str, list[dict]] = {name: [] for name in controls}
+    spoken = [true_prosody(utterance) for utterance in train]
+    units_of_train = [utterance["units"] for utterance in train]
+    controls = fit_controls(units_of_train, spoken, log_f0, prosody.predictor.n_units)
+    rows: list[Row] = []
+    control_rows: dict[str, list[Row]] = {name: [] for name in controls}
     for utterance in tqdm(held_out, desc="prosody", unit="utterance", disable=None):
-        seconds = {"id": utterance["id"], "duration": len(utterance["f0"]) / UNIT_RATE}
-        rows.append(seconds | score_prosody(utterance, predict(prosody, utterance)))
+        truth, units, speaker = true_prosody(utterance), utterance["units"], utterance["speaker"]
+        prediction = predict(prosody, units, truth.durations, speaker)
+        seconds = {"id": utterance["id"], "duration": len(truth.f0) / UNIT_RATE}
+        rows.append(seconds | score_prosody(truth, prediction))
+        pitch = statistics.get(speaker or CORPUS, statistics[CORPUS])
         for name, control in controls.items():
-            answer = answer_without_context(control, statistics, utterance)
-            control_rows[name].append(score_prosody(utterance, answer))
+            answer = answer_without_context(control, units, truth.durations, pitch)
+            control_rows[name].append(score_prosody(truth, answer))
     return rows, control_rows
 
 
@@ -97,31 +101,27 @@ def main() -> None:
     if not args.allow_unfinished:
         require_finished(args.exp, phase="training", command="python src/trainer_prosody.py, or --allow_unfinished")
     prosody = load_prosody(args.exp, args.checkpoint, args.device)
-    place = locate(prosody["config"]["derived"])
-    splits = {
-        split: load_prosody_utterances(place["corpus"], place["data_root"], place["cache"], [split])
-        for split in {"train", args.split}
-    }
-    held_out = splits[args.split]
+    inputs = find_inputs(prosody.config["derived"])
+    train, held_out = (load_prosody_utterances(*inputs, [split]) for split in ("train", args.split))
     if not any((utterance["f0"] > 0).any() for utterance in held_out):
-        raise UserError(f"{place['corpus']}: expected voiced speech in split '{args.split}', found none")
-    rows, control_rows = score(prosody, splits["train"], held_out)
-    metrics = summarise_prosody(rows)
+        raise UserError(f"{inputs.corpus}: expected voiced speech in split '{args.split}', found none")
+    rows, control_rows = score(prosody, train, held_out)
+    metrics, seconds = summarise_prosody(rows), round(sum(row["duration"] for row in rows), 2)
     controls = {name: summarise_prosody(side) for name, side in control_rows.items()}
     scores = {
         "exp": str(args.exp),
         "checkpoint": args.checkpoint,
-        "step": prosody["step"],
+        "step": prosody.step,
         "split": args.split,
         "n_utterances": len(rows),
-        "seconds": round(sum(row["duration"] for row in rows), 2),
+        "seconds": seconds,
         "metrics": metrics,
         "controls": controls,
         "differences": {name: compare_prosody(rows, side) for name, side in control_rows.items()},
         "utterances": rows,
     }
     write_json(args.exp / "scores.json", scores)
-    print(f"{args.exp}, step {scores['step']}: {len(rows)} utterances of {args.split}, {scores['seconds']:.1f} s; mean")
+    print(f"{args.exp}, step {prosody.step}: {len(rows)} utterances of {args.split}, {seconds:.1f} s; mean")
     print("over utterances [95 % interval]; voicing and F0 at the true durations\n")
     print(format_prosody(metrics, controls))
     print(f"\nwrote {args.exp}/scores.json")

@@ -9,7 +9,7 @@ python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_pros
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,16 @@ from audio.pitch import extract_f0
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.device import choose_device, has_fast_bf16
 from core.errors import UserError
-from core.frames import HOP_SAMPLES, frames_to_seconds
-from core.records import SPLITS
+from core.frames import HOP_SAMPLES, UNIT_RATE, frames_to_seconds
+from core.records import SPLITS, UnitsRow
 from encoders.encode import encode, load_encoder
 from languages import data_root, resolve_in
-from prosody.prediction import add_prosody
+from prosody.prediction import Prosody, add_prosody
 from segmentation.recordings import find_sources, refuse_repeated
 from units.corpus import deduplicate, write_corpus
 from units.kmeans import quantize_to_units, read_description
-from units.requests import bpe_units, check_ids, read_deduplicated, read_tokens, read_units
+from units.requests import Request, SpokenItem, bpe_units, check_ids, read_deduplicated, read_tokens, read_units
+from vocoder.generators import Vocoder
 from vocoder.saved_voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
 from vocoder.synthesis import stream_item, synthesize_utterances
 
@@ -41,9 +42,21 @@ TEXT_FORMAT = "text with one utterance a line, 'id<TAB>12 12 45 …'"
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
-    what = parser.add_argument_group("what to speak (one of)")
-    what.add_argument("recordings", nargs="*", type=Path, help="audio files of any format, or folders of them")
-    what.add_argument(
+    add_input_flags(parser)
+    add_voice_flags(parser)
+    add_output_flags(parser)
+    args = parse_flags(parser, argv)
+    args.prosody = args.prosody or included_prosody(args.exp)
+    args.device = choose_device(args.device)
+    check_input_flags(args)
+    check_prosody_flags(args)
+    return args
+
+
+def add_input_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to speak (one of)")
+    group.add_argument("recordings", nargs="*", type=Path, help="audio files of any format, or folders of them")
+    group.add_argument(
         "--units",
         type=Path,
         default=None,
@@ -51,63 +64,64 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "units, durations (frames), and f0 (Hz a frame, 0 = unvoiced) or audio (relative to DATA_ROOT) to take the "
         "pitch from: corpus_timestamped.json is one",
     )
-    what.add_argument(
+    group.add_argument(
         "--deduplicated",
         type=Path,
         default=None,
         help=f"units without timing, each standing for a run: {TEXT_FORMAT}, or JSON with id and units",
     )
-    what.add_argument(
+    group.add_argument(
         "--tokens",
         type=Path,
         default=None,
         help=f"BPE tokens of phase 2: {TEXT_FORMAT} of token ids or token strings, or JSON with id and tokens",
     )
-    what.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
-    what.add_argument("--split", choices=SPLITS, default=None, help="only this split of a JSON file")
-    voice = parser.add_argument_group("voice")
-    voice.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder, or a saved voice")
-    voice.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")
-    voice.add_argument("--speaker", default=None, help="speaker of the training data to speak as, where it has several")
-    voice.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch: 0.8 is lower, 1.25 higher")
-    voice.add_argument(
+    group.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
+    group.add_argument("--split", choices=SPLITS, default=None, help="only this split of a JSON file")
+
+
+def add_voice_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("voice")
+    group.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder, or a saved voice")
+    group.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")
+    group.add_argument("--speaker", default=None, help="speaker of the training data to speak as, where it has several")
+    group.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch: 0.8 is lower, 1.25 higher")
+    group.add_argument(
         "--prosody",
         type=Path,
         default=None,
         help="experiment folder of the prosody predictor (src/trainer_prosody.py); a saved voice may bring its own",
     )
-    voice.add_argument(
+    group.add_argument(
         "--predict",
         choices=sorted(PREDICTIONS),
         default="missing",
         help="what --prosody predicts, in place of what is given: to measure what a prediction costs",
     )
-    out = parser.add_argument_group("output and machine")
-    out.add_argument("--out", type=Path, default=None, help="folder for <id>.wav (default: <exp>/synthesis)")
-    out.add_argument(
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output and machine")
+    group.add_argument("--out", type=Path, default=None, help="folder for <id>.wav (default: <exp>/synthesis)")
+    group.add_argument(
         "--save_units", action="store_true", help="write the units, durations and F0 spoken to <out>/units.json"
     )
-    out.add_argument(
+    group.add_argument(
         "--stream",
         action="store_true",
         help="write while it speaks, 20 s at a time: <id>.wav.part is a whole WAV that grows until it is <id>.wav",
     )
-    out.add_argument(
+    group.add_argument(
         "--mixed_precision",
         choices=("auto", "no", "bf16"),
         default="no",
         help="bf16 speaks faster where the processor computes in it, and not to the bit the same; auto = there only",
     )
-    out.add_argument("--max_batch_frames", type=int, default=3000, help="frames of a batch, padding included")
-    out.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    args = parse_flags(parser, argv)
-    args.prosody = args.prosody or included_prosody(args.exp)
-    args.device = choose_device(args.device)
-    check_args(args)
-    return args
+    group.add_argument("--max_batch_frames", type=int, default=3000, help="frames of a batch, padding included")
+    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
 
 
-def check_args(args: argparse.Namespace) -> None:
+def check_input_flags(args: argparse.Namespace) -> None:
     given = [name for name in ("recordings", "units", "deduplicated", "tokens") if getattr(args, name)]
     if len(given) != 1:
         raise UserError(f"expected one of recordings, --units, --deduplicated and --tokens, found {given or 'none'}")
@@ -115,6 +129,9 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--tokens FILE and --bpe exp/<language>_bpe go together")
     if args.split and args.recordings:
         raise UserError("--split chooses from a JSON file; recordings have no splits")
+
+
+def check_prosody_flags(args: argparse.Namespace) -> None:
     if args.prosody is None and (args.deduplicated or args.tokens):
         raise UserError("units without timing need --prosody exp/<language>_prosody (src/trainer_prosody.py)")
     if args.prosody is None and args.predict != "missing":
@@ -123,14 +140,18 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--predict durations: recordings have their own; save them with --save_units and give --units")
 
 
-def load_models(args: argparse.Namespace) -> tuple[dict, dict | None]:
-    """The vocoder and, where asked for, the prosody predictor; refused where their units differ."""
+def open_vocoder(args: argparse.Namespace) -> Vocoder:
+    """The vocoder in the precision asked for; refused where it does not know the speaker."""
     vocoder = load_voice(args.exp, args.checkpoint, args.device)
-    vocoder["bf16"] = args.mixed_precision == "bf16" or (args.mixed_precision == "auto" and has_fast_bf16(args.device))
-    n_units, n_streams = (vocoder["config"]["derived"][key] for key in ("n_units", "n_streams"))
-    if args.speaker and args.speaker not in vocoder["speakers"]:
-        known = ", ".join(vocoder["speakers"]) or "none (trained without --speaker_embedding)"
+    if args.speaker and args.speaker not in vocoder.speakers:
+        known = ", ".join(vocoder.speakers) or "none (trained without --speaker_embedding)"
         raise UserError(f"unknown speaker '{args.speaker}': expected one of: {known}")
+    bf16 = args.mixed_precision == "bf16" or (args.mixed_precision == "auto" and has_fast_bf16(args.device))
+    return vocoder._replace(bf16=bf16)
+
+
+def check_units_spoken(args: argparse.Namespace, n_units: int, n_streams: int) -> None:
+    """Refuse inputs of other units than the vocoder speaks, ``n_streams`` streams of ``n_units``."""
     if n_streams > 1 and (args.deduplicated or args.tokens or "durations" in args.predict):
         raise UserError(
             f"{args.exp}: speaks {n_streams} streams of units, of which deduplicated units and tokens have the first "
@@ -138,12 +159,16 @@ def load_models(args: argparse.Namespace) -> tuple[dict, dict | None]:
         )
     if args.bpe and (bpe_units(args.bpe) or 0) > n_units:
         raise UserError(f"{args.bpe}: has {bpe_units(args.bpe)} units, the vocoder {n_units}; they do not belong")
-    if args.prosody is None:
-        return vocoder, None
-    prosody = load_voice_prosody(args.prosody, args.device)
-    if prosody["config"]["derived"]["units_hash"] != units_hash(args.exp):
-        raise UserError(f"{args.prosody}: was trained on other units than {args.exp}; train both on one phase 1")
-    return vocoder, prosody
+
+
+def open_prosody(folder: Path | None, exp: Path, device: str) -> Prosody | None:
+    """The prosody predictor, where asked for; refused where it was trained on other units than the vocoder."""
+    if folder is None:
+        return None
+    prosody = load_voice_prosody(folder, device)
+    if prosody.config["derived"]["units_hash"] != units_hash(exp):
+        raise UserError(f"{folder}: was trained on other units than {exp}; train both on one phase 1")
+    return prosody
 
 
 def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -153,7 +178,7 @@ def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) -> Iterator[dict]:
+def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) -> Iterator[Request]:
     """Recording -> units by the encoder and clusters the vocoder was trained with, and F0."""
     kmeans = load_clusters(exp)
     description = read_description(kmeans)
@@ -167,12 +192,11 @@ def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) 
         frames = quantize_to_units(encode(encoder, [waveform])[0], kmeans)
         units, durations = deduplicate(frames[:, 0])
         residual = [stream.tolist() for stream in frames.T[1:]]
-        request = {"id": name, "units": units, "durations": durations, "f0": extract_f0(waveform)}
-        yield request | ({"residual_units": residual} if residual else {})
+        yield Request(name, units, durations, residual, extract_f0(waveform))
 
 
-def read_requests(args: argparse.Namespace) -> Iterator[dict]:
-    """Requests (units.requests) from the file given."""
+def read_requests(args: argparse.Namespace) -> Iterator[Request]:
+    """Requests from the file given."""
     if args.tokens:
         return check_ids(read_tokens(args.tokens, args.bpe, args.split), args.tokens)
     if args.deduplicated:
@@ -180,58 +204,59 @@ def read_requests(args: argparse.Namespace) -> Iterator[dict]:
     return check_ids(read_units(args.units, args.split), args.units)
 
 
-def prepare_items(args: argparse.Namespace, requests: Iterator[dict], derived: dict, prosody: dict | None) -> Iterator:
-    """Items to speak: requests checked against the vocoder, with prosody; those without a unit are named and left out.
-
-    A V1 vocoder hears no pitch, so that it needs none.
-    """
-    predict = PREDICTIONS[args.predict]
+def drop_empty(requests: Iterator[Request]) -> Iterator[Request]:
+    """Requests without a unit are named and left out."""
     for request in requests:
-        if not len(request["units"]):
-            log.warning("%s: has no units, left out", request["id"])
-            continue
-        check_units(request, derived["n_units"], derived["n_streams"])
-        if request.get("f0") is None and request.get("audio") and "f0" not in predict:
-            request["f0"] = extract_f0(load_audio(resolve_in(data_root(), request["audio"])))
-        if request.get("f0") is None and prosody is None and derived["generator"] == "v1":
-            request["f0"] = np.zeros(request["durations"].sum(), np.float32)
-        speaker = args.speaker or request.get("speaker")
-        item = add_prosody(request, prosody, predict, speaker)
-        yield item | {"speaker": speaker, "f0": item["f0"] * np.float32(args.f0_scale)}
+        if len(request.units):
+            yield request
+        else:
+            log.warning("%s: has no units, left out", request.id)
 
 
-def check_units(request: dict, n_units: int, n_streams: int) -> None:
-    streams = [request["units"], *(np.asarray(stream) for stream in request.get("residual_units", []))]
+def check_units(request: Request, n_units: int, n_streams: int) -> None:
+    """Refuse units that the vocoder does not speak."""
+    streams = [request.units, *(np.asarray(stream) for stream in request.residual_units)]
     low, high = min(stream.min() for stream in streams), max(stream.max() for stream in streams)
     if len(streams) != n_streams or not 0 <= low <= high < n_units:
         raise UserError(
-            f"{request['id']}: expected {n_streams} stream(s) of units 0 to {n_units - 1}, found {len(streams)} with "
+            f"{request.id}: expected {n_streams} stream(s) of units 0 to {n_units - 1}, found {len(streams)} with "
             f"{low} to {high}; use the vocoder trained on these units"
         )
 
 
-def as_utterance(item: dict) -> dict:
-    """An item as an entry of a units file, so that it can be spoken again, edited, or sent elsewhere."""
-    units, durations = deduplicate(item["units"][:, 0])
-    residual = [stream.tolist() for stream in item["units"].T[1:]]
+def find_f0(request: Request, *, needed: bool, predicted: Collection[str]) -> Request:
+    """F0 as given, else from the audio the request names; a vocoder that needs none may have zeros."""
+    if request.f0 is not None:
+        return request
+    if request.audio and "f0" not in predicted:
+        return request._replace(f0=extract_f0(load_audio(resolve_in(data_root(), request.audio))))
+    return request if needed else request._replace(f0=np.zeros(request.durations.sum(), np.float32))
+
+
+def as_row(item: SpokenItem) -> UnitsRow:
+    """An item as a row of a units file, so that it can be spoken again, edited, or sent elsewhere."""
+    units, durations = deduplicate(item.content[:, 0])
+    residual = [stream.tolist() for stream in item.content.T[1:]]
     return {
-        "id": item["id"],
+        "id": item.id,
         "audio": "",
-        "duration": frames_to_seconds(len(item["units"])),
+        "duration": frames_to_seconds(len(item.content)),
         "split": "test",
-        "unit_rate": 50,
+        "unit_rate": UNIT_RATE,
         "units": units.tolist(),
         "durations": durations.tolist(),
         # The shortest decimals that are the same float32 again: what is saved speaks the same.
-        "f0": [float(str(value)) for value in np.asarray(item["f0"], np.float32)],
+        "f0": [float(str(value)) for value in np.asarray(item.f0, np.float32)],
     } | ({"residual_units": residual} if residual else {})
 
 
-def write_spoken(vocoder: dict, items: Iterator[dict], out: Path, *, stream: bool, max_batch_frames: int) -> Iterator:
+def write_spoken(
+    vocoder: Vocoder, items: Iterator[SpokenItem], out: Path, *, stream: bool, max_batch_frames: int
+) -> Iterator[float]:
     """Speak items into ``out``, utterance by utterance or, streaming, piece by piece; yields the seconds of each."""
     if stream:
         for item in items:
-            n_samples = save_audio_pieces(out / f"{item['id']}.wav", stream_item(vocoder, item))
+            n_samples = save_audio_pieces(out / f"{item.id}.wav", stream_item(vocoder, item))
             yield frames_to_seconds(n_samples // HOP_SAMPLES)
         return
     for name, waveform in synthesize_utterances(vocoder, items, max_batch_frames=max_batch_frames):
@@ -242,28 +267,32 @@ def write_spoken(vocoder: dict, items: Iterator[dict], out: Path, *, stream: boo
 def main() -> int:
     args = parse_args()
     configure_log()
-    vocoder, prosody = load_models(args)
-    out, total = args.out or args.exp / "synthesis", None
-    if args.recordings:
-        recordings = find_recordings(args.recordings)
-        requests, total = read_recordings(args.exp, recordings, args.device), len(recordings)
-    else:
-        requests = read_requests(args)
-    kept: list[dict] = []
+    vocoder = open_vocoder(args)
+    n_units, n_streams = (vocoder.config["derived"][key] for key in ("n_units", "n_streams"))
+    check_units_spoken(args, n_units, n_streams)
+    prosody = open_prosody(args.prosody, args.exp, args.device)
+    recordings = find_recordings(args.recordings)
+    requests = read_recordings(args.exp, recordings, args.device) if args.recordings else read_requests(args)
+    predicted, needed = PREDICTIONS[args.predict], prosody is not None or vocoder.generator.uses_f0
+    rows: list[UnitsRow] = []
 
-    def noted(items: Iterator[dict]) -> Iterator[dict]:
-        for item in items:
-            kept.extend([as_utterance(item)] if args.save_units else [])
-            yield item
+    def prepare(request: Request) -> SpokenItem:
+        check_units(request, n_units, n_streams)
+        request = find_f0(request, needed=needed, predicted=predicted)
+        item = add_prosody(request, prosody, predicted, args.speaker or request.speaker)
+        item = item._replace(f0=item.f0 * np.float32(args.f0_scale))
+        if args.save_units:
+            rows.append(as_row(item))
+        return item
 
-    items = noted(prepare_items(args, requests, vocoder["config"]["derived"], prosody))
-    n_written, seconds = 0, 0.0
+    out = args.out or args.exp / "synthesis"
+    items = map(prepare, drop_empty(requests))
     spoken = write_spoken(vocoder, items, out, stream=args.stream, max_batch_frames=args.max_batch_frames)
-    for spoken_seconds in tqdm(spoken, total=total, desc="speaking", unit="utterance", disable=None):
-        n_written, seconds = n_written + 1, seconds + spoken_seconds
+    total = len(recordings) if args.recordings else None
+    seconds = list(tqdm(spoken, total=total, desc="speaking", unit="utterance", disable=None))
     if args.save_units:
-        write_corpus(out / "units.json", kept)
-    log.info("wrote %d utterances (%.1f s) to %s", n_written, seconds, out)
+        write_corpus(out / "units.json", rows)
+    log.info("wrote %d utterances (%.1f s) to %s", len(seconds), sum(seconds), out)
     return 0
 
 

@@ -77,12 +77,14 @@ from training.resuming import (
 from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
 from units.kmeans import load_kmeans
 from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
+from units.requests import SpokenItem
 from units.utterances import known_speakers, load_utterances
 from vocoder.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
 from vocoder.batches import CropDataset, StepSampler, check_batch_size, collate, with_mel
+from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 from vocoder.size_flags import read_sizes
-from vocoder.synthesis import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
+from vocoder.synthesis import speak, synthesize_utterances
 
 log = logging.getLogger("oral_units")
 
@@ -276,19 +278,23 @@ def batches(
 
 
 # %%
+def spoken_item(utterance: dict) -> SpokenItem:
+    return SpokenItem(utterance["id"], utterance["units"], utterance["f0"], utterance["speaker"])
+
+
 @torch.inference_mode()
-def validate(vocoder: dict, utterances: list[dict]) -> float:
+def validate(vocoder: Vocoder, utterances: list[dict]) -> float:
     """Mean log-mel distance (nats) of the averaged weights over the validation frames."""
     total, n_samples = 0.0, 0
-    for utterance, (_, waveform) in zip(utterances, synthesize_utterances(vocoder, utterances)):
+    for utterance, (_, waveform) in zip(utterances, synthesize_utterances(vocoder, map(spoken_item, utterances))):
         original = load_crop(utterance["audio"], 0, len(waveform))
         distance = mel_loss(torch.from_numpy(waveform)[None], torch.from_numpy(original)[None]).item()
         total, n_samples = total + distance * len(waveform), n_samples + len(waveform)
     return total / n_samples
 
 
-def write_samples(folder: Path, vocoder: dict, utterances: list[dict], step: int) -> None:
-    for name, waveform in synthesize_utterances(vocoder, utterances):
+def write_samples(folder: Path, vocoder: Vocoder, utterances: list[dict], step: int) -> None:
+    for name, waveform in synthesize_utterances(vocoder, map(spoken_item, utterances)):
         save_audio(folder / f"step_{step:07d}" / f"{name}.wav", waveform)
     for utterance in utterances:
         original = load_crop(utterance["audio"], 0, frames_to_samples(len(utterance["units"])))
@@ -347,7 +353,7 @@ def main() -> int:
     if not args.random_embeddings:
         seed_embeddings(generator, load_kmeans(exp / "units" / "kmeans.npz").books)
     generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
-    averaged = {"generator": generator_ema, "speakers": speakers, "device": accelerator.device}
+    averaged = Vocoder(generator_ema, speakers, accelerator.device)
     optimizer_generator = torch.optim.AdamW(
         generator.parameters(), lr=args.lr, betas=(0.8, 0.99), weight_decay=args.weight_decay
     )

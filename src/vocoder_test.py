@@ -8,8 +8,9 @@ sides in exp/<name>/test/, every number in exp/<name>/scores.json, and a table w
 import argparse
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,55 +23,83 @@ from core.device import choose_device
 from core.errors import UserError
 from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
-from evaluation.asr import load_asr
+from core.records import UnitsRow, UtteranceScore, VocoderScores
+from evaluation.asr import Recogniser, load_asr
 from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings
-from evaluation.mos import load_mos_judge
+from evaluation.mos import MosJudge, load_mos_judge
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files
-from languages import LANGUAGE_CONFIGS, command_for, data_root, exp_root, resolve_in
+from languages import LANGUAGE_CONFIGS, command_for, resolve_in
 from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
+from units.phase1_inputs import Phase1Inputs, find_inputs
+from units.requests import SpokenItem
 from vocoder.batches import mel_frames
-from vocoder.synthesis import load_vocoder, synthesize_utterances
+from vocoder.generators import Vocoder, load_vocoder
+from vocoder.synthesis import synthesize_utterances
 
 DEFINITIONS_VERSION = 2  # raise it where a metric's definition changes: old scores are then computed anew
 
 
+class Judges(NamedTuple):
+    """What listens, each loaded at its first use; None where it was not asked for."""
+
+    asr: Callable[[str | None], Recogniser] | None  # of a language
+    mos: Callable[[], MosJudge] | None
+
+
+class Place(NamedTuple):
+    """Where an experiment's inputs lie, and what its scores depend on."""
+
+    inputs: Phase1Inputs
+    condition: str  # what the generator is fed: units or logmel
+    asr_language: str | None
+    identity: dict[str, object]
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
-    what = parser.add_argument_group("what to score")
-    what.add_argument("--exp", type=Path, nargs="+", help="vocoder experiments; each one is compared with the first")
-    what.add_argument(
+    add_choice_flags(parser)
+    add_judge_flags(parser)
+    group = parser.add_argument_group("execution")
+    group.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    group.add_argument("--batch_size", type=int, default=8, help="windows of 30 s that Whisper hears at once")
+    group.add_argument("--num_workers", type=int, help="processes for the signal metrics; by default one a core")
+    args = parse_flags(parser, argv)
+    check_flags(args)
+    return args
+
+
+def add_choice_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to score")
+    group.add_argument("--exp", type=Path, nargs="+", help="vocoder experiments; each one is compared with the first")
+    group.add_argument(
         "--pairs", type=Path, nargs=2, metavar=("ORIGINAL_DIR", "RESYNTHESIS_DIR"), help="any two folders"
     )
-    what.add_argument("--out", type=Path, help="with --pairs: JSON file for the scores (printed only where left out)")
-    what.add_argument(
+    group.add_argument("--out", type=Path, help="with --pairs: JSON file for the scores (printed only where left out)")
+    group.add_argument(
         "--split", default="test", choices=("test", "val", "train"), help="split of the corpus to score on"
     )
-    what.add_argument("--checkpoint", default="best", choices=("best", "latest"), help="best by validation, or latest")
-    what.add_argument("--max_utterances", type=int, help="score only so many utterances, spread over the split")
-    what.add_argument("--allow_unfinished", action="store_true", help="score a training that has not finished yet")
-    what.add_argument("--overwrite", action="store_true", help="score anew where the same scores are there already")
-    judges = parser.add_argument_group("judges")
-    judges.add_argument("--asr", metavar="FOLDER_OR_ID", help="a Whisper that listens to both sides, for CER and WER")
-    judges.add_argument("--asr_language", help="its language, as in es; by default the language table's, else guessed")
-    judges.add_argument(
+    group.add_argument("--checkpoint", default="best", choices=("best", "latest"), help="best by validation, or latest")
+    group.add_argument("--max_utterances", type=int, help="score only so many utterances, spread over the split")
+    group.add_argument("--allow_unfinished", action="store_true", help="score a training that has not finished yet")
+    group.add_argument("--overwrite", action="store_true", help="score again where the same scores are there already")
+
+
+def add_judge_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("judges")
+    group.add_argument("--asr", metavar="FOLDER_OR_ID", help="a Whisper that listens to both sides, for CER and WER")
+    group.add_argument("--asr_language", help="its language, as in es; by default the language table's, else guessed")
+    group.add_argument(
         "--asr_dtype",
         default="auto",
         choices=("auto", "fp32", "bf16"),
         help="auto: bf16 where the device computes in it",
     )
-    judges.add_argument("--mos", action="store_true", help="predict MOS with DistillMOS (pip install distillmos)")
-    work = parser.add_argument_group("execution")
-    work.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    work.add_argument("--batch_size", type=int, default=8, help="windows of 30 s that Whisper hears at once")
-    work.add_argument("--num_workers", type=int, help="processes for the signal metrics; by default one a core")
-    args = parse_flags(parser, argv)
-    _check_flags(args)
-    return args
+    group.add_argument("--mos", action="store_true", help="predict MOS with DistillMOS (pip install distillmos)")
 
 
-def _check_flags(args: argparse.Namespace) -> None:
+def check_flags(args: argparse.Namespace) -> None:
     if (args.exp is None) == (args.pairs is None):
         raise UserError("expected either --exp FOLDER [FOLDER …] or --pairs ORIGINAL_DIR RESYNTHESIS_DIR")
     if args.out and not args.pairs:
@@ -81,52 +110,58 @@ def _check_flags(args: argparse.Namespace) -> None:
     args.device = choose_device(args.device)
 
 
-def load_judges(args: argparse.Namespace) -> dict[str, Callable]:
-    """The judges asked for, each loaded at its first use: {"asr": language -> model, "mos": () -> model}."""
-    judges: dict[str, Callable] = {}
+def load_judges(args: argparse.Namespace) -> Judges:
+    """The judges asked for."""
+    asr, mos = None, None
     if args.asr:
-        judges["asr"] = functools.cache(
+        asr = functools.cache(
             lambda language: load_asr(args.asr, language=language, device=args.device, dtype=args.asr_dtype)
         )
     if args.mos:
-        judges["mos"] = functools.cache(lambda: load_mos_judge(args.device))
-        judges["mos"]()  # a missing package is said before the work, not after it
-    return judges
+        mos = functools.cache(lambda: load_mos_judge(args.device))
+        mos()  # a missing package is said before the work, not after it
+    return Judges(asr, mos)
 
 
-def score_experiment(args: argparse.Namespace, exp: Path, judges: dict[str, Callable]) -> dict:
+def score_experiment(args: argparse.Namespace, exp: Path, judges: Judges) -> VocoderScores:
     """Speak and score one experiment; returns and writes the content of its scores.json."""
-    place = locate(args, exp)
-    known = exp / "scores.json"
-    if known.exists() and not args.overwrite and (scores := read_json(known)).get("identity") == place["identity"]:
-        print(f"{known}: already scored with these flags; --overwrite scores anew")
+    place, known = locate(args, exp), exp / "scores.json"
+    if known.exists() and not args.overwrite and (scores := read_json(known)).get("identity") == place.identity:
+        print(f"{known}: already scored with these flags; --overwrite scores again")
         return scores
     vocoder = load_vocoder(exp, args.checkpoint, args.device, allow_oracle=True)
-    utterances = choose_utterances(place["corpus"], args.split, args.max_utterances)
+    utterances = choose_utterances(place.inputs.corpus, args.split, args.max_utterances)
     speak_utterances(vocoder, utterances, place, exp / "test")
     files = [(item["id"], *audio_files(exp / "test", item["id"])) for item in utterances]
     rows = score_files(files, num_workers=args.num_workers)
     texts = [item.get("text") for item in utterances]
-    caches = place["cache"], exp / "test"
-    skipped, asr = judge(args, judges, rows, files, texts=texts, language=place["asr_language"], caches=caches)
+    caches = place.inputs.cache, exp / "test"
+    add_naturalness(judges, rows, files, caches)
+    skipped, asr = add_intelligibility(
+        judges, rows, files, texts, language=place.asr_language, batch_size=args.batch_size, caches=caches
+    )
     scores = {
         "exp": str(exp),
         "checkpoint": args.checkpoint,
-        "step": vocoder["step"],
+        "step": vocoder.step,
         "split": args.split,
-        "n_utterances": len(rows),
-        "seconds": round(sum(row["duration"] for row in rows), 2),
-        "metrics": summarise(rows),
+        **describe_rows(rows),
         "asr": asr,
         "skipped": skipped,
-        "identity": place["identity"],
+        "identity": place.identity,
         "utterances": rows,
     }
     write_json(known, scores)
     return scores
 
 
-def locate(args: argparse.Namespace, exp: Path) -> dict:
+def describe_rows(rows: list[UtteranceScore]) -> dict[str, object]:
+    """What stands at the head of scores.json: how much was scored, and the means with their intervals."""
+    seconds = round(sum(row["duration"] for row in rows), 2)
+    return {"n_utterances": len(rows), "seconds": seconds, "metrics": summarise(rows)}
+
+
+def locate(args: argparse.Namespace, exp: Path) -> Place:
     """Where the experiment's inputs lie, and what its scores depend on; refuses an unfinished training."""
     if not (exp / "config.json").exists():
         command = command_for("run_phase3.sh", None)
@@ -137,31 +172,22 @@ def locate(args: argparse.Namespace, exp: Path) -> dict:
         require_finished(exp, phase="training", command=f"bash scripts/run_phase3.sh {language}, or --allow_unfinished")
     if not checkpoint.exists():
         raise UserError(f"{checkpoint}: expected a checkpoint, found none; run: bash scripts/run_phase3.sh {language}")
-    corpus = _moved(Path(derived["corpus"]), exp_root() / Path(derived["units_exp"]).name / "corpus_timestamped.json")
-    if not corpus.is_file():
+    inputs = find_inputs(derived)
+    if not inputs.corpus.is_file():
         command = command_for("run_phase1.sh", language)
-        raise UserError(f"{corpus}: expected the units {exp} was trained on, found none; run: {command}")
+        raise UserError(f"{inputs.corpus}: expected the units {exp} was trained on, found none; run: {command}")
     asr_language = args.asr_language or LANGUAGE_CONFIGS.get(language, {}).get("asr_language")
-    identity = {"definitions": DEFINITIONS_VERSION, "inputs": hash_files([checkpoint, corpus])}
-    identity |= {
-        key: getattr(args, key) for key in ("split", "checkpoint", "max_utterances", "asr", "asr_dtype", "mos")
+    flags = ("split", "checkpoint", "max_utterances", "asr", "asr_dtype", "mos")
+    identity = {
+        "definitions": DEFINITIONS_VERSION,
+        "inputs": hash_files([checkpoint, inputs.corpus]),
+        **{flag: getattr(args, flag) for flag in flags},
+        "asr_language": asr_language if args.asr else None,
     }
-    return {
-        "corpus": corpus,
-        "data_root": _moved(Path(derived["data_root"]), data_root()),
-        "cache": _moved(Path(derived["cache"]), data_root() / language / "cache"),
-        "condition": derived.get("condition", "units"),
-        "asr_language": asr_language,
-        "identity": identity | {"asr_language": asr_language if args.asr else None},
-    }
+    return Place(inputs, derived.get("condition", "units"), asr_language, identity)
 
 
-def _moved(recorded: Path, here: Path) -> Path:
-    """The recorded path, or where it would lie on this machine when the experiment was made on another."""
-    return recorded if recorded.exists() else here
-
-
-def choose_utterances(corpus: Path, split: str, max_utterances: int | None) -> list[dict]:
+def choose_utterances(corpus: Path, split: str, max_utterances: int | None) -> list[UnitsRow]:
     """The split's utterances in the corpus's order, or ``max_utterances`` of them at even distances."""
     utterances = list(read_corpus(corpus, splits={split}))
     if not utterances:
@@ -181,58 +207,60 @@ def audio_files(folder: Path, name: str) -> tuple[Path, Path]:
     return resolve_in(folder / "original", f"{name}.wav"), resolve_in(folder / "resynthesis", f"{name}.wav")
 
 
-def speak_utterances(vocoder: dict, utterances: list[dict], place: dict, folder: Path) -> None:
+def speak_utterances(vocoder: Vocoder, utterances: list[UnitsRow], place: Place, folder: Path) -> None:
     """Write ``folder``/original and ``folder``/resynthesis, each utterance exactly frames x 320 samples long."""
-    _remove_stale_audio(folder, {item["id"] for item in utterances})
     n_frames = {item["id"]: sum(item["durations"]) for item in utterances}
+    _remove_stale_audio(folder, n_frames.keys())
     by_length = sorted(utterances, key=lambda item: n_frames[item["id"]])
-    spoken = synthesize_utterances(vocoder, _speak_items(by_length, place, folder))
+    items = (read_item(item, place, audio_files(folder, item["id"])[0]) for item in by_length)
+    spoken = synthesize_utterances(vocoder, items)
     for name, waveform in tqdm(spoken, total=len(utterances), desc="synthesis", unit="utterance", disable=None):
         expected = frames_to_samples(n_frames[name])
         assert len(waveform) == expected, f"{name}: expected {expected} samples, the vocoder gave {len(waveform)}"
         save_audio(audio_files(folder, name)[1], waveform)
 
 
-def _speak_items(utterances: list[dict], place: dict, folder: Path) -> Iterator[dict]:
-    for item in utterances:
-        units, audio = frame_units(item), resolve_in(place["data_root"], item["audio"])
-        original = load_audio(audio)[: frames_to_samples(len(units))]
-        if len(original) < frames_to_samples(len(units)):
-            raise UserError(
-                f"{audio}: expected {len(units)} frames of {HOP_SAMPLES} samples as its units say, "
-                f"found {len(original)} samples; rerun phase 1"
-            )
-        save_audio(audio_files(folder, item["id"])[0], original)
-        f0 = cached_f0(place["cache"], item["id"], audio)[: len(units)]
-        if place["condition"] == "logmel":
-            units = mel_frames(audio, 0, len(units), len(units))
-        yield {"id": item["id"], "units": units, "f0": f0, "speaker": item.get("speaker")}
+def read_item(utterance: UnitsRow, place: Place, original: Path) -> SpokenItem:
+    """What is spoken for an utterance; writes its recording, as long as its units, to ``original``."""
+    content, name = frame_units(utterance), utterance["id"]
+    audio_path = resolve_in(place.inputs.data_root, utterance["audio"])
+    n_frames, n_samples = len(content), frames_to_samples(len(content))
+    waveform = load_audio(audio_path)[:n_samples]
+    if len(waveform) < n_samples:
+        raise UserError(
+            f"{audio_path}: expected {n_frames} frames of {HOP_SAMPLES} samples as its units say, "
+            f"found {len(waveform)} samples; rerun phase 1"
+        )
+    save_audio(original, waveform)
+    f0 = cached_f0(place.inputs.cache, name, audio_path)[:n_frames]
+    if place.condition == "logmel":
+        content = mel_frames(audio_path, 0, n_frames, n_frames)
+    return SpokenItem(name, content, f0, utterance.get("speaker"))
 
 
-def _remove_stale_audio(folder: Path, names: set[str]) -> None:
+def _remove_stale_audio(folder: Path, names: Collection[str]) -> None:
     for file in [*folder.glob("original/*.wav"), *folder.glob("resynthesis/*.wav")]:
         if file.stem not in names:
             file.unlink()
 
 
-def score_folders(args: argparse.Namespace, judges: dict[str, Callable]) -> dict:
+def score_folders(args: argparse.Namespace, judges: Judges) -> VocoderScores:
     """Score --pairs: the files of the same name (whatever the suffix) in two folders."""
     originals, resyntheses = (_files_by_name(folder) for folder in args.pairs)
     names = sorted(originals.keys() & resyntheses.keys())
     if not names:
         raise UserError(f"expected files of the same names in {args.pairs[0]} and {args.pairs[1]}, found none")
     skipped = [f"{name}: in one of the folders only" for name in sorted(originals.keys() ^ resyntheses.keys())]
-    names = spread(names, args.max_utterances)
-    files = [(name, originals[name], resyntheses[name]) for name in names]
+    files = [(name, originals[name], resyntheses[name]) for name in spread(names, args.max_utterances)]
     rows = score_files(files, num_workers=args.num_workers)
-    no_texts = [None] * len(rows)
-    unread, asr = judge(args, judges, rows, files, texts=no_texts, language=args.asr_language)
+    add_naturalness(judges, rows, files)
+    unread, asr = add_intelligibility(
+        judges, rows, files, [None] * len(rows), language=args.asr_language, batch_size=args.batch_size
+    )
     scores = {
         "original": str(args.pairs[0]),
         "resynthesis": str(args.pairs[1]),
-        "n_utterances": len(rows),
-        "seconds": round(sum(row["duration"] for row in rows), 2),
-        "metrics": summarise(rows),
+        **describe_rows(rows),
         "asr": asr,
         "skipped": skipped + unread,
         "utterances": rows,
@@ -249,33 +277,44 @@ def _files_by_name(folder: Path) -> dict[str, Path]:
     return {str(path.relative_to(folder).with_suffix("")): path for path in files}
 
 
-def judge(
-    args: argparse.Namespace,
-    judges: dict[str, Callable],
-    rows: list[dict],
+def add_naturalness(judges: Judges, rows: list[UtteranceScore], files: list[Pair], caches: Caches = NO_CACHES) -> None:
+    """Add the predicted MOS of both sides to ``rows``, where it was asked for."""
+    if judges.mos:
+        add_mos(judges.mos(), rows, files, caches=caches)
+
+
+def add_intelligibility(
+    judges: Judges,
+    rows: list[UtteranceScore],
     files: list[Pair],
-    *,
     texts: list[str | None],
+    *,
     language: str | None,
+    batch_size: int,
     caches: Caches = NO_CACHES,
-) -> tuple[list[str], dict | None]:
-    """Add the judges' numbers to ``rows``; returns what was left out, by name, and the recogniser's description."""
-    if "mos" in judges:
-        add_mos(judges["mos"](), rows, files, caches=caches)
-    if "asr" not in judges:
+) -> tuple[list[str], dict[str, str | None] | None]:
+    """Add error rates to ``rows``, where asked for; returns what was left out, by name, and the recogniser."""
+    if not judges.asr:
         return [], None
-    asr = judges["asr"](language)
-    skipped = add_readings(asr, rows, files, texts=texts, caches=caches, batch_size=args.batch_size)
+    asr = judges.asr(language)
+    skipped = add_readings(asr, rows, files, texts=texts, caches=caches, batch_size=batch_size)
     return skipped, {"model": asr.name, "language": language, "dtype": asr.dtype}
 
 
-def print_scores(name: str, scores: dict) -> None:
+def print_scores(name: str, scores: VocoderScores) -> None:
     print(f"\n{name}: {scores['n_utterances']} utterances, {scores['seconds']:.1f} s; mean [95 % interval] n")
     print(format_table(scores["metrics"]))
-    if scores["skipped"]:
-        print(f"left out ({len(scores['skipped'])}):")
-        for line in scores["skipped"]:
-            print(f"  {line}")
+    skipped = scores["skipped"]
+    if skipped:
+        print("\n".join([f"left out ({len(skipped)}):", *(f"  {line}" for line in skipped)]))
+
+
+def print_differences(exps: list[Path], scores: list[VocoderScores]) -> None:
+    """Each experiment minus the first, over the utterances that both have."""
+    first, *others = (found["utterances"] for found in scores)
+    for exp, rows in zip(exps[1:], others):
+        print(f"\n{exp} minus {exps[0]}, paired; * where the 95 % interval leaves out 0")
+        print(format_table(compare(rows, first), signed=True))
 
 
 def main() -> None:
@@ -288,11 +327,9 @@ def main() -> None:
     for exp in args.exp:  # all mistakes are named before the first hour of work
         locate(args, exp)
     scores = [score_experiment(args, exp, judges) for exp in args.exp]
-    for exp, result in zip(args.exp, scores):
-        print_scores(f"{exp}, {result['checkpoint']} checkpoint of step {result['step']}", result)
-    for exp, result in zip(args.exp[1:], scores[1:]):
-        print(f"\n{exp} minus {args.exp[0]}, paired; * where the 95 % interval leaves out 0")
-        print(format_table(compare(result["utterances"], scores[0]["utterances"]), signed=True))
+    for exp, found in zip(args.exp, scores):
+        print_scores(f"{exp}, {found['checkpoint']} checkpoint of step {found['step']}", found)
+    print_differences(args.exp, scores)
     for exp in args.exp:
         print(f"wrote {exp}/scores.json and {exp}/test/; next: python src/build_report.py {exp}")
 

@@ -18,6 +18,7 @@ from synthetic import write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
 from units.bpe import encode_units, save_tokenizer, train_tokenizer
 from units.corpus import read_corpus
+from units.requests import Request
 
 TRAINER = "trainer_prosody"
 TINY = ["--language", "spanish", "--channels", 16, "--batch_size", 4, "--crop_units", 20, "--lr", 1e-2, "--warmup", 3]
@@ -156,8 +157,8 @@ def test_speaks_from_every_input(uninterrupted: Path, bpe: Path, roots: Path) ->
     entries = list(read_corpus(corpus, splits=["test"]))
     true_frames = {entry["id"]: sum(entry["durations"]) for entry in entries}
     prosody = load_prosody(uninterrupted)
-    requests = [{"id": e["id"], "units": np.array(e["units"]), "durations": None} for e in entries]
-    predicted_frames = {r["id"]: len(add_prosody(r, prosody, ())["units"]) for r in requests}
+    requests = [Request(e["id"], np.array(e["units"])) for e in entries]
+    predicted_frames = {r.id: len(add_prosody(r, prosody, ()).content) for r in requests}
     assert predicted_frames != true_frames
     frame_file, token_file = roots / "frames.txt", roots / "tokens.txt"
     lines = [f"{e['id']}\t{' '.join(map(str, np.repeat(e['units'], e['durations'])))}\n" for e in entries]

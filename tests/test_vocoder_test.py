@@ -172,7 +172,7 @@ def test_what_cannot_be_scored_is_refused(tiny_units):
     with pytest.raises(UserError, match="run_phase3.sh spanish"):
         vocoder_test.locate(vocoder_test.parse_args(["--exp", str(exp)]), exp)
     unfinished = vocoder_test.parse_args(["--exp", str(exp), "--allow-unfinished"])
-    assert vocoder_test.locate(unfinished, exp)["corpus"].exists()
+    assert vocoder_test.locate(unfinished, exp).inputs.corpus.exists()
     (exp / "checkpoints" / "best.pt").unlink()
     with pytest.raises(UserError, match="best.pt: expected a checkpoint"):
         vocoder_test.locate(unfinished, exp)
@@ -202,6 +202,6 @@ def test_an_experiment_from_another_machine_finds_its_inputs(tiny_units):
         config["derived"][key] = "/elsewhere/" + Path(config["derived"][key]).name
     config["derived"]["units_exp"] = "/elsewhere/" + tiny_units["units"].name
     (exp / "config.json").write_text(json.dumps(config))
-    place = vocoder_test.locate(vocoder_test.parse_args(["--exp", str(exp)]), exp)
-    assert place["corpus"] == tiny_units["units"] / "corpus_timestamped.json"
-    assert place["data_root"] == tiny_units["data"] and place["cache"] == tiny_units["data"] / "spanish" / "cache"
+    inputs = vocoder_test.locate(vocoder_test.parse_args(["--exp", str(exp)]), exp).inputs
+    assert inputs.corpus == tiny_units["units"] / "corpus_timestamped.json"
+    assert inputs.data_root == tiny_units["data"] and inputs.cache == tiny_units["data"] / "spanish" / "cache"

@@ -39,7 +39,7 @@ from generator_cost import (
 )
 from languages import REPOSITORY, exp_root, language_paths
 from training.experiment import describe_environment, read_metrics, require_finished
-from vocoder.synthesis import GENERATORS, build_generator
+from vocoder.generators import GENERATORS, build_generator
 
 V3_STEPS = 10  # V3's steps are so much shorter that it takes this many for one of the others'
 WARMING_TURNS = 2  # of speaking, before any is timed

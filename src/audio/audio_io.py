@@ -20,10 +20,9 @@ import av
 import soundfile
 
 from core.errors import UserError
-from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE, samples_to_frames
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
-N_MELS = 80
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)

@@ -15,12 +15,7 @@ from tqdm import tqdm
 
 from audio.audio_io import load_audio
 from core.files import write_atomically
-from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
-
-F0_FLOOR = 60.0  # Hz
-F0_CEILING = 500.0  # Hz
-N_PITCH_BINS = 32  # bin 0 = unvoiced, 1 to 31 log-spaced
-_EDGES = np.geomspace(F0_FLOOR, F0_CEILING, N_PITCH_BINS)
+from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
 
 
 def extract_f0(waveform: np.ndarray) -> np.ndarray:
@@ -36,13 +31,6 @@ def extract_f0(waveform: np.ndarray) -> np.ndarray:
     f0 = pitch.selected_array["frequency"].astype(np.float32)
     assert len(f0) == n_frames, f"Praat gave {len(f0)} frames for {n_frames}"
     return f0
-
-
-def extract_pitch_bins(f0: np.ndarray) -> np.ndarray:
-    """(…) F0 in Hz to int64 bins: 0 = unvoiced, 1 to 31 log-spaced from 60 to 500 Hz (clipped outside)."""
-    f0 = np.asarray(f0)
-    bins = np.clip(np.searchsorted(_EDGES, f0, side="right"), 1, N_PITCH_BINS - 1)
-    return np.where(f0 > 0, bins, 0).astype(np.int64)
 
 
 def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:

@@ -1,8 +1,11 @@
-"""Frame arithmetic, once: every encoder, pitch track and generator is tested against these functions."""
+"""Frame arithmetic and the constants of the signal, once: encoders, pitch and generators are tested against them."""
 
 SAMPLE_RATE = 16000  # Hz
 HOP_SAMPLES = 320  # samples a frame
 UNIT_RATE = SAMPLE_RATE // HOP_SAMPLES  # frames a second: 50
+N_MELS = 80  # bands of every log-mel
+F0_FLOOR, F0_CEILING = 60.0, 500.0  # Hz: what is measured, predicted and spoken
+N_PITCH_BINS = 32  # bin 0 = unvoiced, 1 to 31 log-spaced from floor to ceiling
 
 
 def samples_to_frames(n_samples: int) -> int:

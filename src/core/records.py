@@ -228,3 +228,87 @@ class Motif(TypedDict):
     count: int  # occurrences in the train split
     mean_duration: float | None  # s; None where it never occurs
     examples: list[MotifExample]
+
+
+# Synthesis
+
+
+class ProsodyUtterance(TypedDict):
+    """An utterance that the prosody predictor learns from, or is scored on. In memory only."""
+
+    id: str
+    units: "np.ndarray"  # (U,) int64, deduplicated
+    durations: "np.ndarray"  # (U,) int64 frames
+    f0: "np.ndarray"  # (F,) float32 Hz, 0 = unvoiced
+    speaker: str | None
+
+
+class UnitsRow(TypedDict):
+    """One utterance of a file that ``synthesize.py`` reads: ``units`` or ``tokens``, and what else is known."""
+
+    id: str
+    units: NotRequired[list[int]]
+    tokens: NotRequired[list[int] | list[str] | str]  # BPE tokens: ids, token strings, or both joined by spaces
+    durations: NotRequired[list[int]]  # frames
+    residual_units: NotRequired[list[list[int]]]
+    f0: NotRequired[list[float]]  # Hz a frame, 0 = unvoiced
+    audio: NotRequired[str]  # relative to DATA_ROOT
+    speaker: NotRequired[str | None]
+    split: NotRequired[str]
+    duration: NotRequired[float]  # s
+    unit_rate: NotRequired[int]  # Hz
+
+
+class Phase1Origin(TypedDict):
+    """Where an experiment's inputs lay when it was made: part of ``derived`` of its config.json."""
+
+    language: str
+    corpus: str  # path of corpus_timestamped.json
+    units_exp: str  # phase 1's folder
+    data_root: str
+    cache: str  # folder of F0 and of what a recogniser heard
+
+
+class VoiceOrigin(TypedDict, total=False):
+    """What a saved voice tells of its experiment and its units: ``derived`` of its config.json."""
+
+    language: str
+    generator: str  # v1, v2 or v3
+    n_units: int
+    n_streams: int
+    encoder: str
+    layer: int | None
+    units_hash: str  # of phase 1's kmeans.npz
+
+
+class VoiceConfig(TypedDict):
+    """config.json of a saved voice, or of the prosody predictor in it."""
+
+    format: str
+    format_version: int
+    derived: VoiceOrigin
+    sizes: dict[str, object]  # the constructor's arguments
+    speakers: list[str]  # rows 1, 2, … of the speaker embedding
+    step: int  # of training
+    environment: dict[str, object]  # git commit and packages
+    sample_rate_hz: NotRequired[int]  # of a voice
+    hop_samples: NotRequired[int]  # of a voice: samples a unit frame
+    statistics: NotRequired[dict[str, list[float]]]  # of a predictor: mean and deviation of log F0 by speaker
+
+
+class VocoderScores(TypedDict):
+    """scores.json of ``vocoder_test.py``: one experiment, or two folders (then ``original`` and ``resynthesis``)."""
+
+    exp: NotRequired[str]
+    checkpoint: NotRequired[str]  # best or latest
+    step: NotRequired[int]
+    split: NotRequired[str]
+    original: NotRequired[str]  # folder
+    resynthesis: NotRequired[str]  # folder
+    n_utterances: int
+    seconds: float
+    metrics: dict[str, MetricScore]
+    asr: dict[str, str | None] | None  # the recogniser's name, language and dtype
+    skipped: list[str]  # what was left out, and why
+    identity: NotRequired[dict[str, object]]  # what the scores depend on
+    utterances: list[UtteranceScore]

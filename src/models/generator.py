@@ -10,18 +10,31 @@ from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_
 class Generator(nn.Module):
     """units (B, F) or (B, F, n_streams), f0 (B, F) -> waveform (B, 320 F)."""
 
+    uses_f0 = False
+
     def __init__(
         self, n_units: int, *, n_streams: int = 1, n_speakers: int = 0, embedding: int = 128, channels: int = 512
     ):
         super().__init__()
-        self.units = unit_tables(n_units, n_streams, embedding)
-        self.speakers = speaker_table(n_speakers, embedding)
+        self.unit_embedding = unit_tables(n_units, n_streams, embedding)
+        self.speaker_embedding = speaker_table(n_speakers, embedding)
         self.trunk = HifiganTrunk(embedding, channels=channels)
 
-    def forward(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
-        """units: int64, -1 = padding; f0: (B, F) Hz, not used; speaker: (B,) int64, 0 = unknown.
+    def excite(self, keys: torch.Tensor, n_frames: int, *, first_sample: int = 0) -> None:
+        """The noise to filter, as ``GeneratorV3.excite`` gives it: a HiFi-GAN filters none."""
 
-        Returns (B, 320 F) float in [-1, 1], zero on padding.
+    def forward(
+        self,
+        content: torch.Tensor,
+        f0: torch.Tensor,
+        speaker: torch.Tensor | None = None,
+        *,
+        noise: None = None,
+        phase: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """content: units, int64, -1 = padding; f0: (B, F) Hz, not used; speaker: (B,) int64, 0 = unknown.
+
+        noise, phase: of ``GeneratorV3``, not used. Returns (B, 320 F) float in [-1, 1], zero on padding.
         """
-        x = add_speaker(embed_units(units, self.units), self.speakers, speaker)
-        return self.trunk(x.transpose(1, 2), unit_mask(units, x.dtype))
+        x = add_speaker(embed_units(content, self.unit_embedding), self.speaker_embedding, speaker)
+        return self.trunk(x.transpose(1, 2), unit_mask(content, x.dtype))

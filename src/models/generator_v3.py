@@ -12,18 +12,18 @@ from typing import Literal
 import torch
 from torch import nn
 
-from core.frames import HOP_SAMPLES, SAMPLE_RATE
+from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE
 from models.convnext import ConvNeXtBlock
 from models.hashed_noise import hashed_noise
 from models.pitch_embedding import PitchEmbedding
 from models.pulse_train import pulse_train
-from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_tables
+from models.unit_embedding import add_speaker, as_streams, embed_units, speaker_table, unit_tables
 
 # exp(5) and exp(-9): filters between +43 and -78 dB of unit-power excitation cover speech at [-1, 1].
 MAX_LOG_GAIN, MIN_LOG_GAIN = 5.0, -9.0
 # Unit frames around the utterance, so that every sample lies under whole STFT windows, each filled with excitation.
 MARGIN_FRAMES = 2
-N_MELS = 80  # bands of the oracle's input
+MARGIN_SAMPLES = MARGIN_FRAMES * HOP_SAMPLES
 MEL_SPREAD = 3.0  # nats: about the standard deviation of speech's log-mel
 
 
@@ -34,6 +34,8 @@ class GeneratorV3(nn.Module):
     original's log-mel above its floor, (B, F, 80) float, which like units is negative on padding only. For ablations:
     harmonic False leaves out the pulse train; pitch says how the trunk is told F0.
     """
+
+    uses_f0 = True
 
     def __init__(
         self,
@@ -55,10 +57,10 @@ class GeneratorV3(nn.Module):
         assert n_fft % self.hop == 0, f"n_fft: expected a multiple of {self.hop}, found {n_fft}"
         assert condition in ("units", "logmel"), f"condition: expected units or logmel, found {condition}"
         n_books = n_streams if condition == "units" else 0
-        self.units = unit_tables(n_units, n_books, channels)
+        self.unit_embedding = unit_tables(n_units, n_books, channels)
         self.mel = nn.Linear(N_MELS, channels) if condition == "logmel" else None
-        self.pitch = PitchEmbedding(channels, pitch)
-        self.speakers = speaker_table(n_speakers, channels)
+        self.pitch_embedding = PitchEmbedding(channels, pitch)
+        self.speaker_embedding = speaker_table(n_speakers, channels)
         self.norm = nn.LayerNorm(channels)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels) for _ in range(n_blocks))
         self.upsample = nn.Linear(channels, 2 * head_channels)
@@ -71,9 +73,18 @@ class GeneratorV3(nn.Module):
         nn.init.constant_(self.head.bias, -3.0)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
+    def excite(self, keys: torch.Tensor, n_frames: int, *, first_sample: int = 0) -> torch.Tensor:
+        """The noise that ``forward`` filters, a pure function of an utterance's key and the place in it.
+
+        keys: (B,) int64; first_sample: of the utterance, the one that the frames begin with. Returns (B, 320 n_frames
+        + 1280) float32 white noise of unit variance, from two frames before the first sample to two after the last.
+        """
+        n_samples = n_frames * HOP_SAMPLES + 2 * MARGIN_SAMPLES
+        return hashed_noise(keys, n_samples, start=first_sample - MARGIN_SAMPLES)
+
     def forward(
         self,
-        units: torch.Tensor,
+        content: torch.Tensor,
         f0: torch.Tensor,
         speaker: torch.Tensor | None = None,
         *,
@@ -82,37 +93,38 @@ class GeneratorV3(nn.Module):
     ) -> torch.Tensor:
         """Speak.
 
-        units: (B, F) or (B, F, n_streams) int64, -1 = padding, or log-mel (see the class); f0: (B, F) float Hz, 0 =
-        unvoiced; speaker: (B,) int64, 0 = unknown; noise: (B, 320 F + 1280) unit-variance white noise from two frames
-        before the first sample to two after the last (default: of key 0); phase: (B,) cycles of the pulse train before
-        the first sample.
+        content: units (B, F) or (B, F, n_streams) int64, -1 = padding, or log-mel (see the class); f0: (B, F) float
+        Hz, 0 = unvoiced; speaker: (B,) int64, 0 = unknown; noise: of ``excite`` (default: of key 0); phase: (B,)
+        float64 cycles of the pulse train before the first sample.
         Returns (B, 320 F) float32 in about [-1, 1], zero on padding.
         """
-        units = units[..., None] if units.dim() == 2 else units
-        padded_units = nn.functional.pad(units, (0, 0, MARGIN_FRAMES, MARGIN_FRAMES), value=-1)
+        content = as_streams(content)
+        padded_content = nn.functional.pad(content, (0, 0, MARGIN_FRAMES, MARGIN_FRAMES), value=-1)
         padded_f0 = nn.functional.pad(f0, (MARGIN_FRAMES, MARGIN_FRAMES))
-        *harmonic_gain, noise_gain = self.filters(padded_units, padded_f0, speaker)
-        with torch.no_grad(), torch.autocast(units.device.type, enabled=False):
+        *harmonic_gain, noise_gain = self.filters(padded_content, padded_f0, speaker)
+        with torch.no_grad(), torch.autocast(content.device.type, enabled=False):
             pulses, _ = pulse_train(padded_f0.float(), hop=HOP_SAMPLES, sample_rate=SAMPLE_RATE, phase=phase)
             if noise is None:
-                keys = torch.zeros(len(units), dtype=torch.int64, device=units.device)
-                noise = hashed_noise(keys, pulses.shape[1], start=-MARGIN_FRAMES * HOP_SAMPLES)
+                noise = self.excite(torch.zeros(len(content), dtype=torch.int64, device=f0.device), f0.shape[1])
             noise_spectrum = self._stft(noise)
             pulse_spectrum = self._stft(pulses) if harmonic_gain else None
-        with torch.autocast(units.device.type, enabled=False):
+        with torch.autocast(content.device.type, enabled=False):
             spectrum = noise_spectrum * noise_gain
             if harmonic_gain:
                 spectrum = torch.addcmul(spectrum, pulse_spectrum, harmonic_gain[0])
             waveform = self._overlap_add(spectrum)
-        mask = (units[..., 0] >= 0).to(waveform.dtype)[..., None]
+        mask = (content[..., 0] >= 0).to(waveform.dtype)[..., None]
         margin = (waveform.shape[1] - f0.shape[1] * HOP_SAMPLES) // 2
         waveform = waveform[:, margin : waveform.shape[1] - margin].unflatten(1, (-1, HOP_SAMPLES))
         return (waveform * mask).flatten(1)
 
-    def filters(self, units: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    def filters(
+        self, content: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
         """(B, F, n_streams), (B, F) -> gains (B, T, K) of the pulses, if any, and of the noise, linear amplitude."""
-        mask = (units[..., :1] >= 0).to(f0.dtype)
-        x = self.norm(add_speaker(self.pitch(f0) + self._content(units), self.speakers, speaker)) * mask
+        mask = (content[..., :1] >= 0).to(f0.dtype)
+        x = self.pitch_embedding(f0) + self._embed(content)
+        x = self.norm(add_speaker(x, self.speaker_embedding, speaker)) * mask
         for block in self.blocks:
             x = block(x, mask)
         x = self.upsample(x).reshape(x.shape[0], 2 * x.shape[1], -1)
@@ -122,11 +134,11 @@ class GeneratorV3(nn.Module):
         log_gain = self.head(self.head_norm(x)).float().clamp(MIN_LOG_GAIN, MAX_LOG_GAIN)
         return log_gain.exp_().chunk(self.n_sources, dim=-1)
 
-    def _content(self, units: torch.Tensor) -> torch.Tensor:
+    def _embed(self, content: torch.Tensor) -> torch.Tensor:
         """(B, F, n_streams) int64 or, with condition "logmel", (B, F, 80) float -> (B, F, C)."""
         if self.mel is not None:
-            return self.mel(units / MEL_SPREAD)
-        return embed_units(units, self.units)
+            return self.mel(content / MEL_SPREAD)
+        return embed_units(content, self.unit_embedding)
 
     def _stft(self, waveform: torch.Tensor) -> torch.Tensor:
         """(B, S) -> (B, S / 160, K) complex; window t is centred on sample 160 t + 80."""

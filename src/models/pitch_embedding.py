@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-F0_FLOOR, F0_CEILING = 60.0, 500.0  # Hz
-N_PITCH_BINS = 32
+from core.frames import F0_CEILING, F0_FLOOR, N_PITCH_BINS
+
 REFERENCE_F0 = 170.0  # Hz: between a low and a high voice
 
 
-def pitch_bins(f0: torch.Tensor, n_bins: int = N_PITCH_BINS) -> torch.Tensor:
+def extract_pitch_bins(f0: torch.Tensor, n_bins: int = N_PITCH_BINS) -> torch.Tensor:
     """(…) Hz to int64 bins: 0 = unvoiced, 1 to n_bins - 1 log-spaced from 60 to 500 Hz (clipped outside)."""
-    # In float64 so that a value on an edge falls on the same side as in audio.pitch.extract_pitch_bins.
+    # In float64, so that a value on an edge falls on the same side everywhere.
     edges = torch.logspace(0, 1, n_bins, base=F0_CEILING / F0_FLOOR, dtype=torch.float64, device=f0.device) * F0_FLOOR
     bins = torch.bucketize(f0.double(), edges, right=True).clamp(1, n_bins - 1)
     return torch.where(f0 > 0, bins, 0)
@@ -25,7 +25,7 @@ class PitchEmbedding(nn.Module):
         self.values = nn.Linear(2, channels) if form in ("both", "value") else None
 
     def forward(self, f0: torch.Tensor) -> torch.Tensor:
-        binned = self.bins(pitch_bins(f0)) if self.bins is not None else 0.0
+        binned = self.bins(extract_pitch_bins(f0)) if self.bins is not None else 0.0
         if self.values is None:
             return binned
         voiced = (f0 > 0).to(f0.dtype)

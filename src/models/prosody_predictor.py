@@ -38,8 +38,8 @@ class ProsodyPredictor(nn.Module):
     ):
         super().__init__()
         self.n_units = n_units
-        self.units = nn.Embedding(n_units, channels)
-        self.speakers = speaker_table(n_speakers, channels)
+        self.unit_embedding = nn.Embedding(n_units, channels)
+        self.speaker_embedding = speaker_table(n_speakers, channels)
         self.norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
         self.unit_blocks = nn.ModuleList(_block(channels, dilation) for dilation in unit_dilations)
@@ -77,11 +77,11 @@ class ProsodyPredictor(nn.Module):
     def encode(self, units: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
         """(B, U) units -> (B, U, C): each unit among its neighbours; 0 on padding."""
         mask = (units >= 0)[..., None].float()
-        x = self.units(units.clamp_min(0))
+        x = self.unit_embedding(units.clamp_min(0))
         # Not add_speaker: TorchScript hands no module to a function.
-        if self.speakers is not None:
+        if self.speaker_embedding is not None:
             index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
-            x = x + self.speakers(index)[:, None]
+            x = x + self.speaker_embedding(index)[:, None]
         x = self.dropout(self.norm(x)) * mask
         for block in self.unit_blocks:
             x = block(x, mask)

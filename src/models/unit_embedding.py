@@ -1,6 +1,6 @@
 """Units and speakers as a generator or predictor reads them: tables that its own module holds, and their sum.
 
-The tables stay attributes of each model (``units``, ``speakers``), so that checkpoints keep their names.
+The tables are attributes of each model: ``unit_embedding`` and ``speaker_embedding``.
 """
 
 import torch

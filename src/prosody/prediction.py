@@ -3,29 +3,41 @@
 Axes: U deduplicated units, F frames (50 Hz), C channels.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from core.errors import UserError
 from core.files import read_json
+from core.frames import F0_CEILING, F0_FLOOR
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
 from training.checkpoints import load_checkpoint
 from units.corpus import frame_units
+from units.requests import Request, SpokenItem
 
-F0_RANGE = (60.0, 500.0)  # Hz: what the generators take
 WINDOW_UNITS = 4096  # predicted at once, about two minutes: bounds the memory on long input
 
 
-def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> dict:
+class Prosody(NamedTuple):
+    """A prosody predictor and where it comes from: the last three are None while it is being trained."""
+
+    predictor: ProsodyPredictor  # in eval mode, with its averaged weights
+    speakers: Sequence[str]  # names of rows 1, 2, … of the speaker embedding; row 0 is the unknown speaker
+    statistics: dict[str, list[float]]  # mean and deviation of log F0 by speaker, CORPUS for all
+    device: torch.device
+    sizes: dict | None = None  # the constructor's arguments
+    step: int | None = None
+    config: dict | None = None  # config.json of the experiment or of the saved voice
+
+
+def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> Prosody:
     """The predictor of a trained experiment with its averaged weights.
 
-    checkpoint: "best" (by validation), "latest", or a path. Returns {"predictor" (eval), "step", "config", "sizes",
-    "speakers", "statistics" (mean and deviation of log F0 by speaker), "device"}; config is the experiment's
-    config.json.
+    checkpoint: "best" (by validation), "latest", or a path. Raises UserError where it is missing or another model's.
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
@@ -34,21 +46,21 @@ def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch
         raise UserError(f"{path}: expected a prosody predictor's checkpoint, found keys {sorted(state)[:5]}")
     predictor = ProsodyPredictor(**state["sizes"])
     predictor.load_state_dict(state["predictor_ema"])
-    return {
-        "predictor": predictor.eval().to(device),
-        "sizes": state["sizes"],
-        "step": state["step"],
-        "config": read_json(exp / "config.json"),
-        "speakers": state["speakers"],
-        "statistics": state["statistics"],
-        "device": torch.device(device),
-    }
+    return Prosody(
+        predictor=predictor.eval().to(device),
+        speakers=state["speakers"],
+        statistics=state["statistics"],
+        device=torch.device(device),
+        sizes=state["sizes"],
+        step=state["step"],
+        config=read_json(exp / "config.json"),
+    )
 
 
 @torch.inference_mode()
-def predict_durations(prosody: dict, units: np.ndarray, speaker: str | None = None) -> np.ndarray:
+def predict_durations(prosody: Prosody, units: np.ndarray, speaker: str | None = None) -> np.ndarray:
     """(U,) deduplicated units -> (U,) int64 frames, each at least 1, chosen by ``choose_durations``."""
-    predictor = prosody["predictor"]
+    predictor = prosody.predictor
     class_frames, parts = predictor.class_frames.double().cpu().numpy(), []
     for window, core in _windows(len(units), predictor.unit_context):
         hidden = _encode(prosody, units[window], speaker)
@@ -58,26 +70,26 @@ def predict_durations(prosody: dict, units: np.ndarray, speaker: str | None = No
 
 @torch.inference_mode()
 def predict_pitch(
-    prosody: dict, units: np.ndarray, durations: np.ndarray, speaker: str | None = None
+    prosody: Prosody, units: np.ndarray, durations: np.ndarray, speaker: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(U,) units, (U,) frames -> (F,) probability of voice, (F,) float32 F0 in Hz on all frames, voiced or not."""
-    predictor, voicing, log_f0 = prosody["predictor"], [], []
+    predictor, voicing, log_f0 = prosody.predictor, [], []
     edges = np.concatenate([[0], np.cumsum(durations)])
     # Every unit lasts at least a frame, so that many units around a window are at least as many frames.
     for window, core in _windows(len(units), predictor.unit_context + predictor.frame_context):
         hidden = _encode(prosody, units[window], speaker)
-        lengths = torch.from_numpy(np.asarray(durations[window], np.int64))[None].to(prosody["device"])
+        lengths = torch.from_numpy(np.asarray(durations[window], np.int64))[None].to(prosody.device)
         logits, values = predictor.decode_frames(hidden, lengths)
         first = edges[window.start]
         frames = slice(edges[window.start + core.start] - first, edges[window.start + core.stop] - first)
         voicing.append(logits[0, frames].sigmoid().cpu().numpy())
         log_f0.append(values[0, frames].double().cpu().numpy())
-    mean, deviation = prosody["statistics"].get(speaker or CORPUS, prosody["statistics"][CORPUS])
-    f0 = np.exp(mean + deviation * np.concatenate([*log_f0, np.zeros(0)])).clip(*F0_RANGE)
+    mean, deviation = prosody.statistics.get(speaker or CORPUS, prosody.statistics[CORPUS])
+    f0 = np.exp(mean + deviation * np.concatenate([*log_f0, np.zeros(0)])).clip(F0_FLOOR, F0_CEILING)
     return np.concatenate([*voicing, np.zeros(0, np.float32)]), f0.astype(np.float32)
 
 
-def predict_f0(prosody: dict, units: np.ndarray, durations: np.ndarray, speaker: str | None = None) -> np.ndarray:
+def predict_f0(prosody: Prosody, units: np.ndarray, durations: np.ndarray, speaker: str | None = None) -> np.ndarray:
     """(U,) units, (U,) frames -> (F,) float32 Hz, 0 = unvoiced, as a vocoder takes it."""
     voicing, f0 = predict_pitch(prosody, units, durations, speaker)
     return np.where(voicing > 0.5, f0, np.float32(0.0))
@@ -114,30 +126,37 @@ def warp_f0(f0: np.ndarray, durations: np.ndarray, new_durations: np.ndarray) ->
     return np.asarray(f0)[starts[unit] + inside.astype(np.int64)]
 
 
-def add_prosody(request: dict, prosody: dict | None, predict: Collection[str], speaker: str | None = None) -> dict:
-    """A request of ``units.requests`` with "f0" (F,) where known, to an item that a vocoder speaks.
+def add_prosody(
+    request: Request, prosody: Prosody | None, predict: Collection[str], speaker: str | None = None
+) -> SpokenItem:
+    """A request as a vocoder speaks it: each unit as long as it lasts, with F0.
 
     Predicted is what is missing and what ``predict`` names ("durations", "f0"); a true F0 under predicted durations is
-    stretched unit by unit. Returns {"id", "units" (F, n_streams) int64, "f0" (F,) float32 Hz}.
+    stretched unit by unit. Raises UserError where something is missing and there is no ``prosody``.
     """
-    name, units, durations, f0 = (request.get(key) for key in ("id", "units", "durations", "f0"))
-    if prosody is None and (predict or durations is None or f0 is None):
-        missing = " and ".join(key for key in ("durations", "f0") if request.get(key) is None or key in predict)
-        raise UserError(f"{name}: {missing} are not given; --prosody exp/<language>_prosody predicts them")
+    _check_predictable(request, prosody, predict)
+    durations, f0 = request.durations, request.f0
     if durations is None or "durations" in predict:
-        if request.get("residual_units"):
-            raise UserError(
-                f"{name}: residual units stand at 50 Hz and cannot follow predicted durations; give --units"
-            )
-        new = predict_durations(prosody, units, speaker)
-        f0 = None if f0 is None or durations is None else warp_f0(f0, durations, new)
-        durations = new
+        durations = predict_durations(prosody, request.units, speaker)
+        f0 = None if f0 is None or request.durations is None else warp_f0(f0, request.durations, durations)
     if f0 is None or "f0" in predict:
-        f0 = predict_f0(prosody, units, durations, speaker)
-    frames = frame_units(request | {"durations": durations})
+        f0 = predict_f0(prosody, request.units, durations, speaker)
+    frames = frame_units(request._replace(durations=durations)._asdict())
     if len(f0) != len(frames):
-        raise UserError(f"{name}: expected F0 for {len(frames)} frames, found {len(f0)}")
-    return {"id": name, "units": frames, "f0": np.asarray(f0, np.float32)}
+        raise UserError(f"{request.id}: expected F0 for {len(frames)} frames, found {len(f0)}")
+    return SpokenItem(request.id, frames, np.asarray(f0, np.float32), speaker)
+
+
+def _check_predictable(request: Request, prosody: Prosody | None, predict: Collection[str]) -> None:
+    given = {"durations": request.durations, "f0": request.f0}
+    wanted = [name for name, value in given.items() if value is None or name in predict]
+    if prosody is None and wanted:
+        missing = " and ".join(wanted)
+        raise UserError(f"{request.id}: {missing} are not given; --prosody exp/<language>_prosody predicts them")
+    if "durations" in wanted and request.residual_units:
+        raise UserError(
+            f"{request.id}: residual units stand at 50 Hz and cannot follow predicted durations; give --units"
+        )
 
 
 def _windows(n_units: int, context: int) -> Iterator[tuple[slice, slice]]:
@@ -148,8 +167,8 @@ def _windows(n_units: int, context: int) -> Iterator[tuple[slice, slice]]:
         yield window, slice(start - window.start, stop - window.start)
 
 
-def _encode(prosody: dict, units: np.ndarray, speaker: str | None) -> torch.Tensor:
-    rows = {name: row for row, name in enumerate(prosody["speakers"], 1)}
-    index = torch.tensor([rows.get(speaker, 0)], device=prosody["device"])
-    tensor = torch.from_numpy(np.asarray(units, np.int64))[None].to(prosody["device"])
-    return prosody["predictor"].encode(tensor, index)
+def _encode(prosody: Prosody, units: np.ndarray, speaker: str | None) -> torch.Tensor:
+    rows = {name: row for row, name in enumerate(prosody.speakers, 1)}
+    index = torch.tensor([rows.get(speaker, 0)], device=prosody.device)
+    tensor = torch.from_numpy(np.asarray(units, np.int64))[None].to(prosody.device)
+    return prosody.predictor.encode(tensor, index)

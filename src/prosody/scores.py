@@ -5,11 +5,14 @@ Axes: U units, F frames (50 Hz) of one utterance.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.bootstrap import bootstrap_mean, paired_difference
 
+Row = dict[str, float | None]  # of one utterance: a score by its name
+Interval = dict[str, float | str]  # mean, low, high, n and unit
 # metric: (unit, decimals shown)
 PROSODY_METRICS = {
     "duration_mae_frames": ("frame", 3),
@@ -23,10 +26,24 @@ PROSODY_METRICS = {
 }
 
 
-def score_prosody(truth: dict, prediction: dict) -> dict[str, float | None]:
-    """Scores of one utterance; both sides hold "durations" (U,) whole frames and, for the true durations, "f0" (F,).
+class UtteranceProsody(NamedTuple):
+    """How long the units of an utterance last, where its voice is on, and how high it is."""
 
-    truth's F0 is 0 where unvoiced; prediction's is in Hz on every frame, with "voiced" (F,) bool beside it.
+    durations: np.ndarray  # (U,) whole frames
+    voiced: np.ndarray  # (F,) bool
+    f0: np.ndarray  # (F,) Hz; of a prediction on every frame, of speech 0 where unvoiced
+
+
+class ContextFree(NamedTuple):
+    """What a predictor that looks at no neighbour says of each unit; all (n_units,)."""
+
+    durations: np.ndarray  # mean, frames
+    voiced: np.ndarray  # bool
+    log_f0: np.ndarray  # mean, normalised by the speaker
+
+
+def score_prosody(truth: UtteranceProsody, prediction: UtteranceProsody) -> dict[str, float | None]:
+    """Scores of one utterance; voicing and F0 are predicted for the true durations, so that frames can be compared.
 
     - ``duration_mae_frames``, ``duration_mae_percent``: mean absolute error of a unit's duration, also relative to the
       mean duration; ``duration_correlation``: Pearson's, over the units of the utterance
@@ -36,10 +53,10 @@ def score_prosody(truth: dict, prediction: dict) -> dict[str, float | None]:
 
     None where a score is undefined.
     """
-    durations, guessed = (np.asarray(side["durations"], np.float64) for side in (truth, prediction))
-    voiced, length = truth["f0"] > 0, durations.sum()
+    durations, guessed = (np.asarray(side.durations, np.float64) for side in (truth, prediction))
+    voiced, length = truth.voiced, durations.sum()
     error = np.abs(guessed - durations)
-    reference, estimate = truth["f0"][voiced].astype(np.float64), prediction["f0"][voiced].astype(np.float64)
+    reference, estimate = (side.f0[voiced].astype(np.float64) for side in (truth, prediction))
     cents = 1200 * np.log2(estimate / reference)
     scores = {
         "duration_mae_frames": error.mean(),
@@ -47,7 +64,7 @@ def score_prosody(truth: dict, prediction: dict) -> dict[str, float | None]:
         "duration_correlation": _correlation(durations, guessed),
         "length_bias_percent": 100 * (guessed.sum() / length - 1),
         "length_error_percent": 100 * abs(guessed.sum() / length - 1),
-        "vuv_error_percent": 100 * np.mean(voiced != prediction["voiced"]),
+        "vuv_error_percent": 100 * np.mean(voiced != prediction.voiced),
         "f0_rmse_hz": np.sqrt(np.mean((estimate - reference) ** 2)) if voiced.any() else math.nan,
         "f0_rmse_cents": np.sqrt(np.mean(cents**2)) if voiced.any() else math.nan,
     }
@@ -60,28 +77,30 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def fit_controls(utterances: Sequence[dict], log_f0: Sequence[np.ndarray], n_units: int) -> dict[str, dict]:
+def fit_controls(
+    units: Sequence[np.ndarray], spoken: Sequence[UtteranceProsody], log_f0: Sequence[np.ndarray], n_units: int
+) -> dict[str, ContextFree]:
     """What predictors without context would say: one answer for everything, and one for each unit.
 
-    utterances: of the train split, with "units" (U,), "durations" (U,), "f0" (F,) Hz; log_f0: their F0 normalised by
-    the speaker. Returns for "corpus_mean" and "unit_mean" the arrays "durations" (mean, frames), "voiced" (bool) and
-    "log_f0" (mean), each (n_units,); a unit that never occurs, or is never voiced, has the corpus' answer.
+    units: (U,) of each utterance of the train split; spoken: its prosody; log_f0: (F,) its F0, normalised by the
+    speaker. Returns "corpus_mean" and "unit_mean"; a unit that never occurs, or is never voiced, has the corpus'
+    answer.
     """
-    units = np.concatenate([utterance["units"] for utterance in utterances])
-    durations = np.concatenate([utterance["durations"] for utterance in utterances])
-    frames = np.repeat(units, durations)
-    voiced = np.concatenate([utterance["f0"] for utterance in utterances]) > 0
+    durations = np.concatenate([utterance.durations for utterance in spoken])
+    by_place = np.concatenate(units)
+    by_frame = np.repeat(by_place, durations)
+    voiced = np.concatenate([utterance.voiced for utterance in spoken])
     pitch = np.concatenate(log_f0)[voiced]
-    corpus = {
-        "durations": np.full(n_units, durations.mean()),
-        "voiced": np.full(n_units, voiced.mean() > 0.5),
-        "log_f0": np.full(n_units, pitch.mean() if len(pitch) else 0.0),
-    }
-    by_unit = {
-        "durations": _group_means(units, durations, corpus["durations"]),
-        "voiced": _group_means(frames, voiced, voiced.mean() * np.ones(n_units)) > 0.5,
-        "log_f0": _group_means(frames[voiced], pitch, corpus["log_f0"]),
-    }
+    corpus = ContextFree(
+        durations=np.full(n_units, durations.mean()),
+        voiced=np.full(n_units, voiced.mean() > 0.5),
+        log_f0=np.full(n_units, pitch.mean() if len(pitch) else 0.0),
+    )
+    by_unit = ContextFree(
+        durations=_group_means(by_place, durations, corpus.durations),
+        voiced=_group_means(by_frame, voiced, voiced.mean() * np.ones(n_units)) > 0.5,
+        log_f0=_group_means(by_frame[voiced], pitch, corpus.log_f0),
+    )
     return {"corpus_mean": corpus, "unit_mean": by_unit}
 
 
@@ -91,7 +110,7 @@ def _group_means(groups: np.ndarray, values: np.ndarray, otherwise: np.ndarray) 
     return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
 
 
-def summarise_prosody(rows: Sequence[dict]) -> dict[str, dict]:
+def summarise_prosody(rows: Sequence[Row]) -> dict[str, Interval]:
     """{metric: {"mean", "low", "high", "n", "unit"}}: means over utterances with bootstrap 95 % intervals."""
     defined = {name: [row[name] for row in rows if row[name] is not None] for name in PROSODY_METRICS}
     return {
@@ -101,7 +120,7 @@ def summarise_prosody(rows: Sequence[dict]) -> dict[str, dict]:
     }
 
 
-def compare_prosody(first: Sequence[dict], second: Sequence[dict]) -> dict[str, dict]:
+def compare_prosody(first: Sequence[Row], second: Sequence[Row]) -> dict[str, Interval]:
     """{metric: {"mean", "low", "high", "n", "unit"}} of ``first`` minus ``second``, rows of the same utterances."""
     differences = {}
     for name, (unit, _) in PROSODY_METRICS.items():
@@ -111,17 +130,17 @@ def compare_prosody(first: Sequence[dict], second: Sequence[dict]) -> dict[str, 
     return differences
 
 
-def format_prosody(metrics: dict[str, dict], controls: dict[str, dict]) -> str:
+def format_prosody(metrics: dict[str, Interval], controls: dict[str, dict[str, Interval]]) -> str:
     """A line a metric: the prediction with its interval, then each control with its own."""
     lines = ["".join([" " * 24, *(name.rjust(32) for name in ("prediction", *controls))])]
     for name, (unit, decimals) in PROSODY_METRICS.items():
-        cells = []
-        for entry in (side.get(name) for side in (metrics, *controls.values())):
-            interval = (
-                f"{entry['mean']:.{decimals}f} [{entry['low']:.{decimals}f}, {entry['high']:.{decimals}f}]"
-                if entry
-                else "-"
-            )
-            cells.append(f"{interval} {unit}".rjust(32))
-        lines.append(name.ljust(24) + "".join(cells))
+        intervals = (_format_interval(side.get(name), decimals) for side in (metrics, *controls.values()))
+        lines.append(name.ljust(24) + "".join(f"{interval} {unit}".rjust(32) for interval in intervals))
     return "\n".join(lines)
+
+
+def _format_interval(interval: Interval | None, decimals: int) -> str:
+    if interval is None:
+        return "-"
+    mean, low, high = (f"{interval[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"

@@ -12,6 +12,9 @@ from core.errors import UserError
 from core.files import write_atomically
 
 LARGEST_EMA_DECAY = 0.999
+# Embedding tables of generators and prosody predictors, as checkpoints and voices until November 2026 name them.
+OLD_NAMES = {"units": "unit_embedding", "pitch": "pitch_embedding", "speakers": "speaker_embedding"}
+RENAMED_MODELS = ("generator", "generator_ema", "predictor", "predictor_ema")  # the parts of a checkpoint they are in
 
 
 def ema_decay(step: int, largest: float = LARGEST_EMA_DECAY) -> float:
@@ -56,16 +59,25 @@ def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
+def rename_old_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A generator's or prosody predictor's weights by their names of today, in their order."""
+    parts = [name.partition(".") for name in weights]
+    names = [OLD_NAMES.get(table, table) + dot + rest for table, dot, rest in parts]
+    return dict(zip(names, weights.values()))
+
+
 def load_checkpoint(path: Path, *, command: str) -> dict[str, object]:
     """Read a checkpoint on the CPU without running code from it.
 
     command: what trains a model of this kind, as a person types it. The UserError for a missing file names it, and the
-    one for a damaged file says what to do instead.
+    one for a damaged file says what to do instead. Weights that were saved under old names come back under those of
+    today.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: expected a checkpoint, found none; run: {command}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         message = f"{path}: expected a checkpoint of this project, found something unreadable ({error})"
         raise UserError(message.splitlines()[0] + "; delete it and resume from the other one") from error
+    return state | {name: rename_old_weights(state[name]) for name in RENAMED_MODELS if name in state}

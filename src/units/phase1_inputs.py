@@ -2,10 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from audio.pitch import fill_f0_cache
 from core.files import read_json
-from languages import data_root
+from core.records import Phase1Origin
+from languages import data_root, exp_root
 from units.corpus import read_corpus
 
 CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how they are found in a recording
@@ -29,6 +31,31 @@ def describe_inputs(language: str, paths: dict[str, Path]) -> dict:
         "n_units": units["n_units"],
         "n_streams": units["n_streams"],
     }
+
+
+class Phase1Inputs(NamedTuple):
+    """Where what an experiment was trained on lies."""
+
+    corpus: Path
+    data_root: Path
+    cache: Path
+
+
+def find_inputs(origin: Phase1Origin) -> Phase1Inputs:
+    """Where the inputs of a trained experiment lie, by ``derived`` of its config.json.
+
+    As recorded, or in their place on this machine where the experiment comes from another.
+    """
+    units = exp_root() / Path(origin["units_exp"]).name
+    return Phase1Inputs(
+        corpus=_recorded_or(origin["corpus"], units / "corpus_timestamped.json"),
+        data_root=_recorded_or(origin["data_root"], data_root()),
+        cache=_recorded_or(origin["cache"], data_root() / origin["language"] / "cache"),
+    )
+
+
+def _recorded_or(recorded: str, here: Path) -> Path:
+    return Path(recorded) if Path(recorded).exists() else here
 
 
 def keep_clusters(paths: dict[str, Path], exp: Path) -> None:

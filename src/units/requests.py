@@ -3,66 +3,100 @@
 Text: one utterance a line, ``id<TAB>12 12 45 …``; lines that are empty or start with # are left out. JSON: an array, or
 one object a line, of utterances with ``id`` and ``units`` (or ``tokens``).
 
-A *request* is {"id", "units" (U,) int64 deduplicated, "durations" (U,) int64 frames or None} and what the file says
-beside them: "residual_units", "f0" (Hz a frame), "audio", "speaker".
+Axes: U deduplicated units, F frames (50 Hz).
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from core.errors import UserError
 from core.files import read_json
+from core.records import UnitsRow
 from units.bpe import SPECIAL_TOKENS, decode_tokens, load_tokenizer, text_to_units
 from units.corpus import deduplicate, is_corpus, read_corpus
 
-BESIDE = ("residual_units", "f0", "audio", "speaker")
 VALID_ID = re.compile(r"[^/\\\x00-\x1f]+")  # ids become file names
 
 
-def read_units(path: Path, split: str | None = None) -> Iterator[dict]:
+class Request(NamedTuple):
+    """An utterance to speak, as far as its file describes it."""
+
+    id: str
+    units: np.ndarray  # (U,) int64, deduplicated
+    durations: np.ndarray | None = None  # (U,) int64 frames
+    residual_units: Sequence[Sequence[int]] = ()  # the further streams, each (F,)
+    f0: Sequence[float] | np.ndarray | None = None  # (F,) Hz, 0 = unvoiced
+    audio: str | None = None  # relative to DATA_ROOT: where F0 may be taken from
+    speaker: str | None = None
+
+
+class SpokenItem(NamedTuple):
+    """An utterance as a vocoder speaks it: frame by frame."""
+
+    id: str
+    content: np.ndarray  # (F, N) integer units or, for the oracle, (F, 80) float32 log-mel above its floor
+    f0: np.ndarray  # (F,) float32 Hz, 0 = unvoiced
+    speaker: str | None = None
+
+
+def read_units(path: Path, split: str | None = None) -> Iterator[Request]:
     """Requests with durations: JSON (``units`` and ``durations``), or text with one unit a frame of 20 ms.
 
     Phase 1's own corpus, one utterance a line, is streamed; other JSON is read whole.
     """
     if not _is_json(path):
-        for entry in _read_entries(path, "units", split):
-            units, durations = deduplicate(_numbers(path, entry["id"], entry["units"]))
-            yield {"id": entry["id"], "units": units, "durations": durations}
+        for name, frames in _read_entries(path, "units", split):
+            yield Request(name, *deduplicate(_numbers(path, name, frames)))
         return
-    for entry in _chosen(path, read_corpus(path) if is_corpus(path) else _read_json_entries(path, "units"), split):
-        if entry.get("durations") is None:
-            raise UserError(f"{path}, {entry['id']}: expected durations, found none; --deduplicated does without them")
-        units, durations = (_numbers(path, entry["id"], entry[key]) for key in ("units", "durations"))
-        if len(units) != len(durations) or (durations < 1).any():
-            raise UserError(
-                f"{path}, {entry['id']}: expected a duration of 1 frame or more for each of {len(units)} units, found "
-                f"{len(durations)} from {durations.min(initial=0)} on; --deduplicated speaks units without durations"
-            )
-        beside = {key: entry[key] for key in BESIDE if entry.get(key)}
-        yield {"id": entry["id"], "units": units, "durations": durations} | beside
+    for row in _chosen(path, read_corpus(path) if is_corpus(path) else _read_json_rows(path, "units"), split):
+        yield _timed_request(path, **row)
 
 
-def read_deduplicated(path: Path, split: str | None = None) -> Iterator[dict]:
+def _timed_request(
+    path: Path,
+    /,
+    *,
+    id: str,  # noqa: A002
+    units: list[int],
+    durations: list[int] | None = None,
+    residual_units: list[list[int]] | None = None,
+    f0: list[float] | None = None,
+    audio: str | None = None,
+    speaker: str | None = None,
+    **_: object,
+) -> Request:
+    """A row of a units file, its keys as arguments; those that are empty count as missing."""
+    if durations is None:
+        raise UserError(f"{path}, {id}: expected durations, found none; --deduplicated does without them")
+    numbers, frames = (_numbers(path, id, values) for values in (units, durations))
+    if len(numbers) != len(frames) or (frames < 1).any():
+        raise UserError(
+            f"{path}, {id}: expected a duration of 1 frame or more for each of {len(numbers)} units, found "
+            f"{len(frames)} from {frames.min(initial=0)} on; --deduplicated speaks units without durations"
+        )
+    return Request(id, numbers, frames, residual_units or (), f0 or None, audio or None, speaker or None)
+
+
+def read_deduplicated(path: Path, split: str | None = None) -> Iterator[Request]:
     """Requests without durations; those of a corpus file are left unread, and a unit repeated in a row counts once."""
-    for entry in _read_entries(path, "units", split):
-        units, _ = deduplicate(_numbers(path, entry["id"], entry["units"]))
-        yield {"id": entry["id"], "units": units, "durations": None}
+    for name, units in _read_entries(path, "units", split):
+        yield Request(name, deduplicate(_numbers(path, name, units))[0])
 
 
-def read_tokens(path: Path, bpe: Path, split: str | None = None) -> Iterator[dict]:
+def read_tokens(path: Path, bpe: Path, split: str | None = None) -> Iterator[Request]:
     """Requests from tokens of the phase 2 folder ``bpe``: ids, or token strings as in ``tokenizer.json``."""
     tokenizer = load_tokenizer(bpe)
-    for entry in _read_entries(path, "tokens", split):
-        tokens = entry["tokens"]
+    for name, tokens in _read_entries(path, "tokens", split):
         try:
             units = tokens_to_units(tokenizer, tokens.split() if isinstance(tokens, str) else tokens)
         except UserError as error:
-            raise UserError(f"{path}, {entry['id']}: {error}; --bpe names the tokenizer they come from") from error
-        yield {"id": entry["id"], "units": deduplicate(units)[0], "durations": None}
+            raise UserError(f"{path}, {name}: {error}; --bpe names the tokenizer they come from") from error
+        yield Request(name, deduplicate(units)[0])
 
 
 def tokens_to_units(tokenizer: object, tokens: list[int] | list[str]) -> np.ndarray:
@@ -82,11 +116,11 @@ def bpe_units(bpe: Path) -> int | None:
     return read_json(config)["derived"]["n_units"] if config.exists() else None
 
 
-def check_ids(requests: Iterator[dict], path: Path) -> Iterator[dict]:
+def check_ids(requests: Iterator[Request], path: Path) -> Iterator[Request]:
     """Pass requests on, refusing ids that are no file names or come twice: each becomes <id>.wav."""
     seen = set()
     for request in requests:
-        name = request["id"]
+        name = request.id
         if not VALID_ID.fullmatch(name) or set(name) == {"."}:
             raise UserError(f"{path}: id {name!r}: expected a file name, without '/'; rename it")
         if name in seen:
@@ -103,48 +137,47 @@ def _is_json(path: Path) -> bool:
     return first[:1] in ("[", "{")
 
 
-def _read_entries(path: Path, key: str, split: str | None) -> Iterator[dict]:
-    """{"id", ``key``} of every utterance; those of ``split`` only, where it is given and the file has splits."""
-    read: Callable[[Path, str], Iterator[dict]] = _read_json_entries if _is_json(path) else _read_text_entries
-    return _chosen(path, read(path, key), split)
+def _read_entries(path: Path, key: str, split: str | None) -> Iterator[tuple[str, Sequence]]:
+    """Id and ``key`` of every utterance; those of ``split`` only, where it is given and the file has splits."""
+    read = _read_json_rows if _is_json(path) else _read_text_rows
+    for row in _chosen(path, read(path, key), split):
+        yield row["id"], row[key]
 
 
-def _chosen(path: Path, entries: Iterator[dict], split: str | None) -> Iterator[dict]:
+def _chosen(path: Path, rows: Iterator[UnitsRow], split: str | None) -> Iterator[UnitsRow]:
     n_found, n_read = 0, 0
-    for entry in entries:
+    for row in rows:
         n_read += 1
-        if split and "split" not in entry:
-            raise UserError(f"{path}, {entry['id']}: expected a 'split' to choose by, found none; leave --split out")
-        if not split or entry["split"] == split:
+        if split and "split" not in row:
+            raise UserError(f"{path}, {row['id']}: expected a 'split' to choose by, found none; leave --split out")
+        if not split or row["split"] == split:
             n_found += 1
-            yield entry
+            yield row
     if not n_found:
         raise UserError(f"{path}: expected utterances{f' of split {split!r}' if split else ''}, found none of {n_read}")
 
 
-def _read_text_entries(path: Path, key: str) -> Iterator[dict]:
+def _read_text_rows(path: Path, key: str) -> Iterator[UnitsRow]:
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            name, tab, content = line.rstrip("\n").partition("\t")
+            name, tab, words = line.rstrip("\n").partition("\t")
             if not tab or not name:
                 raise UserError(f"{path}, line {number}: expected 'id<TAB>12 45 …', found {line.strip()[:40]!r}")
-            yield {"id": name, key: content.split()}
+            yield {"id": name, key: words.split()}
 
 
-def _read_json_entries(path: Path, key: str) -> Iterator[dict]:
+def _read_json_rows(path: Path, key: str) -> Iterator[UnitsRow]:
     text = Path(path).read_text(encoding="utf-8").strip()
     try:
-        entries = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
+        rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: expected a JSON array or one object a line, found {error}") from error
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or key not in entry:
-            raise UserError(
-                f"{path}, utterance {number}: expected an object with 'id' and '{key}', found {entry!r:.60}"
-            )
-        yield entry
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or key not in row:
+            raise UserError(f"{path}, utterance {number}: expected an object with 'id' and '{key}', found {row!r:.60}")
+        yield row
 
 
 def _numbers(path: Path, name: str, values: list) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
-from models.generator_v3 import MARGIN_FRAMES, GeneratorV3
-from models.hashed_noise import hashed_noise
 from models.pulse_train import upsample_f0
+from units.requests import SpokenItem
+from vocoder.generators import Vocoder, speaker_row
 
 CHUNK_FRAMES = 1000
 # More than any generator sees to one side: V3's trunk 21 frames and its windows 2, HiFi-GAN's about 21.
@@ -37,31 +37,26 @@ def start_phases(f0: np.ndarray, *, block: int = 10_000) -> np.ndarray:
 
 @torch.inference_mode()
 def stream_utterance(
-    vocoder: dict, item: dict, *, noise_key: int, speaker: int, chunk_frames: int = CHUNK_FRAMES
+    vocoder: Vocoder, item: SpokenItem, *, noise_key: int, chunk_frames: int = CHUNK_FRAMES
 ) -> Iterator[np.ndarray]:
-    """Speak {"units" (F, N), "f0" (F,)} a chunk at a time; yields float32 pieces that join to (320 F,).
+    """Speak an item a chunk at a time; yields float32 pieces that join to (320 F,).
 
     Each chunk is spoken with its neighbourhood, continues the phase of the one before, and draws its own stretch of the
     utterance's noise: the pieces equal the whole within rounding.
     """
-    units, f0 = item["units"], np.asarray(item["f0"], np.float32)
+    content, f0 = item.content, np.asarray(item.f0, np.float32)
     phases = start_phases(f0) if len(f0) else f0
-    device, is_v3 = vocoder["device"], isinstance(vocoder["generator"], GeneratorV3)
-    for start in range(0, len(units), chunk_frames):
-        first = max(0, start - CONTEXT_FRAMES)
-        stop = min(start + chunk_frames, len(units))
-        last = min(stop + CONTEXT_FRAMES, len(units))
-        inputs = [torch.from_numpy(units[first:last])[None], torch.from_numpy(f0[first:last])[None]]
-        extra = {}
-        if is_v3:
-            # At the chunk's edge F0 has no neighbour, so its own count of periods is off there: start so that the phase
-            # is right where the chunk is kept.
-            local = frame_cycles(f0[first:last])[: start - first].sum()
-            extra["phase"] = torch.tensor([(phases[start] - local) % 1.0], device=device)
-            n_samples = (last - first + 2 * MARGIN_FRAMES) * HOP_SAMPLES
-            keys = torch.tensor([noise_key], device=device)
-            extra["noise"] = hashed_noise(keys, n_samples, start=(first - MARGIN_FRAMES) * HOP_SAMPLES)
-        row = torch.tensor([speaker], device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=vocoder.get("bf16", False)):
-            spoken = vocoder["generator"](*(tensor.to(device) for tensor in inputs), row, **extra)[0]
+    key = torch.tensor([noise_key], device=vocoder.device)
+    row = torch.tensor([speaker_row(vocoder.speakers, item.speaker)], device=vocoder.device)
+    for start in range(0, len(content), chunk_frames):
+        stop = min(start + chunk_frames, len(content))
+        first, last = max(0, start - CONTEXT_FRAMES), min(stop + CONTEXT_FRAMES, len(content))
+        inputs = [torch.from_numpy(track[first:last])[None].to(vocoder.device) for track in (content, f0)]
+        # At the chunk's edge F0 has no neighbour, so its own count of periods is off there: start so that the phase is
+        # right where the chunk is kept.
+        local = frame_cycles(f0[first:last])[: start - first].sum()
+        phase = torch.tensor([(phases[start] - local) % 1.0], device=vocoder.device)
+        noise = vocoder.generator.excite(key, last - first, first_sample=first * HOP_SAMPLES)
+        with torch.autocast(vocoder.device.type, torch.bfloat16, enabled=vocoder.bf16):
+            spoken = vocoder.generator(*inputs, row, noise=noise, phase=phase)[0]
         yield spoken[(start - first) * HOP_SAMPLES : (stop - first) * HOP_SAMPLES].float().cpu().numpy()

@@ -9,46 +9,63 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from core.errors import UserError
-from core.files import hash_files, read_json, write_atomically, write_json
+from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
+from core.records import VoiceConfig, VoiceOrigin
 from models.prosody_predictor import ProsodyPredictor
-from prosody.prediction import load_prosody
-from units.kmeans import load_kmeans, read_description, save_safetensors
-from vocoder.synthesis import build_generator, load_vocoder
+from prosody.prediction import Prosody, load_prosody
+from training.checkpoints import rename_old_weights
+from units.kmeans import UnitClusters, load_kmeans, read_description, save_safetensors
+from vocoder.generators import Vocoder, build_generator, load_vocoder
 
 VOICE_FORMAT, PROSODY_FORMAT, FORMAT_VERSION = "oral-units voice", "oral-units prosody", 1
 # What of an experiment's config.json means something elsewhere; paths do not.
-KEPT = ("language", "generator", "n_units", "n_streams", "encoder", "layer", "units_hash")
+PORTABLE_KEYS = ("language", "generator", "n_units", "n_streams", "encoder", "layer", "units_hash")
 
 
-def load_voice(folder: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> dict:
-    """A saved voice, or the voice of a trained experiment: the dict of ``vocoder.synthesis.load_vocoder``.
+def load_voice(folder: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> Vocoder:
+    """A saved voice, or the voice of a trained experiment.
 
-    checkpoint: of an experiment, see there; a saved voice holds its best one only.
+    checkpoint: of an experiment, see ``vocoder.generators.load_vocoder``; a saved voice holds its best one only.
     """
     if not _is_saved(folder):
         return load_vocoder(folder, checkpoint, device)
     if checkpoint != "best":
         raise UserError(f"{folder}: a saved voice holds one checkpoint; leave --checkpoint {checkpoint} out")
     config = _read_config(folder, VOICE_FORMAT)
-    generator = build_generator(config["derived"]["generator"], config["sizes"])
-    return _loaded(config, device) | {
-        "generator": _load_weights(generator, folder, device),
-        "version": config["derived"]["generator"],
-    }
+    version, sizes = config["derived"]["generator"], config["sizes"]
+    return Vocoder(
+        generator=_load_weights(build_generator(version, sizes), folder, device),
+        speakers=config["speakers"],
+        device=torch.device(device),
+        version=version,
+        sizes=sizes,
+        step=config["step"],
+        config=config,
+    )
 
 
-def load_voice_prosody(folder: Path, device: str | torch.device = "cpu") -> dict:
-    """The prosody predictor of a saved voice's ``prosody`` folder, or of a trained experiment: see ``load_prosody``."""
+def load_voice_prosody(folder: Path, device: str | torch.device = "cpu") -> Prosody:
+    """The prosody predictor of a saved voice's ``prosody`` folder, or of a trained experiment."""
     if not _is_saved(folder):
         return load_prosody(folder, device=device)
     config = _read_config(folder, PROSODY_FORMAT)
-    predictor = _load_weights(ProsodyPredictor(**_tuples(config["sizes"])), folder, device)
-    return _loaded(config, device) | {"predictor": predictor, "statistics": config["statistics"]}
+    # JSON has lists only, the constructor takes tuples.
+    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in config["sizes"].items()}
+    return Prosody(
+        predictor=_load_weights(ProsodyPredictor(**sizes), folder, device),
+        speakers=config["speakers"],
+        statistics=config["statistics"],
+        device=torch.device(device),
+        sizes=config["sizes"],
+        step=config["step"],
+        config=config,
+    )
 
 
 def included_prosody(folder: Path) -> Path | None:
@@ -57,7 +74,7 @@ def included_prosody(folder: Path) -> Path | None:
     return inside if _is_saved(folder) and _is_saved(inside) else None
 
 
-def load_clusters(folder: Path) -> dict:
+def load_clusters(folder: Path) -> UnitClusters:
     """The k-means (``units.kmeans``) whose units a saved voice, or an experiment, speaks."""
     folder = Path(folder)
     return load_kmeans(folder / "units.safetensors" if _is_saved(folder) else folder / "units" / "kmeans.npz")
@@ -70,77 +87,66 @@ def units_hash(folder: Path) -> str:
     return hash_files([Path(folder) / "units" / "kmeans.npz"])
 
 
-def save_voice(folder: Path, vocoder: dict, kmeans: dict, units_hash: str) -> None:
-    """Write config.json, model.safetensors and units.safetensors; ``vocoder`` as loaded, ``kmeans`` with its encoder.
+def save_voice(folder: Path, vocoder: Vocoder, clusters: UnitClusters, units_hash: str) -> None:
+    """Write config.json, model.safetensors and units.safetensors; ``clusters`` come with their encoder's description.
 
     Nothing of the machine it was trained on is written: no paths, no arguments.
     """
-    derived = {key: value for key, value in vocoder["config"]["derived"].items() if key in KEPT}
-    description = read_description(kmeans) or {}
-    derived |= {key: description[key] for key in ("encoder", "layer") if key in description}
+    description = read_description(clusters) or {}
+    encoder = {key: description[key] for key in ("encoder", "layer") if key in description}
+    origin = _portable(vocoder) | encoder | {"units_hash": units_hash}
     audio = {"sample_rate_hz": SAMPLE_RATE, "hop_samples": HOP_SAMPLES}
-    described = _described(VOICE_FORMAT, vocoder, derived | {"units_hash": units_hash}) | audio
-    save_safetensors(Path(folder) / "units.safetensors", kmeans)
-    _save_weights(folder, vocoder["generator"], described)
+    save_safetensors(Path(folder) / "units.safetensors", clusters)
+    _save_model(folder, vocoder.generator, _describe(VOICE_FORMAT, vocoder, origin) | audio)
 
 
-def save_voice_prosody(folder: Path, prosody: dict) -> None:
+def save_voice_prosody(folder: Path, prosody: Prosody) -> None:
     """Write config.json and model.safetensors of a loaded prosody predictor."""
-    derived = {key: value for key, value in prosody["config"]["derived"].items() if key in KEPT}
-    described = _described(PROSODY_FORMAT, prosody, derived) | {"statistics": prosody["statistics"]}
-    _save_weights(folder, prosody["predictor"], described)
+    described = _describe(PROSODY_FORMAT, prosody, _portable(prosody)) | {"statistics": prosody.statistics}
+    _save_model(folder, prosody.predictor, described)
 
 
-def _described(kind: str, loaded: dict, derived: dict) -> dict:
-    environment = loaded["config"].get("environment", {})
+def _portable(loaded: Vocoder | Prosody) -> VoiceOrigin:
+    return {key: value for key, value in loaded.config["derived"].items() if key in PORTABLE_KEYS}
+
+
+def _describe(kind: str, loaded: Vocoder | Prosody, origin: VoiceOrigin) -> VoiceConfig:
+    environment = loaded.config.get("environment", {})
     return {
         "format": kind,
         "format_version": FORMAT_VERSION,
-        "derived": derived,
-        "sizes": loaded["sizes"],
-        "speakers": loaded["speakers"],
-        "step": loaded["step"],
+        "derived": origin,
+        "sizes": loaded.sizes,
+        "speakers": loaded.speakers,
+        "step": loaded.step,
         "environment": {key: environment[key] for key in ("git_commit", "packages") if key in environment},
     }
 
 
-def _save_weights(folder: Path, model: nn.Module, config: dict) -> None:
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt"}  # what transformers and the hub expect to find
-    write_atomically(Path(folder) / "model.safetensors", lambda path: path.write_bytes(save(weights, metadata)))
+def _save_model(folder: Path, model: nn.Module, config: VoiceConfig) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(model.state_dict(), folder)
     write_json(Path(folder) / "config.json", config)
 
 
 def _load_weights(model: nn.Module, folder: Path, device: str | torch.device) -> nn.Module:
     path = Path(folder) / "model.safetensors"
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(rename_old_weights(load_file(path)))
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: expected the weights that config.json describes, found: {reason}") from error
     return model.eval().to(device)
 
 
-def _loaded(config: dict, device: str | torch.device) -> dict:
-    return {key: config[key] for key in ("step", "speakers", "sizes")} | {
-        "config": config,
-        "device": torch.device(device),
-    }
-
-
 def _is_saved(folder: Path) -> bool:
     return (Path(folder) / "model.safetensors").is_file()
 
 
-def _read_config(folder: Path, kind: str) -> dict:
+def _read_config(folder: Path, kind: str) -> VoiceConfig:
     path = Path(folder) / "config.json"
     config = read_json(path)
-    if config.get("format") != kind or config.get("format_version", 0) > FORMAT_VERSION:
-        found = f"'{config.get('format')}' version {config.get('format_version')}"
-        raise UserError(f"{path}: expected '{kind}' up to version {FORMAT_VERSION}, found {found}")
+    found, version = config.get("format"), config.get("format_version")
+    if found != kind or (version or 0) > FORMAT_VERSION:
+        raise UserError(f"{path}: expected '{kind}' up to version {FORMAT_VERSION}, found '{found}' version {version}")
     return config
-
-
-def _tuples(sizes: dict) -> dict:
-    """JSON has lists only."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in sizes.items()}

@@ -9,12 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from core.frames import HOP_SAMPLES
-from models.generator_v3 import MARGIN_FRAMES, GeneratorV3
-from models.hashed_noise import hashed_noise
+from models.generator_v3 import GeneratorV3
 from models.prosody_predictor import ProsodyPredictor
-
-NOISE_MARGIN = MARGIN_FRAMES * HOP_SAMPLES  # samples of noise on either side of what is spoken
 
 
 class ExportedVoice(nn.Module):
@@ -42,8 +38,7 @@ class ExportedVoice(nn.Module):
 
         Returns (B, S + 1280) float32, from two frames before the first sample to two after the last.
         """
-        n_samples = f0.shape[1] * HOP_SAMPLES + 2 * NOISE_MARGIN
-        return hashed_noise(keys, n_samples, start=start - NOISE_MARGIN)
+        return self.generator.excite(keys, f0.shape[1], first_sample=start)
 
 
 class ExportedProsody(nn.Module):

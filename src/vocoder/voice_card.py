@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from huggingface_hub import ModelCardData
+
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE
+from core.records import EncoderOrigin, VocoderScores, VoiceConfig, VoiceOrigin
 
 SCORES = {
     "cer": "character error rate, a recogniser's reading of the resynthesis against its reading of the original",
@@ -13,43 +16,48 @@ SCORES = {
 }
 
 
-def write_card(config: dict, encoder: dict | None, scores: dict | None, licence: str, exported: list[str]) -> str:
+def write_card(
+    config: VoiceConfig,
+    encoder: EncoderOrigin | None,
+    scores: VocoderScores | None,
+    licence: str,
+    exported: list[str],
+) -> str:
     """Markdown with the front matter that model hubs read.
 
     config: of ``vocoder.saved_voice.save_voice``; encoder: the description in the clusters; scores: of vocoder_test.py;
     exported: the TorchScript files, relative to the folder.
     """
-    derived = config["derived"]
+    origin = config["derived"]
     parts = [
-        f"---\nlicense: {licence}\ntags:\n- text-to-speech\n- unit-vocoder\n---",
-        f"# A voice for units of {derived['language']}",
-        _facts(config, encoder),
-        _usage(derived, exported),
+        f"---\n{ModelCardData(license=licence, tags=['text-to-speech', 'unit-vocoder'])}\n---",
+        f"# A voice for units of {origin['language']}",
+        _facts(config, origin, encoder),
+        _usage(exported),
         _scores(scores),
         _licence(licence, encoder),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _facts(config: dict, encoder: dict | None) -> str:
-    derived = config["derived"]
+def _facts(config: VoiceConfig, origin: VoiceOrigin, encoder: EncoderOrigin | None) -> str:
     layer = f", layer {encoder['layer']}" if encoder and encoder["layer"] is not None else ""
     rows = {
-        "speaks": f"{derived['n_streams']} stream(s) of {derived['n_units']} units at {UNIT_RATE} Hz, and F0 in Hz",
+        "speaks": f"{origin['n_streams']} stream(s) of {origin['n_units']} units at {UNIT_RATE} Hz, and F0 in Hz",
         "units come from": f"`{encoder['encoder']}`{layer}" if encoder else "an encoder that is not recorded",
         "sound": f"{SAMPLE_RATE} Hz, {HOP_SAMPLES} samples a unit frame",
-        "generator": f"{derived['generator']}, {config['step']} training steps",
+        "generator": f"{origin['generator']}, {config['step']} training steps",
         "speakers": ", ".join(config["speakers"]) or "one voice",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
 
 
-def _usage(derived: dict, exported: list[str]) -> str:
+def _usage(exported: list[str]) -> str:
     lines = ["## Speak", "", "With oral-units, from a recording, units, or motifs:", "", "```"]
     lines += ["python src/synthesize.py --exp this_folder recording.mp3 --out spoken"]
     lines += ["python src/synthesize.py --exp this_folder --units units.json --out spoken", "```", ""]
     lines += ["```python", "from vocoder.saved_voice import load_voice", ""]
-    lines += ['voice = load_voice("this_folder")  # {"generator", "config", "speakers", …}', "```"]
+    lines += ['voice = load_voice("this_folder")  # voice.generator, voice.config, voice.speakers, …', "```"]
     if exported:
         lines += ["", f"Without it, wherever torch, numpy and soundfile are (`{'`, `'.join(exported)}`):", ""]
         lines += ["```", "python speak.py units.json --out spoken", "```", "", "```python", "import torch", ""]
@@ -61,21 +69,23 @@ def _usage(derived: dict, exported: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _scores(scores: dict | None) -> str:
-    found = [name for name in SCORES if scores and name in scores["metrics"]]
-    if not found:
+def _scores(scores: VocoderScores | None) -> str:
+    metrics = scores["metrics"] if scores else {}
+    if not metrics.keys() & SCORES.keys():
         return ""
     lines = ["## Scores", "", f"On {scores['n_utterances']} held-out utterances, with 95 % intervals:", ""]
     lines += ["| score | mean | interval |", "|---|---|---|"]
-    for name in found:
-        mean, low, high = (scores["metrics"][name][key] for key in ("mean", "low", "high"))
-        lines.append(f"| {SCORES[name]} | {mean:.3f} | {low:.3f} to {high:.3f} |")
+    for name, meaning in SCORES.items():
+        if name in metrics:
+            mean, low, high = (metrics[name][key] for key in ("mean", "low", "high"))
+            lines.append(f"| {meaning} | {mean:.3f} | {low:.3f} to {high:.3f} |")
     return "\n".join(lines)
 
 
-def _licence(licence: str, encoder: dict | None) -> str:
+def _licence(licence: str, encoder: EncoderOrigin | None) -> str:
+    name = encoder["encoder"] if encoder else "mfcc"
     text = f"The weights: {licence}. A voice is derived from recordings of a person and from an encoder"
-    text += f" (`{encoder['encoder']}`)" if encoder and encoder["encoder"] != "mfcc" else ""
+    text += f" (`{name}`)" if name != "mfcc" else ""
     text += "; their licences, and what the speaker agreed to, hold for it."
     return f"## Licence\n\n{text}"
 

@@ -13,7 +13,6 @@ import soundfile
 
 from audio.audio_io import (
     LOG_FLOOR,
-    N_MELS,
     PCM_BLOCK,
     compute_mel_spectrogram,
     load_audio,
@@ -23,6 +22,7 @@ from audio.audio_io import (
     stream_audio,
 )
 from core.errors import UserError
+from core.frames import N_MELS
 from evaluation.mel_distance import compute_mel_distance
 from synthetic import REPOSITORY, speech_like, write_mp3
 from vocoder.losses import MEL_WINDOWS, mel_loss

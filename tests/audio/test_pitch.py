@@ -1,18 +1,16 @@
-"""F0: right, aligned, counted alike, cached; the bins of numpy and torch."""
+"""F0: right, aligned, counted alike, cached."""
 
 import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import pytest
 
 from audio.audio_io import load_audio, save_audio
-from audio.pitch import N_PITCH_BINS, cached_f0, extract_f0, extract_pitch_bins, fill_f0_cache
+from audio.pitch import cached_f0, extract_f0, fill_f0_cache
 from core.errors import UserError
 from core.frames import samples_to_frames
-from models.pitch_embedding import pitch_bins
 from synthetic import speech_like
 
 
@@ -65,32 +63,6 @@ def test_exact_counts_around_frame_borders(k: int) -> None:
 def test_samples_after_the_last_frame_change_nothing() -> None:
     waveform = speech_like(1.0)
     np.testing.assert_array_equal(extract_f0(waveform[:9600]), extract_f0(waveform[: 9600 + 319]))
-
-
-def test_bins_are_the_same_in_numpy_and_torch() -> None:
-    edges = np.geomspace(60.0, 500.0, N_PITCH_BINS).astype(np.float32)
-    beside = np.concatenate([np.nextafter(edges, np.float32(0)), edges, np.nextafter(edges, np.float32(1e4))])
-    f0 = np.concatenate([beside, np.linspace(0, 600, 60_001), [0.0, 1e-3, 59.999, 1e4]]).astype(np.float32)
-    bins = extract_pitch_bins(f0)
-    np.testing.assert_array_equal(bins, pitch_bins(torch.from_numpy(f0)).numpy())
-    assert bins.dtype == np.int64
-    assert set(bins) == set(range(N_PITCH_BINS))
-    assert (np.diff(bins[len(beside) : len(beside) + 60_001]) >= 0).all()
-
-
-def test_bins_at_known_places() -> None:
-    assert extract_pitch_bins(np.array([0.0, 60.0, 30.0, 500.0, 499.9, 900.0, -1.0])).tolist() == [
-        0,
-        1,
-        1,
-        31,
-        31,
-        31,
-        0,
-    ]
-    ratio = (500 / 60) ** (1 / 31)
-    centres = 60 * ratio ** (np.arange(31) + 0.5)
-    assert extract_pitch_bins(centres).tolist() == list(range(1, 32))
 
 
 def test_cache_is_used_and_renewed_when_the_audio_changes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from core.frames import (
     samples_to_frames,
 )
 from encoders.encode import encode, load_encoder
-from vocoder.synthesis import GENERATORS, build_generator
+from vocoder.generators import GENERATORS, build_generator
 
 AROUND_FRAMES = [n for k in (1, 2, 3, 25, 249, 250) for n in (320 * k - 1, 320 * k, 320 * k + 1, 320 * k + 319)]
 

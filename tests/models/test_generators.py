@@ -6,11 +6,12 @@ from torch import nn
 
 import pytest
 
-from models.generator_v3 import MARGIN_FRAMES
 from models.hashed_noise import hashed_noise, noise_key
 from models.pulse_train import pulse_train
+from units.requests import SpokenItem
+from vocoder.generators import GENERATORS, Vocoder, build_generator
 from vocoder.losses import mel_loss
-from vocoder.synthesis import GENERATORS, build_generator, speak, synthesize_utterances
+from vocoder.synthesis import speak, synthesize_utterances
 
 VERSIONS = sorted(GENERATORS)
 N_UNITS = 11
@@ -109,7 +110,7 @@ def test_v3_without_harmonics_has_no_pitch_but_the_trunks() -> None:
 @pytest.mark.parametrize("pitch", ["bins", "value"])
 def test_v3_is_told_f0_in_one_form_only(pitch: str) -> None:
     generator = tiny("v3", pitch=pitch)
-    kept = {name.split(".")[1] for name, _ in generator.named_parameters() if name.startswith("pitch.")}
+    kept = {name.split(".")[1] for name, _ in generator.named_parameters() if name.startswith("pitch_embedding.")}
     assert kept == {"bins" if pitch == "bins" else "values"}
     units, f0 = inputs(30)
     with torch.inference_mode():
@@ -171,9 +172,8 @@ def test_v3_in_chunks_equals_the_whole() -> None:
         whole = speak(generator, units, f0, None, key)
         start, stop, context = 60, 100, 40
         left, right = start - context, stop + context
-        first_sample, n_samples = 320 * left, 320 * (right - left)
-        margin = MARGIN_FRAMES * 320
-        noise = hashed_noise(key, n_samples + 2 * margin, start=first_sample - margin)
+        first_sample = 320 * left
+        noise = generator.excite(key, right - left, first_sample=first_sample)
         phase = torch.tensor([140.0 * first_sample / 16000], dtype=torch.float64) % 1
         chunk = generator(units[:, left:right], f0[:, left:right], noise=noise, phase=phase)
     inner = chunk[:, 320 * context : 320 * (context + stop - start)]
@@ -193,17 +193,17 @@ def test_v3_without_noise_and_phase_takes_key_0() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_synthesis_keeps_the_order_and_does_not_depend_on_the_batch(version: str) -> None:
-    vocoder = {"generator": tiny(version), "speakers": [], "device": torch.device("cpu")}
+    vocoder = Vocoder(tiny(version), [], torch.device("cpu"))
     items = []
     for number, n_frames in enumerate((30, 28, 1, 40, 41, 200, 39, 2)):
         units, f0 = inputs(n_frames, seed=number)
-        items.append({"id": f"item_{number}", "units": units[0].numpy(), "f0": f0[0].numpy(), "speaker": None})
+        items.append(SpokenItem(f"item_{number}", units[0].numpy(), f0[0].numpy()))
     alone = dict(pair for item in items for pair in synthesize_utterances(vocoder, [item]))
     for max_batch_frames in (1, 100, 3000):
         together = list(synthesize_utterances(vocoder, iter(items), max_batch_frames=max_batch_frames))
-        assert [name for name, _ in together] == [item["id"] for item in items]
+        assert [name for name, _ in together] == [item.id for item in items]
         for (name, waveform), item in zip(together, items):
-            assert waveform.dtype == np.float32 and len(waveform) == 320 * len(item["units"])
+            assert waveform.dtype == np.float32 and len(waveform) == 320 * len(item.content)
             np.testing.assert_allclose(waveform, alone[name], atol=1e-5)
 
 
@@ -216,7 +216,7 @@ def oracle_inputs(n_frames: int, *, batch: int = 1) -> tuple[torch.Tensor, torch
 
 def test_the_oracle_hears_log_mel_and_no_units() -> None:
     generator, (mel, f0) = tiny("v3", condition="logmel"), oracle_inputs(21, batch=2)
-    assert not any(name.startswith("units") for name, _ in generator.named_parameters())
+    assert not any(name.startswith("unit_embedding") for name, _ in generator.named_parameters())
     mel[1, 13:], f0[1, 13:] = -1, 0
     with torch.inference_mode():
         together, alone = generator(mel, f0), generator(mel[1:, :13], f0[1:, :13])
@@ -229,17 +229,18 @@ def test_the_oracle_hears_log_mel_and_no_units() -> None:
 def test_the_oracle_is_an_addition_to_v3() -> None:
     """The weights of a generator of units keep their names, and the other versions have no oracle."""
     names = set(tiny("v3").state_dict())
-    assert not any(name.startswith("mel") for name in names) and "units.0.weight" in names
-    assert set(tiny("v3", condition="logmel").state_dict()) ^ names == {"units.0.weight", "mel.weight", "mel.bias"}
+    assert not any(name.startswith("mel") for name in names) and "unit_embedding.0.weight" in names
+    different = set(tiny("v3", condition="logmel").state_dict()) ^ names
+    assert different == {"unit_embedding.0.weight", "mel.weight", "mel.bias"}
     for version in ("v1", "v2"):
         with pytest.raises(TypeError, match="condition"):
             tiny(version, condition="logmel")
 
 
 def test_the_oracle_speaks_items_in_batches() -> None:
-    vocoder = {"generator": tiny("v3", condition="logmel"), "speakers": [], "device": torch.device("cpu")}
+    vocoder = Vocoder(tiny("v3", condition="logmel"), [], torch.device("cpu"))
     mel, f0 = (tensor[0].numpy() for tensor in oracle_inputs(40))
-    items = [{"id": str(n), "units": mel[:n], "f0": f0[:n], "speaker": None} for n in (40, 33)]
+    items = [SpokenItem(str(n), mel[:n], f0[:n]) for n in (40, 33)]
     alone = dict(pair for item in items for pair in synthesize_utterances(vocoder, [item]))
     for name, waveform in synthesize_utterances(vocoder, items):
         assert waveform.shape == (320 * int(name),)

@@ -1,4 +1,4 @@
-"""Units and speakers read in one way by all generators, under the names that old checkpoints have."""
+"""Units and speakers read in one way by all generators, under one name, to which old checkpoints come."""
 
 import torch
 
@@ -7,29 +7,33 @@ import pytest
 from models.generator import Generator
 from models.generator_v2 import GeneratorV2
 from models.generator_v3 import GeneratorV3
-from models.pitch_embedding import pitch_bins
+from models.pitch_embedding import extract_pitch_bins
 from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_mask, unit_tables
+from training.checkpoints import OLD_NAMES, rename_old_weights
 
 SHAPE = {"n_streams": 2, "n_speakers": 3, "channels": 32}
 UNITS = torch.tensor([[[1, 2], [3, 4], [0, 0]], [[5, 6], [-1, -1], [-1, -1]]])
 
 
-@pytest.mark.parametrize(
-    ("build", "tables"),
-    [
-        (Generator, ["units.0.weight", "units.1.weight", "speakers.weight"]),
-        (GeneratorV2, ["units.0.weight", "units.1.weight", "pitch.weight", "speakers.weight"]),
-        (GeneratorV3, ["units.0.weight", "units.1.weight", "speakers.weight"]),
-    ],
-)
-def test_checkpoints_keep_their_names_and_shapes(build, tables: list[str]) -> None:
-    state = build(9, **SHAPE).state_dict()
-    embedding = 32 if build is GeneratorV3 else 128
-    for name in tables:
-        rows = {"pitch.weight": 32, "speakers.weight": 4}.get(name, 9)
-        assert state[name].shape == (rows, 32 if name == "pitch.weight" else embedding), name
-    kept = [name for name in state if name.split(".")[0] in ("units", "speakers") or name == "pitch.weight"]
-    assert [name for name in kept if name in tables] == tables == kept
+@pytest.mark.parametrize("build", [Generator, GeneratorV2, GeneratorV3])
+def test_tables_have_one_name_and_old_checkpoints_load(build) -> None:
+    torch.manual_seed(0)
+    model, other = build(9, **SHAPE).eval(), build(9, **SHAPE).eval()
+    state = model.state_dict()
+    tables = {name.partition(".")[0]: tuple(value.shape) for name, value in state.items() if "_embedding" in name}
+    width = 32 if build is GeneratorV3 else 128
+    assert tables.pop("unit_embedding") == (9, width) and tables.pop("speaker_embedding") == (4, width)
+    assert tables.keys() == (set() if build is Generator else {"pitch_embedding"})
+    old_names = {now: was for was, now in OLD_NAMES.items()}
+    parts = [name.split(".", 1) for name in state]
+    old = {f"{old_names.get(table, table)}.{rest}": value for (table, rest), value in zip(parts, state.values())}
+    assert {"units.0.weight", "units.1.weight", "speakers.weight"} <= old.keys()
+    assert ("pitch.weight" in old) is (build is GeneratorV2) and ("pitch.bins.weight" in old) is (build is GeneratorV3)
+    assert list(rename_old_weights(old)) == list(state), "optimizers go by this order"
+    other.load_state_dict(rename_old_weights(old))
+    f0 = torch.full((2, 3), 110.0)
+    with torch.no_grad():
+        assert torch.equal(other(UNITS, f0), model(UNITS, f0))
 
 
 @pytest.mark.parametrize("speaker", [None, torch.tensor([3, 1])])
@@ -40,10 +44,10 @@ def test_v1_and_v2_compute_what_they_did(speaker: torch.Tensor | None) -> None:
     for build in (Generator, GeneratorV2):
         torch.manual_seed(0)
         model = build(9, **SHAPE).eval()
-        x = model.units[0](UNITS[..., 0].clamp_min(0)) + model.units[1](UNITS[..., 1].clamp_min(0))
-        x = x + model.speakers(index)[:, None]
+        x = model.unit_embedding[0](UNITS[..., 0].clamp_min(0)) + model.unit_embedding[1](UNITS[..., 1].clamp_min(0))
+        x = x + model.speaker_embedding(index)[:, None]
         if build is GeneratorV2:
-            x = torch.cat([x, model.pitch(pitch_bins(f0, 32))], dim=-1)
+            x = torch.cat([x, model.pitch_embedding(extract_pitch_bins(f0, 32))], dim=-1)
         with torch.no_grad():
             assert torch.equal(model(UNITS, f0, speaker), model.trunk(x.transpose(1, 2), mask))
 

@@ -27,6 +27,7 @@ from prosody.batches import (
     prosody_losses,
 )
 from prosody.prediction import (
+    Prosody,
     add_prosody,
     choose_durations,
     predict_durations,
@@ -36,6 +37,7 @@ from prosody.prediction import (
     warp_f0,
 )
 from units.corpus import expand
+from units.requests import Request
 
 N_UNITS = 20
 
@@ -53,11 +55,11 @@ def make_utterances(lengths: tuple[int, ...] = (150, 120, 130), speakers: tuple 
     return utterances
 
 
-def make_prosody(speakers: tuple[str, ...] = (), **sizes: object) -> dict:
+def make_prosody(speakers: tuple[str, ...] = (), **sizes: object) -> Prosody:
     torch.manual_seed(0)
     predictor = ProsodyPredictor(N_UNITS, channels=24, n_speakers=len(speakers), **sizes).eval()
     statistics = pitch_statistics(make_utterances())
-    return {"predictor": predictor, "speakers": list(speakers), "statistics": statistics, "device": torch.device("cpu")}
+    return Prosody(predictor, list(speakers), statistics, torch.device("cpu"))
 
 
 def test_full_size_and_context() -> None:
@@ -68,7 +70,7 @@ def test_full_size_and_context() -> None:
 
 def test_shapes_and_padding() -> None:
     batch = collate_prosody([crop_item(u, slice(0, 150), pitch_statistics([u])) for u in make_utterances()], [])
-    logits, voicing, log_f0 = make_prosody()["predictor"](batch["units"], batch["durations"])
+    logits, voicing, log_f0 = make_prosody().predictor(batch["units"], batch["durations"])
     n_frames = int(batch["durations"].sum(1).max())
     assert logits.shape == (3, 150, len(DURATION_EDGES))
     assert voicing.shape == log_f0.shape == (3, n_frames) == batch["mask"].shape
@@ -76,7 +78,7 @@ def test_shapes_and_padding() -> None:
 
 
 def test_batch_equals_single() -> None:
-    utterances, predictor = make_utterances(), make_prosody(("ana", "rui"))["predictor"]
+    utterances, predictor = make_utterances(), make_prosody(("ana", "rui")).predictor
     items = [crop_item(u, slice(0, 150), pitch_statistics(utterances)) for u in utterances]
     whole = collate_prosody(items, ["ana", "rui"])
     together = predictor(whole["units"], whole["durations"], whole["speaker"])
@@ -89,7 +91,7 @@ def test_batch_equals_single() -> None:
 
 def test_what_lies_beyond_the_context_changes_nothing() -> None:
     """The declared context is what prediction in windows relies on: exact inside it, and no larger than needed."""
-    predictor = make_prosody()["predictor"]
+    predictor = make_prosody().predictor
     units = torch.arange(400)[None] % N_UNITS
     changed = units.clone()
     changed[:, 0] += 1
@@ -200,7 +202,7 @@ def test_a_training_learns_durations_voicing_and_pitch() -> None:
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-    prosody = {"predictor": predictor.eval(), "speakers": [], "statistics": statistics, "device": torch.device("cpu")}
+    prosody = Prosody(predictor.eval(), [], statistics, torch.device("cpu"))
     held_out = make_utterances((33, 150), (None, None))[1]
     assert (predict_durations(prosody, held_out["units"]) == held_out["durations"]).mean() > 0.9
     f0 = predict_f0(prosody, held_out["units"], held_out["durations"])
@@ -250,28 +252,28 @@ def test_warped_f0_keeps_each_unit_to_itself() -> None:
 def test_add_prosody_predicts_what_is_missing_and_what_is_asked_for() -> None:
     prosody, units, durations = make_prosody(), np.array([4, 5, 6]), np.array([1, 2, 1])
     f0 = np.array([100, 0, 0, 200], np.float32)
-    bare = {"id": "a", "units": units, "durations": None}
-    timed = bare | {"durations": durations}
-    known = timed | {"f0": f0}
+    bare = Request("a", units)
+    timed = Request("a", units, durations)
+    known = Request("a", units, durations, f0=f0)
     new_durations = predict_durations(prosody, units)
-    assert (add_prosody(known, None, ())["f0"] == f0).all()
-    assert (add_prosody(known, prosody, ("f0",))["f0"] == predict_f0(prosody, units, durations)).all()
-    assert (add_prosody(timed, prosody, ())["units"][:, 0] == [4, 5, 5, 6]).all()
+    assert (add_prosody(known, None, ()).f0 == f0).all()
+    assert (add_prosody(known, prosody, ("f0",)).f0 == predict_f0(prosody, units, durations)).all()
+    assert (add_prosody(timed, prosody, ()).content[:, 0] == [4, 5, 5, 6]).all()
     stretched = add_prosody(known, prosody, ("durations",))
-    assert (stretched["f0"] == warp_f0(f0, durations, new_durations)).all()
+    assert (stretched.f0 == warp_f0(f0, durations, new_durations)).all()
     both = add_prosody(bare, prosody, ())
-    assert (both["units"][:, 0] == expand(units, new_durations)).all()
-    assert (both["f0"] == predict_f0(prosody, units, new_durations)).all()
+    assert (both.content[:, 0] == expand(units, new_durations)).all()
+    assert (both.f0 == predict_f0(prosody, units, new_durations)).all()
 
 
 def test_add_prosody_names_what_is_missing() -> None:
-    bare = {"id": "a", "units": np.array([1, 2]), "durations": None}
+    bare = Request("a", np.array([1, 2]))
     with pytest.raises(UserError, match="durations and f0 are not given; --prosody"):
         add_prosody(bare, None, ())
     with pytest.raises(UserError, match="a: f0 are|a: f0"):
-        add_prosody(bare | {"durations": np.array([1, 1])}, None, ())
-    residual = bare | {"durations": np.array([1, 1]), "residual_units": [[3, 4]]}
+        add_prosody(bare._replace(durations=np.array([1, 1])), None, ())
+    residual = bare._replace(durations=np.array([1, 1]), residual_units=[[3, 4]])
     with pytest.raises(UserError, match="residual units"):
         add_prosody(residual, make_prosody(), ("durations",))
     with pytest.raises(UserError, match="expected F0 for 2 frames, found 3"):
-        add_prosody(bare | {"durations": np.array([1, 1]), "f0": np.ones(3)}, None, ())
+        add_prosody(bare._replace(durations=np.array([1, 1]), f0=np.ones(3)), None, ())

@@ -17,7 +17,8 @@ from core.files import write_json
 from evaluation.scores import summarise
 from generator_cost import count_macs, fuse_weight_norm, macs_a_second, peak_memory_mib, random_input
 from synthetic import run_script
-from vocoder.synthesis import build_generator, speak
+from vocoder.generators import build_generator
+from vocoder.synthesis import speak
 
 TINY = ["--channels", 32, "--repetitions", 2, "--seconds", 0.5, "--train_steps", 2, "--train_repetitions", 1]
 TINY_TRAINING = ["--batch_size", 2, "--crop_frames", 8, "--discriminator_frames", 4, "--discriminator_width", 8]

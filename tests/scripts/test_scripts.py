@@ -28,8 +28,10 @@ from synthetic import (
 )
 from training.checkpoints import load_checkpoint
 from units.corpus import read_corpus
+from units.requests import SpokenItem
 from units.utterances import load_utterances
-from vocoder.synthesis import load_vocoder, synthesize_utterances
+from vocoder.generators import Vocoder, load_vocoder
+from vocoder.synthesis import synthesize_utterances
 
 TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24", "--adversarial_after", "1")
 
@@ -70,7 +72,7 @@ def test_phases_leave_what_the_next_one_reads(chain: dict) -> None:
         audio = load_audio(chain["root"] / "data" / utterance["audio"])
         assert sum(utterance["durations"]) == len(audio) // HOP_SAMPLES
     assert (exp / "satere_bpe" / "tokenizer.json").exists()
-    assert load_vocoder(exp / "satere_vocoder_v3")["step"] == 4
+    assert load_vocoder(exp / "satere_vocoder_v3").step == 4
 
 
 def test_each_phase_says_what_it_wrote_and_what_comes_next(chain: dict) -> None:
@@ -222,7 +224,8 @@ def shuffle_units(utterance: dict) -> dict:
     return utterance | {"units": utterance["units"][order]}
 
 
-def distances(vocoder: dict, utterances: list[dict]) -> np.ndarray:
+def distances(vocoder: Vocoder, utterances: list[dict]) -> np.ndarray:
     """(utterances,) log-mel distance in nats between each original and its resynthesis."""
-    spoken = dict(synthesize_utterances(vocoder, utterances))
+    items = [SpokenItem(u["id"], u["units"], u["f0"], u["speaker"]) for u in utterances]
+    spoken = dict(synthesize_utterances(vocoder, items))
     return np.array([compute_mel_distance(load_audio(u["audio"]), spoken[u["id"]]) for u in utterances])

@@ -11,8 +11,9 @@ import pytest
 from core.errors import UserError
 from units.bpe import encode_units, save_tokenizer, train_tokenizer
 from units.corpus import deduplicate, write_corpus
-from units.requests import bpe_units, check_ids, read_deduplicated, read_tokens, read_units
+from units.requests import Request, bpe_units, check_ids, read_deduplicated, read_tokens, read_units
 
+UNITS = np.array([1, 2])
 ENTRY = {"audio": "", "duration": 0.1, "split": "test", "unit_rate": 50}
 
 
@@ -57,18 +58,16 @@ def bpe(tmp_path: Path) -> Path:
 def test_text_of_units_at_50_hz(write: Callable[[str], Path]) -> None:
     path = write("# two utterances\nfirst\t12 12 45 45 45 3\n\nsecond\t7\n")
     first, second = read_units(path)
-    assert (
-        first["id"] == "first" and first["units"].tolist() == [12, 45, 3] and first["durations"].tolist() == [2, 3, 1]
-    )
-    assert second["units"].tolist() == [7] and second["durations"].tolist() == [1]
+    assert first.id == "first" and first.units.tolist() == [12, 45, 3] and first.durations.tolist() == [2, 3, 1]
+    assert second.units.tolist() == [7] and second.durations.tolist() == [1]
 
 
 def test_a_corpus_file_keeps_what_stands_beside_the_units(corpus: Path) -> None:
     a, b = read_units(corpus)
-    assert a["units"].tolist() == [5, 7, 5] and a["durations"].tolist() == [2, 1, 2] and a["speaker"] == "ana"
-    assert a["f0"] == [0, 0, 100, 0, 0] and "audio" not in a
-    assert b["audio"] == "b.wav" and "f0" not in b
-    assert [request["id"] for request in read_units(corpus, "train")] == ["b"]
+    assert a.units.tolist() == [5, 7, 5] and a.durations.tolist() == [2, 1, 2] and a.speaker == "ana"
+    assert a.f0 == [0, 0, 100, 0, 0] and a.audio is None
+    assert b.audio == "b.wav" and b.f0 is None
+    assert [request.id for request in read_units(corpus, "train")] == ["b"]
 
 
 def test_json_by_hand_needs_no_layout_and_no_corpus_keys(write: Callable[[str], Path], corpus: Path) -> None:
@@ -76,7 +75,7 @@ def test_json_by_hand_needs_no_layout_and_no_corpus_keys(write: Callable[[str], 
     texts = json.dumps(entries), json.dumps(entries, indent=1), "\n".join(map(json.dumps, entries))
     for text in texts:
         x, y = read_units(write(text))
-        assert x["units"].tolist() == [5, 7] and y["durations"].tolist() == [2, 1] and y["f0"] == [0, 90.5, 91]
+        assert x.units.tolist() == [5, 7] and y.durations.tolist() == [2, 1] and y.f0 == [0, 90.5, 91]
     with pytest.raises(UserError, match="--deduplicated"):
         list(read_units(write('[{"id": "x", "units": [5]}]')))
     with pytest.raises(UserError, match="'val'.* of 2"):
@@ -88,12 +87,12 @@ def test_json_by_hand_needs_no_layout_and_no_corpus_keys(write: Callable[[str], 
 
 def test_deduplicated_units_have_no_durations(write: Callable[[str], Path], corpus: Path) -> None:
     (request,) = read_deduplicated(write("a\t5 7 7 5\n"))
-    assert request["units"].tolist() == [5, 7, 5] and request["durations"] is None
+    assert request.units.tolist() == [5, 7, 5] and request.durations is None
     a, b = read_deduplicated(corpus)
-    assert a == {"id": "a", "units": a["units"], "durations": None} and a["units"].tolist() == [5, 7, 5]
-    assert [request["id"] for request in read_deduplicated(corpus, "test")] == ["a"]
+    assert a == Request("a", a.units) and a.units.tolist() == [5, 7, 5]
+    assert [request.id for request in read_deduplicated(corpus, "test")] == ["a"]
     (request,) = read_deduplicated(write('{"id": "x", "units": [1, 2]}\n'))
-    assert request["units"].tolist() == [1, 2]
+    assert request.units.tolist() == [1, 2]
 
 
 def test_tokens_as_ids_as_strings_and_as_json_are_the_same_units(
@@ -112,14 +111,14 @@ def test_tokens_as_ids_as_strings_and_as_json_are_the_same_units(
     ]
     for text in texts:
         (request,) = read_tokens(write(text + "\n"), bpe)
-        assert request["durations"] is None
-        np.testing.assert_array_equal(request["units"], example["units"])
+        assert request.durations is None
+        np.testing.assert_array_equal(request.units, example["units"])
 
 
 def test_units_that_meet_at_the_edge_of_two_tokens_are_one(write: Callable[[str], Path], bpe: Path) -> None:
     """Token ids start behind four special tokens, so that 9 stands for unit 5."""
     (request,) = read_tokens(write("a\t9 9 8\n"), bpe)
-    assert request["units"].tolist() == [5, 4]
+    assert request.units.tolist() == [5, 4]
 
 
 def test_bpe_units(bpe: Path, tmp_path: Path) -> None:
@@ -178,5 +177,5 @@ def test_ids_are_file_names_and_come_once() -> None:
         ([""], "file name"),
     ):
         with pytest.raises(UserError, match=message):
-            list(check_ids(({"id": name} for name in names), Path("units.txt")))
-    assert len(list(check_ids(({"id": name} for name in ("a", "b.1", "Sateré 2")), Path("units.txt")))) == 3
+            list(check_ids((Request(name, UNITS) for name in names), Path("units.txt")))
+    assert len(list(check_ids((Request(name, UNITS) for name in ("a", "b.1", "Sateré 2")), Path("units.txt")))) == 3

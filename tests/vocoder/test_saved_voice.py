@@ -21,13 +21,15 @@ from core.errors import UserError
 from models.hashed_noise import hashed_noise, noise_key
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
-from prosody.prediction import choose_durations, predict_durations, predict_f0
+from prosody.prediction import Prosody, choose_durations, predict_durations, predict_f0
 from synthetic import write_units
 from training.checkpoints import save_checkpoint
 from units.corpus import write_corpus
 from units.kmeans import load_kmeans, quantize_to_units
+from units.requests import SpokenItem
+from vocoder.generators import build_generator, load_vocoder
 from vocoder.saved_voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
-from vocoder.synthesis import build_generator, load_vocoder, speak, synthesize_utterances
+from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.torchscript import export_generator, export_prosody
 
 N_UNITS = 12
@@ -96,7 +98,7 @@ def test_a_compiled_prosody_predictor_equals_the_model_at_any_size(tmp_path: Pat
     predictor = ProsodyPredictor(N_UNITS, n_speakers=2, channels=24).eval()
     statistics = torch.tensor([STATISTICS[CORPUS], STATISTICS[CORPUS], STATISTICS["rui"]], dtype=torch.float64)
     export_prosody(predictor, statistics, (60.0, 500.0), tmp_path / "prosody.torchscript")
-    prosody = {"predictor": predictor, "speakers": SPEAKERS, "statistics": STATISTICS, "device": torch.device("cpu")}
+    prosody = Prosody(predictor, SPEAKERS, STATISTICS, torch.device("cpu"))
     shapes, inputs, calls = [(1, 1), (1, 300), (4, 21)], [], []
     for shape in shapes:
         units, durations = torch.randint(0, N_UNITS, shape), torch.randint(1, 9, shape)
@@ -167,14 +169,14 @@ def voice(roots: Path) -> Path:
 
 def test_a_saved_voice_is_the_voice(roots: Path, voice: Path) -> None:
     original, loaded = load_vocoder(roots / "spanish_vocoder_v3"), load_voice(voice)
-    assert original.keys() == loaded.keys() and not loaded["generator"].training
-    assert (loaded["step"], loaded["speakers"]) == (7, SPEAKERS)
-    item = {"id": "a", "units": np.arange(40)[:, None] % N_UNITS, "f0": np.full(40, 120, np.float32), "speaker": "rui"}
+    assert None not in loaded and not loaded.generator.training
+    assert (loaded.step, loaded.speakers) == (7, SPEAKERS) == (original.step, original.speakers)
+    item = SpokenItem("a", np.arange(40)[:, None] % N_UNITS, np.full(40, 120, np.float32), "rui")
     spoken = [next(synthesize_utterances(which, [item]))[1] for which in (original, loaded)]
     np.testing.assert_array_equal(*spoken)
     assert np.abs(spoken[0]).max() > 1e-3
     weights = load_file(voice / "model.safetensors")
-    assert weights.keys() == original["generator"].state_dict().keys()
+    assert weights.keys() == original.generator.state_dict().keys()
 
 
 def test_a_saved_voice_keeps_its_units_and_its_prosody(roots: Path, voice: Path) -> None:
@@ -184,7 +186,7 @@ def test_a_saved_voice_keeps_its_units_and_its_prosody(roots: Path, voice: Path)
     np.testing.assert_array_equal(quantize_to_units(features, before), quantize_to_units(features, after))
     assert units_hash(voice) == units_hash(roots / "spanish_vocoder_v3")
     prosodies = load_voice_prosody(roots / "spanish_prosody"), load_voice_prosody(included_prosody(voice))
-    assert prosodies[0].keys() == prosodies[1].keys() and prosodies[1]["statistics"] == STATISTICS
+    assert None not in prosodies[1] and prosodies[1].statistics == STATISTICS
     units = np.arange(30) % N_UNITS
     np.testing.assert_array_equal(*(predict_durations(prosody, units, "ana") for prosody in prosodies))
     assert included_prosody(roots / "spanish_vocoder_v3") is None
@@ -305,7 +307,7 @@ def test_other_generators_are_saved_without_torchscript(
     inputs = torch.ones(1, 5, 1, dtype=torch.int64), torch.full((1, 5), 99.0), torch.tensor([1]), torch.tensor([3])
     with torch.inference_mode():
         spoken = [
-            speak(load_voice(folder)["generator"], *inputs)
+            speak(load_voice(folder).generator, *inputs)
             for folder in (tmp_path / "voice", roots / "spanish_vocoder_v2")
         ]
     assert torch.equal(*spoken)
@@ -347,6 +349,6 @@ def test_overwriting_replaces_the_voice(
     out = ("--out", tmp_path / "voice")
     export(monkeypatch, "--exp", roots / "spanish_vocoder_v3", "--prosody", roots / "spanish_prosody", *out)
     export(monkeypatch, "--exp", roots / "spanish_vocoder_v2", "--encoder", "someone/encoder", *out, "--overwrite")
-    assert load_voice(tmp_path / "voice")["version"] == "v2" and included_prosody(tmp_path / "voice") is None
+    assert load_voice(tmp_path / "voice").version == "v2" and included_prosody(tmp_path / "voice") is None
     assert json.loads((tmp_path / "voice" / "config.json").read_text())["derived"]["encoder"] == "someone/encoder"
     assert [path.name for path in tmp_path.iterdir()] == ["voice"]

@@ -5,8 +5,8 @@ from typing import Literal
 import pytest
 
 from core.errors import UserError
+from vocoder.generators import GENERATORS
 from vocoder.size_flags import read_sizes
-from vocoder.synthesis import GENERATORS
 
 
 def build(n_units: int, *, n_streams: int = 1, width: int = 8, scale: float = 0.5, kind: str = "a") -> None:

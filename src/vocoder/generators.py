@@ -1,0 +1,87 @@
+"""Generators by version: built with their sizes, or loaded from a trained experiment."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.errors import UserError
+from core.files import read_json
+from models.discriminator import Discriminator
+from models.discriminator_v2 import DiscriminatorV2
+from models.discriminator_v3 import DiscriminatorV3
+from models.generator import Generator
+from models.generator_v2 import GeneratorV2
+from models.generator_v3 import GeneratorV3
+from training.checkpoints import load_checkpoint
+
+GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3}
+DISCRIMINATORS = {"v1": Discriminator, "v2": DiscriminatorV2, "v3": DiscriminatorV3}
+
+
+class Vocoder(NamedTuple):
+    """A generator that speaks, and where it comes from: the last four are None while it is being trained."""
+
+    generator: nn.Module  # in eval mode, with its averaged weights
+    speakers: Sequence[str]  # names of rows 1, 2, … of the speaker embedding; row 0 is the unknown speaker
+    device: torch.device
+    bf16: bool = False  # spoken under autocast
+    version: str | None = None  # v1, v2 or v3
+    sizes: dict | None = None  # the constructor's arguments
+    step: int | None = None
+    config: dict | None = None  # config.json of the experiment or of the saved voice
+
+
+def build_generator(version: str, sizes: dict) -> nn.Module:
+    """The generator of a version with its constructor's arguments; what ``sizes`` leaves out keeps the full size."""
+    return GENERATORS[version](**sizes)
+
+
+@torch.no_grad()
+def seed_embeddings(generator: nn.Module, books: Sequence[np.ndarray]) -> None:
+    """Start the unit embeddings as random projections of the centroids, N times (K, D), in place.
+
+    Units that sound alike then begin alike, which small corpora would otherwise have to teach from a few examples each.
+    """
+    for embedding, book in zip(generator.unit_embedding, books):
+        centroids = torch.from_numpy(np.asarray(book, np.float32))
+        spread = centroids.std().clamp_min(1e-6)
+        projection = torch.randn(centroids.shape[1], embedding.embedding_dim) / centroids.shape[1] ** 0.5
+        embedding.weight.copy_((centroids - centroids.mean(0)) / spread @ projection)
+
+
+def load_vocoder(
+    exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu", *, allow_oracle: bool = False
+) -> Vocoder:
+    """The generator of a trained experiment with its averaged weights.
+
+    checkpoint: "best" (by validation), "latest", or a path. allow_oracle: also one that speaks log-mel. Raises
+    UserError where the checkpoint is missing, or not a vocoder's.
+    """
+    exp = Path(exp)
+    path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
+    state = load_checkpoint(path, command="bash scripts/run_phase3.sh <language>")
+    if "generator_ema" not in state:
+        raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
+    version, sizes = state["version"], state["sizes"]
+    if sizes.get("condition", "units") != "units" and not allow_oracle:
+        raise UserError(f"{path}: speaks log-mel (--condition logmel), not units; score it with src/vocoder_test.py")
+    generator = build_generator(version, sizes)
+    generator.load_state_dict(state["generator_ema"])
+    return Vocoder(
+        generator=generator.eval().to(device),
+        speakers=state["speakers"],
+        device=torch.device(device),
+        version=version,
+        sizes=sizes,
+        step=state["step"],
+        config=read_json(exp / "config.json"),
+    )
+
+
+def speaker_row(speakers: Sequence[str], speaker: str | None) -> int:
+    """The row of a speaker embedding that a name has; 0 for none or an unknown one."""
+    return {name: row for row, name in enumerate(speakers, 1)}.get(speaker, 0)
