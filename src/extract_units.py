@@ -430,6 +430,12 @@ if __name__ == "__main__":
 
 # %% tags=["active-ipynb"]
 # import numpy as np
+# from IPython.display import Audio
+#
+# from core.frames import HOP_SAMPLES, SAMPLE_RATE
+# from units.extraction_passes import add_features, read_clip
+# from units.kmeans import quantize_to_units
+# from units.shards import describe_utterance
 #
 # args = parse_args(["--language", "spanish", "--n_units", "50"])
 # segments = list(read_manifest(language_paths(args.language)["manifest"]))[:20]
@@ -467,10 +473,10 @@ if __name__ == "__main__":
 # list(zip(utterance["units"], utterance["durations"]))
 
 # %% [markdown]
-# Listen to what one unit stands for: `Audio(sound, rate=16000)` after `from IPython.display import Audio`.
+# Listen to all that one unit stands for, frame after frame.
 
 # %% tags=["active-ipynb"]
 # unit = utterance["units"][len(utterance["units"]) // 2]
-# frames = [clip.waveform[: 320 * len(clip.features)].reshape(-1, 320) for clip in clips]
+# frames = [clip.waveform[: HOP_SAMPLES * len(clip.features)].reshape(-1, HOP_SAMPLES) for clip in clips]
 # heard = [rows[quantize_to_units(clip.features, clusters)[:, 0] == unit] for rows, clip in zip(frames, clips)]
-# sound = np.concatenate(heard).reshape(-1)
+# Audio(np.concatenate(heard).reshape(-1), rate=SAMPLE_RATE)

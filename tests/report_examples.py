@@ -11,6 +11,7 @@ from audio.audio_io import save_audio
 from evaluation.scores import score_readings, summarise
 from synthetic import speech_like, write_segments, write_units
 from units.corpus import read_corpus
+from units.quality import as_json
 
 METRICS = {
     "mel_distance_nat": ("nat", 0.8),
@@ -81,7 +82,7 @@ def write_chain(data: Path, exp: Path) -> Path:
     """Segments, units, motifs and a vocoder of Spanish under two roots; returns the vocoder's folder."""
     rows = write_segments(data, "spanish")
     units = write_units(exp, rows, n_units=12)
-    _write_json(units / "unit_report.json", build_unit_report(units, n_resamples=20, seed=0))
+    _write_json(units / "unit_report.json", as_json(build_unit_report(units, n_resamples=20, seed=0)))
     utterances = list(read_corpus(units / "corpus_timestamped.json"))
     motifs = [_motif(utterances, token, length) for token, length in enumerate((1, 2, 2, 3, 4))]
     _write_json(exp / "spanish_bpe" / "motifs.json", motifs)

@@ -37,8 +37,20 @@ import pytest
 
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 
-SCRIPTS = sorted((REPOSITORY / "src").glob("trainer_*.py"))
-STEPPED: list[tuple[str, dict[str, str], list[str]]] = []
+SRC = REPOSITORY / "src"
+SCRIPTS = [*sorted(SRC.glob("trainer_*.py")), SRC / "extract_units.py", SRC / "train_bpe.py"]
+STEPPED: list[tuple[str, dict[str, str], list[str]]] = [
+    (
+        "extract_units.py",
+        {'"--n_units", "50"': '"--n_units", "12"'},
+        [
+            "len(clips) == 10 and all(len(clip.features) == clip.n_samples // 320 for clip in clips)",
+            "clusters.books[0].shape == (12, 39)",
+            "sum(utterance['durations']) == len(clips[0].features)",
+            "0 < sum(map(len, heard)) < sum(len(rows) for rows in frames)",
+        ],
+    ),
+]
 
 
 def test_there_are_trainers() -> None:

@@ -12,6 +12,9 @@ from core.errors import UserError
 from synthetic import run_script, write_units
 from units.corpus import read_corpus, write_corpus
 from units.quality import (
+    Interval,
+    SpeakerDependence,
+    UnitUsage,
     bitrates,
     conditional_entropy_bits,
     divergence_bits,
@@ -19,21 +22,21 @@ from units.quality import (
     mutual_information_bits,
     run_length_stats,
     speaker_dependence,
-    summarize_tally,
+    summarize_counts,
     transition_stats,
     with_interval,
 )
 from units.quality_warnings import find_problems
 from units.tally import (
-    HELD_CODES,
+    HELD_PARTS,
     HELD_UTTERANCES,
+    UnitCounts,
     add_codes,
     check_utterance,
     count_utterance,
     finish_tally,
     merge_codes,
-    merge_tallies,
-    new_codes,
+    merge_counts,
     new_tally,
 )
 
@@ -43,7 +46,7 @@ def utterance(units: list[int], durations: list[int], name: str = "a", **more: o
     return known | {"units": units, "durations": durations} | more
 
 
-def tally_of(*utterances: dict, n_units: int = 4, n_streams: int = 1, **settings: int) -> dict:
+def tally_of(*utterances: dict, n_units: int = 4, n_streams: int = 1, **settings: int) -> UnitCounts:
     tally = new_tally(n_units, n_streams, **settings)
     for one in utterances:
         count_utterance(tally, one)
@@ -81,17 +84,17 @@ def test_mutual_information_by_hand() -> None:
 def test_frames_runs_and_bitrates_by_hand() -> None:
     # Frames 0 0 0 1 | 1 1 2 0: counts 4, 3, 1 of 8; runs 0 1 | 1 2 0: counts 2, 2, 1 of 5 in 0.16 s.
     tally = tally_of(utterance([0, 1], [3, 1]), utterance([1, 2, 0], [2, 1, 1], "b"))
-    assert tally["frames"].tolist() == [[4, 3, 1, 0]]
-    assert tally["runs"].tolist() == [2, 2, 1, 0]
+    assert tally.frames.tolist() == [[4, 3, 1, 0]]
+    assert tally.runs.tolist() == [2, 2, 1, 0]
     bits = bitrates(tally)
-    assert bits["nominal"] == pytest.approx(100.0)
+    assert bits.nominal == pytest.approx(100.0)
     frame_entropy = 0.5 * 1 + 3 / 8 * np.log2(8 / 3) + 1 / 8 * 3
-    assert bits["frames"] == {"value": pytest.approx(frame_entropy * 50), "low": None, "high": None}
+    assert bits.frames == (pytest.approx(frame_entropy * 50), None, None)
     run_entropy = 2 * 0.4 * np.log2(2.5) + 0.2 * np.log2(5)
-    assert bits["deduplicated"]["value"] == pytest.approx(run_entropy * 5 / 0.16)
+    assert bits.deduplicated.value == pytest.approx(run_entropy * 5 / 0.16)
     # (0,3) (1,1) (1,2) (2,1) (0,1): five different ones.
-    assert bits["deduplicated_timed"] == pytest.approx(np.log2(5) * 5 / 0.16)
-    assert bits["total"] == bits["frames"]["value"]
+    assert bits.deduplicated_timed == pytest.approx(np.log2(5) * 5 / 0.16)
+    assert bits.total == bits.frames.value
     # Pairs of units: 0>1, 1>2, 2>0, each unit with one follower.
     assert conditional_entropy_bits(tally, self_transitions=False) == pytest.approx(0.0, abs=1e-12)
     # Pairs of frames: 0>0 twice, 0>1; 1>1, 1>2; 2>0. Six in all: half from 0 with H(2/3, 1/3),
@@ -101,59 +104,59 @@ def test_frames_runs_and_bitrates_by_hand() -> None:
 
 
 def test_summary_by_hand() -> None:
-    summary = summarize_tally(tally_of(utterance([0, 1], [3, 1]), utterance([1, 2, 0], [2, 1, 1], "b")))
-    assert (summary["n_utterances"], summary["seconds"], summary["units"]) == (2, pytest.approx(0.16), 5)
-    assert summary["units_per_second"] == pytest.approx(31.25)
-    assert (summary["used_units"], summary["dead_units"], summary["dead_percent"]) == (3, [3], 25.0)
-    assert summary["effective_units"]["value"] == pytest.approx(2 ** summary["entropy_bits"]["value"])
-    first = {"unit": 0, "frames": 4, "percent": 50.0, "runs": 2, "mean_run_frames": 2.0}
-    assert summary["most_used"][0] == first
-    assert [row["unit"] for row in summary["most_used"]] == [0, 1, 2]
+    summary = summarize_counts(tally_of(utterance([0, 1], [3, 1]), utterance([1, 2, 0], [2, 1, 1], "b")))
+    assert (summary.n_utterances, summary.seconds, summary.units) == (2, pytest.approx(0.16), 5)
+    assert summary.units_per_second == pytest.approx(31.25)
+    assert (summary.used_units, summary.dead_units, summary.dead_percent) == (3, [3], 25.0)
+    assert summary.effective_units.value == pytest.approx(2**summary.entropy_bits.value)
+    assert summary.most_used[0] == UnitUsage(unit=0, frames=4, percent=50.0, runs=2, mean_run_frames=2.0)
+    assert [row.unit for row in summary.most_used] == [0, 1, 2]
 
 
 def test_uniform_units_reach_the_nominal_bitrate() -> None:
     rng = np.random.default_rng(0)
     units = np.concatenate([rng.permutation(8) for _ in range(500)])
     units = units[np.insert(np.diff(units) != 0, 0, True)].tolist()
-    summary = summarize_tally(tally_of(utterance(units, [2] * len(units)), n_units=8))
-    assert summary["effective_units"]["value"] == pytest.approx(8.0, rel=0.01)
-    assert summary["bits_per_second"]["frames"]["value"] == pytest.approx(150.0, rel=0.01)
-    assert summary["bits_per_second"]["deduplicated"]["value"] == pytest.approx(75.0, rel=0.01)
+    summary = summarize_counts(tally_of(utterance(units, [2] * len(units)), n_units=8))
+    assert summary.effective_units.value == pytest.approx(8.0, rel=0.01)
+    assert summary.bits_per_second.frames.value == pytest.approx(150.0, rel=0.01)
+    assert summary.bits_per_second.deduplicated.value == pytest.approx(75.0, rel=0.01)
     # Each frame is either sure to stay or free to go: 1 bit lost in two frames, log2(7) or so won.
-    assert summary["bits_per_second"]["frames_conditional"] < 150.0
+    assert summary.bits_per_second.frames_conditional < 150.0
 
 
 def test_run_lengths_by_hand() -> None:
     # Lengths 1 1 1 1 2 2 3 4 5 30.
     stats = run_length_stats(tally_of(utterance([0, 1, 2, 3, 0, 1, 2, 3, 0, 1], [1, 1, 1, 1, 2, 2, 3, 4, 5, 30])))
-    assert stats["mean"] == pytest.approx(5.0)
-    assert (stats["p10"], stats["p50"], stats["p90"], stats["p99"], stats["max"]) == (1, 2, 5, 30, 30)
-    assert stats["single_frame_percent"] == pytest.approx(40.0)
+    assert stats.mean == pytest.approx(5.0)
+    assert (stats.p10, stats.p50, stats.p90, stats.p99, stats.max) == (1, 2, 5, 30, 30)
+    assert stats.single_frame_percent == pytest.approx(40.0)
 
 
 def test_transitions_by_hand() -> None:
     stats = transition_stats(tally_of(utterance([0, 1, 0, 1, 2], [2, 1, 1, 1, 1]), utterance([3], [4], "b")))
-    assert (stats["pairs"], stats["distinct"]) == (4, 3)
-    assert stats["distinct_percent"] == pytest.approx(100 * 3 / 12)
+    assert (stats.pairs, stats.distinct) == (4, 3)
+    assert stats.distinct_percent == pytest.approx(100 * 3 / 12)
     # Stays: 1 in the first, 3 in the second; changes: 4.
-    assert stats["self_percent"] == pytest.approx(50.0)
-    assert stats["commonest"][0] == {"from": 0, "to": 1, "count": 2, "percent": 50.0}
+    assert stats.self_percent == pytest.approx(50.0)
+    assert stats.commonest[0] == {"from": 0, "to": 1, "count": 2, "percent": 50.0}
 
 
 def test_residual_streams_add_to_the_bitrate() -> None:
     one = utterance([0, 1], [1, 3], residual_units=[[0, 1, 2, 3], [2, 2, 2, 2]])
     bits = bitrates(tally_of(one, n_streams=3))
-    assert bits["residual"] == [pytest.approx(100.0), pytest.approx(0.0)]
-    assert bits["total"] == pytest.approx(bits["frames"]["value"] + 100.0)
-    assert bits["nominal"] == pytest.approx(300.0)
+    assert bits.residual == [pytest.approx(100.0), pytest.approx(0.0)]
+    assert bits.total == pytest.approx(bits.frames.value + 100.0)
+    assert bits.nominal == pytest.approx(300.0)
 
 
 def test_codes_are_counted_across_merges() -> None:
-    counter, rng, expected = new_codes(), np.random.default_rng(0), np.zeros(50, np.int64)
-    for _ in range(5):
-        codes = rng.integers(0, 50, HELD_CODES // 2)
+    counter, rng, expected = [], np.random.default_rng(0), np.zeros(50, np.int64)
+    for _ in range(HELD_PARTS * 5 // 2):
+        codes = rng.integers(0, 50, 100)
         add_codes(counter, codes)
         expected += np.bincount(codes, minlength=50)
+        assert len(counter) < HELD_PARTS
     add_codes(counter, np.array([3]), np.array([1000]))
     expected[3] += 1000
     codes, counts = merge_codes(counter)
@@ -172,18 +175,19 @@ def random_utterances(n: int, n_units: int, seed: int) -> list[dict]:
 
 def test_merged_tallies_equal_one_tally() -> None:
     utterances = random_utterances(30, 6, seed=0)
-    together = summarize_tally(tally_of(*utterances, n_units=6))
+    together = summarize_counts(tally_of(*utterances, n_units=6))
     parts = [tally_of(*utterances[:10], n_units=6), tally_of(*utterances[10:], n_units=6)]
-    assert summarize_tally(merge_tallies(parts)) == together
+    assert summarize_counts(merge_counts(parts)) == together
 
 
 def test_bootstrap_interval_holds_the_value_and_narrows_with_data() -> None:
     widths = []
     for n in (20, HELD_UTTERANCES * 4 + 7):
-        summary = summarize_tally(tally_of(*random_utterances(n, 30, seed=1), n_units=30, n_resamples=300))
-        for measure in (summary["entropy_bits"], *(summary["bits_per_second"][k] for k in ("frames", "deduplicated"))):
-            assert measure["low"] < measure["value"] < measure["high"]
-        widths.append(summary["bits_per_second"]["frames"]["high"] - summary["bits_per_second"]["frames"]["low"])
+        summary = summarize_counts(tally_of(*random_utterances(n, 30, seed=1), n_units=30, n_resamples=300))
+        bits = summary.bits_per_second
+        for measure in (summary.entropy_bits, bits.frames, bits.deduplicated):
+            assert measure.low < measure.value < measure.high
+        widths.append(bits.frames.high - bits.frames.low)
     assert widths[1] < widths[0] / 2
 
 
@@ -191,25 +195,25 @@ def test_bootstrap_width_agrees_with_resampling_utterances_by_hand() -> None:
     rng, utterances = np.random.default_rng(0), random_utterances(200, 10, seed=2)
     counts = np.stack([np.bincount(u["units"], weights=u["durations"], minlength=10) for u in utterances])
     drawn = [entropy_bits(counts[rng.integers(200, size=200)].sum(0)) for _ in range(2000)]
-    found = summarize_tally(tally_of(*utterances, n_units=10, n_resamples=2000))["entropy_bits"]
+    found = summarize_counts(tally_of(*utterances, n_units=10, n_resamples=2000)).entropy_bits
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.15)
+    assert found.high - found.low == pytest.approx(high - low, rel=0.15)
 
 
 def test_interval_without_resamples_is_none() -> None:
-    assert with_interval(2.0, np.zeros(0)) == {"value": 2.0, "low": None, "high": None}
-    assert with_interval(2.0, np.ones(10)) == {"value": 2.0, "low": 2.0, "high": 2.0}
+    assert with_interval(2.0, np.zeros(0)) == Interval(2.0, None, None)
+    assert with_interval(2.0, np.ones(10)) == Interval(2.0, 2.0, 2.0)
 
 
 def test_speaker_dependence_by_hand() -> None:
     found = speaker_dependence(np.array([[8, 0], [0, 8]]), np.array([[4, 4], [4, 4]]))
-    assert found == {
-        "n_speakers": 2,
-        "mutual_information_bits": pytest.approx(1.0),
-        "by_chance_bits": pytest.approx(0.0, abs=1e-12),
-        "speaker_entropy_bits": pytest.approx(1.0),
-        "percent_of_speaker_entropy": pytest.approx(100.0),
-    }
+    assert found == SpeakerDependence(
+        n_speakers=2,
+        mutual_information_bits=pytest.approx(1.0),
+        by_chance_bits=pytest.approx(0.0, abs=1e-12),
+        speaker_entropy_bits=pytest.approx(1.0),
+        percent_of_speaker_entropy=pytest.approx(100.0),
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,28 +239,24 @@ def test_broken_utterances_are_named(change: dict, message: str) -> None:
     assert "rerun phase 1" in str(error.value)
 
 
-def report_of(splits: dict[str, dict], n_units: int, speakers: dict | None = None) -> dict:
-    return {"n_units": n_units, "splits": splits, "drift_bits": {}, "speakers": speakers}
-
-
 def test_problems_are_found_and_good_units_have_none() -> None:
-    good = summarize_tally(tally_of(utterance([0, 1, 2, 3, 2, 0, 1, 3] * 9, [3] * 72), n_units=4))
-    assert find_problems(report_of({"train": good, "test": good}, 4)) == []
-    bad = summarize_tally(tally_of(utterance([0, 1] * 30, [9, 1] * 30), n_units=8))
-    lines = find_problems(report_of({"train": bad}, 8))
+    good = summarize_counts(tally_of(utterance([0, 1, 2, 3, 2, 0, 1, 3] * 9, [3] * 72), n_units=4))
+    assert find_problems({"train": good, "test": good}, 4, {}, None) == []
+    bad = summarize_counts(tally_of(utterance([0, 1] * 30, [9, 1] * 30), n_units=8))
+    lines = find_problems({"train": bad}, 8, {}, None)
     assert [("never used" in line, "effective" in line, "takes 90 %" in line) for line in lines[:3]] == [
         (True, False, False),
         (False, True, False),
         (False, False, True),
     ]
-    flicker = summarize_tally(tally_of(utterance([0, 1, 2, 3] * 20, [1] * 80), n_units=4))
-    assert any("flicker" in line for line in find_problems(report_of({"train": flicker}, 4)))
-    changed = find_problems(report_of({"train": good, "test": bad}, 4))
+    flicker = summarize_counts(tally_of(utterance([0, 1, 2, 3] * 20, [1] * 80), n_units=4))
+    assert any("flicker" in line for line in find_problems({"train": flicker}, 4, {}, None))
+    changed = find_problems({"train": good, "test": bad}, 4, {}, None)
     assert any("test: 23 bit/s against 100 on train" in line for line in changed)
-    speakers = {"percent_of_speaker_entropy": 30.0}
-    assert any("voices" in line for line in find_problems(report_of({"train": good}, 4, speakers)))
-    drift = report_of({"train": good}, 4) | {"drift_bits": {"train-test": 0.3, "train-val": 0.01}}
-    assert [line for line in find_problems(drift) if "train-" in line] == [
+    speakers = SpeakerDependence(2, 0.3, 0.0, 1.0, percent_of_speaker_entropy=30.0)
+    assert any("voices" in line for line in find_problems({"train": good}, 4, {}, speakers))
+    drift_bits = {"train-test": 0.3, "train-val": 0.01}
+    assert [line for line in find_problems({"train": good}, 4, drift_bits, None) if "train-" in line] == [
         "train-test: unit use differs by 0.300 bit (Jensen-Shannon): other speakers or rooms?"
     ]
 
@@ -284,12 +284,10 @@ def test_script_with_residual_streams_and_speakers(tiny_language: dict, capsys: 
         one["units"] = [unit * 2 % 6 + offset for unit in range(len(one["units"]))]
     write_corpus(corpus, changed)
     report = validate_units.build_unit_report(exp, n_resamples=0, seed=0)
-    assert report["speakers"]["n_speakers"] == 2
-    assert report["speakers"]["mutual_information_bits"] == pytest.approx(
-        report["speakers"]["speaker_entropy_bits"], rel=1e-6
-    )
-    assert any("voices" in line for line in report["problems"])
-    assert len(report["splits"]["all"]["bits_per_second"]["residual"]) == 1
+    assert report.speakers.n_speakers == 2
+    assert report.speakers.mutual_information_bits == pytest.approx(report.speakers.speaker_entropy_bits, rel=1e-6)
+    assert any("voices" in line for line in report.problems)
+    assert len(report.splits["all"].bits_per_second.residual) == 1
     validate_units.print_report(report)
     assert "with residual streams" in capsys.readouterr().out
 
