@@ -15,6 +15,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from core.errors import UserError
 from core.files import read_json
 from core.frames import UNIT_RATE
 from core.hashing import hash_fraction
-from core.records import SPLITS
+from core.records import SPLITS, BpeSummary, TokenBits, TokenRates, Utterance
 from languages import add_language_flags, command_for, language_config, language_paths
 from training.experiment import mark_finished, open_experiment, require_finished
 from units.bpe import (
@@ -40,9 +41,9 @@ from units.bpe import (
 )
 from units.corpus import read_corpus
 from units.motif_audio import cut_examples
-from units.motifs import count_motifs, new_motif_counts, write_motifs
+from units.motifs import MotifCounts, count_motifs, new_motif_counts, write_motifs
 from units.quality import bitrates, entropy_bits
-from units.tally import check_utterance, count_utterance, finish_tally, new_tally
+from units.tally import UnitCounts, check_utterance, count_utterance, finish_tally, new_tally
 
 log = logging.getLogger("oral_units")
 
@@ -99,7 +100,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.3,
         metavar="SECONDS",
-        help="speech kept before and after each example in those wavs; a motif of 60 ms alone is but a click",
+        help="speech kept before and after each example in those wavs; a motif of 60 ms alone is only a click",
     )
     return parse_flags(parser, argv)
 
@@ -125,8 +126,8 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 # %%
-def count_units(corpus: Path, n_units: int, n_streams: int) -> dict[str, dict]:
-    """A finished tally (units.tally) for each split; only the first stream's units become tokens."""
+def count_units(corpus: Path, n_units: int, n_streams: int) -> dict[str, UnitCounts]:
+    """The counts of each split; only the first stream's units become tokens."""
     tallies = {split: new_tally(n_units, n_streams) for split in SPLITS}
     for utterance in tqdm(read_corpus(corpus), desc="counting units", unit=" utterances", disable=None):
         check_utterance(utterance, n_units, n_streams)
@@ -143,31 +144,27 @@ def training_units(corpus: Path, share: float) -> Iterator[np.ndarray]:
 
 def encoded_utterances(
     corpus: Path, tokenizer: PreTrainedTokenizerFast, n_utterances: int
-) -> Iterator[tuple[dict, np.ndarray]]:
+) -> Iterator[tuple[Utterance, np.ndarray]]:
     """Every utterance of the corpus with its (T,) token ids, with a progress bar."""
-    held = []
+    utterances = read_corpus(corpus)
     with tqdm(total=n_utterances, desc="finding motifs", unit=" utterances", disable=None) as bar:
-        for utterance in read_corpus(corpus):
-            held.append(utterance)
-            if len(held) == ENCODED_AT_ONCE:
-                yield from zip(held, encode_batch(tokenizer, [u["units"] for u in held]))
-                bar.update(len(held))
-                held = []
-        yield from zip(held, encode_batch(tokenizer, [u["units"] for u in held]))
-        bar.update(len(held))
+        while held := list(islice(utterances, ENCODED_AT_ONCE)):
+            yield from zip(held, encode_batch(tokenizer, [utterance["units"] for utterance in held]))
+            bar.update(len(held))
 
 
 def find_motifs(
     corpus: Path, tokenizer: PreTrainedTokenizerFast, n_utterances: int, n_examples: int
-) -> tuple[dict, dict[str, np.ndarray]]:
-    """Motif counts on the train split (units.motifs), and (V,) token counts for each split."""
+) -> tuple[MotifCounts, dict[str, np.ndarray]]:
+    """Motif counts on the train split, and (V,) token counts for each split."""
     motifs = new_motif_counts(token_units(tokenizer), n_examples)
-    counts = {split: np.zeros(len(tokenizer), np.int64) for split in SPLITS}
+    token_counts = {split: np.zeros(len(tokenizer), np.int64) for split in SPLITS}
     for utterance, ids in encoded_utterances(corpus, tokenizer, n_utterances):
-        counts[utterance["split"]] += np.bincount(ids, minlength=len(tokenizer))
-        if utterance["split"] == "train":
+        split = utterance["split"]
+        token_counts[split] += np.bincount(ids, minlength=len(tokenizer))
+        if split == "train":
             count_motifs(motifs, ids, utterance)
-    return motifs, counts
+    return motifs, token_counts
 
 
 # %% [markdown]
@@ -179,13 +176,13 @@ def find_motifs(
 
 
 # %%
-def summarize_split(tally: dict, token_counts: np.ndarray) -> dict:
+def summarize_split(counts: UnitCounts, token_counts: np.ndarray) -> TokenRates:
     """Rates of one split with at least one frame, per second of audio; bits as in ``units.quality``."""
-    seconds = float(tally["frames"][0].sum() / UNIT_RATE)
-    units, tokens = int(tally["runs"].sum()), int(token_counts.sum())
-    bits = bitrates(tally)
+    seconds = float(counts.frames[0].sum() / UNIT_RATE)
+    units, tokens = int(counts.runs.sum()), int(token_counts.sum())
+    bits = bitrates(counts)
     return {
-        "n_utterances": tally["n_utterances"],
+        "n_utterances": counts.n_utterances,
         "seconds": seconds,
         "units": units,
         "tokens": tokens,
@@ -193,15 +190,15 @@ def summarize_split(tally: dict, token_counts: np.ndarray) -> dict:
         "units_per_second": units / seconds,
         "tokens_per_second": tokens / seconds,
         "bits_per_second": {
-            "frames": bits["frames"]["value"],
-            "deduplicated": bits["deduplicated"]["value"],
-            "deduplicated_timed": bits["deduplicated_timed"],
+            "frames": bits.frames.value,
+            "deduplicated": bits.deduplicated.value,
+            "deduplicated_timed": bits.deduplicated_timed,
             "tokens": float(entropy_bits(token_counts)) * tokens / seconds,
         },
     }
 
 
-def print_summary(summary: dict) -> None:
+def print_summary(summary: BpeSummary) -> None:
     print(
         f"{summary['vocab_size']} tokens: {summary['n_units']} units, {summary['n_merges']} merges; "
         f"the longest stands for {summary['longest_units']} units; {summary['tokens_used']} tokens occur in train"
@@ -209,15 +206,13 @@ def print_summary(summary: dict) -> None:
     header = ("split", "minutes", "units/s", "tokens/s", "units/token", "bit/s 50 Hz", "units", "+durations", "tokens")
     print(" ".join(name.rjust(11) for name in header))
     for split, rates in summary["splits"].items():
-        bits = rates["bits_per_second"]
-        values = (
-            rates["seconds"] / 60,
-            rates["units_per_second"],
-            rates["tokens_per_second"],
-            rates["units_per_token"],
-            *(bits[name] for name in ("frames", "deduplicated", "deduplicated_timed", "tokens")),
-        )
-        print(split.rjust(11), " ".join(f"{value:11.2f}" for value in values))
+        print(split.rjust(11), " ".join(f"{value:11.2f}" for value in _row_values(rates)))
+
+
+def _row_values(rates: TokenRates) -> list[float]:
+    shown = [rates[name] for name in ("units_per_second", "tokens_per_second", "units_per_token")]
+    bits = rates["bits_per_second"]
+    return [rates["seconds"] / 60, *shown, *(bits[name] for name in TokenBits.__annotations__)]
 
 
 # %% [markdown]
@@ -225,40 +220,45 @@ def print_summary(summary: dict) -> None:
 
 
 # %%
-def fit(args: argparse.Namespace, exp: Path, corpus: Path, derived: dict) -> dict:
+def fit_tokenizer(args: argparse.Namespace, exp: Path, corpus: Path, n_units: int, share: float) -> None:
+    """The tokenizer of ``exp``, fitted on a ``share`` of the train split, unless it is there already."""
+    if (exp / "tokenizer.json").exists():
+        return
+    tokenizer = train_tokenizer(
+        training_units(corpus, share),
+        n_units=n_units,
+        vocab_size=args.vocab_size,
+        min_count=args.min_count,
+        max_motif_units=args.max_motif_units,
+        show_progress=sys.stderr.isatty(),
+    )
+    save_tokenizer(exp, tokenizer)
+
+
+def find_all(args: argparse.Namespace, exp: Path, corpus: Path, n_units: int, n_streams: int) -> BpeSummary:
     """Phase 2 from the corpus to ``motifs.json``; returns the summary of ``finished.json``."""
-    tallies = count_units(corpus, derived["n_units"], derived["n_streams"])
-    n_train = int(tallies["train"]["runs"].sum())
+    counts = count_units(corpus, n_units, n_streams)
+    n_train = int(counts["train"].runs.sum())
     if n_train == 0:
         raise UserError(f"{corpus}: expected units in the train split, found none; rerun phase 1")
     share = min(1.0, args.max_train_units / n_train) if args.max_train_units else 1.0
-    if (exp / "tokenizer.json").exists():
-        tokenizer = load_tokenizer(exp)
-    else:
-        log.info("fitting %d tokens on %s units", args.vocab_size, f"{round(n_train * share):,}")
-        tokenizer = train_tokenizer(
-            training_units(corpus, share),
-            n_units=derived["n_units"],
-            vocab_size=args.vocab_size,
-            min_count=args.min_count,
-            max_motif_units=args.max_motif_units,
-            show_progress=sys.stderr.isatty(),
-        )
-        save_tokenizer(exp, tokenizer)
+    log.info("%d tokens from %s units", args.vocab_size, f"{round(n_train * share):,}")
+    fit_tokenizer(args, exp, corpus, n_units, share)
+    tokenizer = load_tokenizer(exp)
     if len(tokenizer) < args.vocab_size:
         log.warning("no pair left to merge: %d tokens instead of %d", len(tokenizer), args.vocab_size)
-    n_utterances = sum(tally["n_utterances"] for tally in tallies.values())
-    motifs, counts = find_motifs(corpus, tokenizer, n_utterances, args.n_examples)
+    n_utterances = sum(found.n_utterances for found in counts.values())
+    motifs, token_counts = find_motifs(corpus, tokenizer, n_utterances, args.n_examples)
     write_motifs(exp / "motifs.json", motifs)
     return {
         "vocab_size": len(tokenizer),
-        "n_units": derived["n_units"],
-        "n_merges": int((motifs["lengths"] > 1).sum()),
-        "longest_units": int(motifs["lengths"].max()),
-        "tokens_used": int((counts["train"] > 0).sum()),
+        "n_units": n_units,
+        "n_merges": int((motifs.lengths > 1).sum()),
+        "longest_units": int(motifs.lengths.max()),
+        "tokens_used": int((motifs.counts > 0).sum()),
         "train_share": share,
         "splits": {
-            split: summarize_split(tally, counts[split]) for split, tally in tallies.items() if tally["runs"].any()
+            split: summarize_split(found, token_counts[split]) for split, found in counts.items() if found.runs.any()
         },
     }
 
@@ -267,26 +267,21 @@ def main() -> None:
     args = parse_args()
     check_args(args)
     paths = language_paths(args.language, args.tag)
-    require_finished(paths["units"], phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
-    settings = read_json(paths["units"] / "config.json")["derived"]
-    derived = {
-        "language": args.language,
-        "corpus": str(paths["corpus"]),
-        "n_units": settings["n_units"],
-        "n_streams": settings.get("n_streams", 1),
-    }
+    units, corpus, exp = paths["units"], paths["corpus"], args.exp or paths["bpe"]
+    require_finished(units, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
+    settings = read_json(units / "config.json")["derived"]
+    n_units, n_streams = settings["n_units"], settings.get("n_streams", 1)
     # The language's default goes into config.json as if it had been typed, so that a changed table is noticed.
     args.vocab_size = args.vocab_size or language_config(args.language)["vocab_size"]
-    check_vocab_size(args.vocab_size, derived["n_units"])
-    exp = args.exp or paths["bpe"]
-    state = open_experiment(
-        exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=["examples_audio", "examples_context"]
-    )
+    check_vocab_size(args.vocab_size, n_units)
+    derived = {"language": args.language, "corpus": str(corpus), "n_units": n_units, "n_streams": n_streams}
+    changeable = ["examples_audio", "examples_context"]
+    state = open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
     if state == "finished":
         print(f"{exp}: already finished with this configuration")
     else:
-        mark_finished(exp, fit(args, exp, paths["corpus"], derived))
+        mark_finished(exp, find_all(args, exp, corpus, n_units, n_streams))
     if args.examples_audio:
         cut_examples(exp, args.examples_audio, args.examples_context)
     print_summary(read_json(exp / "finished.json"))

@@ -129,7 +129,7 @@ def test_examples_keep_context_within_the_segment(trained: dict) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATA_ROOT", trained["env"]["DATA_ROOT"])
-        waveform, missing = cut_motif(motif, context=0.5)
+        waveform, missing = cut_motif(motif["examples"], context=0.5)
     expected = 0
     for example in motif["examples"]:
         duration = soundfile.info(trained["root"] / "data" / example["audio"]).duration

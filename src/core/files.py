@@ -36,9 +36,12 @@ def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
     archive.extractall(folder, **filters)
 
 
-def write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: object) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict:

@@ -211,6 +211,40 @@ class EncoderOrigin(TypedDict):
     options: dict[str, float]
 
 
+class TokenBits(TypedDict):
+    """Entropy of the symbols times symbols a second; all but ``deduplicated_timed`` leave the timing out."""
+
+    frames: float  # units at 50 Hz
+    deduplicated: float
+    deduplicated_timed: float
+    tokens: float
+
+
+class TokenRates(TypedDict):
+    """What phase 2 made of one split."""
+
+    n_utterances: int
+    seconds: float
+    units: int  # deduplicated
+    tokens: int
+    units_per_token: float
+    units_per_second: float
+    tokens_per_second: float
+    bits_per_second: TokenBits
+
+
+class BpeSummary(TypedDict):
+    """``finished.json`` of phase 2."""
+
+    vocab_size: int
+    n_units: int
+    n_merges: int
+    longest_units: int  # of the token that stands for most
+    tokens_used: int  # in train
+    train_share: float  # of the train split's units that were fitted on
+    splits: dict[str, TokenRates]
+
+
 class MotifExample(TypedDict):
     """One place where a motif can be heard."""
 

@@ -6,9 +6,10 @@ never merge: each "word" is already a single unit.) Token ids: the special token
 or not, then the merges, most frequent first. Durations stay outside: a token's duration is the sum over its units.
 """
 
-import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, trainers
 from transformers import PreTrainedTokenizerFast
 
 from core.errors import UserError
+from core.files import write_atomically
 
 # Supplementary Private Use Area-A: 65,534 characters that no text, normaliser or tokenizer gives a meaning.
 ALPHABET_START = 0xF0000
@@ -98,10 +100,10 @@ def _training_texts(utterances: Iterable[np.ndarray], n_units: int) -> Iterator[
 
 def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """Write ``tokenizer_config.json``, then ``tokenizer.json``, each complete or absent."""
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        tokenizer.save_pretrained(temporary)
-        for name in sorted(os.listdir(temporary), key=lambda name: name == "tokenizer.json"):
-            os.replace(Path(temporary) / name, Path(folder) / name)
+    with tempfile.TemporaryDirectory() as made:
+        tokenizer.save_pretrained(made)
+        for path in sorted(Path(made).iterdir(), key=lambda path: path.name == "tokenizer.json"):
+            write_atomically(Path(folder) / path.name, partial(shutil.copyfile, path))
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

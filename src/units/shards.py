@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.files import hash_files, read_json, write_atomically, write_json
+from core.files import hash_files, read_json, write_json, write_text
 from core.frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
 from core.records import FailedItem, Segment, UnitTotals, Utterance
 from units.corpus import deduplicate, write_corpus
@@ -52,8 +52,7 @@ def describe_utterance(row: Segment, n_samples: int, frame_units: np.ndarray) ->
 
 
 def write_lines(path: Path, rows: Iterable[Utterance]) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows))
 
 
 def read_lines(path: Path) -> Iterator[Utterance]:

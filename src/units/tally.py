@@ -105,7 +105,13 @@ def check_utterance(utterance: Utterance, n_units: int, n_streams: int = 1) -> N
 
 
 def _unit_problem(
-    units: np.ndarray, durations: np.ndarray, residual: list[np.ndarray], *, seconds: float, n_units: int, n_streams: int
+    units: np.ndarray,
+    durations: np.ndarray,
+    residual: list[np.ndarray],
+    *,
+    seconds: float,
+    n_units: int,
+    n_streams: int,
 ) -> str | None:
     values, n_frames = np.concatenate([units, *residual]), int(durations.sum())
     if len(units) != len(durations) or (durations < 1).any():
