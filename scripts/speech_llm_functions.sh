@@ -14,12 +14,12 @@ start_training() {
   python_command src/trainer_base.py
 }
 
-# speech_llm NAME FLAG…: trains or generates in EXP_ROOT/NAME, going on where it was; sets step_code.
+# speech_llm NAME FLAG…: trains or generates in EXP_ROOT/NAME, continuing where it was; sets step_code.
 speech_llm() {
   local exp="$EXP_ROOT/$1"
   shift
   if ! has_flag --resume "$@" && ! has_flag --overwrite "$@"; then set -- --resume auto "$@"; fi
-  try_step "${command[@]}" --out_dir "$exp" "$@"
+  try_step "${command[@]}" --exp "$exp" "$@"
 }
 
 # train_and_score NAME FLAG…: trains, transcribes the test splits, prints their error rates; stops where it fails.

@@ -6,7 +6,7 @@
 # `--do_generate`, `<split>_predictions.json` in the experiment folder.
 #
 # ```
-# python src/trainer_base.py --data data/english --out_dir exp/english_llm --speech_enc_id openai/whisper-base \
+# python src/trainer_base.py --data data/english --exp exp/english_llm --speech_enc_id openai/whisper-base \
 #     --llm_id HuggingFaceTB/SmolLM2-135M-Instruct --do_train --do_generate --ctc_warmup_steps 600 --lora_r 8
 # torchrun --standalone --nproc-per-node=2 src/trainer_base.py …
 # ```
@@ -17,39 +17,59 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
-from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
+from core.records import SpeechLLMConfig, TranscribedItem
 from models.connector import KINDS
-from models.speech_llm_model import SpeechLLMBase
-from speech_llm.batches import SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
-from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding
-from speech_llm.feature_sources import choose_evenly, index_files, load_items, model_config, open_source
+from models.speech_llm_model import LossSums, SpeechBatch, SpeechLLMBase
+from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
+from speech_llm.characters import choose_characters
+from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding, token_rate
+from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
 from speech_llm.length_buckets import bucket_steps
 from speech_llm.predictions import write_predictions
-from speech_llm.saved_model import DTYPES, build_speech_llm, read_saved, read_weights, save_pretrained
-from speech_llm.validation import evaluate_listening, warn_of_deafness
-from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
-from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment
+from speech_llm.saved_model import (
+    DTYPES,
+    build_speech_llm,
+    from_pretrained,
+    load_tokenizer,
+    read_saved,
+    read_weights,
+    save_pretrained,
+)
+from speech_llm.transcribed_items import choose_evenly, index_files, load_transcribed
+from speech_llm.validation import validate, warn_if_audio_unused
+from training.checkpoints import load_checkpoint, restore_random_state
+from training.experiment import open_experiment
 from training.processes import any_process, broadcast, start_accelerator
-from training.progress import Progress, finite_means
+from training.progress import Progress, is_due, is_last, note_validation, restore_progress
 from training.resuming import (
-    catch_stop_signals,
+    Run,
+    end_run,
     exit_on_stop_signals,
     find_checkpoint,
-    log_row,
+    finish_run,
+    has_finished,
+    is_own,
     note_changes,
+    note_plan,
+    note_step,
+    save_progress,
+    start_run,
+    training_seconds,
+    write_losses,
+    write_row,
 )
 from training.schedule import calibrate, learning_rate
 
@@ -58,6 +78,14 @@ log = logging.getLogger("oral_units")
 CALIBRATION_STEPS = range(3, 13)  # of the LLM's phase, timed to turn --max_minutes into steps
 DEFAULT_STEPS = 3000
 ENDLESS = 10**9  # batches, while the number of steps is not known
+NO_BEST = (math.inf, math.inf)  # validation WER and nats, before any validation
+SHOWN_LOSSES = ("train_loss_nat", "train_token_accuracy", "train_ctc_nat")
+
+EVERYDAY_FLAGS = (
+    *("data", "do_train", "do_generate", "resume", "overwrite", "speech_enc_id", "llm_id", "lora_r", "factor"),
+    *("ctc_warmup_steps", "ctc_compress", "ctc_embedding", "steps", "max_minutes", "lr", "batch_size", "patience"),
+    *("num_beams", "seed", "cpu"),
+)
 
 # %% [markdown]
 # ## Arguments
@@ -71,125 +99,162 @@ ENDLESS = 10**9  # batches, while the number of steps is not known
 # - **Factor 6**: 8 positions a second, near the rate of an LLM's tokens. CTC needs more than a position a character:
 #   `--factor 2` with it.
 # - **Weights of the trained parts stay float32**: AdamW's steps of 1e-4 vanish beside a norm's scale of 1 in bf16.
+# - Flags have the names they have in the other trainers; the second name of some (`--bsize`, `--out_dir`, …) means the
+#   same.
 
 
 # %%
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a speech LLM.", formatter_class=HELP_FORMATTER)
-    run = parser.add_argument_group("run")
-    run.add_argument("--out_dir", "--exp", type=Path, required=True, help="experiment folder, as in exp/english_llm")
-    run.add_argument("--do_train", action="store_true", help="train, or go on training")
-    run.add_argument("--do_generate", action="store_true", help="transcribe the test splits with the best weights")
-    run.add_argument(
+    add_run_flags(parser.add_argument_group("run"))
+    add_data_flags(parser.add_argument_group("data"))
+    add_front_end_flags(parser.add_argument_group("front end"))
+    add_llm_flags(parser.add_argument_group("LLM"))
+    add_connector_flags(parser.add_argument_group("connector"))
+    add_ctc_flags(parser.add_argument_group("listening by CTC"))
+    add_training_flags(parser.add_argument_group("training"))
+    add_watching_flags(parser.add_argument_group("watching"))
+    add_generation_flags(parser.add_argument_group("generation"))
+    add_machine_flags(parser.add_argument_group("machine"))
+    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
+    check_args(args)
+    return args
+
+
+def add_run_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--exp", "--out_dir", type=Path, required=True, help="experiment folder, as in exp/english_llm")
+    group.add_argument("--do_train", action="store_true", help="train, or go on training")
+    group.add_argument("--do_generate", action="store_true", help="transcribe the test splits with the best weights")
+    group.add_argument(
         "--resume",
         nargs="?",
         const="latest",
         default=None,
         metavar="PATH",
         help="continue an unfinished run from its latest state, or from the checkpoint PATH; 'auto' continues where "
-        "there is something to continue and starts anew otherwise",
+        "there is something to continue, and starts from the beginning if there is nothing",
     )
-    run.add_argument("--overwrite", action="store_true", help="delete what an earlier run of this name left")
-    run.add_argument("--from_pretrained", default=None, help="start from the trained weights of this experiment")
+    group.add_argument("--overwrite", action="store_true", help="delete what an earlier run of this name left")
+    group.add_argument("--from_pretrained", default=None, help="start from the trained weights of this experiment")
 
-    data = parser.add_argument_group("data")
-    data.add_argument(
+
+def add_data_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--data", type=Path, default=None, help="data/<language>, a datasets.save_to_disk folder, or transcripts.tsv's"
     )
-    data.add_argument("--text_field", default="text", help="column of the transcripts")
-    data.add_argument("--audio_field", default="audio", help="column of the audio")
-    data.add_argument("--train_split", default="train", help="split to train on")
-    data.add_argument("--validation_split", default="val", help="split that chooses the best weights")
-    data.add_argument("--test_splits", nargs="+", default=["test"], help="splits to transcribe")
-    data.add_argument("--max_validation", type=int, default=200, help="utterances of the validation split to judge on")
-    data.add_argument("--max_train", type=int, default=None, help="utterances to train on (default: all)")
+    group.add_argument("--text_field", default="text", help="column of the transcripts")
+    group.add_argument("--audio_field", default="audio", help="column of the audio")
+    group.add_argument("--train_split", default="train", help="split to train on")
+    group.add_argument("--validation_split", default="val", help="split that chooses the best weights")
+    group.add_argument("--test_splits", nargs="+", default=["test"], help="splits to transcribe")
+    group.add_argument("--max_validation", type=int, default=200, help="utterances of the validation split to judge on")
+    group.add_argument("--max_train", type=int, default=None, help="utterances to train on (default: all)")
 
-    front = parser.add_argument_group("front end")
-    front.add_argument("--front_end", choices=("features", "units", "bpe"), default="features", help="what is read")
-    front.add_argument("--speech_enc_id", default="openai/whisper-small", help="speech encoder, hub id or folder")
-    front.add_argument("--speech_enc_layer", type=int, default=None, help="its layer (default: the last)")
-    front.add_argument(
+
+def add_front_end_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--front_end", choices=("features", "units", "bpe"), default="features", help="what is read")
+    group.add_argument("--speech_enc_id", default="openai/whisper-small", help="speech encoder, hub id or folder")
+    group.add_argument("--speech_enc_layer", type=int, default=None, help="its layer (default: the last)")
+    group.add_argument(
         "--padding", choices=("full", "short"), default="full", help="Whisper's window: 30 s, or as long"
     )
-    front.add_argument("--units_exp", type=Path, default=None, help="finished phase 1, for units and bpe")
-    front.add_argument("--bpe_exp", type=Path, default=None, help="finished phase 2, for bpe")
-    front.add_argument("--feature_cache", type=Path, default=None, help="folder of features (default: <data>/cache)")
-    front.add_argument("--no_feature_cache", action="store_true", help="encode anew at every step")
+    group.add_argument("--units_exp", type=Path, default=None, help="finished phase 1, for units and bpe")
+    group.add_argument("--bpe_exp", type=Path, default=None, help="finished phase 2, for bpe")
+    group.add_argument("--feature_cache", type=Path, default=None, help="folder of features (default: <data>/cache)")
+    group.add_argument("--no_feature_cache", action="store_true", help="encode at every step")
 
-    llm = parser.add_argument_group("LLM")
-    llm.add_argument("--llm_id", default="allenai/OLMo-2-0425-1B-Instruct", help="causal LM, hub id or folder")
-    llm.add_argument("--llm_revision", default=None, help="its revision on the hub")
-    llm.add_argument("--prompt", default="Transcribe the speech.", help="instruction, after the audio")
-    llm.add_argument("--lora_r", type=int, default=0, help="rank of the low-rank adaptation; 0: the LLM stays frozen")
-    llm.add_argument("--lora_alpha", type=float, default=None, help="its scale (default: twice the rank)")
-    llm.add_argument("--lora_dropout", type=float, default=0.05, help="its dropout")
-    llm.add_argument(
+
+def add_llm_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--llm_id", default="allenai/OLMo-2-0425-1B-Instruct", help="causal LM, hub id or folder")
+    group.add_argument("--llm_revision", default=None, help="its revision on the hub")
+    group.add_argument("--prompt", default="Transcribe the speech.", help="instruction, after the audio")
+    group.add_argument("--lora_r", type=int, default=0, help="rank of the low-rank adaptation; 0: the LLM stays frozen")
+    group.add_argument("--lora_alpha", type=float, default=None, help="its scale (default: twice the rank)")
+    group.add_argument("--lora_dropout", type=float, default=0.05, help="its dropout")
+    group.add_argument(
         "--lora_targets", nargs="+", default=["all-linear"], help="adapted projections, as in q_proj v_proj"
     )
 
-    connector = parser.add_argument_group("connector")
-    connector.add_argument("--connector", choices=KINDS, default="transformer", help="kind")
-    connector.add_argument("--factor", type=int, default=6, help="frames (20 ms) a position")
-    connector.add_argument("--width", type=int, default=512, help="channels inside")
-    connector.add_argument("--n_layers", type=int, default=2, help="layers")
-    connector.add_argument("--norm", choices=("pre", "post"), default="pre", help="norm of the transformer's layers")
-    connector.add_argument("--no_final_norm", action="store_true", help="no norm behind the last layer")
-    connector.add_argument("--no_positions", action="store_true", help="no sinusoidal positions")
-    connector.add_argument("--dropout", type=float, default=0.1, help="dropout of connector and CTC head")
 
-    ctc = parser.add_argument_group("listening by CTC")
-    ctc.add_argument("--ctc_warmup_steps", type=int, default=0, help="steps, of --steps, of character CTC alone")
-    ctc.add_argument("--ctc_lr", type=float, default=1e-3, help="peak learning rate of these steps")
-    ctc.add_argument("--ctc_loss_weight", type=float, default=None, help="of CTC after them (default: .3 with warm-up)")
-    ctc.add_argument("--ctc_compress", action="store_true", help="one LLM position a character: no blanks, no repeats")
-    ctc.add_argument("--ctc_embedding", action="store_true", help="add the posterior-weighted embedded characters")
-    ctc.add_argument("--ctc_draft", action="store_true", help="give the LLM the CTC head's reading as text")
-    ctc.add_argument("--draft_noise", type=float, default=0.0, help="strongest Gumbel noise on it in training (nats)")
+def add_connector_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--connector", choices=KINDS, default="transformer", help="kind")
+    group.add_argument("--factor", type=int, default=6, help="frames (20 ms) a position")
+    group.add_argument("--width", type=int, default=512, help="channels inside")
+    group.add_argument("--n_layers", type=int, default=2, help="layers")
+    group.add_argument("--norm", choices=("pre", "post"), default="pre", help="norm of the transformer's layers")
+    group.add_argument("--no_final_norm", action="store_true", help="no norm behind the last layer")
+    group.add_argument("--no_positions", action="store_true", help="no sinusoidal positions")
+    group.add_argument("--dropout", type=float, default=0.1, help="dropout of connector and CTC head")
 
-    training = parser.add_argument_group("training")
-    training.add_argument("--steps", type=int, default=None, help=f"updates in all (default: {DEFAULT_STEPS})")
-    training.add_argument("--max_minutes", type=float, default=None, help="wall time; becomes a number of steps")
-    training.add_argument("--lr", type=float, default=2e-4, help="peak learning rate of AdamW")
-    training.add_argument("--lora_lr", type=float, default=None, help="of LoRA (default: --lr)")
-    training.add_argument("--wdecay", type=float, default=0.01, help="decoupled weight decay of matrices")
-    training.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up, in each phase")
-    training.add_argument("--bsize", type=int, default=16, help="utterances a batch (at most)")
-    training.add_argument("--max_positions", type=int, default=None, help="LLM positions a batch, padding included")
-    training.add_argument("--ctc_bsize", type=int, default=None, help="utterances a batch of CTC (default: --bsize)")
-    training.add_argument("--gradient_accumulation_steps", type=int, default=1, help="batches a process and step")
-    training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    training.add_argument("--label_smoothing", type=float, default=0.0, help="of the answer tokens")
-    training.add_argument("--frame_dropout", type=float, default=0.0, help="share of frames set to zero, in spans")
-    training.add_argument("--speed_perturb", action="store_true", help="speeds .9, 1 and 1.1, each cached once")
-    training.add_argument("--early_stopping", type=int, default=0, help="evaluations without gain; 0: never")
-    training.add_argument("--shuffle_audio", action="store_true", help="the control: texts with others' audio")
-    training.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
 
-    watching = parser.add_argument_group("watching")
-    watching.add_argument("--logging_steps", type=int, default=10, help="steps between rows of metrics.jsonl")
-    watching.add_argument("--eval_steps", type=int, default=100, help="steps between evaluations")
-    watching.add_argument("--save_steps", type=int, default=100, help="steps between writings of latest.pt")
-
-    generation = parser.add_argument_group("generation")
-    generation.add_argument(
-        "--decoder", choices=DECODERS, default=None, help="default: joint with a CTC head, else llm"
+def add_ctc_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--ctc_warmup_steps", type=int, default=0, help="steps, of --steps, of character CTC alone")
+    group.add_argument("--ctc_lr", type=float, default=1e-3, help="peak learning rate of these steps")
+    group.add_argument(
+        "--ctc_loss_weight", type=float, default=None, help="of CTC after them (default: .3 with warm-up)"
     )
-    generation.add_argument("--num_beams", type=int, default=1, help="1: greedy")
-    generation.add_argument("--n_best", type=int, default=1, help="hypotheses kept an utterance")
-    generation.add_argument("--ctc_weight", type=float, default=0.5, help="of the CTC head's nats in joint decoding")
-    generation.add_argument(
+    group.add_argument(
+        "--ctc_compress", action="store_true", help="one LLM position a character: no blanks, no repeats"
+    )
+    group.add_argument("--ctc_embedding", action="store_true", help="add the posterior-weighted embedded characters")
+    group.add_argument("--ctc_draft", action="store_true", help="give the LLM the CTC head's reading as text")
+    group.add_argument("--draft_noise", type=float, default=0.0, help="strongest Gumbel noise on it in training (nats)")
+
+
+def add_training_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--steps", type=int, default=None, help=f"updates in all (default: {DEFAULT_STEPS})")
+    group.add_argument("--max_minutes", type=float, default=None, help="wall time; becomes a number of steps")
+    group.add_argument("--lr", type=float, default=2e-4, help="peak learning rate of AdamW")
+    group.add_argument("--lora_lr", type=float, default=None, help="of LoRA (default: --lr)")
+    group.add_argument(
+        "--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay of matrices"
+    )
+    group.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up, in each phase")
+    group.add_argument("--batch_size", "--bsize", type=int, default=16, help="utterances a batch (at most)")
+    group.add_argument("--max_positions", type=int, default=None, help="LLM positions a batch, padding included")
+    group.add_argument(
+        "--ctc_batch_size",
+        "--ctc_bsize",
+        type=int,
+        default=None,
+        help="utterances a batch of CTC (default: --batch_size)",
+    )
+    group.add_argument("--gradient_accumulation_steps", type=int, default=1, help="batches a process and step")
+    group.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    group.add_argument("--label_smoothing", type=float, default=0.0, help="of the answer tokens")
+    group.add_argument("--frame_dropout", type=float, default=0.0, help="share of frames set to zero, in spans")
+    group.add_argument("--speed_perturb", action="store_true", help="speeds .9, 1 and 1.1, each cached once")
+    group.add_argument("--patience", "--early_stopping", type=int, default=0, help="evaluations without gain; 0: never")
+    group.add_argument("--shuffle_audio", action="store_true", help="the control: texts with others' audio")
+    group.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
+
+
+def add_watching_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--log_every", "--logging_steps", type=int, default=10, help="steps between rows of metrics.jsonl"
+    )
+    group.add_argument("--eval_every", "--eval_steps", type=int, default=100, help="steps between evaluations")
+    group.add_argument(
+        "--save_every", "--save_steps", type=int, default=100, help="steps between writings of latest.pt"
+    )
+
+
+def add_generation_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--decoder", choices=DECODERS, default=None, help="default: joint with a CTC head, else llm")
+    group.add_argument("--num_beams", type=int, default=1, help="1: greedy")
+    group.add_argument("--n_best", type=int, default=1, help="hypotheses kept an utterance")
+    group.add_argument("--ctc_weight", type=float, default=0.5, help="of the CTC head's nats in joint decoding")
+    group.add_argument(
         "--character_bonus", type=float, default=CHARACTER_BONUS, help="nats a character in joint decoding"
     )
-    generation.add_argument("--length_penalty", type=float, default=0.0, help="exponent of the length in beam search")
-    generation.add_argument("--generate_bsize", type=int, default=8, help="utterances a batch")
+    group.add_argument("--length_penalty", type=float, default=0.0, help="exponent of the length in beam search")
+    group.add_argument("--generate_batch_size", "--generate_bsize", type=int, default=8, help="utterances a batch")
 
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--mixed_precision", choices=("auto", "no", "bf16"), default="auto", help="of frozen models")
-    machine.add_argument("--nj", type=int, default=2, help="reading threads and processes")
-    machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
-    args = parse_flags(parser, argv)
-    check_args(args)
-    return args
+
+def add_machine_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--mixed_precision", choices=("auto", "no", "bf16"), default="auto", help="of frozen models")
+    group.add_argument("--num_workers", "--nj", type=int, default=2, help="reading threads and processes")
+    group.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -202,109 +267,242 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--steps and --max_minutes exclude each other; give one")
     if args.steps is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
-    listening = args.ctc_warmup_steps > 0 or bool(args.ctc_loss_weight)
-    if not listening and (args.ctc_compress or args.ctc_embedding or args.ctc_draft):
+    check_ctc(args)
+    check_front_end(args)
+    counts = ("batch_size", "ctc_batch_size", "generate_batch_size", "max_positions", "max_validation", "max_train")
+    intervals = ("log_every", "eval_every", "save_every")
+    require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", *counts, *intervals)
+    require_positive(args, "gradient_accumulation_steps", "num_beams", "n_best")
+
+
+def check_ctc(args: argparse.Namespace) -> None:
+    """A CTC head is there where it is trained; ``ctc_loss_weight`` and ``decoder`` follow from it."""
+    has_head = args.ctc_warmup_steps > 0 or bool(args.ctc_loss_weight)
+    if not has_head and (args.ctc_compress or args.ctc_embedding or args.ctc_draft):
         raise UserError("--ctc_compress, --ctc_embedding and --ctc_draft need a CTC head: give --ctc_warmup_steps")
     if args.draft_noise and not args.ctc_draft:
         raise UserError("--draft_noise needs --ctc_draft")
     if args.ctc_loss_weight is None:
-        args.ctc_loss_weight = 0.3 if listening else 0.0
+        args.ctc_loss_weight = 0.3 if has_head else 0.0
     if args.decoder is None:
-        args.decoder = "joint" if listening else "llm"
+        args.decoder = "joint" if has_head else "llm"
+
+
+def check_front_end(args: argparse.Namespace) -> None:
     if args.front_end != "features" and args.units_exp is None:
         raise UserError(f"--front_end {args.front_end} needs --units_exp, the folder of a finished phase 1")
     if (args.front_end == "bpe") != (args.bpe_exp is not None):
         raise UserError("--front_end bpe and --bpe_exp, the folder of a finished phase 2, belong together")
     if args.front_end != "features" and args.speed_perturb:
         raise UserError(f"--speed_perturb changes audio; --front_end {args.front_end} reads units")
-    require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", "bsize", "max_positions", "ctc_bsize")
-    require_positive(args, "gradient_accumulation_steps", "logging_steps", "eval_steps", "save_steps", "num_beams")
-    require_positive(args, "n_best", "generate_bsize", "max_validation", "max_train")
 
 
 # %% [markdown]
-# ## Data, optimiser, batches
+# ## Data: texts, and the features of their audio
 
 
 # %%
-def build_optimizer(model: SpeechLLMBase, args: argparse.Namespace) -> torch.optim.AdamW:
+class Data(NamedTuple):
+    source: FeatureSource
+    training: list[TranscribedItem]
+    validation: list[TranscribedItem]
+
+
+def load_splits(args: argparse.Namespace, splits: Sequence[str]) -> dict[str, list[TranscribedItem]]:
+    return load_transcribed(args.data, splits, text_field=args.text_field, audio_field=args.audio_field)
+
+
+def training_speeds(args: argparse.Namespace) -> tuple[float, ...]:
+    return PERTURBED_SPEEDS if args.speed_perturb else (1.0,)
+
+
+def frozen_precision(accelerator: Accelerator) -> str:
+    """What the frozen models compute in."""
+    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+
+
+def open_features(
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    wanted: Sequence[tuple[list[TranscribedItem], Sequence[float]]],
+) -> FeatureSource:
+    """Where the features of (items, speeds) come from."""
+    if args.front_end != "features":
+        everything = [item for items, _ in wanted for item in items]
+        return open_unit_source(args.units_exp, args.bpe_exp, everything, embedding_dim=args.width)
+    precision, device = frozen_precision(accelerator), str(accelerator.device)
+    if args.no_feature_cache:
+        return open_encoder_source(
+            args.speech_enc_id, args.speech_enc_layer, padding=args.padding, precision=precision, device=device
+        )
+    return open_cached_source(
+        args.feature_cache or args.data / "cache" / "speech_features",
+        wanted,
+        encoder_id=args.speech_enc_id,
+        layer=args.speech_enc_layer,
+        padding=args.padding,
+        precision=precision,
+        device=device,
+        num_workers=args.num_workers,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+def load_data(args: argparse.Namespace, accelerator: Accelerator) -> Data:
+    """The items to train and to validate on, less those without features."""
+    items = load_splits(args, [args.train_split, args.validation_split])
+    training = choose_evenly(items[args.train_split], args.max_train)
+    validation = choose_evenly(items[args.validation_split], args.max_validation)
+    source = open_features(args, accelerator, [(training, training_speeds(args)), (validation, (1.0,))])
+    training, validation = source.keep_known(training), source.keep_known(validation)
+    if args.shuffle_audio:
+        training = shuffle_audio(training, args.seed)
+    return Data(source, training, validation)
+
+
+# %% [markdown]
+# ## Model and optimizer
+
+
+# %%
+class Learner(NamedTuple):
+    model: SpeechLLMBase
+    wrapped: torch.nn.Module  # the model as Accelerate calls it: autocast, and gradients of all processes
+    optimizer: torch.optim.Optimizer
+
+
+def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
+    """The plain values that the model is built and saved with."""
+    pretrained = read_saved(Path(args.from_pretrained))["model"] if args.from_pretrained else {}
+    texts = [item["text"] for item in data.training]
+    has_ctc_head = args.ctc_warmup_steps > 0 or args.ctc_loss_weight > 0
+    alpha = 2 * args.lora_r if args.lora_alpha is None else args.lora_alpha
+    lora = {"r": args.lora_r, "alpha": alpha, "dropout": args.lora_dropout, "targets": list(args.lora_targets)}
+    return {
+        "front_end": args.front_end,
+        "speech_enc_id": args.speech_enc_id,
+        "speech_enc_layer": args.speech_enc_layer,
+        "padding": args.padding,
+        "llm_id": args.llm_id,
+        "llm_revision": args.llm_revision,
+        "prompt": args.prompt,
+        "in_dim": data.source.in_dim,
+        "n_units": data.source.n_units,
+        "connector": {
+            "kind": args.connector,
+            "factor": args.factor,
+            "width": args.width,
+            "n_layers": args.n_layers,
+            "norm": args.norm,
+            "final_norm": not args.no_final_norm,
+            "positions": not args.no_positions,
+            "dropout": args.dropout,
+        },
+        "characters": choose_characters(texts, pretrained.get("characters", "")) if has_ctc_head else "",
+        "ctc_compress": args.ctc_compress,
+        "ctc_embedding": args.ctc_embedding,
+        "ctc_draft": args.ctc_draft,
+        "draft_noise": args.draft_noise,
+        "lora": lora if args.lora_r else None,
+        "tokens_per_second": token_rate(load_tokenizer(args.llm_id, args.llm_revision), data.training),
+    }
+
+
+def build_model(args: argparse.Namespace, data: Data, accelerator: Accelerator, *, fresh: bool) -> SpeechLLMBase:
+    """The model in training mode; a ``fresh`` one starts from the features' statistics and --from_pretrained."""
+    model = build_speech_llm(describe_model(args, data), DTYPES[frozen_precision(accelerator)], accelerator.device)
+    if model.units is None and fresh:
+        model.connector.standardize(*channel_statistics(data.source, data.training))
+    if args.from_pretrained:
+        left_out = model.load_trained(read_weights(Path(args.from_pretrained)), strict=False)
+        log.info("%s: taken over, but for %d weights %s", args.from_pretrained, len(left_out), left_out[:4])
+    check_decoding(
+        model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
+    )
+    return model.train()
+
+
+def build_optimizer(model: SpeechLLMBase, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """Groups with their own peak: connector and LoRA, matrices with weight decay and vectors without."""
-    groups: dict[tuple, list] = {}
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
             assert value.dtype == torch.float32, f"{name}: trained weights stay float32"
             groups.setdefault(("lora_" in name, value.dim() > 1), []).append(value)
     return torch.optim.AdamW(
         [
-            {"params": values, "weight_decay": args.wdecay if matrix else 0.0, "lora": lora}
+            {"params": values, "weight_decay": weight_decay if matrix else 0.0, "lora": lora}
             for (lora, matrix), values in groups.items()
         ],
-        lr=args.lr,
+        lr=lr,
         betas=(0.9, 0.98),
     )
 
 
 def set_learning_rates(
-    optimizer: torch.optim.Optimizer, args: argparse.Namespace, step: int, total: int | None
-) -> None:
-    """A function of the step and the plan: each phase warms up and comes down by itself."""
+    args: argparse.Namespace, optimizer: torch.optim.Optimizer, step: int, total: int | None
+) -> float:
+    """A function of the step and the plan: each phase warms up and comes down. Returns the rate of the connector."""
     if step < args.ctc_warmup_steps:
-        local, length, peaks = step, args.ctc_warmup_steps, (args.ctc_lr, 0.0)
+        place, length, peaks = step, args.ctc_warmup_steps, (args.ctc_lr, 0.0)
     else:
-        local = step - args.ctc_warmup_steps
-        length = total - args.ctc_warmup_steps if total else None
+        place, length = step - args.ctc_warmup_steps, total - args.ctc_warmup_steps if total else None
         peaks = (args.lr, args.lr if args.lora_lr is None else args.lora_lr)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(local, length, peaks[bool(group["lora"])], args.warmup)
+        group["lr"] = learning_rate(place, length, peaks[bool(group["lora"])], args.warmup)
+    return optimizer.param_groups[0]["lr"]
 
 
+# %% [markdown]
+# ## One step
+#
+# The batches of a step are a function of the seed and the step alone. All tokens of a step weigh the same, however they
+# are split into batches and over processes.
+
+
+# %%
 def step_batches(
-    args: argparse.Namespace,
-    model: SpeechLLMBase,
-    source: dict,
-    items: list[dict],
-    accelerator: Accelerator,
-    *,
-    first: int,
-    ctc_only: bool,
-) -> Iterator[list[dict]]:
-    """From step ``first`` of a phase on: this process's batches of each step, ``gradient_accumulation_steps`` many."""
-    lengths = planned_lengths(model, source, items, ctc_only=ctc_only)
-    n_batches, n_items = args.gradient_accumulation_steps, (args.ctc_bsize or args.bsize) if ctc_only else args.bsize
+    args: argparse.Namespace, model: SpeechLLMBase, data: Data, accelerator: Accelerator, step: int
+) -> Iterator[list[SpeechBatch]]:
+    """From ``step`` to the end of its phase: this process's batches of each step."""
+    ctc_only, n_batches = step < args.ctc_warmup_steps, args.gradient_accumulation_steps
+    n_items = args.ctc_batch_size if ctc_only and args.ctc_batch_size else args.batch_size
+    first = n_batches * (step if ctc_only else step - args.ctc_warmup_steps)
+    lengths = planned_lengths(model, data.source, data.training, ctc_only=ctc_only)
     budget = max(lengths) * n_items if ctc_only or args.max_positions is None else args.max_positions
     chosen = bucket_steps(
         lengths,
         max_positions=budget,
         max_items=n_items,
         seed=args.seed,
-        first=first * n_batches,
+        first=first,
         last=ENDLESS,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
-    speeds = SPEEDS if args.speed_perturb else (1.0,)
-    for number, indices in enumerate(chosen, first * n_batches):
-        if number % n_batches == 0:
-            batches = []
+    batches = []
+    for number, indices in enumerate(chosen, first):
         batches.append(
             make_batch(
                 model,
-                source,
-                [items[index] for index in indices],
+                data.source,
+                [data.training[index] for index in indices],
                 key=(args.seed, int(ctc_only), number, accelerator.process_index),
                 frame_dropout=args.frame_dropout,
-                speeds=speeds,
+                speeds=training_speeds(args),
                 smoothing=args.label_smoothing,
             )
         )
         if len(batches) == n_batches:
             yield batches
+            batches = []
 
 
-def count_targets(accelerator: Accelerator, batches: list[dict]) -> tuple[float, float]:
-    """Answer tokens and characters of a step over all processes: every one of them weighs the same."""
+def count_targets(accelerator: Accelerator, batches: list[SpeechBatch]) -> tuple[float, float]:
+    """Answer tokens and characters of a step over all processes, each at least 1."""
     counts = torch.tensor(
-        [[sum(map(len, batch[name])) for name in ("answers", "labels")] for batch in batches], dtype=torch.float64
+        [[sum(map(len, batch.answers)), sum(map(len, batch.labels))] for batch in batches], dtype=torch.float64
     ).sum(0)
     if accelerator.num_processes > 1:
         counts = accelerator.reduce(counts.float().to(accelerator.device), "sum").cpu()
@@ -313,230 +511,240 @@ def count_targets(accelerator: Accelerator, batches: list[dict]) -> tuple[float,
 
 
 def training_losses(
-    accelerator: Accelerator, model: torch.nn.Module, batches: list[dict], *, ctc_only: bool, ctc_weight: float
+    accelerator: Accelerator, model: torch.nn.Module, batches: list[SpeechBatch], *, ctc_only: bool, ctc_weight: float
 ) -> dict[str, torch.Tensor]:
     """Backward through a step's batches; returns the means over all processes: loss_nat, token_accuracy, ctc_nat."""
     n_tokens, n_characters = count_targets(accelerator, batches)
-    sums: dict[str, torch.Tensor] = {}
+    parts = []
     for number, batch in enumerate(batches):
         last = number == len(batches) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
             found = model(batch, ctc_only=ctc_only)
-            loss = found["ce_sum"] / n_tokens if "ce_sum" in found else 0.0
-            if "ctc_sum" in found:
-                loss = loss + (1.0 if ctc_only else ctc_weight) * found["ctc_sum"] / n_characters
+            loss = 0.0 if found.ce is None else found.ce / n_tokens
+            if found.ctc is not None:
+                loss = loss + (1.0 if ctc_only else ctc_weight) * found.ctc / n_characters
             # Processes average their gradients; what is wanted is the sum.
             accelerator.backward(loss * accelerator.num_processes)
-        for name, value in found.items():
-            sums[name] = sums.get(name, 0.0) + value.detach().float()
-    scales = {"ce_sum": ("loss_nat", n_tokens), "n_correct": ("token_accuracy", n_tokens)}
-    scales |= {"ctc_sum": ("ctc_nat", n_characters)}
-    means = {f"train_{name}": sums[key] / count for key, (name, count) in scales.items() if key in sums}
+        parts.append([None if value is None else value.detach().float() for value in found])
+    sums = LossSums(*(None if values[0] is None else sum(values) for values in zip(*parts)))
+    means = {}
+    if sums.ce is not None:
+        means |= {"train_loss_nat": sums.ce / n_tokens, "train_token_accuracy": sums.n_correct / n_tokens}
+    if sums.ctc is not None:
+        means["train_ctc_nat"] = sums.ctc / n_characters
     if accelerator.num_processes > 1:
         means = {name: accelerator.reduce(value, "sum") for name, value in means.items()}
     return means
 
 
+def update_weights(
+    accelerator: Accelerator,
+    learner: Learner,
+    batches: list[SpeechBatch],
+    *,
+    ctc_only: bool,
+    ctc_weight: float,
+    clip: float,
+) -> dict[str, torch.Tensor]:
+    """One step of the optimizer: its losses, and the norm of the gradient before clipping, on the CPU."""
+    losses = training_losses(accelerator, learner.wrapped, batches, ctc_only=ctc_only, ctc_weight=ctc_weight)
+    trained = [value for group in learner.optimizer.param_groups for value in group["params"]]
+    losses["gradient_norm"] = torch.as_tensor(accelerator.clip_grad_norm_(trained, clip)).detach()
+    learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    return {name: value.cpu() for name, value in losses.items()}
+
+
 # %% [markdown]
-# ## The loop
+# ## Validation
 #
-# Every step: evaluate → save → (stop) → update. A checkpoint holds everything that the next step depends on.
+# The loss on the true audio, the loss on another's, and the word error rate of what the model writes. The weights of
+# the lowest rate are kept in `best/`.
 
 
 # %%
+def chosen_decoding(args: argparse.Namespace) -> dict[str, object]:
+    """The flags of decoding, which are saved with the model."""
+    return {name: getattr(args, name) for name in DECODING_FLAGS}
+
+
+def validate_and_keep_best(
+    args: argparse.Namespace, run: Run, progress: Progress, data: Data, model: SpeechLLMBase, *, autocast: Callable
+) -> Progress:
+    """Evaluate, log, and save the model where it is the best so far."""
+    step, decoding = progress.step, chosen_decoding(args)
+    scores = validate(
+        model,
+        data.source,
+        data.validation,
+        ctc_only=step <= args.ctc_warmup_steps,
+        batch_size=args.generate_batch_size,
+        autocast=autocast,
+        decoding=decoding,
+    )
+    write_row(run, step, scores)
+    warn_if_audio_unused(step, scores)
+    reached = (scores["validation_wer"], scores.get("validation_loss_nat", scores.get("validation_ctc_nat")))
+    progress = note_validation(progress, reached)
+    if progress.stale == 0:
+        save_pretrained(args.exp / "best", model, {"step": step, "decoding": decoding, "scores": scores})
+    return progress
+
+
+# %% [markdown]
+# ## The loop
+#
+# Every step: validate → save → (stop) → update. A checkpoint holds everything that the next step depends on.
+
+
+# %%
+def run_loop(
+    args: argparse.Namespace, accelerator: Accelerator, run: Run, progress: Progress, *, data: Data, learner: Learner
+) -> tuple[Progress, bool]:
+    """Train until the end, a signal or no more gain; returns where it ended and whether a signal came."""
+    batches, step_seconds, validation_seconds = None, [], 0.0
+    while True:
+        last = is_last(progress)
+        switching = progress.step == args.ctc_warmup_steps > 0 and not last
+        stopping = bool(run.signals)
+
+        # A stopped run is not kept waiting: it validates when it is resumed.
+        due = is_due(progress, args.eval_every, since=progress.validated, ending=last or switching)
+        if run.rank0 and due and (last or not stopping):
+            clock = time.monotonic()
+            progress = validate_and_keep_best(args, run, progress, data, learner.model, autocast=accelerator.autocast)
+            validation_seconds = time.monotonic() - clock
+        if switching and progress.validated == progress.step:
+            # The LLM's readings begin worse than the head's alone: the best is one of theirs.
+            progress = progress._replace(best=NO_BEST, stale=0)
+        gives_up = bool(args.patience) and any_process(accelerator, progress.stale >= args.patience)
+        stopping = any_process(accelerator, stopping)
+        if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=last or stopping or gives_up):
+            weights, moments = learner.model.trained_state(), learner.optimizer.state_dict()
+            save_progress(run, "latest", progress, model=weights, optimizer=moments)
+        if last or gives_up or stopping:
+            return progress, stopping
+
+        clock = time.monotonic()
+        ctc_only = progress.step < args.ctc_warmup_steps
+        if batches is None or switching:
+            batches = step_batches(args, learner.model, data, accelerator, progress.step)
+        rate = set_learning_rates(args, learner.optimizer, progress.step, progress.total_steps)
+        losses = update_weights(
+            accelerator,
+            learner,
+            next(batches),
+            ctc_only=ctc_only,
+            ctc_weight=args.ctc_loss_weight,
+            clip=args.clip,
+        )
+        progress = note_step(run, progress, losses)
+        seconds = time.monotonic() - clock
+        if is_due(progress, args.log_every, ending=is_last(progress) or progress.step == args.ctc_warmup_steps):
+            extra = {"learning_rate": rate, "step_seconds": seconds}
+            progress = write_losses(run, progress, extra, shown=SHOWN_LOSSES)
+        step_seconds += [] if ctc_only else [seconds]
+        if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
+            left = 60 * args.max_minutes - training_seconds(run)
+            more = calibrate(left, step_seconds[CALIBRATION_STEPS.start :], validation_seconds, args.eval_every)
+            total_steps = broadcast(accelerator, progress.step + more)
+            progress = note_plan(run, progress, total_steps, args.max_minutes)
+
+
+# %% [markdown]
+# ## From the flags to a trained model
+
+
+# %%
+def train(args: argparse.Namespace, accelerator: Accelerator) -> int:
+    """Train or continue training; returns the exit code."""
+    if has_finished(args.exp, args.steps):
+        return 0
+    path = find_checkpoint(args.resume, args.exp)
+    state = load_checkpoint(path, command="python src/trainer_base.py --do_train …") if path else None
+
+    set_seed(args.seed)
+    data = load_data(args, accelerator)
+    model = build_model(args, data, accelerator, fresh=state is None)
+    optimizer = build_optimizer(model, lr=args.lr, weight_decay=args.weight_decay)
+    progress = Progress(total_steps=args.steps, best=NO_BEST)
+    if state:
+        model.load_trained(state["model"])
+        progress = restore_progress(state, progress, own=is_own(path, args.exp), keep_plan=bool(args.max_minutes))
+    learner = Learner(model, *accelerator.prepare(model, optimizer))
+    conditions = {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
+    if state:
+        learner.optimizer.load_state_dict(state["optimizer"])
+        restore_random_state(state["random_state"])
+        note_changes(state, conditions)
+
+    run = start_run(args.exp, progress, conditions, rank0=accelerator.is_main_process)
+    describe_size(args.exp, data, model)
+    progress, stopping = run_loop(args, accelerator, run, progress, data=data, learner=learner)
+    if end_run(run, progress, stopping=stopping):
+        return EXIT_STOPPED
+    if run.rank0:
+        wer = progress.best[0]
+        finish_run(run, progress, {"best_validation_wer": wer}, f"validation WER {wer:.3f}")
+    return 0
+
+
+def describe_size(exp: Path, data: Data, model: SpeechLLMBase) -> None:
+    hours = sum(item["duration"] for item in data.training) / 3600
+    n_trained = sum(value.numel() for value in model.trained_state().values())
+    log.info("%s: %.2f h to train on, %.2f M weights to train", exp, hours, n_trained / 1e6)
+
+
+def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Transcribe the test splits with the best weights."""
+    precision = frozen_precision(accelerator)
+    model = from_pretrained(args.exp, DTYPES[precision], accelerator.device)
+    check_decoding(
+        model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
+    )
+    for split, items in load_splits(args, args.test_splits).items():
+        source = open_features(args, accelerator, [(items, (1.0,))])
+        write_predictions(
+            args.exp,
+            split,
+            model,
+            source,
+            source.keep_known(items),
+            decoding=chosen_decoding(args) | {"n_best": args.n_best},
+            batch_size=args.generate_batch_size,
+            prompt=args.prompt,
+            precision=precision,
+        )
+
+
+def enter_experiment(args: argparse.Namespace) -> None:
+    """Make or re-enter the folder. Generation may be asked for again, with other flags; training may be lengthened."""
+    changeable = ("steps", "do_train", "do_generate", "cpu", "log_every", "patience")
+    generation = ("test_splits", *DECODING_FLAGS, "n_best", "generate_batch_size")
+    if not args.do_train and args.resume is None:
+        args.resume = "latest"
+    open_experiment(args.exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))
+    configure_log(args.exp / "train.log")
+
+
 def main() -> int:
     args = parse_args()
     exit_on_stop_signals()
-    exp, precision = args.out_dir, choose_precision(args.mixed_precision, cpu=args.cpu)
     accelerator = start_accelerator(
-        precision, cpu=args.cpu, handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+        choose_precision(args.mixed_precision, cpu=args.cpu),
+        cpu=args.cpu,
+        handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    rank0 = accelerator.is_main_process
-    if rank0:
-        enter_experiment(args, exp)
+    if accelerator.is_main_process:
+        enter_experiment(args)
     accelerator.wait_for_everyone()
-    code = train(args, accelerator, precision) if args.do_train else 0
-    if code == 0 and args.do_generate and rank0:
-        write_predictions(exp, args, accelerator, "bf16" if precision == "bf16" else "fp32")
+    code = train(args, accelerator) if args.do_train else 0
+    if code == 0 and args.do_generate and accelerator.is_main_process:
+        generate(args, accelerator)
     accelerator.wait_for_everyone()
     return code
 
 
-def train(args: argparse.Namespace, accelerator: Accelerator, precision: str) -> int:
-    exp, rank0 = args.out_dir, accelerator.is_main_process
-    resume_from = find_checkpoint(args.resume, exp)
-    state = load_checkpoint(resume_from, command="python src/trainer_base.py --do_train") if resume_from else None
-    if is_finished(exp) and (args.steps is None or state is None or state["step"] >= args.steps):
-        log.info("%s: training has finished already with this configuration", exp)
-        return 0
-
-    set_seed(args.seed)
-    items = load_items(args, [args.train_split, args.validation_split])
-    training = choose_evenly(items[args.train_split], args.max_train)
-    validation = choose_evenly(items[args.validation_split], args.max_validation)
-    speeds = SPEEDS if args.speed_perturb else (1.0,)
-    source = open_source(args, [(training, speeds), (validation, (1.0,))], accelerator)
-    training, validation = source["known"](training), source["known"](validation)
-    if args.shuffle_audio:
-        training = shuffle_audio(training, args.seed)
-    pretrained = read_saved(Path(args.from_pretrained))["model"] if args.from_pretrained else {}
-    config = model_config(args, training, source, pretrained)
-    model = build_speech_llm(config, DTYPES["bf16" if precision == "bf16" else "fp32"], accelerator.device)
-    if model.units is None and not state:
-        model.connector.standardize(*channel_statistics(source, training))
-    if args.from_pretrained:
-        left_out = model.load_trained(read_weights(Path(args.from_pretrained)), strict=False)
-        log.info("%s: taken over, but for %d weights %s", args.from_pretrained, len(left_out), left_out[:4])
-    decoding = {name: getattr(args, name) for name in DECODING_FLAGS}
-    check_decoding(model, **{key: decoding[key] for key in ("decoder", "num_beams", "ctc_weight")}, n_best=args.n_best)
-
-    model.train()
-    optimizer = build_optimizer(model, args)
-    step, total_steps, best, stale, spent = 0, args.steps, (math.inf, math.inf), 0, 0.0
-    evaluated, since_log = 0, []
-    if state:
-        model.load_trained(state["model"])
-        step, spent = state["step"], state["seconds"]
-        if resume_from.resolve().is_relative_to(exp.resolve()):
-            best, stale = tuple(state["best"]), state["stale"]
-        total_steps = state["total_steps"] if args.max_minutes else args.steps
-        evaluated, since_log = state["evaluated"], state["since_log"]
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    if state:
-        optimizer.load_state_dict(state["optimizer"])
-        restore_random_state(state["random_state"])
-        note_changes(
-            state,
-            {"threads": torch.get_num_threads(), "precision": precision, "processes": accelerator.num_processes},
-        )
-    if rank0:
-        cut_metrics(exp, step)
-
-    def checkpoint() -> dict:
-        return {
-            "step": step,
-            "total_steps": total_steps,
-            "best": list(best),
-            "stale": stale,
-            "evaluated": evaluated,
-            "since_log": since_log,
-            "seconds": spent + time.monotonic() - started,
-            "threads": torch.get_num_threads(),
-            "processes": accelerator.num_processes,
-            "precision": precision,
-            "model": model.trained_state(),
-            "optimizer": optimizer.state_dict(),
-            "random_state": random_state(),
-        }
-
-    stop_signal = catch_stop_signals()
-    writer = SummaryWriter(exp / "tensorboard", purge_step=step) if rank0 else None
-    hours = sum(item["duration"] for item in training) / 3600
-    n_trained = sum(value.numel() for value in model.trained_state().values())
-    log.info("%s: %.2f h to train on, %.2f M weights to train", exp, hours, n_trained / 1e6)
-    started, step_seconds, first_step = time.monotonic(), [], step
-    progress = tqdm(total=total_steps, initial=step, unit="step", desc=exp.name, disable=None if rank0 else True)
-    batches, evaluation_seconds = None, 0.0
-
-    while True:
-        last = total_steps is not None and step >= total_steps
-        switching = step == args.ctc_warmup_steps > 0 and not last
-        stopping = bool(stop_signal)
-
-        # A stopped run is not kept waiting: it evaluates when it is resumed.
-        due = last or switching or step % args.eval_steps == 0
-        if rank0 and due and not (stopping and not last) and step > evaluated:
-            clock = time.monotonic()
-            scores = evaluate_listening(
-                model,
-                source,
-                validation,
-                ctc_only=step <= args.ctc_warmup_steps,
-                batch_size=args.generate_bsize,
-                autocast=accelerator.autocast,
-                decoding=decoding,
-            )
-            evaluation_seconds, evaluated = time.monotonic() - clock, step
-            log_row(exp, writer, step, spent + time.monotonic() - started, scores)
-            warn_of_deafness(step, scores)
-            reached = (scores["validation_wer"], scores.get("validation_loss_nat", scores.get("validation_ctc_nat")))
-            stale = 0 if reached < best else stale + 1
-            if reached < best:
-                best = reached
-                save_pretrained(exp / "best", model, {"step": step, "decoding": decoding, "scores": scores})
-        if switching and evaluated == step:
-            # The LLM's readings begin worse than the head's alone: the best is one of theirs.
-            best, stale = (math.inf, math.inf), 0
-        gives_up = bool(args.early_stopping) and any_process(accelerator, stale >= args.early_stopping)
-        stopping = any_process(accelerator, stopping)
-        if rank0 and step > first_step and (last or stopping or gives_up or step % args.save_steps == 0):
-            finite_means(exp, Progress(step=step, since_log=since_log))
-            save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
-        if last or gives_up or stopping:
-            break
-
-        clock = time.monotonic()
-        ctc_only = step < args.ctc_warmup_steps
-        if batches is None or step == args.ctc_warmup_steps:
-            local = step if ctc_only else step - args.ctc_warmup_steps
-            batches = step_batches(args, model, source, training, accelerator, first=local, ctc_only=ctc_only)
-        set_learning_rates(optimizer, args, step, total_steps)
-        losses = training_losses(
-            accelerator, wrapped, next(batches), ctc_only=ctc_only, ctc_weight=args.ctc_loss_weight
-        )
-        gradient_norm = accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], args.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-        step += 1
-        since_log.append({name: value.cpu() for name, value in losses.items()})
-        since_log[-1]["gradient_norm"] = torch.as_tensor(gradient_norm).detach().cpu()
-        if not ctc_only:
-            step_seconds.append(time.monotonic() - clock)
-        progress.update()
-        if step % args.logging_steps == 0 or step in (total_steps, args.ctc_warmup_steps):
-            means = finite_means(exp, Progress(step=step, since_log=since_log))
-            if rank0:
-                extra = {"learning_rate": optimizer.param_groups[0]["lr"], "step_seconds": time.monotonic() - clock}
-                log_row(exp, writer, step, spent + time.monotonic() - started, means | extra)
-                progress.set_postfix({name.removeprefix("train_"): f"{value:.3f}" for name, value in means.items()})
-            since_log = []
-        if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            left = 60 * args.max_minutes - spent - (time.monotonic() - started)
-            timed = step_seconds[CALIBRATION_STEPS.start :]
-            more = calibrate(left, timed, evaluation_seconds, args.eval_steps)
-            total_steps = broadcast(accelerator, step + more)
-            log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
-            progress.total = total_steps
-
-    progress.close()
-    if rank0:
-        writer.close()
-    if stopping and not last:
-        log.info("%s: stopped by signal %s at step %d, saved; --resume continues", exp, stop_signal, step)
-        return EXIT_STOPPED
-    if rank0:
-        seconds = spent + time.monotonic() - started
-        mark_finished(exp, {"step": step, "best_validation_wer": best[0], "seconds": round(seconds, 1)})
-        log.info("wrote %s: %d steps in %.1f minutes, best validation WER %.3f", exp, step, seconds / 60, best[0])
-    return 0
-
-
-# %% [markdown]
-# ## The experiment folder
-
-
-# %%
-def enter_experiment(args: argparse.Namespace, exp: Path) -> None:
-    """Make or re-enter the folder. Generation may be asked for again, otherwise; training may be lengthened."""
-    changeable = ("steps", "do_train", "do_generate", "out_dir", "cpu", "nj", "logging_steps", "early_stopping")
-    generation = ("test_splits", *DECODING_FLAGS, "n_best", "generate_bsize")
-    if not args.do_train and args.resume is None:
-        args.resume = "latest"
-    open_experiment(exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))
-    configure_log(exp / "train.log")
-
-
 # %%
 if __name__ == "__main__":
-    run_main(main, less_memory="--overwrite --bsize 4")
+    run_main(main, less_memory="--overwrite --batch_size 4")

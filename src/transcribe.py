@@ -1,12 +1,12 @@
-"""What a trained speech LLM hears in recordings of any length, with times.
+"""Transcribe recordings of any length with a trained speech LLM, with times.
 
 python src/transcribe.py --model exp/x a.mp3 b.wav
 python src/transcribe.py --model exp/x interview.mp3 --out interview.srt
 python src/transcribe.py --model exp/x recordings/ --out transcripts.tsv
 python src/transcribe.py --model exp/x recordings/ --out subtitles/ --format vtt
 
-Recordings are cut at their pauses first. With --out, what was heard is kept at once: killed and started again, it goes
-on. Recordings that cannot be read are named at the end, the others transcribed: exit code 3.
+Recordings are cut at their pauses first. With --out, every text is kept at once: a killed command that is started again
+continues. Recordings that cannot be read are named at the end, the others are transcribed, and the exit code is 3.
 """
 
 import argparse
@@ -19,14 +19,15 @@ from core.cli import parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files
+from core.records import TranscriptLine
 from segmentation.pauses import MIN_SEGMENT_DURATION
 from segmentation.recordings import find_sources, name_stems
 from speech_llm.decoding import DECODING_FLAGS
-from speech_llm.long_transcription import plan_recordings, transcribe_recordings
-from speech_llm.subtitles import FORMATS, WHOLE, render_tsv, write_transcript
+from speech_llm.long_transcription import RecordingPlan, Transcriber, plan_recordings, transcribe_recordings
+from speech_llm.subtitles import FORMATS, TABLE_FORMATS, render_tsv, write_transcript
 from training.resuming import catch_stop_signals
 
-GROUPS = 4  # batches that are sorted by length together
+BATCHES_PER_GROUP = 4  # that are sorted by length together
 MAX_PIECE_SECONDS = 30.0  # Whisper's window
 JOURNAL_SUFFIX = ".partial"
 
@@ -38,7 +39,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         "--model", type=Path, required=True, help="experiment folder of src/trainer_base.py, or a saved model"
     )
-    out = parser.add_argument_group("output")
+    add_output_flags(parser.add_argument_group("output"))
+    add_cutting_flags(parser.add_argument_group("where to cut"))
+    add_decoding_flags(parser.add_argument_group("decoding (by default as the model was trained to)"))
+    add_machine_flags(parser.add_argument_group("machine"))
+    args = parse_flags(parser, argv)
+    check_args(args)
+    return args
+
+
+def add_output_flags(out: argparse._ArgumentGroup) -> None:
     out.add_argument(
         "--out",
         type=Path,
@@ -47,8 +57,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "FILE.vtt for one, or a folder that gets a file for each; without it, the table goes to the screen",
     )
     out.add_argument("--format", choices=FORMATS, default=None, help="of the files in a folder (srt)")
-    out.add_argument("--overwrite", action="store_true", help="replace what is there already")
-    cutting = parser.add_argument_group("where to cut")
+    out.add_argument("--overwrite", action="store_true", help="replace files that exist already")
+
+
+def add_cutting_flags(cutting: argparse._ArgumentGroup) -> None:
     cutting.add_argument(
         "--max_duration",
         type=float,
@@ -56,7 +68,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"longest piece heard at once, seconds ({MAX_PIECE_SECONDS:.0f}: Whisper's window)",
     )
     cutting.add_argument("--min_pause", type=float, default=0.4, help="shortest pause to cut at, seconds (0.4)")
-    decoding = parser.add_argument_group("decoding (by default as the model was trained to)")
+
+
+def add_decoding_flags(decoding: argparse._ArgumentGroup) -> None:
     decoding.add_argument(
         "--decoder", choices=("llm", "ctc", "joint"), default=None, help="what writes: LLM, CTC, both"
     )
@@ -68,7 +82,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--character_bonus", type=float, default=None, help="nats a character in joint scores: more misses fewer words"
     )
     decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")
-    machine = parser.add_argument_group("machine")
+
+
+def add_machine_flags(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument("--batch_size", type=int, default=8, help="pieces at a time (8)")
     machine.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (cpu)")
     machine.add_argument(
@@ -77,9 +93,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="auto",
         help="of frozen models; auto = bf16 if fast",
     )
-    args = parse_flags(parser, argv)
-    check_args(args)
-    return args
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -105,27 +118,32 @@ def kind_of(out: Path) -> str:
     return out.suffix.lower().removeprefix(".")
 
 
-def plan_outputs(args: argparse.Namespace, sources: dict[str, Path]) -> dict[Path, list[str]]:
-    """{file to write: the sources in it}; refuses what would be lost or cannot be written."""
-    if args.out is None:
+def plan_outputs(
+    out: Path | None, kind: str | None, sources: dict[str, Path], *, overwrite: bool
+) -> dict[Path, list[str]]:
+    """{file to write: the sources in it}; refuses what would be lost or cannot be written.
+
+    kind: suffix of the files in a folder.
+    """
+    if out is None:
         return {}
-    if is_file(args.out):
-        if len(sources) > 1 and kind_of(args.out) not in WHOLE:
+    if is_file(out):
+        if len(sources) > 1 and kind_of(out) not in TABLE_FORMATS:
             raise UserError(
-                f"--out {args.out}: subtitles are of one recording, found {len(sources)}; give --out FOLDER --format "
-                f"{kind_of(args.out)}, or a .tsv or .json file for all"
+                f"--out {out}: subtitles are of one recording, found {len(sources)}; give --out FOLDER --format "
+                f"{kind_of(out)}, or a .tsv or .json file for all"
             )
-        return {args.out: list(sources)}
+        return {out: list(sources)}
     stems = name_stems(sources)
-    outputs = {args.out / f"{stems[source]}.{args.format or 'srt'}": [source] for source in sources}
-    there = [str(path) for path in outputs if path.exists()]
-    if there and not args.overwrite:
-        raise UserError(f"{there[0]}: exists already, and {len(there) - 1} more; --overwrite replaces them")
+    outputs = {out / f"{stems[source]}.{kind or 'srt'}": [source] for source in sources}
+    existing = [str(path) for path in outputs if path.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{existing[0]}: exists already, and {len(existing) - 1} more; --overwrite replaces them")
     return outputs
 
 
-def describe_listening(args: argparse.Namespace) -> dict:
-    """What the texts depend on: a journal of anything else is not gone on with."""
+def describe_settings(args: argparse.Namespace) -> dict[str, object]:
+    """What the texts depend on: a journal of other settings is not continued."""
     from speech_llm.saved_model import find_saved
 
     folder = find_saved(args.model)
@@ -134,13 +152,13 @@ def describe_listening(args: argparse.Namespace) -> dict:
     return {"model": hash_files(files)} | {name: getattr(args, name) for name in names}
 
 
-def load_listener(args: argparse.Namespace):
+def load_transcriber(args: argparse.Namespace) -> Transcriber:
     """(S,) waveforms -> texts, by the model of ``--model``."""
     from speech_llm.saved_model import load_speech_llm, transcribe
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     speech_llm = load_speech_llm(args.model, device=args.device, precision=args.precision)
-    if speech_llm["encoder"] is None:
+    if speech_llm.encoder is None:
         raise UserError(f"{args.model}: reads units, not audio; use src/trainer_base.py --do_generate on a data folder")
     options = {name: getattr(args, name) for name in DECODING_FLAGS if getattr(args, name) is not None}
     return lambda waveforms: transcribe(speech_llm, waveforms, batch_size=args.batch_size, **options)
@@ -150,7 +168,7 @@ def journal_of(out: Path) -> Path:
     return out.with_name(out.name + JOURNAL_SUFFIX) if is_file(out) else out / JOURNAL_SUFFIX
 
 
-def write_outputs(outputs: dict[Path, list[str]], lines: list[dict], failed: dict[str, str]) -> None:
+def write_outputs(outputs: dict[Path, list[str]], lines: list[TranscriptLine], failed: dict[str, str]) -> None:
     """Write every file that has a source that did not fail."""
     for path, sources in outputs.items():
         kept = [source for source in sources if source not in failed]
@@ -158,30 +176,30 @@ def write_outputs(outputs: dict[Path, list[str]], lines: list[dict], failed: dic
             write_transcript(path, [line for line in lines if line["source"] in kept], kind_of(path))
 
 
-def report(plans: dict[str, dict], failed: dict[str, str], lines: list[dict], args: argparse.Namespace) -> None:
+def report(plans: dict[str, RecordingPlan], failed: dict[str, str], n_pieces: int, out: Path | None) -> None:
     for source, plan in plans.items():
-        for note in plan["notes"]:
+        for note in plan.notes:
             print(f"{source}: {note}", file=sys.stderr)
     for source, reason in failed.items():
         print(f"failed: {source}: {reason}", file=sys.stderr)
     n_done = len(plans.keys() - failed.keys())
-    where = f"; wrote {args.out}" if args.out else ""
-    print(f"{n_done} of {len(plans.keys() | failed.keys())} recordings, {len(lines)} pieces{where}", file=sys.stderr)
+    where = f"; wrote {out}" if out else ""
+    print(f"{n_done} of {len(plans.keys() | failed.keys())} recordings, {n_pieces} pieces{where}", file=sys.stderr)
 
 
 def main() -> int:
     args = parse_args()
     sources = find_sources(args.recordings)
-    outputs = plan_outputs(args, sources)
-    identity, listen = describe_listening(args), load_listener(args)
+    outputs = plan_outputs(args.out, args.format, sources, overwrite=args.overwrite)
+    settings, transcriber = describe_settings(args), load_transcriber(args)
     plans, failed = plan_recordings(sources, max_duration=args.max_duration, min_pause=args.min_pause)
     journal = journal_of(args.out) if args.out else None
     stopped = catch_stop_signals()
     lines, given_up = transcribe_recordings(
-        listen, plans, journal, identity, group_size=GROUPS * args.batch_size, stopped=stopped
+        transcriber, plans, journal, settings, group_size=BATCHES_PER_GROUP * args.batch_size, stopped=stopped
     )
     if stopped:
-        print("stopped; the same command goes on from here" if journal else "stopped", file=sys.stderr)
+        print("stopped; the same command continues from here" if journal else "stopped", file=sys.stderr)
         return EXIT_STOPPED
     failed |= given_up
     if args.out is None:
@@ -189,7 +207,7 @@ def main() -> int:
     write_outputs(outputs, lines, failed)
     if journal:
         journal.unlink(missing_ok=True)
-    report(plans, failed, lines, args)
+    report(plans, failed, len(lines), args.out)
     return EXIT_SOME_FAILED if failed else 0
 
 

@@ -21,8 +21,8 @@ from tiny_llm import save_tiny_llm
 from trainer_runs import load, metrics, run_to_end, run_until
 
 PHRASES = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "egg", "decade", "bee")
-TINY = ["--factor", 6, "--width", 32, "--n_layers", 1, "--bsize", 3, "--logging_steps", 1, "--eval_steps", 4]
-TINY += ["--save_steps", 2, "--warmup", 2, "--cpu", "--mixed_precision", "no", "--num_beams", 2]
+TINY = ["--factor", 6, "--width", 32, "--n_layers", 1, "--batch_size", 3, "--log_every", 1, "--eval_every", 4]
+TINY += ["--save_every", 2, "--warmup", 2, "--cpu", "--mixed_precision", "no", "--num_beams", 2]
 LISTENING = ["--ctc_warmup_steps", 4, "--ctc_compress", "--ctc_embedding", "--ctc_draft", "--draft_noise", 1]
 LISTENING += ["--lora_r", 2, "--frame_dropout", 0.2]
 
@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def flags(world: dict, name: str, *more: object) -> list[object]:
-    return ["--out_dir", world["root"] / "exp" / name, *world["common"], *more]
+    return ["--exp", world["root"] / "exp" / name, *world["common"], *more]
 
 
 def run(world: dict, name: str, *more: object, code: int = 0) -> str:
@@ -109,8 +109,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(world, finished, number, ste
 def test_one_batch_accumulated_from_parts_is_the_same_step(world):
     """With everything in one batch or in three parts: the same tokens, hence the same gradient."""
     for name, options in (
-        ("at_once", ["--bsize", 6]),
-        ("in_parts", ["--bsize", 2, "--gradient_accumulation_steps", 3]),
+        ("at_once", ["--batch_size", 6]),
+        ("in_parts", ["--batch_size", 2, "--gradient_accumulation_steps", 3]),
     ):
         run(world, name, "--do_train", "--steps", 1, "--dropout", 0, "--warmup", 1, *options)
     once, parts = (load(world["root"] / "exp" / name, "latest") for name in ("at_once", "in_parts"))
@@ -191,7 +191,7 @@ def test_every_step_has_its_own_batch_and_an_epoch_its_own_order(world, finished
 
 def test_two_processes_train_as_one(world):
     """A scheduler prepared by Accelerate would step twice: the learning rate is a function of the step."""
-    given = [str(flag) for flag in flags(world, "two", "--do_train", "--steps", 3, "--bsize", 2, "--seed", 1)]
+    given = [str(flag) for flag in flags(world, "two", "--do_train", "--steps", 3, "--batch_size", 2, "--seed", 1)]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*command, str(REPOSITORY / "src" / "trainer_base.py"), *given],
@@ -203,7 +203,7 @@ def test_two_processes_train_as_one(world):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     rates = [row["learning_rate"] for row in metrics(world["root"] / "exp" / "two") if "learning_rate" in row]
-    run(world, "single", "--do_train", "--steps", 3, "--bsize", 2, "--seed", 1)
+    run(world, "single", "--do_train", "--steps", 3, "--batch_size", 2, "--seed", 1)
     assert rates == [r["learning_rate"] for r in metrics(world["root"] / "exp" / "single") if "learning_rate" in r]
 
 
@@ -223,22 +223,23 @@ def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, fin
 
 
 def test_generation_goes_on_where_it_was_killed(world, finished):
-    from speech_llm.predictions import _finish_split, _read_decoded
+    from speech_llm.feature_sources import FeatureSource
+    from speech_llm.predictions import finish_split, read_decoded
 
     path, key = world["root"] / "partial.jsonl", {"weights": "w", "decoding": {}}
     path.write_text(json.dumps(key) + '\n["a", [{"text": "kept"}]]\n["b", [{"te')
     items = [{"id": name, "duration": 1.0} for name in "abc"]
-    source = {"read": lambda chosen, speeds: [item["id"] for item in chosen]}
+    source = FeatureSource(lambda chosen, speeds: [item["id"] for item in chosen], None, None, in_dim=1)
 
     def decode(features, seconds, on_batch):
         found = [[{"text": name}] for name in features]
         on_batch(list(range(len(found))), found)
         return found
 
-    done = _finish_split(path, key, items, source, decode)
+    done = finish_split(path, key, items, source, decode)
     assert {name: found[0]["text"] for name, found in done.items()} == {"a": "kept", "b": "b", "c": "c"}
-    assert _read_decoded(path, key).keys() == set("abc")
-    assert _read_decoded(path, key | {"weights": "others"}) == {} and not path.exists()
+    assert read_decoded(path, key).keys() == set("abc")
+    assert read_decoded(path, key | {"weights": "others"}) == {} and not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -249,25 +250,26 @@ def test_generation_goes_on_where_it_was_killed(world, finished):
         (["--do_train", "--draft_noise", "1"], "--ctc_draft"),
         (["--do_train", "--steps", "5", "--max_minutes", "1"], "exclude"),
         (["--do_train", "--front_end", "units"], "--units_exp"),
-        (["--do_train", "--bsize", "0"], "--bsize"),
+        (["--do_train", "--bsize", "0"], "--batch_size"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused(given, complaint):
     with pytest.raises(UserError, match=complaint):
-        parse_args(["--out_dir", "exp/x", "--data", "data/x", *given])
+        parse_args(["--exp", "exp/x", "--data", "data/x", *given])
 
 
 def test_learning_rates_follow_the_step_in_each_phase():
     args = parse_args(
-        "--out_dir exp/x --data d --do_train --steps 100 --ctc-warmup-steps 40 --warmup 10 --lr 1e-3 --ctc_lr 2e-3 "
+        "--exp exp/x --data d --do_train --steps 100 --ctc-warmup-steps 40 --warmup 10 --lr 1e-3 --ctc_lr 2e-3 "
         "--lora_lr 5e-4".split()
     )
     parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizer = torch.optim.AdamW([{"params": [value], "lora": lora} for value, lora in zip(parameters, (False, True))])
     seen = {}
     for step in (0, 9, 39, 40, 49, 99):
-        set_learning_rates(optimizer, args, step, 100)
+        rate = set_learning_rates(args, optimizer, step, 100)
         seen[step] = [group["lr"] for group in optimizer.param_groups]
+        assert rate == seen[step][0]
     assert seen[0][0] == pytest.approx(2e-4) and seen[39][0] < 1e-4 and all(seen[step][1] == 0 for step in (0, 9, 39))
     assert seen[40] == pytest.approx([1e-4, 5e-5]) and seen[49][0] > 9e-4 and seen[99][0] < 3e-5
 
@@ -297,9 +299,9 @@ def test_sixteen_real_utterances_are_learnt(tmp_path):
     """The whole path on real weights: connector, LoRA, masks, template and decoding to WER <= .05."""
     encoder, llm, english = REAL
     data = copy_utterances(Path(english), tmp_path / "data", 16)
-    given = ["--out_dir", tmp_path / "exp", "--data", data, "--speech_enc_id", encoder, "--llm_id", llm]
-    given += ["--do_train", "--do_generate", "--steps", 150, "--ctc_warmup_steps", 80, "--factor", 2, "--bsize", 4]
-    given += ["--ctc_draft", "--lora_r", 8, "--lr", 5e-4, "--dropout", 0, "--eval_steps", 150, "--warmup", 10]
+    given = ["--exp", tmp_path / "exp", "--data", data, "--speech_enc_id", encoder, "--llm_id", llm]
+    given += ["--do_train", "--do_generate", "--steps", 150, "--ctc_warmup_steps", 80, "--factor", 2, "--batch_size", 4]
+    given += ["--ctc_draft", "--lora_r", 8, "--lr", 5e-4, "--dropout", 0, "--eval_every", 150, "--warmup", 10]
     run_to_end("trainer_base", [*given, "--max_validation", 2], roots=tmp_path)
     rows = read_json(tmp_path / "exp" / "test_predictions.json")
     assert word_error_rate([row["reference"] for row in rows], [row["hypothesis"] for row in rows]) <= 0.05

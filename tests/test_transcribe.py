@@ -162,12 +162,14 @@ def test_outputs_that_cannot_be_are_refused(out, flags, sources, expected, tmp_p
     (tmp_path / "folder" / "0.srt").touch()
     with pytest.raises(UserError, match=expected):
         args = transcribe.parse_args(["a.wav", "--model", "exp/x", "--out", str(tmp_path / out), *flags])
-        transcribe.plan_outputs(args, {f"{n}.wav": Path(f"{n}.wav") for n in range(sources)})
+        paths = {f"{n}.wav": Path(f"{n}.wav") for n in range(sources)}
+        transcribe.plan_outputs(args.out, args.format, paths, overwrite=args.overwrite)
 
 
 def test_outputs_of_a_folder_have_names_of_their_own(tmp_path: Path) -> None:
     args = transcribe.parse_args(["a.wav", "--model", "exp/x", "--out", str(tmp_path / "subs"), "--format", "vtt"])
-    outputs = transcribe.plan_outputs(args, {"a/x.wav": Path("1"), "b/x.wav": Path("2")})
+    sources = {"a/x.wav": Path("1"), "b/x.wav": Path("2")}
+    outputs = transcribe.plan_outputs(args.out, args.format, sources, overwrite=False)
     assert sorted(path.name for path in outputs) == ["a_x.vtt", "b_x.vtt"]
     transcribe.write_outputs(outputs, [LINES[0] | {"source": "a/x.wav"}], {"b/x.wav": "damaged"})
     assert [path.name for path in (tmp_path / "subs").iterdir()] == ["a_x.vtt"]

@@ -22,10 +22,10 @@ from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.device import choose_precision
 from core.errors import UserError
 from core.files import write_json
+from core.records import TranscribedItem
 from encoders.feature_cache import fill_feature_cache
 from evaluation.bootstrap import bootstrap_ratio
-from speech_llm.feature_sources import choose_evenly
-from speech_llm.transcribed_items import load_transcribed
+from speech_llm.transcribed_items import choose_evenly, load_transcribed
 from training.experiment import read_metrics
 
 TRAINER = Path(__file__).resolve().parents[2] / "src" / "trainer_base.py"
@@ -52,12 +52,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     return args
 
 
-def measure_cache(args: argparse.Namespace, folder: Path, device: str) -> dict:
-    """Fill the cache anew: MB an hour of speech, and hours of speech encoded an hour."""
-    items = choose_evenly(load_transcribed(args.data, [args.split])[args.split], args.max_items)
-    precision = "bf16" if choose_precision("auto", cpu=args.cpu) == "bf16" else "fp32"
+def measure_cache(
+    folder: Path, items: Sequence[TranscribedItem], *, encoder_id: str, padding: str, precision: str, device: str
+) -> dict[str, float | str]:
+    """Fill a new cache: MB an hour of speech, and hours of speech encoded an hour."""
     cache = fill_feature_cache(
-        folder, items, encoder_id=args.speech_enc_id, precision=precision, padding=args.padding, device=device
+        folder, items, encoder_id=encoder_id, precision=precision, padding=padding, device=device
     )
     on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     hours = cache.seconds_encoded / 3600
@@ -75,19 +75,9 @@ def measure_cache(args: argparse.Namespace, folder: Path, device: str) -> dict:
 
 def time_steps(args: argparse.Namespace, exp: Path, flags: Sequence[object]) -> list[float]:
     """Seconds of each counted step of one run of the trainer."""
-    words = [
-        "--out_dir",
-        exp,
-        "--data",
-        args.data,
-        "--train_split",
-        args.split,
-        "--do_train",
-        "--padding",
-        args.padding,
-    ]
+    words = ["--exp", exp, "--data", args.data, "--train_split", args.split, "--do_train", "--padding", args.padding]
     words += ["--speech_enc_id", args.speech_enc_id, "--llm_id", args.llm_id, "--steps", args.steps]
-    words += ["--logging_steps", 1, "--eval_steps", 10**6, "--save_steps", 10**6, "--max_validation", 2]
+    words += ["--log_every", 1, "--eval_every", 10**6, "--save_every", 10**6, "--max_validation", 2]
     words += ["--max_train", args.max_items] if args.max_items else []
     words += [*flags, *shlex.split(args.trainer_args), *(["--cpu"] if args.cpu else [])]
     command = [sys.executable, str(TRAINER), *map(str, words)]
@@ -98,7 +88,7 @@ def time_steps(args: argparse.Namespace, exp: Path, flags: Sequence[object]) -> 
     return seconds[WARM_STEPS:]
 
 
-def compare(cached: Sequence[float], encoded: Sequence[float]) -> dict:
+def compare(cached: Sequence[float], encoded: Sequence[float]) -> dict[str, object]:
     """Medians, and the time of all steps without the cache over the time with it, paired, with its interval."""
     return {
         "n_steps": len(cached),
@@ -115,10 +105,19 @@ def main() -> int:
     device = "cuda" if torch.cuda.is_available() and not args.cpu else "cpu"
     with tempfile.TemporaryDirectory(prefix="bench_feature_cache_") as temporary:
         folder = Path(temporary)
-        found = {"cache": measure_cache(args, folder / "cache", device)}
+        items = choose_evenly(load_transcribed(args.data, [args.split])[args.split], args.max_items)
+        cache = measure_cache(
+            folder / "cache",
+            items,
+            encoder_id=args.speech_enc_id,
+            padding=args.padding,
+            precision="bf16" if choose_precision("auto", cpu=args.cpu) == "bf16" else "fp32",
+            device=device,
+        )
         cached = time_steps(args, folder / "cached", ["--feature_cache", folder / "cache"])
         encoded = time_steps(args, folder / "encoded", ["--no_feature_cache"])
-    found["steps"] = compare(cached, encoded) | {"padding": args.padding, "trainer_args": args.trainer_args}
+    steps = compare(cached, encoded) | {"padding": args.padding, "trainer_args": args.trainer_args}
+    found = {"cache": cache, "steps": steps}
     print(json.dumps(found, indent=2))
     if args.out:
         write_json(args.out, found)

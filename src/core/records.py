@@ -346,3 +346,95 @@ class VocoderScores(TypedDict):
     skipped: list[str]  # what was left out, and why
     identity: NotRequired[dict[str, object]]  # what the scores depend on
     utterances: list[UtteranceScore]
+
+
+# Speech to text
+
+
+class TranscribedItem(AudioItem):
+    """Some audio and what is said in it (speech_llm.transcribed_items); in memory only. Without audio, no hash: ""."""
+
+    text: str  # one line, single spaces
+    speaker: str | None
+    failure: NotRequired[str]  # why the audio cannot be read
+    heard: NotRequired["TranscribedItem"]  # whose audio goes with this text, in controls
+
+
+class Candidate(TypedDict):
+    """One text a model wrote for an utterance."""
+
+    text: str
+    score: NotRequired[float]  # nats, where there are several
+
+
+class Prediction(TypedDict):
+    """A row of ``<split>_predictions.json``."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    prompt: str
+    duration: float  # s
+    n_best: NotRequired[list[Candidate]]  # likeliest first
+
+
+class TranscriptLine(TypedDict):
+    """A piece of a recording with what was said in it; a row of ``transcripts.tsv``."""
+
+    source: str  # the recording
+    start: float  # s
+    end: float  # s
+    text: str
+
+
+class ConnectorConfig(TypedDict):
+    """Arguments of ``models.connector.Connector``."""
+
+    kind: str
+    factor: int  # frames a position
+    width: int
+    n_layers: int
+    norm: NotRequired[str]
+    final_norm: NotRequired[bool]
+    positions: NotRequired[bool]
+    dropout: float
+
+
+class LoraConfig(TypedDict):
+    """The low-rank adaptation of an LLM."""
+
+    r: int
+    alpha: float
+    dropout: float
+    targets: list[str]  # names of projections, or all-linear
+
+
+class SpeechLLMConfig(TypedDict):
+    """The plain values a ``SpeechLLMBase`` is built with; ``model`` in the config.json of a saved one."""
+
+    front_end: NotRequired[str]  # features, units or bpe
+    speech_enc_id: NotRequired[str]
+    speech_enc_layer: NotRequired[int | None]  # None: the last
+    padding: NotRequired[str]  # full or short
+    llm_id: NotRequired[str]
+    llm_revision: NotRequired[str | None]
+    prompt: str
+    in_dim: int  # of a frame of features, or of a unit's embedding
+    n_units: NotRequired[int]  # 0: continuous features
+    connector: ConnectorConfig
+    characters: NotRequired[str]  # of the CTC head; "": no head
+    ctc_compress: NotRequired[bool]
+    ctc_embedding: NotRequired[bool]
+    ctc_draft: NotRequired[bool]
+    draft_noise: NotRequired[float]  # nats
+    lora: NotRequired[LoraConfig | None]
+    tokens_per_second: float  # that no answer exceeds
+
+
+class SavedSpeechLLM(TypedDict):
+    """The config.json beside a saved speech LLM's weights."""
+
+    format: str
+    format_version: int
+    model: SpeechLLMConfig
+    notes: dict[str, object]  # step, scores, decoding

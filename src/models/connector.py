@@ -68,13 +68,14 @@ class Connector(nn.Module):
         assert kind in KINDS and norm in ("pre", "post"), f"unknown connector: {kind}, {norm}-norm"
         self.kind, self.factor, self.width, self.positions = kind, factor, width, positions
         self.shift, self.gain = nn.Parameter(torch.zeros(in_dim)), nn.Parameter(torch.ones(in_dim))
-        layer = _attention(width, norm, dropout)
-        self.body = {
-            "transformer": lambda: _transformer(factor * in_dim, layer, n_layers),
-            "mlp": lambda: _mlp(factor * in_dim, width, n_layers, dropout),
-            "conv": lambda: _conv(in_dim, width, factor, n_layers, dropout),
-            "qformer": lambda: _qformer(in_dim, layer, n_layers),
-        }[kind]()
+        if kind == "transformer":
+            self.body = _transformer(factor * in_dim, width, n_layers, norm, dropout)
+        elif kind == "mlp":
+            self.body = _mlp(factor * in_dim, width, n_layers, dropout)
+        elif kind == "conv":
+            self.body = _conv(in_dim, width, factor, n_layers, dropout)
+        else:
+            self.body = _qformer(in_dim, width, n_layers, norm, dropout)
         self.final_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, out_dim)
@@ -149,21 +150,26 @@ class Connector(nn.Module):
         return positions, count_positions(lengths, self.factor)
 
 
-def _attention(width: int, norm: str, dropout: float) -> dict:
-    return {
-        "d_model": width,
-        "nhead": max(1, width // HEAD_SIZE),
-        "dim_feedforward": 4 * width,
-        "dropout": dropout,
-        "activation": "gelu",
-        "batch_first": True,
-        "norm_first": norm == "pre",
-    }
+def _attention_layers(kind: type[nn.Module], n_layers: int, width: int, norm: str, dropout: float) -> nn.ModuleList:
+    """``n_layers`` of PyTorch's transformer layers, of one ``kind`` (encoder or decoder)."""
+    layers = [
+        kind(
+            d_model=width,
+            nhead=max(1, width // HEAD_SIZE),
+            dim_feedforward=4 * width,
+            dropout=dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=norm == "pre",
+        )
+        for _ in range(n_layers)
+    ]
+    return nn.ModuleList(layers)
 
 
-def _transformer(in_dim: int, layer: dict, n_layers: int) -> nn.Module:
-    layers = [nn.TransformerEncoderLayer(**layer) for _ in range(n_layers)]
-    return nn.ModuleDict({"input": nn.Linear(in_dim, layer["d_model"]), "layers": nn.ModuleList(layers)})
+def _transformer(in_dim: int, width: int, n_layers: int, norm: str, dropout: float) -> nn.Module:
+    layers = _attention_layers(nn.TransformerEncoderLayer, n_layers, width, norm, dropout)
+    return nn.ModuleDict({"input": nn.Linear(in_dim, width), "layers": layers})
 
 
 def _mlp(in_dim: int, width: int, n_layers: int, dropout: float) -> nn.Module:
@@ -177,8 +183,8 @@ def _conv(in_dim: int, width: int, factor: int, n_layers: int, dropout: float) -
     return nn.ModuleDict({"layers": nn.ModuleList(layers), "stride": stride})
 
 
-def _qformer(in_dim: int, layer: dict, n_layers: int) -> nn.Module:
-    width, layers = layer["d_model"], [nn.TransformerDecoderLayer(**layer) for _ in range(n_layers)]
+def _qformer(in_dim: int, width: int, n_layers: int, norm: str, dropout: float) -> nn.Module:
+    layers = _attention_layers(nn.TransformerDecoderLayer, n_layers, width, norm, dropout)
     queries = nn.Embedding(WINDOW_QUERIES, width)
     nn.init.normal_(queries.weight, std=0.02)
-    return nn.ModuleDict({"input": nn.Linear(in_dim, width), "queries": queries, "layers": nn.ModuleList(layers)})
+    return nn.ModuleDict({"input": nn.Linear(in_dim, width), "queries": queries, "layers": layers})

@@ -1,10 +1,10 @@
 """How likely a text is to begin an utterance, by its CTC posteriors: joint decoding with a language model.
 
 Prefix scores of hybrid CTC/attention decoding (Watanabe et al. 2017, algorithm 2), over characters, for many texts at
-a time. A state holds N texts: ``ending`` (N, P) nats of the paths that stand in the last character, ``resting`` (N, P)
-of those in a blank after it, ``last`` (N,) its row, ``score`` (N,) nats of all utterances that begin with the text.
-Axes: P positions, V characters with the blank (row 0).
+a time. Axes: N texts, P positions, V characters with the blank (row 0).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,42 +14,47 @@ IMPOSSIBLE = -1e30
 SURE_BLANK = np.log(0.99)
 
 
+class PrefixState(NamedTuple):
+    """N texts that an utterance may begin with."""
+
+    ending: np.ndarray  # (N, P) nats of the paths that stand in the last character
+    resting: np.ndarray  # (N, P) nats of the paths in a blank after it
+    last: np.ndarray  # (N,) row of the last character; the blank's for the empty text
+    score: np.ndarray  # (N,) nats of all utterances that begin with the text
+
+
 def drop_sure_blanks(log_probs: np.ndarray) -> np.ndarray:
     """(P, V) with one position a run of sure blanks: they part repeated letters and are the cost of everything else."""
     sure = log_probs[:, BLANK] > SURE_BLANK
     return log_probs[~sure | ~np.concatenate([[False], sure[:-1]])]
 
 
-def start_prefix(log_probs: np.ndarray) -> dict:
+def start_prefix(log_probs: np.ndarray) -> PrefixState:
     """The state of the empty text alone."""
     silence = np.cumsum(log_probs[:, BLANK].astype(np.float64))
-    return {
-        "ending": np.full((1, len(silence)), IMPOSSIBLE),
-        "resting": silence[None],
-        "last": np.array([BLANK]),
-        "score": np.zeros(1),
-    }
+    return PrefixState(np.full((1, len(silence)), IMPOSSIBLE), silence[None], np.array([BLANK]), np.zeros(1))
 
 
-def pick_prefixes(state: dict, rows: np.ndarray) -> dict:
-    return {name: values[rows] for name, values in state.items()}
+def pick_prefixes(state: PrefixState, rows: np.ndarray) -> PrefixState:
+    """The texts of these ``rows``, which may repeat."""
+    return PrefixState(*(values[rows] for values in state))
 
 
-def _arriving(state: dict, repeats: np.ndarray) -> np.ndarray:
+def _arriving(state: PrefixState, repeats: np.ndarray) -> np.ndarray:
     """(N, P) nats of the paths that may step into a next character; ``repeats`` (N,): it is the last one again."""
-    before = np.where(repeats[:, None], state["resting"], np.logaddexp(state["resting"], state["ending"]))
+    before = np.where(repeats[:, None], state.resting, np.logaddexp(state.resting, state.ending))
     # Before the first position only the empty text has been said.
-    first = np.where(state["last"] == BLANK, 0.0, IMPOSSIBLE)
+    first = np.where(state.last == BLANK, 0.0, IMPOSSIBLE)
     return np.concatenate([first[:, None], before[:, :-1]], axis=1)
 
 
-def next_scores(state: dict, log_probs: np.ndarray) -> np.ndarray:
+def next_scores(state: PrefixState, log_probs: np.ndarray) -> np.ndarray:
     """(N, V) nats of all utterances that begin with each text and one more character; the blank's row means nothing."""
     probabilities = np.exp(log_probs.astype(np.float64))
-    scores = _log_product(_arriving(state, np.zeros(len(state["last"]), bool)), probabilities)
-    repeated = _log_product(_arriving(state, np.ones(len(state["last"]), bool)), probabilities)
+    scores = _log_product(_arriving(state, np.zeros(len(state.last), bool)), probabilities)
+    repeated = _log_product(_arriving(state, np.ones(len(state.last), bool)), probabilities)
     rows = np.arange(len(scores))
-    scores[rows, state["last"]] = repeated[rows, state["last"]]
+    scores[rows, state.last] = repeated[rows, state.last]
     return scores
 
 
@@ -58,9 +63,9 @@ def _log_product(log_left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(np.exp(log_left - peak) @ right, 1e-300)) + peak
 
 
-def extend_prefixes(state: dict, log_probs: np.ndarray, labels: np.ndarray) -> dict:
+def extend_prefixes(state: PrefixState, log_probs: np.ndarray, labels: np.ndarray) -> PrefixState:
     """Each text with one more character, ``labels`` (N,)."""
-    arriving = _arriving(state, labels == state["last"])
+    arriving = _arriving(state, labels == state.last)
     steps = log_probs.astype(np.float64)[:, labels].T
     own, silence = np.cumsum(steps, axis=1), np.cumsum(log_probs[:, BLANK].astype(np.float64))
     # e[t] = log(exp e[t-1] + exp arriving[t]) + own step: a running sum once the steps are divided out.
@@ -68,9 +73,9 @@ def extend_prefixes(state: dict, log_probs: np.ndarray, labels: np.ndarray) -> d
     left = np.pad(ending[:, :-1], ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
     resting = silence + np.logaddexp.accumulate(left - np.pad(silence[:-1], (1, 0)), axis=1)
     score = np.logaddexp.reduce(arriving + steps, axis=1)
-    return {"ending": ending, "resting": resting, "last": np.asarray(labels), "score": score}
+    return PrefixState(ending, resting, np.asarray(labels), score)
 
 
-def end_scores(state: dict) -> np.ndarray:
+def end_scores(state: PrefixState) -> np.ndarray:
     """(N,) nats of exactly each text."""
-    return np.logaddexp(state["ending"][:, -1], state["resting"][:, -1])
+    return np.logaddexp(state.ending[:, -1], state.resting[:, -1])

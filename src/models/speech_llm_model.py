@@ -1,17 +1,20 @@
 """A language model that reads speech: connector positions stand among the tokens of its chat template.
 
-Axes: B batch, F frames, D features a frame, R positions an utterance gets, E the LLM's embedding size, L tokens.
+Axes: B batch, F frames, D features a frame, P positions of the connector, W its width, V characters of the CTC head,
+R positions an utterance gets in the LLM, E the LLM's embedding size, L tokens.
 Trained are the connector, the CTC head and, if asked for, a low-rank adaptation (LoRA, Hu et al. 2022) of the LLM;
 these stay float32 whatever the frozen models are.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from core.records import SpeechLLMConfig
 from models.chat_template import chat_pieces, stop_ids
 from models.connector import Connector
 from models.ctc import (
@@ -24,36 +27,61 @@ from models.ctc import (
     noisy_log_probs,
 )
 
-SMALLEST_DIFFERENCE = 0.05  # logits of a bf16 model computed in two ways
+ROUNDING_LOGITS = 0.05  # by which logits of a bf16 model may differ when they are computed in two ways
+
+
+class SpeechBatch(NamedTuple):
+    """Utterances with what is to be written for them."""
+
+    features: torch.Tensor  # (B, F, D) float32, or (B, F) int64 unit ids; padded
+    lengths: torch.Tensor  # (B,) frames
+    answers: list[list[int]]  # B rows of the LLM's tokens, the end of the turn included
+    labels: list[torch.Tensor]  # B rows of (characters,) int64, of the CTC head
+    smoothing: float = 0.0  # of the answer tokens
+
+
+class EncodedSpeech(NamedTuple):
+    """What the connector and the CTC head make of a batch."""
+
+    hidden: torch.Tensor  # (B, P, W)
+    lengths: torch.Tensor  # (B,) positions
+    log_probs: torch.Tensor | None  # (B, P, V) float32; None without a CTC head
+
+
+class LossSums(NamedTuple):
+    """Sums over a batch, scalars; None where the loss was not asked for."""
+
+    ce: torch.Tensor | None = None  # nats of the answers by the LLM
+    n_correct: torch.Tensor | None = None
+    n_tokens: torch.Tensor | None = None
+    ctc: torch.Tensor | None = None  # nats of the characters by the CTC head
+    n_characters: torch.Tensor | None = None
 
 
 class SpeechLLMBase(nn.Module):
     """llm: a causal LM of transformers, without adapters; tokenizer: its own; config: plain values, kept when saved.
 
-    ``config`` keys: in_dim (D), connector (arguments of ``Connector``), prompt, n_units (0: continuous features),
-    characters (of the CTC head; "": none), ctc_compress, ctc_embedding, ctc_draft (bool), draft_noise, lora (None, or
-    r, alpha, dropout, targets).
     encoder: the frozen speech encoder, where features are not cached; never trained, never saved.
     """
 
-    def __init__(self, llm: nn.Module, tokenizer, config: dict, encoder: nn.Module | None = None):
+    def __init__(self, llm: nn.Module, tokenizer, config: SpeechLLMConfig, encoder: nn.Module | None = None):
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
         self.llm = llm.requires_grad_(False)
         self.encoder = encoder.requires_grad_(False) if encoder is not None else None
         embed = llm.get_input_embeddings()
         target_rms = embed.weight.detach().float().pow(2).mean().sqrt().item()
-        self.connector = Connector(
-            config["in_dim"], embed.weight.shape[1], target_rms=target_rms, **config["connector"]
-        )
-        n_units, characters = config.get("n_units", 0), config.get("characters", "")
-        self.units = nn.Embedding(n_units, config["in_dim"]) if n_units else None
+        in_dim, n_units, characters = config["in_dim"], config.get("n_units", 0), config.get("characters", "")
+        self.connector = Connector(in_dim, embed.weight.shape[1], target_rms=target_rms, **config["connector"])
+        self.units = nn.Embedding(n_units, in_dim) if n_units else None
         self.ctc = CtcHead(self.connector.width, len(characters)) if characters else None
         spelled = config.get("ctc_embedding") and characters
         self.spelling = CharacterEmbedding(character_embeddings(embed, tokenizer, characters)) if spelled else None
-        if config.get("lora"):
-            _add_lora(self.llm, config["lora"])
-        self.pieces = chat_pieces(tokenizer, config["prompt"], draft=bool(config.get("ctc_draft")))
+        if lora := config.get("lora"):
+            _add_lora(self.llm, **lora)
+        self.compresses, self.drafts_text = bool(config.get("ctc_compress")), bool(config.get("ctc_draft"))
+        self.characters = characters
+        self.pieces = chat_pieces(tokenizer, config["prompt"], draft=self.drafts_text)
         self.stop_ids = stop_ids(tokenizer, self.pieces[-1], llm)
         self.draft_noise = config.get("draft_noise", 0.0)
         _check_projection(self.llm)
@@ -93,39 +121,39 @@ class SpeechLLMBase(nn.Module):
                 own[name].copy_(state[name])
         return left_out
 
-    def listen(self, features: torch.Tensor, lengths: torch.Tensor) -> dict:
+    def encode_speech(self, features: torch.Tensor, lengths: torch.Tensor) -> EncodedSpeech:
         """(B, F, D) features (or (B, F) unit ids), (B,) frames -> hidden (B, P, W), lengths (B,), CTC log_probs."""
         if self.units is not None:
             features = self.units(features)
         hidden, lengths = self.connector.encode(features, lengths)
-        return {"hidden": hidden, "lengths": lengths, "log_probs": self.ctc(hidden) if self.ctc is not None else None}
+        return EncodedSpeech(hidden, lengths, self.ctc(hidden) if self.ctc is not None else None)
 
-    def audio_embeddings(self, heard: dict) -> list[torch.Tensor]:
+    def audio_embeddings(self, speech: EncodedSpeech) -> list[torch.Tensor]:
         """What the LLM reads of each utterance: list of (R, E) float32."""
-        hidden, lengths, log_probs = heard["hidden"], heard["lengths"], heard["log_probs"]
+        hidden, lengths, log_probs = speech
         probabilities = log_probs.exp() if log_probs is not None else None
-        if self.config.get("ctc_compress"):
+        if self.compresses:
             hidden, probabilities, lengths = compress(hidden, log_probs, lengths)
         positions = self.connector.project(hidden)
         if self.spelling is not None:
             positions = positions + self.spelling(probabilities)
         return [row[:length] for row, length in zip(positions, lengths.tolist())]
 
-    def drafts(self, heard: dict) -> list[str]:
+    def drafts(self, speech: EncodedSpeech) -> list[str]:
         """The CTC head's reading; in training with noise, so that the LLM learns to doubt it."""
-        log_probs = heard["log_probs"].detach()
+        log_probs = speech.log_probs.detach()
         if self.training and self.draft_noise:
             log_probs = noisy_log_probs(log_probs, self.draft_noise)
-        rows = greedy_labels(log_probs, heard["lengths"])
-        return ["".join(self.config["characters"][label - 1] for label in row).strip() for row in rows]
+        rows = greedy_labels(log_probs, speech.lengths)
+        return ["".join(self.characters[label - 1] for label in row).strip() for row in rows]
 
-    def prompts(self, heard: dict) -> list[torch.Tensor]:
+    def prompts(self, speech: EncodedSpeech) -> list[torch.Tensor]:
         """Everything the LLM reads before it answers: list of (L, E)."""
         embed, device = self.llm.get_input_embeddings(), self.device
         fixed = {place: embed(torch.tensor(piece, device=device)) for place, piece in enumerate(self.pieces[:-1])}
-        drafts = self.drafts(heard) if self.config.get("ctc_draft") else None
+        drafts = self.drafts(speech) if self.drafts_text else None
         rows = []
-        for number, audio in enumerate(self.audio_embeddings(heard)):
+        for number, audio in enumerate(self.audio_embeddings(speech)):
             parts = [fixed[0], audio, fixed[1]]
             if drafts is not None:
                 ids = self.tokenizer.encode(drafts[number], add_special_tokens=False)
@@ -137,25 +165,21 @@ class SpeechLLMBase(nn.Module):
         """The tokens to be learnt for a transcript, the end of the turn included."""
         return self.tokenizer.encode(text, add_special_tokens=False) + self.stop_ids[:1]
 
-    def forward(self, batch: dict, *, ctc_only: bool = False) -> dict[str, torch.Tensor]:
-        """Sums over the batch, so that batches of any shape add up.
-
-        batch: features, lengths, ``answers`` (B lists of token ids) and ``labels`` (B (characters,) int64 tensors).
-        Returns ``ce_sum``, ``n_tokens``, ``n_correct`` and ``ctc_sum``, ``n_characters``.
-        """
-        heard = self.listen(batch["features"], batch["lengths"])
-        sums = {}
+    def forward(self, batch: SpeechBatch, *, ctc_only: bool = False) -> LossSums:
+        """Sums over the batch, so that batches of any shape add up; ``ctc_only`` leaves the LLM out."""
+        speech, sums = self.encode_speech(batch.features, batch.lengths), LossSums()
         if self.ctc is not None:
-            sums["ctc_sum"] = ctc_losses(heard["log_probs"], heard["lengths"], batch["labels"]).sum()
-            sums["n_characters"] = torch.tensor(float(sum(map(len, batch["labels"]))), device=self.device)
-        if not ctc_only:
-            logits, targets = self.answer_logits(self.prompts(heard), batch["answers"])
-            sums["ce_sum"] = functional.cross_entropy(
-                logits, targets, reduction="sum", label_smoothing=batch.get("smoothing", 0.0)
-            )
-            sums["n_correct"] = (logits.argmax(-1) == targets).sum().float()
-            sums["n_tokens"] = torch.tensor(float(len(targets)), device=self.device)
-        return sums
+            n_characters = torch.tensor(float(sum(map(len, batch.labels))), device=self.device)
+            ctc = ctc_losses(speech.log_probs, speech.lengths, batch.labels).sum()
+            sums = sums._replace(ctc=ctc, n_characters=n_characters)
+        if ctc_only:
+            return sums
+        logits, targets = self.answer_logits(self.prompts(speech), batch.answers)
+        return sums._replace(
+            ce=functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=batch.smoothing),
+            n_correct=(logits.argmax(-1) == targets).sum().float(),
+            n_tokens=torch.tensor(float(len(targets)), device=self.device),
+        )
 
     def answer_logits(
         self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]
@@ -242,15 +266,14 @@ def _decoder(llm: nn.Module) -> nn.Module:
     return getattr(llm, llm.base_model_prefix)
 
 
-def _add_lora(llm: nn.Module, lora: dict) -> None:
+def _add_lora(llm: nn.Module, r: int, alpha: float, dropout: float, targets: list[str]) -> None:
     """Inject float32 adapters in place: the LLM keeps its class, and only "lora_" weights are trained."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    targets = lora["targets"]
     config = LoraConfig(
-        r=lora["r"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
         target_modules=targets[0] if targets == ["all-linear"] else targets,
         task_type="CAUSAL_LM",
     )
@@ -267,7 +290,7 @@ def _check_projection(llm: nn.Module) -> None:
     ids = torch.arange(3, device=llm.device)[None]
     expected = llm(input_ids=ids).logits.float()
     found = llm.get_output_embeddings()(_decoder(llm)(input_ids=ids).last_hidden_state).float()
-    assert (found - expected).abs().max() <= SMALLEST_DIFFERENCE * max(1.0, expected.abs().max().item()), (
+    assert (found - expected).abs().max() <= ROUNDING_LOGITS * max(1.0, expected.abs().max().item()), (
         f"{type(llm).__name__}: expected logits that are a projection of the last hidden state, found others"
     )
 

@@ -12,9 +12,17 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from core.errors import UserError
+from core.records import Candidate, TranscribedItem
 from core.text import normalise_text
-from models.speech_llm_model import SpeechLLMBase
-from speech_llm.joint_decoding import build_token_tree, joint_processor, open_listener, text_score
+from models.speech_llm_model import EncodedSpeech, SpeechLLMBase
+from speech_llm.joint_decoding import (
+    CtcScorer,
+    TokenTree,
+    build_token_tree,
+    joint_processor,
+    open_ctc_scorer,
+    score_text,
+)
 
 DECODERS = ("llm", "ctc", "joint")
 DECODING_FLAGS = ("decoder", "num_beams", "ctc_weight", "character_bonus", "length_penalty")  # kept with a model
@@ -22,8 +30,8 @@ CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the h
 SPARE_TOKENS = 8  # that an answer may have beyond its share of the duration
 
 
-def read_aloud_options(model: SpeechLLMBase) -> dict:
-    """How a model is decoded where nobody says otherwise."""
+def default_decoding(model: SpeechLLMBase) -> dict[str, object]:
+    """How a model is decoded unless something else was saved with it or asked for."""
     joint = {"decoder": "joint", "num_beams": 4, "ctc_weight": 0.5}
     return joint if model.ctc is not None else {"decoder": "llm", "num_beams": 1}
 
@@ -36,8 +44,14 @@ def pad_features(features: Sequence[np.ndarray], device: str | torch.device) -> 
     return pad_sequence(rows, batch_first=True).to(device), lengths
 
 
-def max_answer_tokens(config: dict, seconds: float) -> int:
-    return SPARE_TOKENS + math.ceil(seconds * config["tokens_per_second"])
+def token_rate(tokenizer, items: Sequence[TranscribedItem]) -> float:
+    """Tokens a second that no training utterance exceeds: answers are allowed half as many again."""
+    rates = [len(tokenizer.encode(item["text"])) / max(item["duration"], 1.0) for item in items]
+    return round(1.5 * max(rates), 2)
+
+
+def max_answer_tokens(tokens_per_second: float, seconds: float) -> int:
+    return SPARE_TOKENS + math.ceil(seconds * tokens_per_second)
 
 
 def transcribe_features(
@@ -46,15 +60,15 @@ def transcribe_features(
     seconds: Sequence[float],
     *,
     batch_size: int = 8,
-    on_batch: Callable[[list[int], list[list[dict]]], None] | None = None,
+    on_batch: Callable[[list[int], list[list[Candidate]]], None] | None = None,
     **options,
-) -> list[list[dict]]:
-    """[{"text"}, …], likeliest first ("score" in nats with n_best), for each (F, D) features or (F,) unit ids.
+) -> list[list[Candidate]]:
+    """Candidates, likeliest first ("score" in nats with n_best), for each (F, D) features or (F,) unit ids.
 
     seconds: of each utterance; options: of ``transcribe_batch``. Utterances of like length share a batch, longest
     first; ``on_batch`` is told of each as it is done. No frames at all give "".
     """
-    found: list[list[dict]] = [[{"text": ""}] for _ in features]
+    found: list[list[Candidate]] = [[{"text": ""}] for _ in features]
     if options.get("decoder") == "joint" and model.ctc is not None:
         options["tree"] = build_token_tree(model)
     for places in batch_alike([len(row) for row in features], batch_size):
@@ -93,44 +107,35 @@ def transcribe_batch(
     ctc_weight: float = 0.5,
     character_bonus: float = CHARACTER_BONUS,
     length_penalty: float = 0.0,
-    tree: dict | None = None,
-) -> list[list[dict]]:
+    tree: TokenTree | None = None,
+) -> list[list[Candidate]]:
     """One batch of ``transcribe_features``. decoder: "llm", "ctc" (best path of the head alone) or "joint".
 
     tree: of ``build_token_tree``, which "joint" needs.
     """
     check_decoding(model, decoder=decoder, num_beams=num_beams, n_best=n_best, ctc_weight=ctc_weight)
-    device = model.device
+    device, tokens_per_second = model.device, model.config["tokens_per_second"]
     half = next(model.llm.parameters()).dtype == torch.bfloat16
-    autocast = torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext()
-    with autocast:
-        heard = model.listen(*pad_features(features, device))
+    with torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext():
+        speech = model.encode_speech(*pad_features(features, device))
         if decoder == "ctc":
-            return [[{"text": text}] for text in model.drafts(heard)]
-        prompts = model.prompts(heard)
-        limits = [max_answer_tokens(model.config, length) for length in seconds]
+            return [[{"text": text}] for text in model.drafts(speech)]
+        prompts = model.prompts(speech)
         weight = ctc_weight if decoder == "joint" else 0.0
-        listeners = open_listeners(tree, heard) if weight else []
+        scorers = open_ctc_scorers(tree, speech) if weight else [None] * len(prompts)
         answers = model.generate(
             prompts,
-            limits,
+            [max_answer_tokens(tokens_per_second, length) for length in seconds],
             num_beams=num_beams,
             n_best=n_best,
             length_penalty=length_penalty,
-            processor=joint_processor(model, listeners, num_beams, weight, character_bonus) if weight else None,
+            processor=joint_processor(model, scorers, num_beams, weight, character_bonus) if weight else None,
         )
         if n_best == 1:
             return [[{"text": _write(model, row[0])}] for row in answers]
         return [
-            _score_candidates(
-                model,
-                prompts[row],
-                answers[row],
-                listeners[row] if weight else None,
-                weight=weight,
-                bonus=character_bonus,
-            )
-            for row in range(len(prompts))
+            _score_candidates(model, prompt, row, scorer, weight=weight, bonus=character_bonus)
+            for prompt, row, scorer in zip(prompts, answers, scorers)
         ]
 
 
@@ -145,10 +150,10 @@ def check_decoding(model: SpeechLLMBase, *, decoder: str, num_beams: int, n_best
         raise UserError(f"--n_best {n_best}: expected at most --num_beams {num_beams}")
 
 
-def open_listeners(tree: dict, heard: dict) -> list[dict]:
-    """One for each utterance of ``SpeechLLMBase.listen``."""
-    rows = zip(heard["log_probs"].float().cpu().numpy(), heard["lengths"].tolist())
-    return [open_listener(tree, log_probs[:length]) for log_probs, length in rows]
+def open_ctc_scorers(tree: TokenTree, speech: EncodedSpeech) -> list[CtcScorer]:
+    """One for each utterance of a batch."""
+    rows = zip(speech.log_probs.float().cpu().numpy(), speech.lengths.tolist())
+    return [open_ctc_scorer(tree, log_probs[:length]) for log_probs, length in rows]
 
 
 def _write(model: SpeechLLMBase, ids: list[int]) -> str:
@@ -159,16 +164,16 @@ def _score_candidates(
     model: SpeechLLMBase,
     prompt: torch.Tensor,
     answers: list[list[int]],
-    listener: dict | None,
+    scorer: CtcScorer | None,
     *,
     weight: float,
     bonus: float,
-) -> list[dict]:
-    """Distinct texts with their nats by LLM and, where there is a listener, CTC together, likeliest first."""
+) -> list[Candidate]:
+    """Distinct texts with their nats by LLM and, where there is a scorer, CTC together, likeliest first."""
     texts = {_write(model, answer): answer for answer in reversed(answers)}
     complete = [answer + model.stop_ids[:1] for answer in texts.values()]
     by_llm = model.score([prompt] * len(complete), complete)
-    heard = [normalise_text(text) if listener else "" for text in texts]
-    by_ctc = [weight * text_score(listener, text) + bonus * len(text) if listener else 0.0 for text in heard]
-    scored = [{"text": text, "score": (1 - weight) * llm + ctc} for text, llm, ctc in zip(texts, by_llm, by_ctc)]
-    return sorted(scored, key=lambda candidate: -candidate["score"])
+    spoken = [normalise_text(text) if scorer else "" for text in texts]
+    by_ctc = [weight * score_text(scorer, text) + bonus * len(text) if scorer else 0.0 for text in spoken]
+    scored = [(text, (1 - weight) * llm + ctc) for text, llm, ctc in zip(texts, by_llm, by_ctc)]
+    return [{"text": text, "score": score} for text, score in sorted(scored, key=lambda pair: -pair[1])]

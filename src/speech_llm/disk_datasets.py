@@ -17,6 +17,7 @@ from audio.audio_spans import audio_seconds, decode_bytes, resample
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from core.hashing import hash_audio_file, hash_content
+from core.records import TranscribedItem
 
 SPEAKER_COLUMNS = ("speaker", "speaker_id")
 
@@ -39,7 +40,9 @@ def list_splits(folder: Path, audio_field: str = "audio") -> list[str]:
     return list(_open(str(folder), audio_field))
 
 
-def read_disk_dataset(folder: Path, splits: list[str], *, text_field: str, audio_field: str) -> dict[str, list[dict]]:
+def read_disk_dataset(
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str
+) -> dict[str, list[TranscribedItem]]:
     """{split: items} as in ``speech_llm.transcribed_items``; a data set without splits counts as ``train``."""
     known = _open(str(folder), audio_field)
     refuse_unknown_splits(folder, splits, known)
@@ -62,7 +65,7 @@ def _describe_columns(rows) -> list[tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _open(folder: str, audio_field: str) -> dict:
+def _open(folder: str, audio_field: str) -> dict[str, object]:
     """{split: memory-mapped datasets.Dataset}, audio left as it is stored; one handle a process."""
     import datasets  # takes seconds to import
 
@@ -74,38 +77,43 @@ def _open(folder: str, audio_field: str) -> dict:
     return splits
 
 
-def _read_items(folder: Path, split: str, rows, text_field: str, audio_field: str) -> Iterator[dict]:
-    columns = {
-        name: rows[name][:]
-        for name in ("id", "duration", "sampling_rate", *SPEAKER_COLUMNS)
-        if name in rows.column_names
-    }
+def _read_items(folder: Path, split: str, rows, text_field: str, audio_field: str) -> Iterator[TranscribedItem]:
+    names = [name for name in ("id", "duration", *SPEAKER_COLUMNS) if name in rows.column_names]
+    columns = {name: rows[name][:] for name in names}
+    ids, durations = columns.get("id"), columns.get("duration")
+    speakers = next((columns[name] for name in SPEAKER_COLUMNS if name in columns), None)
     texts, width = rows[text_field][:], len(str(len(rows)))
     for index in tqdm(range(len(rows)), desc=f"reading {split}", unit=" items", disable=None):
-        name = str(columns["id"][index]) if "id" in columns else f"{split}_{index:0{width}d}"
-        speaker = next((columns[key][index] for key in SPEAKER_COLUMNS if key in columns), None)
-        item = {"id": name, "text": " ".join((texts[index] or "").split())}
-        item |= {"speaker": None if speaker is None else str(speaker)}
-        item["load"] = functools.partial(load_row, str(folder), split, index, audio_field)
-        yield item | _identify(folder, rows[index], audio_field, columns, index)
+        item: TranscribedItem = {
+            "id": str(ids[index]) if ids is not None else f"{split}_{index:0{width}d}",
+            "duration": 0.0,
+            "text": " ".join((texts[index] or "").split()),
+            "speaker": None if speakers is None or speakers[index] is None else str(speakers[index]),
+            "hash": "",
+            "load": functools.partial(load_row, str(folder), split, index, audio_field),
+        }
+        stated = durations[index] if durations is not None else None
+        try:
+            audio_hash, seconds = _identify(folder, rows[index], audio_field, stated)
+            item |= {"hash": audio_hash, "duration": seconds}
+        except (UserError, OSError) as error:
+            item |= {"failure": str(error)}
+        yield item
 
 
-def _identify(folder: Path, row: dict, audio_field: str, columns: dict, index: int) -> dict:
-    """The row's ``hash`` and ``duration``, or the ``failure`` that keeps it from being read."""
-    try:
-        kind, value, rate = _stored_audio(folder, row, audio_field)
-        if kind == "array":
-            found = {"hash": hash_content(np.ascontiguousarray(value).tobytes() + str(rate).encode())}
-            seconds = max(np.shape(value), default=0) / rate
-        else:
-            found = {"hash": hash_content(value) if kind == "bytes" else hash_audio_file(value)}
-            seconds = columns["duration"][index] if "duration" in columns else audio_seconds(value)
-        return found | {"duration": float(seconds)}
-    except (UserError, OSError) as error:
-        return {"hash": "", "duration": 0.0, "failure": str(error)}
+def _identify(
+    folder: Path, row: dict[str, object], audio_field: str, stated_seconds: float | None
+) -> tuple[str, float]:
+    """The hash of the row's audio and its seconds; UserError or OSError where it cannot be read."""
+    kind, value, rate = _stored_audio(folder, row, audio_field)
+    if kind == "array":
+        seconds = max(np.shape(value), default=0) / rate
+        return hash_content(np.ascontiguousarray(value).tobytes() + str(rate).encode()), float(seconds)
+    audio_hash = hash_content(value) if kind == "bytes" else hash_audio_file(value)
+    return audio_hash, float(audio_seconds(value) if stated_seconds is None else stated_seconds)
 
 
-def _stored_audio(folder: Path, row: dict, audio_field: str) -> tuple[str, object, int]:
+def _stored_audio(folder: Path, row: dict[str, object], audio_field: str) -> tuple[str, object, int]:
     """("bytes", content, 0), ("file", path, 0) or ("array", samples, rate) of one row."""
     value = row[audio_field]
     if isinstance(value, dict) and value.get("bytes"):

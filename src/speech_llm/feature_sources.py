@@ -1,125 +1,119 @@
-"""What the flags of the speech LLM's trainer stand for: items, where their features come from, the model's values."""
+"""Where the features of a speech LLM come from: a cache on disk, the encoder itself, or acoustic units.
 
-import argparse
-from collections.abc import Sequence
+Axes: F frames (50 Hz), D features a frame, L ids of one utterance.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from accelerate import Accelerator
+import numpy as np
 
 from core.errors import UserError
-from speech_llm.batches import cached_source, ctc_characters, encoder_source, token_rate, unit_source
-from speech_llm.saved_model import load_tokenizer
-from speech_llm.transcribed_items import load_transcribed
+from core.frames import SAMPLE_RATE, samples_to_frames
+from core.records import TranscribedItem
 from speech_llm.unit_inputs import load_unit_sequences
 
-INDEX_PATTERNS = ("segments.jsonl", "transcripts.tsv", "splits.json", "dataset_dict.json", "*/state.json", "state.json")
+
+class FeatureSource(NamedTuple):
+    """Features by item, and what is known of them without reading any."""
+
+    read: Callable[[Sequence[TranscribedItem], Sequence[float]], list[np.ndarray]]  # items, speeds -> (F, D) or (L,)
+    count_frames: Callable[[TranscribedItem], int]
+    keep_known: Callable[[list[TranscribedItem]], list[TranscribedItem]]  # less what could not be encoded
+    in_dim: int  # D, or the size of a unit's embedding
+    n_units: int = 0  # 0: continuous features
 
 
-def load_items(args: argparse.Namespace, splits: Sequence[str]) -> dict[str, list[dict]]:
-    return load_transcribed(args.data, splits, text_field=args.text_field, audio_field=args.audio_field)
+def frames_of_duration(item: TranscribedItem) -> int:
+    """Frames of an item by its duration, at least one: as many as an encoder gives for so many samples."""
+    return max(1, samples_to_frames(round(item["duration"] * SAMPLE_RATE)))
 
 
-def index_files(data: Path) -> list[Path]:
-    """The files that say what a data folder holds."""
-    return sorted({path for pattern in INDEX_PATTERNS for path in Path(data).glob(pattern)})
+def keep_all(items: list[TranscribedItem]) -> list[TranscribedItem]:
+    return items
 
 
-def choose_evenly(items: list[dict], limit: int | None) -> list[dict]:
-    """At most ``limit`` items, spread over the list."""
-    if limit is None or len(items) <= limit:
-        return items
-    return [items[place * len(items) // limit] for place in range(limit)]
+def open_cached_source(
+    folder: Path,
+    wanted: Sequence[tuple[Sequence[TranscribedItem], Sequence[float]]],
+    *,
+    encoder_id: str,
+    layer: int | None,
+    padding: str,
+    precision: str,
+    device: str,
+    num_workers: int,
+    rank: int,
+    world: int,
+) -> FeatureSource:
+    """Features of (items, speeds) out of a cache, which is filled first (encoders.feature_cache)."""
+    from encoders.feature_cache import cached_features, fill_feature_cache
+    from encoders.feature_shards import ShardRows
 
-
-def open_source(args: argparse.Namespace, wanted: Sequence[tuple[list[dict], Sequence[float]]], accelerator) -> dict:
-    """Where the features of (items, speeds) pairs come from: "read", "cache", "in_dim", "n_units", "known".
-
-    ``known`` keeps the items that could be encoded; the others have been named and counted.
-    """
-    everything = [item for items, _ in wanted for item in items]
-    if args.front_end != "features":
-        sequences, n_units = load_unit_sequences(args.units_exp, args.bpe_exp)
-        source = unit_source(sequences, args.units_exp, everything)
-        return source | {"in_dim": args.width, "n_units": n_units, "known": lambda items: items}
-    return _feature_source(args, wanted, accelerator)
-
-
-def _feature_source(args: argparse.Namespace, wanted: Sequence[tuple], accelerator: Accelerator) -> dict:
-    from encoders.feature_cache import fill_feature_cache, open_encoder
-
-    device = str(accelerator.device)
-    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
-    options = {"layer": args.speech_enc_layer, "precision": precision, "device": device, "padding": args.padding}
-    if args.no_feature_cache:
-        encoder = open_encoder(args.speech_enc_id, **options)
-        return encoder_source(encoder) | {"in_dim": encoder.model.dim, "n_units": 0, "known": lambda items: items}
-    folder = args.feature_cache or args.data / "cache" / "speech_features"
     caches = [
         fill_feature_cache(
             folder,
             items,
-            encoder_id=args.speech_enc_id,
+            encoder_id=encoder_id,
+            layer=layer,
             speed=speeds,
-            num_workers=args.nj,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            **options,
+            precision=precision,
+            padding=padding,
+            device=device,
+            num_workers=num_workers,
+            rank=rank,
+            world=world,
         )
         for items, speeds in wanted
     ]
-    entries: dict[float, dict] = {}
+    entries: dict[float, dict[str, ShardRows]] = {}
     for cache in caches:
         for speed, found in cache.entries.items():
             entries.setdefault(speed, {}).update(found)
-    cache = caches[0]._replace(entries=entries)
-    return cached_source(cache) | {
-        "in_dim": cache.dim,
-        "n_units": 0,
-        "known": lambda items: [item for item in items if item["hash"] in entries[1.0]],
-    }
+    whole, plain = caches[0]._replace(entries=entries), entries[1.0]
+    return FeatureSource(
+        read=lambda items, speeds: [cached_features(whole, item, speed) for item, speed in zip(items, speeds)],
+        count_frames=lambda item: plain[item["hash"]].n_frames,
+        keep_known=lambda items: [item for item in items if item["hash"] in plain],
+        in_dim=whole.dim,
+    )
 
 
-def model_config(args: argparse.Namespace, training: Sequence[dict], source: dict, pretrained: dict) -> dict:
-    """The plain values a ``SpeechLLMBase`` is built and saved with."""
-    listening = args.ctc_warmup_steps > 0 or args.ctc_loss_weight > 0
-    lora = None
-    if args.lora_r:
-        alpha = args.lora_alpha if args.lora_alpha is not None else 2 * args.lora_r
-        lora = {"r": args.lora_r, "alpha": alpha, "dropout": args.lora_dropout, "targets": list(args.lora_targets)}
-    tokenizer = load_tokenizer(args.llm_id, args.llm_revision)
-    return {
-        "front_end": args.front_end,
-        "speech_enc_id": args.speech_enc_id,
-        "speech_enc_layer": args.speech_enc_layer,
-        "padding": args.padding,
-        "llm_id": args.llm_id,
-        "llm_revision": args.llm_revision,
-        "prompt": args.prompt,
-        "in_dim": source["in_dim"],
-        "n_units": source["n_units"],
-        "connector": {
-            "kind": args.connector,
-            "factor": args.factor,
-            "width": args.width,
-            "n_layers": args.n_layers,
-            "norm": args.norm,
-            "final_norm": not args.no_final_norm,
-            "positions": not args.no_positions,
-            "dropout": args.dropout,
-        },
-        "characters": _choose_characters(training, pretrained) if listening else "",
-        "ctc_compress": args.ctc_compress,
-        "ctc_embedding": args.ctc_embedding,
-        "ctc_draft": args.ctc_draft,
-        "draft_noise": args.draft_noise,
-        "lora": lora,
-        "tokens_per_second": token_rate(tokenizer, training),
-    }
+def open_encoder_source(
+    encoder_id: str, layer: int | None, *, padding: str, precision: str, device: str
+) -> FeatureSource:
+    """Features computed at every step, for measuring and for corpora that are read once."""
+    from encoders.feature_cache import encode_features, open_encoder
+
+    encoder = open_encoder(encoder_id, layer, precision=precision, device=device, padding=padding)
+
+    def read(items: Sequence[TranscribedItem], speeds: Sequence[float]) -> list[np.ndarray]:
+        found: dict[int, np.ndarray] = {}
+        for speed in sorted(set(speeds)):
+            places = [place for place, own in enumerate(speeds) if own == speed]
+            waveforms = [items[place]["load"]() for place in places]
+            found |= zip(places, encode_features(encoder, waveforms, speed=speed))
+        return [found[place] for place in range(len(items))]
+
+    return FeatureSource(read, frames_of_duration, keep_all, in_dim=encoder.model.dim)
 
 
-def _choose_characters(training: Sequence[dict], pretrained: dict) -> str:
-    """Those of the model to start from, where they spell the new texts too."""
-    own, known = ctc_characters([item["text"] for item in training]), pretrained.get("characters", "")
-    if not own:
-        raise UserError("expected transcripts with letters to train on, found none")
-    return known if set(own) <= set(known) else own
+def open_unit_source(
+    units_exp: Path, bpe_exp: Path | None, items: Sequence[TranscribedItem], *, embedding_dim: int
+) -> FeatureSource:
+    """Unit ids of phase 1, or tokens of phase 2, in place of features. Raises UserError for items they do not know."""
+    sequences, n_units = load_unit_sequences(units_exp, bpe_exp)
+    unknown = [item["id"] for item in items if item["id"] not in sequences]
+    if unknown:
+        raise UserError(
+            f"{units_exp}: expected units of every transcribed segment, found none of {len(unknown)} "
+            f"({', '.join(unknown[:3])}…); run phase 1 on the same data"
+        )
+    return FeatureSource(
+        read=lambda chosen, speeds: [sequences[item["id"]] for item in chosen],
+        count_frames=frames_of_duration,
+        keep_known=keep_all,
+        in_dim=embedding_dim,
+        n_units=n_units,
+    )

@@ -1,7 +1,7 @@
 """Recordings of any length → lines of text with their times, kept in a journal so that a kill loses nothing.
 
-A *line* is {"source", "start", "end" (seconds), "text"}. The journal is JSON lines: first what the texts depend on,
-then every line as soon as it is heard, with its recording's size and time of change.
+The journal is JSON lines: first what the texts depend on, then every line as soon as it is transcribed, with its
+recording's size and time of change.
 """
 
 import functools
@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,50 +17,60 @@ from tqdm import tqdm
 
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
+from core.records import TranscriptLine
 from segmentation.long_recordings import plan_pieces, read_pieces
 
-MAX_GROUP_SECONDS = 600  # of audio heard between two entries of the journal, and held in memory
+MAX_GROUP_SECONDS = 600  # of audio transcribed between two entries of the journal, and held in memory
 
-Listener = Callable[[Sequence[np.ndarray]], list[str]]
+Transcriber = Callable[[Sequence[np.ndarray]], list[str]]  # (S,) float32 waveforms at 16 kHz -> their texts
 
 
-def plan_recordings(sources: dict[str, Path], **flags: float) -> tuple[dict[str, dict], dict[str, str]]:
-    """({source: plan_pieces and its path}, {source: why it cannot be read})."""
+class RecordingPlan(NamedTuple):
+    """Where a recording is cut."""
+
+    path: Path
+    bounds: list[tuple[int, int]]  # samples at 16 kHz
+    notes: list[str]  # what the user should know of the recording
+
+
+def plan_recordings(sources: dict[str, Path], **flags: float) -> tuple[dict[str, RecordingPlan], dict[str, str]]:
+    """({source: where it is cut}, {source: why it cannot be read}); flags: of ``plan_pieces``."""
     plans, failed = {}, {}
     for source, path in tqdm(sources.items(), desc="finding speech", unit="recording", disable=None):
         try:
-            plans[source] = plan_pieces(path, **flags) | {"path": path}
+            pieces = plan_pieces(path, **flags)
+            plans[source] = RecordingPlan(path, pieces["bounds"], pieces["notes"])
         except (UserError, OSError) as error:
             failed[source] = str(error).removeprefix(f"{path}: ")
     return plans, failed
 
 
 def transcribe_recordings(
-    listen: Listener,
-    plans: dict[str, dict],
+    transcribe: Transcriber,
+    plans: dict[str, RecordingPlan],
     journal: Path | None,
-    identity: dict,
+    identity: dict[str, object],
     *,
     group_size: int,
     stopped: Sequence[int] = (),
-) -> tuple[list[dict], dict[str, str]]:
+) -> tuple[list[TranscriptLine], dict[str, str]]:
     """(lines of all recordings in order, {source: why it was given up}).
 
-    listen: (S,) float32 waveforms at 16 kHz -> their texts. journal: where lines are kept; what it already holds for
-    the same ``identity`` and the same file is not heard again. group_size: pieces handed to ``listen`` at once. Ends
-    early, with the lines so far, once ``stopped`` is not empty.
+    journal: where lines are kept; pieces that it holds for the same ``identity`` and the same file are not transcribed
+    again. group_size: pieces handed to ``transcribe`` at once. Ends early, with the lines so far, once ``stopped`` is
+    not empty.
     """
     known = read_journal(journal, identity) if journal else {}
     write = functools.partial(append_journal, journal, identity) if journal else None
     lines, failed = [], {}
-    total = round(_seconds(plan["bounds"] for plan in plans.values()))
+    total = round(_seconds(plan.bounds for plan in plans.values()))
     with tqdm(total=total, desc="transcribing", unit="s", disable=None) as bar:
         for source, plan in plans.items():
-            stamp = file_stamp(source, plan["path"])
-            found = {piece: known[*stamp, *piece] for piece in plan["bounds"] if (*stamp, *piece) in known}
+            stamp = file_stamp(source, plan.path)
+            found = {piece: known[*stamp, *piece] for piece in plan.bounds if (*stamp, *piece) in known}
             bar.update(_seconds([found]))
-            keep = functools.partial(_keep_heard, found, bar, write, stamp)
-            failure = _hear_missing(listen, plan, found, keep, group_size=group_size, stopped=stopped)
+            keep = functools.partial(_keep_texts, found, bar, write, stamp)
+            failure = _transcribe_missing(transcribe, plan, found, keep, group_size=group_size, stopped=stopped)
             if failure:
                 failed[source] = failure
             else:
@@ -67,33 +78,39 @@ def transcribe_recordings(
     return lines, failed
 
 
-def _hear_missing(
-    listen: Listener,
-    plan: dict,
+def _transcribe_missing(
+    transcribe: Transcriber,
+    plan: RecordingPlan,
     found: dict[tuple[int, int], str],
-    keep: Callable[[dict], None],
+    keep: Callable[[dict[tuple[int, int], str]], None],
     *,
     group_size: int,
     stopped: Sequence[int],
 ) -> str | None:
-    """Hears the pieces of a plan that are not in ``found``, group by group; returns why it cannot be read, if so."""
-    groups = read_groups(plan["path"], [piece for piece in plan["bounds"] if piece not in found], group_size)
+    """Transcribe the pieces that are not in ``found``, group by group; returns why the file cannot be read, if so."""
+    groups = read_groups(plan.path, [piece for piece in plan.bounds if piece not in found], group_size)
     while not stopped:
         try:
             group, waveforms = next(groups)
         except StopIteration:
             return None
         except (UserError, OSError) as error:
-            return str(error).removeprefix(f"{plan['path']}: ")
-        keep({piece: " ".join(text.split()) for piece, text in zip(group, listen(waveforms))})
+            return str(error).removeprefix(f"{plan.path}: ")
+        keep({piece: " ".join(text.split()) for piece, text in zip(group, transcribe(waveforms))})
     return None
 
 
-def _keep_heard(found: dict, bar: tqdm, write: Callable | None, stamp: tuple[str, int, int], heard: dict) -> None:
+def _keep_texts(
+    found: dict[tuple[int, int], str],
+    bar: tqdm,
+    write: Callable | None,
+    stamp: tuple[str, int, int],
+    texts: dict[tuple[int, int], str],
+) -> None:
     if write:
-        write([[*stamp, *piece, text] for piece, text in heard.items()])
-    found.update(heard)
-    bar.update(_seconds([heard]))
+        write([[*stamp, *piece, text] for piece, text in texts.items()])
+    found.update(texts)
+    bar.update(_seconds([texts]))
 
 
 def _seconds(pieces_of_all: Iterable[Iterable[tuple[int, int]]]) -> float:
@@ -108,7 +125,7 @@ def read_groups(
     for group in group_pieces(bounds, group_size):
         some = [waveform for _, waveform in zip(group, waveforms)]
         if len(some) < len(group):
-            raise UserError(f"{path}: decoded differently the second time; copy it anew")
+            raise UserError(f"{path}: decoded differently the second time; copy it again")
         yield group, some
 
 
@@ -125,7 +142,7 @@ def group_pieces(bounds: Iterable[tuple[int, int]], group_size: int) -> Iterator
         yield group
 
 
-def describe_line(source: str, bounds: tuple[int, int], text: str) -> dict:
+def describe_line(source: str, bounds: tuple[int, int], text: str) -> TranscriptLine:
     start, end = (round(sample / SAMPLE_RATE, 3) for sample in bounds)
     return {"source": source, "start": start, "end": end, "text": text}
 
@@ -135,7 +152,7 @@ def file_stamp(source: str, path: Path) -> tuple[str, int, int]:
     return source, status.st_size, status.st_mtime_ns
 
 
-def read_journal(path: Path, identity: dict) -> dict[tuple, str]:
+def read_journal(path: Path, identity: dict[str, object]) -> dict[tuple, str]:
     """{(source, size, mtime_ns, start, end): text} of a journal of the same ``identity``, else nothing.
 
     A last line that a kill cut short is left out, and the next entry begins on a line of its own.
@@ -152,7 +169,7 @@ def read_journal(path: Path, identity: dict) -> dict[tuple, str]:
     return {tuple(row[:-1]): row[-1] for row in rows[1:]}
 
 
-def append_journal(path: Path, identity: dict, rows: list[list]) -> None:
+def append_journal(path: Path, identity: dict[str, object], rows: list[list]) -> None:
     """Add rows (source, size, mtime_ns, start, end, text) in one write, after the ``identity`` in a new journal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = rows if path.exists() else [_as_json(identity), *rows]
@@ -160,5 +177,5 @@ def append_journal(path: Path, identity: dict, rows: list[list]) -> None:
         journal.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode())
 
 
-def _as_json(identity: dict) -> dict:
+def _as_json(identity: dict[str, object]) -> dict[str, object]:
     return json.loads(json.dumps(identity, default=str))

@@ -1,6 +1,5 @@
 """Transcripts of whole test splits, by the best weights, kept as they are made."""
 
-import argparse
 import functools
 import hashlib
 import json
@@ -9,66 +8,83 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from core.files import hash_files, write_json
-from speech_llm.decoding import DECODING_FLAGS, check_decoding, transcribe_features
-from speech_llm.feature_sources import load_items, open_source
-from speech_llm.saved_model import DTYPES, find_saved, from_pretrained
+from core.records import Candidate, Prediction, TranscribedItem
+from models.speech_llm_model import SpeechLLMBase
+from speech_llm.decoding import transcribe_features
+from speech_llm.feature_sources import FeatureSource
+from speech_llm.saved_model import find_saved
 from speech_llm.validation import is_looping, word_error_rate
 
 log = logging.getLogger("oral_units")
 
 
-def write_predictions(exp: Path, args: argparse.Namespace, accelerator: Accelerator, precision: str) -> None:
-    """``<split>_predictions.json`` for each of ``--test_splits``: id, reference, hypothesis, prompt, duration, n_best.
+def write_predictions(
+    exp: Path,
+    split: str,
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    *,
+    decoding: dict[str, object],
+    batch_size: int,
+    prompt: str,
+    precision: str,
+) -> None:
+    """``<split>_predictions.json``: id, reference, hypothesis, prompt, duration, n_best of every item.
 
+    decoding: options of ``transcribe_batch``, ``n_best`` among them. prompt, precision: as the model was trained.
     A run that is killed goes on after the batches it has finished, and one that is asked for the same again decodes
     nothing: what was decoded is kept beside the predictions.
     """
-    model = from_pretrained(exp, DTYPES[precision], accelerator.device)
-    decoding = {name: getattr(args, name) for name in (*DECODING_FLAGS, "n_best")}
-    check_decoding(model, **{name: decoding[name] for name in ("decoder", "num_beams", "n_best", "ctc_weight")})
-    for split, found in load_items(args, args.test_splits).items():
-        source = open_source(args, [(found, (1.0,))], accelerator)
-        items = source["known"](found)
-        decode = functools.partial(transcribe_features, model, batch_size=args.generate_bsize, **decoding)
-        heard = hashlib.sha256("".join(f"{item['id']} {item['hash']}\n" for item in items).encode()).hexdigest()
-        key = {"weights": hash_files([find_saved(exp) / "model.safetensors"]), "decoding": decoding}
-        key |= {"precision": precision, "audio": heard}
-        done = _finish_split(_decoded_file(exp, split), key, items, source, decode)
-        rows = [_prediction(item, done[item["id"]], args.prompt, args.n_best) for item in items]
-        write_json(exp / f"{split}_predictions.json", rows)
-        _report(exp, split, rows)
+    decode = functools.partial(transcribe_features, model, batch_size=batch_size, **decoding)
+    audio = hashlib.sha256("".join(f"{item['id']} {item['hash']}\n" for item in items).encode()).hexdigest()
+    key = {
+        "weights": hash_files([find_saved(exp) / "model.safetensors"]),
+        "decoding": decoding,
+        "precision": precision,
+        "audio": audio,
+    }
+    done = finish_split(_decoded_file(exp, split), key, items, source, decode)
+    with_n_best = decoding["n_best"] > 1
+    rows = [_prediction(item, done[item["id"]], prompt, with_n_best) for item in items]
+    write_json(exp / f"{split}_predictions.json", rows)
+    _report(exp, split, rows)
 
 
-def _finish_split(
-    path: Path, key: dict, items: Sequence[dict], source: dict, decode: Callable[..., list]
-) -> dict[str, list[dict]]:
-    """{id: candidates}; what the file holds of the same weights and options is not decoded again."""
-    done = _read_decoded(path, key)
+def finish_split(
+    path: Path,
+    key: dict[str, object],
+    items: Sequence[TranscribedItem],
+    source: FeatureSource,
+    decode: Callable[..., list[list[Candidate]]],
+) -> dict[str, list[Candidate]]:
+    """{id: candidates}; what the file at ``path`` holds of the same ``key`` is not decoded again."""
+    done = read_decoded(path, key)
     missing = [item for item in items if item["id"] not in done]
+    names, seconds = [item["id"] for item in missing], [item["duration"] for item in missing]
     with open(path, "a", encoding="utf-8") as out, tqdm(total=len(missing), desc="decoding", disable=None) as bar:
         if path.stat().st_size == 0:
             out.write(json.dumps(key) + "\n")
 
-        def keep(places: list[int], texts: list[list[dict]]) -> None:
+        def keep(places: list[int], texts: list[list[Candidate]]) -> None:
             for place, candidates in zip(places, texts):
-                out.write(json.dumps([missing[place]["id"], candidates]) + "\n")
+                out.write(json.dumps([names[place], candidates]) + "\n")
             out.flush()
             bar.update(len(places))
 
-        features = source["read"](missing, [1.0] * len(missing)) if missing else []
-        found = decode(features, [item["duration"] for item in missing], on_batch=keep)
-    return done | {item["id"]: candidates for item, candidates in zip(missing, found)}
+        features = source.read(missing, [1.0] * len(missing)) if missing else []
+        found = decode(features, seconds, on_batch=keep)
+    return done | dict(zip(names, found))
 
 
 def _decoded_file(exp: Path, split: str) -> Path:
     return exp / f".{split}_decoded.jsonl"
 
 
-def _read_decoded(path: Path, key: dict) -> dict[str, list[dict]]:
+def read_decoded(path: Path, key: dict[str, object]) -> dict[str, list[Candidate]]:
     """What a killed run has left, or nothing (and the file removed) where it had other weights or options."""
     if not path.exists():
         return {}
@@ -82,20 +98,27 @@ def _read_decoded(path: Path, key: dict) -> dict[str, list[dict]]:
     return {name: candidates for name, candidates in whole[1:]}
 
 
-def _prediction(item: dict, candidates: list[dict], prompt: str, n_best: int) -> dict:
-    row = {"id": item["id"], "reference": item["text"], "hypothesis": candidates[0]["text"], "prompt": prompt}
-    row["duration"] = item["duration"]
-    return row | ({"n_best": candidates} if n_best > 1 else {})
+def _prediction(item: TranscribedItem, candidates: list[Candidate], prompt: str, with_n_best: bool) -> Prediction:
+    row: Prediction = {
+        "id": item["id"],
+        "reference": item["text"],
+        "hypothesis": candidates[0]["text"],
+        "prompt": prompt,
+        "duration": item["duration"],
+    }
+    return row | {"n_best": candidates} if with_n_best else row
 
 
-def _report(exp: Path, split: str, rows: list[dict]) -> None:
-    texts = [row["hypothesis"] for row in rows]
+def _report(exp: Path, split: str, rows: Sequence[Prediction]) -> None:
+    pairs = [(row["reference"], row["hypothesis"]) for row in rows]
+    references, texts = [reference for reference, _ in pairs], [text for _, text in pairs]
+    path = exp / f"{split}_predictions.json"
     log.info(
         "wrote %s: %d utterances, WER %.3f (normalised), %d looping, %d empty\nnext: %s",
-        exp / f"{split}_predictions.json",
+        path,
         len(rows),
-        word_error_rate([row["reference"] for row in rows], texts),
+        word_error_rate(references, texts),
         sum(map(is_looping, texts)),
         sum(not text.strip() for text in texts),
-        f"python src/calculate_wer.py --input {exp / f'{split}_predictions.json'}",
+        f"python src/calculate_wer.py --input {path}",
     )

@@ -1,7 +1,8 @@
-"""Speech LLMs built, saved, loaded and asked what they hear."""
+"""Speech LLMs built, saved, loaded, and used to transcribe waveforms."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +14,20 @@ from core.device import has_fast_bf16
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
+from core.records import Candidate, SavedSpeechLLM, SpeechLLMConfig
 from models.speech_llm_model import SpeechLLMBase
-from speech_llm.decoding import read_aloud_options, transcribe_features
+from speech_llm.decoding import default_decoding, transcribe_features
 
 FORMAT, FORMAT_VERSION = "oral-units speech LLM", 1
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class SpeechLLM(NamedTuple):
+    """A trained model, ready to transcribe."""
+
+    model: SpeechLLMBase
+    encoder: object | None  # of encoders.feature_cache.open_encoder; None where the model reads units
+    decoding: dict[str, object]  # how the model was trained to be decoded
 
 
 def load_tokenizer(llm_id: str, revision: str | None):
@@ -54,31 +64,38 @@ def _missing_llm(llm_id: str, error: Exception) -> UserError:
     )
 
 
-def build_speech_llm(config: dict, dtype: torch.dtype, device: str | torch.device = "cpu") -> SpeechLLMBase:
+def build_speech_llm(config: SpeechLLMConfig, dtype: torch.dtype, device: str | torch.device = "cpu") -> SpeechLLMBase:
     """A model with fresh trained parts around the pretrained LLM that ``config`` names."""
     llm, tokenizer = load_llm(config["llm_id"], config.get("llm_revision"), dtype)
     return SpeechLLMBase(llm, tokenizer, config).to(device)
 
 
-def save_pretrained(folder: Path, model: SpeechLLMBase, notes: dict | None = None) -> None:
+def save_pretrained(folder: Path, model: SpeechLLMBase, notes: dict[str, object] | None = None) -> None:
     """Write config.json and model.safetensors: what was trained, and the ids of what was not.
 
     notes: what else is worth knowing (step, scores); the weights are renamed into place last.
     """
     weights = {name: value.cpu().contiguous() for name, value in model.trained_state().items()}
-    described = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model.config, "notes": notes or {}}
+    described: SavedSpeechLLM = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": model.config,
+        "notes": notes or {},
+    }
     write_json(Path(folder) / "config.json", described)
     content = save(weights, {"format": "pt"})
     write_atomically(Path(folder) / "model.safetensors", lambda path: path.write_bytes(content))
 
 
-def read_saved(folder: Path) -> dict:
+def read_saved(folder: Path) -> SavedSpeechLLM:
     """The config.json of ``save_pretrained``; ``folder`` is a saved model or the experiment that holds one in best/."""
     folder = find_saved(folder)
     config = read_json(folder / "config.json")
-    if config.get("format") != FORMAT or config.get("format_version", 0) > FORMAT_VERSION:
-        found = f"'{config.get('format')}' version {config.get('format_version')}"
-        raise UserError(f"{folder}: expected '{FORMAT}' up to version {FORMAT_VERSION}, found {found}")
+    kind, version = config.get("format"), config.get("format_version")
+    if kind != FORMAT or (version or 0) > FORMAT_VERSION:
+        raise UserError(
+            f"{folder}: expected '{FORMAT}' up to version {FORMAT_VERSION}, found '{kind}' version {version}"
+        )
     return config
 
 
@@ -108,51 +125,48 @@ def from_pretrained(folder: Path, dtype: torch.dtype = torch.float32, device: st
     return model.eval()
 
 
-def load_speech_llm(exp: Path, *, device: str | torch.device = "cpu", precision: str = "auto") -> dict:
-    """A trained model that can hear: {"model", "encoder" (None where it reads units), "config", "options"}.
+def load_speech_llm(exp: Path, *, device: str | torch.device = "cpu", precision: str = "auto") -> SpeechLLM:
+    """A trained model with its encoder, in eval mode.
 
     exp: an experiment, or a folder of ``save_pretrained``. precision: of the frozen models: fp32, bf16 or auto.
     """
-    from encoders.feature_cache import open_encoder
-
     saved = read_saved(exp)
-    config = saved["model"]
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) else "fp32"
-    encoder = None
-    if config["front_end"] == "features":
-        encoder = open_encoder(
-            config["speech_enc_id"],
-            config["speech_enc_layer"],
-            precision=precision,
-            device=str(device),
-            padding=config.get("padding", "full"),
-        )
+    encoder = _open_encoder(saved["model"], precision, str(device))
     model = from_pretrained(exp, DTYPES[precision], device)
-    options = read_aloud_options(model) | saved["notes"].get("decoding", {})
-    return {"model": model, "encoder": encoder, "config": config, "options": options, "precision": precision}
+    return SpeechLLM(model, encoder, default_decoding(model) | saved["notes"].get("decoding", {}))
 
 
-def transcribe(speech_llm: dict, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, **options) -> list[str]:
+def _open_encoder(config: SpeechLLMConfig, precision: str, device: str) -> object | None:
+    from encoders.feature_cache import open_encoder
+
+    if config["front_end"] != "features":
+        return None
+    name, layer, padding = config["speech_enc_id"], config["speech_enc_layer"], config.get("padding", "full")
+    return open_encoder(name, layer, precision=precision, device=device, padding=padding)
+
+
+def transcribe(speech_llm: SpeechLLM, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, **options) -> list[str]:
     """What the model hears in each (S,) float32 at 16 kHz; the likeliest of ``transcribe_n_best``."""
     found = transcribe_n_best(speech_llm, waveforms, batch_size=batch_size, **options)
     return [candidates[0]["text"] for candidates in found]
 
 
 def transcribe_n_best(
-    speech_llm: dict, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, **options
-) -> list[list[dict]]:
-    """[{"text", "score"}, …] for each waveform, likeliest first; an empty waveform gives "".
+    speech_llm: SpeechLLM, waveforms: Sequence[np.ndarray], *, batch_size: int = 8, **options
+) -> list[list[Candidate]]:
+    """Candidates for each (S,) float32 waveform at 16 kHz, likeliest first; an empty waveform gives "".
 
     options: of speech_llm.decoding.transcribe_features (num_beams, n_best, decoder, ctc_weight …).
     """
     from encoders.feature_cache import encode_features
 
-    if speech_llm["encoder"] is None:
+    if speech_llm.encoder is None:
         raise UserError(
             "this model reads units, not audio: give it a data folder with --do_generate of trainer_base.py"
         )
-    features = encode_features(speech_llm["encoder"], waveforms)
+    features = encode_features(speech_llm.encoder, waveforms)
     seconds = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
-    chosen = speech_llm["options"] | options
-    return transcribe_features(speech_llm["model"], features, seconds, batch_size=batch_size, **chosen)
+    chosen = speech_llm.decoding | options
+    return transcribe_features(speech_llm.model, features, seconds, batch_size=batch_size, **chosen)

@@ -1,14 +1,14 @@
-"""Transcribed speech from wherever it lies, as plain items: what is said, how long it takes, and how to hear it.
+"""Transcribed speech from wherever it lies, as ``TranscribedItem``s (core.records).
 
-An item is {"id", "duration" (seconds), "text", "speaker" (str or None), "hash" (of the audio), "load"}: ``load()``
-gives (S,) float32 mono at 16 kHz and can be pickled, so that a DataLoader's workers read for themselves. An item is
-never cut, since nobody knows where its text would part; ``encoders.encode.encode`` reads what is longer than an
-encoder's window in overlapping windows and joins their frames.
+``load`` of an item can be pickled, so that a DataLoader's workers read for themselves. An item is never cut, since
+nobody knows where its text would part. ``encoders.encode.encode`` reads longer audio than an encoder's window in
+overlapping windows and joins their frames.
 """
 
 import functools
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from audio.audio_spans import audio_seconds, load_span
 from core.errors import UserError
 from core.files import read_json
 from core.hashing import hash_audio_file
+from core.records import Segment, TranscribedItem
 from languages import resolve_in
 from segmentation.manifest import read_manifest
 from segmentation.recordings import assign_splits, list_sources, read_speakers, read_transcripts, split_at
@@ -24,13 +25,14 @@ from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_
 
 MAX_FAILED_SHARE = 0.05  # of a split's items; more of them without audio is a mistake, not an accident
 N_NAMED = 5
+INDEX_PATTERNS = ("segments.jsonl", "transcripts.tsv", "splits.json", "dataset_dict.json", "*/state.json", "state.json")
 
 log = logging.getLogger("oral_units")
 
 
 def load_transcribed(
     data: str | Path, splits: Sequence[str], *, text_field: str = "text", audio_field: str = "audio"
-) -> dict[str, list[dict]]:
+) -> dict[str, list[TranscribedItem]]:
     """The transcribed items of each of ``splits``, in the order of the data.
 
     data: a folder written by ``datasets.save_to_disk`` (columns ``audio_field`` and ``text_field``; ``id``,
@@ -46,6 +48,18 @@ def load_transcribed(
     return {split: _check_split(folder, split, items, text_field) for split, items in found.items()}
 
 
+def index_files(data: Path) -> list[Path]:
+    """The files that say what a data folder holds."""
+    return sorted({path for pattern in INDEX_PATTERNS for path in Path(data).glob(pattern)})
+
+
+def choose_evenly(items: list[TranscribedItem], limit: int | None) -> list[TranscribedItem]:
+    """At most ``limit`` items, spread over the list."""
+    if limit is None or len(items) <= limit:
+        return items
+    return [items[place * len(items) // limit] for place in range(limit)]
+
+
 def _reader_of(folder: Path) -> Callable:
     if is_disk_dataset(folder):
         return read_disk_dataset
@@ -59,37 +73,42 @@ def _reader_of(folder: Path) -> Callable:
     )
 
 
-def _check_split(folder: Path, split: str, items: list[dict], text_field: str) -> list[dict]:
+def _check_split(folder: Path, split: str, items: list[TranscribedItem], text_field: str) -> list[TranscribedItem]:
     """The items that have text and audio; the others are counted and named, and too many without audio refused."""
+    unusable = [(item["id"], item["failure"]) for item in items if item.get("failure")]
     silent = [item["id"] for item in items if not item.get("failure") and not item["text"]]
-    failed = [item["id"] for item in items if item.get("failure")]
     if silent:
         told = f"{folder}, {split}: {len(silent)} of {len(items)} items without text are left out"
         log.warning("%s: %s", told, name_some(silent))
-    if failed:
-        first = next(item["failure"] for item in items if item.get("failure"))
-        told = f"{folder}, {split}: {len(failed)} of {len(items)} items have no usable audio: {name_some(failed)}"
-        if len(failed) > MAX_FAILED_SHARE * len(items):
-            raise UserError(f"{told}; the first: {first}")
-        log.warning("%s; left out", told)
+    if unusable:
+        _refuse_too_many(f"{folder}, {split}", unusable, len(items))
     kept = [item for item in items if item["text"] and not item.get("failure")]
     if not kept:
         raise UserError(
             f"{folder}, {split}: expected items with '{text_field}', found none of {len(items)}; add transcripts"
         )
-    seen: set[str] = set()
-    for item in kept:
-        if item["id"] in seen:
-            raise UserError(f"{folder}, {split}: expected unique ids, found '{item['id']}' twice; rename one")
-        seen.add(item["id"])
+    repeated = [name for name, count in Counter(item["id"] for item in kept).items() if count > 1]
+    if repeated:
+        raise UserError(f"{folder}, {split}: expected unique ids, found '{repeated[0]}' twice; rename one")
     return kept
+
+
+def _refuse_too_many(where: str, unusable: list[tuple[str, str]], n_items: int) -> None:
+    """Name the items without usable audio, (id, why); UserError where they are too large a share."""
+    names, reasons = zip(*unusable)
+    told = f"{where}: {len(unusable)} of {n_items} items have no usable audio: {name_some(names)}"
+    if len(unusable) > MAX_FAILED_SHARE * n_items:
+        raise UserError(f"{told}; the first: {reasons[0]}")
+    log.warning("%s; left out", told)
 
 
 def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:N_NAMED]) + (f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else "")
 
 
-def _read_segments(folder: Path, splits: list[str], *, text_field: str, audio_field: str) -> dict[str, list[dict]]:
+def _read_segments(
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str
+) -> dict[str, list[TranscribedItem]]:
     """Items of segments.jsonl, whose audio paths are relative to the folder above."""
     manifest, root = folder / "segments.jsonl", folder.resolve().parent
     rows = list(read_manifest(manifest))
@@ -103,11 +122,19 @@ def _read_segments(folder: Path, splits: list[str], *, text_field: str, audio_fi
     }
 
 
-def _segment_item(row: dict, root: Path, text_field: str, audio_field: str) -> dict:
+def _segment_item(row: Segment, root: Path, text_field: str, audio_field: str) -> TranscribedItem:
     audio = resolve_in(root, row[audio_field])
-    item = {"id": row["id"], "duration": float(row["duration"]), "text": clean_text(row.get(text_field))}
-    item |= {"speaker": row.get("speaker"), "load": functools.partial(load_audio, audio)}
-    return item | _with_hash(audio)
+    return _identify(
+        {
+            "id": row["id"],
+            "duration": float(row["duration"]),
+            "text": clean_text(row.get(text_field)),
+            "speaker": row.get("speaker"),
+            "hash": "",
+            "load": functools.partial(load_audio, audio),
+        },
+        audio,
+    )
 
 
 def clean_text(text: str | None) -> str:
@@ -115,16 +142,18 @@ def clean_text(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def _with_hash(audio: Path, suffix: str = "") -> dict:
-    """The item's ``hash``, or why there is none."""
+def _identify(item: TranscribedItem, audio: Path, suffix: str = "") -> TranscribedItem:
+    """The item with the ``hash`` of its audio, or why there is none; ``suffix`` tells parts of a file apart."""
     try:
         whole = hash_audio_file(audio)
     except OSError as error:
-        return {"hash": "", "failure": f"{audio}: {error.strerror}"}
-    return {"hash": hashlib.sha256((whole + suffix).encode()).hexdigest() if suffix else whole}
+        return item | {"failure": f"{audio}: {error.strerror}"}
+    return item | {"hash": hashlib.sha256((whole + suffix).encode()).hexdigest() if suffix else whole}
 
 
-def _read_transcripts(folder: Path, splits: list[str], *, text_field: str, audio_field: str) -> dict[str, list[dict]]:
+def _read_transcripts(
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str
+) -> dict[str, list[TranscribedItem]]:
     """Items of transcripts.tsv: one a row, over recordings that lie in the folder or in its ``raw``."""
     table, recordings = folder / "transcripts.tsv", folder / "raw" if (folder / "raw").is_dir() else folder
     texts, sources = read_transcripts(table), list_sources(recordings)
@@ -138,22 +167,28 @@ def _read_transcripts(folder: Path, splits: list[str], *, text_field: str, audio
     spans = {source: [(start, end) for start, end, _ in rows] for source, rows in texts.items()}
     placed = assign_splits(spans, frozen)
     speakers = read_speakers(folder / "speakers.tsv") if (folder / "speakers.tsv").is_file() else {}
-    found: dict[str, list[dict]] = {}
+    found: dict[str, list[TranscribedItem]] = {}
     for source, rows in sorted(texts.items()):
-        for split, item in _source_items(sources[source], source, rows, placed[source]):
-            found.setdefault(split, []).append(item | {"speaker": speakers.get(source)})
+        for split, item in _source_items(sources[source], source, speakers.get(source), rows, placed[source]):
+            found.setdefault(split, []).append(item)
     refuse_unknown_splits(table, splits, sorted(found))
     return {split: found[split] for split in splits}
 
 
 def _source_items(
-    audio: Path, source: str, rows: list[tuple[float, float, str]], placed: str | list
-) -> Iterator[tuple[str, dict]]:
+    audio: Path, source: str, speaker: str | None, rows: list[tuple[float, float, str]], placed: str | list
+) -> Iterator[tuple[str, TranscribedItem]]:
     """(split, item) for each row of one recording; a row for the whole file carries the recording's name."""
     length = audio_seconds(audio)
     for start, end, text in rows:
         whole = start == 0 and end == float("inf")
         until = min(end, length)
-        item = {"id": source if whole else f"{source}_{start:010.3f}", "duration": until - start}
-        item |= {"text": clean_text(text), "load": functools.partial(load_span, audio, start, end)}
-        yield split_at(placed, start, until), item | _with_hash(audio, "" if whole else f" {start} {end}")
+        item: TranscribedItem = {
+            "id": source if whole else f"{source}_{start:010.3f}",
+            "duration": until - start,
+            "text": clean_text(text),
+            "speaker": speaker,
+            "hash": "",
+            "load": functools.partial(load_span, audio, start, end),
+        }
+        yield split_at(placed, start, until), _identify(item, audio, "" if whole else f" {start} {end}")

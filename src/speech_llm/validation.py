@@ -1,24 +1,28 @@
-"""Does it listen? The loss on the true audio beside that on another's, and what the model writes.
+"""Validation: the loss on the true audio and on another's, and what the model writes.
 
 A language model that ignores the audio can still learn its texts: its loss falls, and is the same on any audio.
 """
 
+import functools
 import logging
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
 import torch
 
+from core.records import TranscribedItem
 from core.text import normalise_text
 from evaluation.text_errors import count_word_edits, error_rate
-from models.speech_llm_model import SpeechLLMBase
+from models.speech_llm_model import LossSums, SpeechLLMBase
 from speech_llm.batches import make_batch, swap_neighbours
 from speech_llm.decoding import transcribe_features
+from speech_llm.feature_sources import FeatureSource
 
 log = logging.getLogger("oral_units")
 
 LOOP_COPIES = 4  # of the same words in a row; numbers and names are said three times, hardly four
 LOOP_WORDS = 6  # the longest phrase looked for
-LISTENING_MARGIN = 0.02  # nats a token (or character) by which another's audio must be worse
+AUDIO_MARGIN = 0.02  # nats a token (or character) by which another's audio must be worse
 
 
 def is_looping(text: str) -> bool:
@@ -41,46 +45,54 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> flo
 
 @torch.inference_mode()
 def mean_losses(
-    model: SpeechLLMBase, source: dict, items: Sequence[dict], *, ctc_only: bool, batch_size: int, autocast
-) -> dict[str, float]:
-    """Without augmentation: ``loss_nat`` a token, ``token_accuracy`` and ``ctc_nat`` a character, where there are."""
-    sums: dict[str, float] = {}
-    ordered = sorted(items, key=lambda item: -item["duration"])
-    for start in range(0, len(ordered), batch_size):
-        batch = make_batch(model, source, ordered[start : start + batch_size])
-        with autocast():
-            found = model(batch, ctc_only=ctc_only)
-        for name, value in found.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-    means = {}
-    if "ctc_sum" in sums:
-        means["ctc_nat"] = sums["ctc_sum"] / max(1.0, sums["n_characters"])
-    if "ce_sum" in sums:
-        means |= {
-            "loss_nat": sums["ce_sum"] / sums["n_tokens"],
-            "token_accuracy": sums["n_correct"] / sums["n_tokens"],
-        }
-    return means
-
-
-def evaluate_listening(
     model: SpeechLLMBase,
-    source: dict,
-    items: Sequence[dict],
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
     *,
     ctc_only: bool,
     batch_size: int,
-    autocast,
-    decoding: dict,
+    autocast: Callable,
+) -> dict[str, float]:
+    """Without augmentation: ``ctc_nat`` a character, and ``loss_nat`` and ``token_accuracy`` a token, if computed."""
+    ordered = sorted(items, key=lambda item: -item["duration"])
+    parts = []
+    for start in range(0, len(ordered), batch_size):
+        batch = make_batch(model, source, ordered[start : start + batch_size])
+        with autocast():
+            parts.append(model(batch, ctc_only=ctc_only))
+    sums = LossSums(*map(_add_scalars, zip(*parts)))
+    means = {}
+    if sums.ctc is not None:
+        means["ctc_nat"] = sums.ctc / max(1.0, sums.n_characters)
+    if sums.ce is not None:
+        means |= {"loss_nat": sums.ce / sums.n_tokens, "token_accuracy": sums.n_correct / sums.n_tokens}
+    return means
+
+
+def _add_scalars(values: Sequence[torch.Tensor | None]) -> float | None:
+    """Their sum in float64; None where there is none. Not sum(), which adds otherwise since Python 3.12."""
+    return None if values[0] is None else functools.reduce(operator.add, (value.item() for value in values))
+
+
+def validate(
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    *,
+    ctc_only: bool,
+    batch_size: int,
+    autocast: Callable,
+    decoding: dict[str, object],
 ) -> dict[str, float]:
     """Everything an evaluation logs, keys with "validation_"; the model is left in training mode."""
     model.eval()
     settings = {"ctc_only": ctc_only, "batch_size": batch_size, "autocast": autocast}
     true = mean_losses(model, source, items, **settings)
     shuffled = mean_losses(model, source, swap_neighbours(items), **settings) if len(items) > 1 else {}
-    features = source["read"](list(items), [1.0] * len(items))
+    features = source.read(list(items), [1.0] * len(items))
+    seconds = [item["duration"] for item in items]
     decoding = {"decoder": "ctc"} if ctc_only else decoding
-    found = transcribe_features(model, features, [i["duration"] for i in items], batch_size=batch_size, **decoding)
+    found = transcribe_features(model, features, seconds, batch_size=batch_size, **decoding)
     texts = [candidates[0]["text"] for candidates in found]
     model.train()
     return {
@@ -92,13 +104,13 @@ def evaluate_listening(
     }
 
 
-def listens(scores: dict[str, float]) -> bool:
-    """Whether another's audio is worse than the true one, by more than LISTENING_MARGIN."""
+def uses_audio(scores: dict[str, float]) -> bool:
+    """Whether another's audio is worse than the true one, by more than AUDIO_MARGIN."""
     name = "loss_nat" if "validation_loss_nat" in scores else "ctc_nat"
     shuffled = scores.get(f"validation_shuffled_{name}")
-    return shuffled is None or shuffled > scores[f"validation_{name}"] + LISTENING_MARGIN
+    return shuffled is None or shuffled > scores[f"validation_{name}"] + AUDIO_MARGIN
 
 
-def warn_of_deafness(step: int, scores: dict[str, float]) -> None:
-    if not listens(scores):
+def warn_if_audio_unused(step: int, scores: dict[str, float]) -> None:
+    if not uses_audio(scores):
         log.warning("step %d: NOT LISTENING: the loss on another's audio is no worse than on the true one", step)

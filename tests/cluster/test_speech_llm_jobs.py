@@ -31,13 +31,13 @@ def cluster(grid_engine: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 def qsub(cluster: dict, script: str, experiment: str, *flags: object) -> str:
     """Submits as a person does, in the folder of the repository; returns the job's number."""
     tiny = ["--speech_enc_id", cluster["models"]["enc"], "--llm_id", cluster["models"]["llm"]]
-    tiny += ["--width", 32, "--bsize", 4, "--steps", N_STEPS, "--eval_steps", N_STEPS]
+    tiny += ["--width", 32, "--batch_size", 4, "--steps", N_STEPS, "--eval_every", N_STEPS]
     words = ["qsub", "-terse", "-wd", REPOSITORY, "-o", cluster["root"], REPOSITORY / "scripts" / script, *tiny, *flags]
     return ask(*map(str, words), env=cluster["env"] | {"EXPERIMENT": experiment}).strip()
 
 
 def test_a_suspended_job_is_requeued_and_goes_on_to_its_scores(cluster: dict) -> None:
-    number = qsub(cluster, "train_pre.sh", "pre", "--save_steps", 2)
+    number = qsub(cluster, "train_pre.sh", "pre", "--save_every", 2)
     assert number.isdigit()
     exp, log = cluster["root"] / "exp" / "pre", cluster["root"] / f"train_pre.o{number}"
     wait_until((exp / "checkpoints" / "latest.pt").exists, "a checkpoint", WAIT_SECONDS, 0.1)

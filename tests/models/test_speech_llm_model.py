@@ -7,11 +7,12 @@ import pytest
 from core.errors import UserError
 from core.text import normalise_text
 from models.chat_template import chat_pieces
-from models.speech_llm_model import SpeechLLMBase
-from speech_llm.batches import text_labels
+from models.speech_llm_model import SpeechBatch, SpeechLLMBase
+from speech_llm.characters import text_labels
 from speech_llm.decoding import batch_alike, max_answer_tokens, transcribe_features
+from speech_llm.feature_sources import FeatureSource
 from speech_llm.saved_model import build_speech_llm, from_pretrained, save_pretrained
-from speech_llm.validation import is_looping, listens, mean_losses, word_error_rate
+from speech_llm.validation import is_looping, mean_losses, uses_audio, word_error_rate
 from tiny_llm import DIM, FAMILIES, HELD_OUT, LETTERS, config, hearing, teach_to_copy, tiny_llm, tiny_tokenizer
 
 TEXTS = ("abc", "hgfedcba", "bad cab", "d", "aa")
@@ -34,15 +35,14 @@ def frames_of(text: str, *, seed: int = 0) -> torch.Tensor:
     return torch.cat(rows) + 0.1 * torch.randn(sum(map(len, rows)), DIM, generator=noise)
 
 
-def make_batch(model: SpeechLLMBase, texts, seed: int = 0, heard=None) -> dict:
+def make_batch(model: SpeechLLMBase, texts, seed: int = 0, heard=None) -> SpeechBatch:
     rows = [frames_of(text, seed=seed + place) for place, text in enumerate(heard or texts)]
-    characters = model.config.get("characters", "")
-    return {
-        "features": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=7.0),
-        "lengths": torch.tensor(list(map(len, rows))),
-        "answers": [model.answer_ids(text) for text in texts],
-        "labels": [text_labels(text, characters) for text in texts],
-    }
+    return SpeechBatch(
+        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=7.0),
+        torch.tensor(list(map(len, rows))),
+        answers=[model.answer_ids(text) for text in texts],
+        labels=[text_labels(text, model.characters) for text in texts],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,12 @@ def test_loss_and_transcripts_do_not_depend_on_the_batch(family, values):
     model = build(values, family)
     together = model(make_batch(model, TEXTS))
     alone = [model(make_batch(model, [text], seed=place)) for place, text in enumerate(TEXTS)]
-    for name, value in together.items():
-        torch.testing.assert_close(value, sum(single[name] for single in alone), atol=2e-3, rtol=1e-4)
+    for name, value in together._asdict().items():
+        parts = [getattr(single, name) for single in alone]
+        if value is None:
+            assert parts == [None] * len(TEXTS) and model.ctc is None and name in ("ctc", "n_characters")
+        else:
+            torch.testing.assert_close(value, sum(parts), atol=2e-3, rtol=1e-4)
     rows = [frames_of(text, seed=place).numpy() for place, text in enumerate(TEXTS)]
     seconds = [len(row) / 50 for row in rows]
     for beams in (1, 3):
@@ -83,7 +87,7 @@ def test_logits_are_computed_at_the_answers_alone(family):
     model.llm.get_output_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
     batch = make_batch(model, TEXTS)
     sums = model(batch)
-    assert seen == [(sum(map(len, batch["answers"])), 64)] and sums["n_tokens"] == seen[0][0]
+    assert seen == [(sum(map(len, batch.answers)), 64)] and sums.n_tokens == seen[0][0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,12 +95,12 @@ def test_loss_is_that_of_the_whole_conversation(family):
     """The same tokens through the LLM's own forward pass, in one row, without any padding."""
     model = build(config(), family)
     batch = make_batch(model, ["abc"])
-    heard = model.listen(batch["features"], batch["lengths"])
-    prompt, answer = model.prompts(heard)[0], torch.tensor(batch["answers"][0])
+    speech = model.encode_speech(batch.features, batch.lengths)
+    prompt, answer = model.prompts(speech)[0], torch.tensor(batch.answers[0])
     whole = torch.cat([prompt, model.llm.get_input_embeddings()(answer)])[None]
     logits = model.llm(inputs_embeds=whole).logits[0, len(prompt) - 1 : -1]
     expected = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
-    torch.testing.assert_close(model(batch)["ce_sum"], expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(model(batch).ce, expected, atol=1e-3, rtol=1e-4)
 
 
 def test_an_answer_ends_as_the_chat_template_ends_it():
@@ -125,7 +129,7 @@ def test_frozen_models_stay_frozen_and_quiet():
     assert not any(value.requires_grad for value in model.encoder.parameters())
     before = {name: value.clone() for name, value in model.named_parameters()}
     sums = model(make_batch(model, TEXTS))
-    (sums["ce_sum"] + sums["ctc_sum"]).backward()
+    (sums.ce + sums.ctc).backward()
     torch.optim.SGD([v for v in model.parameters() if v.requires_grad], lr=0.1).step()
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     assert moved and moved <= set(model.trained_state())
@@ -139,7 +143,7 @@ def test_trained_weights_stay_float32_beside_a_bf16_llm():
     scale = model.connector.scale.weight
     before, optimizer = scale.detach().clone(), torch.optim.AdamW(model.trained_parameters(), lr=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = model(make_batch(model, TEXTS))["ce_sum"]
+        loss = model(make_batch(model, TEXTS)).ce
     loss.backward()
     optimizer.step()
     assert (scale != before).float().mean() > 0.9  # a step of 1e-4 beside 1 would be lost in bf16
@@ -154,7 +158,7 @@ def test_generation_is_refused_in_training_mode():
 def test_every_utterance_ends_at_its_own_limit():
     model = build(config(tokens_per_second=20.0))
     rows = [frames_of(text).numpy() for text in ("a", "abcdefgh")]
-    limits = [max_answer_tokens(model.config, seconds) for seconds in (0.1, 2.0)]
+    limits = [max_answer_tokens(20.0, seconds) for seconds in (0.1, 2.0)]
     assert limits[0] < limits[1]
     short, long = (found[0]["text"] for found in transcribe_features(model, rows, [0.1, 2.0]))
     # A random LLM hardly ever ends by itself: what it writes is as long as it may be.
@@ -204,7 +208,7 @@ def test_saved_model_holds_only_what_was_trained_and_hears_the_same(tmp_path):
     save_pretrained(tmp_path / "saved", model, {"step": 7})
     again = from_pretrained(tmp_path / "saved")
     batch = make_batch(model, TEXTS)
-    assert again(batch)["ce_sum"].item() == model(batch)["ce_sum"].item()
+    assert again(batch).ce.item() == model(batch).ce.item()
     size = (tmp_path / "saved" / "model.safetensors").stat().st_size
     assert size < 4.1 * sum(value.numel() for value in model.trained_parameters()) + 20_000
     damaged = values | {"connector": values["connector"] | {"width": 128}}
@@ -225,16 +229,16 @@ def train(
             make_batch(model, texts, seed=1000 * step, heard=texts[1:] + texts[:1] if shuffled else None),
             ctc_only=ctc_only,
         )
-        (sums["ctc_sum"] / 50 if ctc_only else sums["ce_sum"] / 100).backward()
+        (sums.ctc / 50 if ctc_only else sums.ce / 100).backward()
         optimizer.step()
         optimizer.zero_grad()
     model.eval()
 
 
-def source_of(texts) -> tuple[dict, list[dict]]:
+def source_of(texts) -> tuple[FeatureSource, list[dict]]:
     items = [{"id": text, "text": text, "duration": len(text) * 6 / 50} for text in texts]
     read = lambda chosen, speeds: [frames_of(item["text"], seed=77).numpy() for item in chosen]  # noqa: E731
-    return {"read": read, "cache": None}, items
+    return FeatureSource(read, count_frames=None, keep_known=None, in_dim=DIM), items
 
 
 def test_a_connector_learns_to_speak_to_a_frozen_llm_that_copies(copying_llm):
@@ -260,7 +264,7 @@ def test_a_connector_learns_to_speak_to_a_frozen_llm_that_copies(copying_llm):
             "validation_loss_nat": losses[0]["loss_nat"],
             "validation_shuffled_loss_nat": losses[1]["loss_nat"],
         }
-    assert listens(found["true"])
+    assert uses_audio(found["true"])
     assert found["true"]["validation_loss_nat"] < 0.6 * found["shuffled"]["validation_loss_nat"]
 
 
@@ -269,11 +273,11 @@ def test_characters_are_learnt_by_ctc_and_compressed():
     model = SpeechLLMBase(tiny_llm("llama"), tiny_tokenizer(), hearing())
     train(model, 60, ctc_only=True)
     source, items = source_of(HELD_OUT)
-    rows = source["read"](items, None)
+    rows = source.read(items, None)
     texts = [found[0]["text"] for found in transcribe_features(model, rows, [1.0] * len(rows), decoder="ctc")]
     assert word_error_rate([" ".join(text) for text in HELD_OUT], [" ".join(text) for text in texts]) < 0.1
     batch = make_batch(model, HELD_OUT)
-    positions = model.audio_embeddings(model.listen(batch["features"], batch["lengths"]))
+    positions = model.audio_embeddings(model.encode_speech(batch.features, batch.lengths))
     assert [abs(len(row) - len(text)) <= 1 for row, text in zip(positions, HELD_OUT)] == [True] * len(HELD_OUT)
     # Both together are held to what the head has heard, whatever the random LLM would rather write.
     joint = transcribe_features(model, rows, [1.0] * len(rows), decoder="joint", num_beams=4, ctc_weight=0.95)
@@ -281,9 +285,9 @@ def test_characters_are_learnt_by_ctc_and_compressed():
 
 
 def test_a_shuffled_loss_that_is_no_worse_is_flagged():
-    assert listens({"validation_loss_nat": 1.0, "validation_shuffled_loss_nat": 2.0})
-    assert not listens({"validation_loss_nat": 1.0, "validation_shuffled_loss_nat": 1.0})
-    assert not listens({"validation_ctc_nat": 1.0, "validation_shuffled_ctc_nat": 0.9})
+    assert uses_audio({"validation_loss_nat": 1.0, "validation_shuffled_loss_nat": 2.0})
+    assert not uses_audio({"validation_loss_nat": 1.0, "validation_shuffled_loss_nat": 1.0})
+    assert not uses_audio({"validation_ctc_nat": 1.0, "validation_shuffled_ctc_nat": 0.9})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterable[dict]:
     write_texts(root / "data", "english")
     models = [save_tiny_encoder(root / "enc", "whisper"), save_tiny_llm(root / "llm")]
     env = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "N_GPUS": "0"}
-    flags = ["--speech_enc_id", models[0], "--llm_id", models[1], "--width", 32, "--bsize", 4, "--steps", 2]
+    flags = ["--speech_enc_id", models[0], "--llm_id", models[1], "--width", 32, "--batch_size", 4, "--steps", 2]
     return {"root": root, "exp": root / "exp", "env": env, "flags": flags, "encoder": models[0]}
 
 

@@ -18,11 +18,13 @@ from models.speech_llm_model import SpeechLLMBase
 from speech_llm.joint_decoding import (
     SILENT_SCORE,
     UNKNOWN_SCORE,
+    TokenGains,
+    TokenTree,
     build_token_tree,
-    hear_tokens,
     joint_processor,
-    open_listener,
-    text_score,
+    open_ctc_scorer,
+    score_next_tokens,
+    score_text,
 )
 from tiny_llm import HELD_OUT, LETTERS, hearing, tiny_llm, tiny_tokenizer
 
@@ -60,7 +62,7 @@ def model() -> SpeechLLMBase:
 
 
 @pytest.fixture(scope="module")
-def tree(model) -> dict:
+def tree(model) -> TokenTree:
     return build_token_tree(model)
 
 
@@ -73,19 +75,19 @@ def test_scores_of_texts_and_of_their_beginnings_are_sums_over_all_paths():
             state = extend_prefixes(state, log_probs, np.array([1 + "ab".index(character)]))
         begins = sum(value for found, value in totals.items() if found.startswith(text))
         assert end_scores(state)[0] == pytest.approx(np.log(totals[text]))
-        assert state["score"][0] == pytest.approx(np.log(begins))
+        assert state.score[0] == pytest.approx(np.log(begins))
 
 
 def test_next_scores_are_those_of_the_longer_texts_and_texts_do_not_mix():
     log_probs = random_posteriors(40, 5)
     state = start_prefix(log_probs)
     for labels in ([1, 2, 3], [1, 5, 4], [2, 2, 4]):
-        rows = np.arange(3) if len(state["last"]) == 3 else np.zeros(3, int)
+        rows = np.arange(3) if len(state.last) == 3 else np.zeros(3, int)
         state = extend_prefixes(pick_prefixes(state, rows), log_probs, np.array(labels))
     scores = next_scores(state, log_probs)
     for row, label in itertools.product(range(3), range(1, 6)):
         alone = extend_prefixes(pick_prefixes(state, np.array([row])), log_probs, np.array([label]))
-        assert scores[row, label] == pytest.approx(alone["score"][0])
+        assert scores[row, label] == pytest.approx(alone.score[0])
 
 
 def test_sure_blanks_are_dropped_but_for_one_that_parts_letters():
@@ -93,48 +95,46 @@ def test_sure_blanks_are_dropped_but_for_one_that_parts_letters():
     assert drop_sure_blanks(log_probs)[:, 1] == pytest.approx(np.log([0.005, 0.9, 0.001, 0.8]))
 
 
-def by_word(model, heard: dict) -> dict[str, float]:
-    return {
-        model.tokenizer.decode([token]): gain for token, gain in zip(heard["tokens"].tolist(), heard["gains"].tolist())
-    }
+def by_word(model, heard: TokenGains) -> dict[str, float]:
+    return {model.tokenizer.decode([token]): gain for token, gain in zip(heard.tokens.tolist(), heard.gains.tolist())}
 
 
 def test_tokens_are_found_by_what_is_heard(model, tree):
-    listener = open_listener(tree, spoken("ab bad"))
-    first = by_word(model, hear_tokens(listener, "", False))
+    scorer = open_ctc_scorer(tree, spoken("ab bad"))
+    first = by_word(model, score_next_tokens(scorer, "", False))
     assert first["ab"] > -1 and first["a"] > -1 and first["Ab"] == first["ab"] and first[" bad"] < -5
-    inside = by_word(model, hear_tokens(listener, "a", False))
+    inside = by_word(model, score_next_tokens(scorer, "a", False))
     assert inside["b"] > -1 and max(value for word, value in inside.items() if word[0].lower() != "b") < -3
     # Behind a comma the space is there already: a word is as good with its own as without.
     for parted, words in ((False, [" bad"]), (True, [" bad", "b"])):
-        found = by_word(model, hear_tokens(listener, "ab", parted))
+        found = by_word(model, score_next_tokens(scorer, "ab", parted))
         assert all(found[word] > -1 for word in words) and ("b" in found and found["b"] > -1) == parted
 
 
 def test_gains_of_tokens_add_up_to_the_score_of_the_text(model, tree):
-    listener = open_listener(tree, random_posteriors(12, len(CHARACTERS)))
+    scorer = open_ctc_scorer(tree, random_posteriors(12, len(CHARACTERS)))
     total = 0.0
     for before, token in (("", "ab"), ("ab", " cab"), ("ab cab", " "), ("ab cab ", "d")):
         if token.strip():
             text = before.strip()
-            heard = hear_tokens(listener, text, before != text)
-            place = heard["tokens"].tolist().index(model.tokenizer.encode(token, add_special_tokens=False)[0])
-            total += heard["gains"][place].item()
-    total += hear_tokens(listener, "ab cab d", False)["end"]
-    assert total == pytest.approx(text_score(listener, "ab cab d"), abs=1e-4)
+            heard = score_next_tokens(scorer, text, before != text)
+            place = heard.tokens.tolist().index(model.tokenizer.encode(token, add_special_tokens=False)[0])
+            total += heard.gains[place].item()
+    total += score_next_tokens(scorer, "ab cab d", False).end
+    assert total == pytest.approx(score_text(scorer, "ab cab d"), abs=1e-4)
 
 
 def test_characters_never_taught_are_unlikely_rather_than_free(tree):
-    listener = open_listener(tree, spoken("a"))
-    assert text_score(listener, "a7") == pytest.approx(text_score(listener, "a") + UNKNOWN_SCORE)
+    scorer = open_ctc_scorer(tree, spoken("a"))
+    assert score_text(scorer, "a7") == pytest.approx(score_text(scorer, "a") + UNKNOWN_SCORE)
 
 
 def test_punctuation_is_not_heard_and_special_tokens_are_not_spelled(model, tree):
-    spelled = {token for tokens in tree["tokens"] for token in tokens}
+    spelled = {token for tokens in tree.tokens for token in tokens}
     assert model.tokenizer.convert_tokens_to_ids(",") not in spelled and not spelled & set(model.stop_ids)
-    listener = open_listener(tree, spoken("ab"))
+    scorer = open_ctc_scorer(tree, spoken("ab"))
     scores = torch.zeros(2, len(model.tokenizer))
-    processed = joint_processor(model, [listener], 2, 0.5, 0.0)(torch.zeros(2, 0, dtype=torch.long), scores)
+    processed = joint_processor(model, [scorer], 2, 0.5, 0.0)(torch.zeros(2, 0, dtype=torch.long), scores)
     uniform = -np.log(len(model.tokenizer))
     comma, stop = model.tokenizer.convert_tokens_to_ids(","), model.stop_ids[0]
     assert processed[0, comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
@@ -142,12 +142,12 @@ def test_punctuation_is_not_heard_and_special_tokens_are_not_spelled(model, tree
 
 
 def test_a_text_does_not_stall_on_punctuation_and_is_paid_for_getting_on(model, tree):
-    listener, (comma, word) = open_listener(tree, spoken("ab")), model.tokenizer.convert_tokens_to_ids([",", "ab"])
+    scorer, (comma, word) = open_ctc_scorer(tree, spoken("ab")), model.tokenizer.convert_tokens_to_ids([",", "ab"])
     said = torch.tensor([[comma, comma], [word, word], [word, comma]])
     scores, uniform = torch.zeros(len(said), len(model.tokenizer)), -np.log(len(model.tokenizer))
-    behind = joint_processor(model, [listener], len(said), 0.5, 0.0)(said, scores)
+    behind = joint_processor(model, [scorer], len(said), 0.5, 0.0)(said, scores)
     assert torch.isfinite(behind[:, comma]).tolist() == [False, True, False]
-    start = [joint_processor(model, [listener], 1, 0.5, bonus)(said[:1, :0], scores[:1])[0] for bonus in (0.0, 0.3)]
+    start = [joint_processor(model, [scorer], 1, 0.5, bonus)(said[:1, :0], scores[:1])[0] for bonus in (0.0, 0.3)]
     paid = (start[1] - start[0])[[comma, word, model.stop_ids[0]]]
     assert paid.tolist() == pytest.approx([0.0, 2 * 0.3, 0.0], abs=1e-5)
     assert start[0][comma].item() == pytest.approx(0.5 * uniform + 0.5 * SILENT_SCORE, abs=1e-5)
@@ -155,8 +155,8 @@ def test_a_text_does_not_stall_on_punctuation_and_is_paid_for_getting_on(model, 
 
 @pytest.mark.parametrize("text", [*HELD_OUT, "ab bad cab d", "b'd cab"])
 def test_with_a_head_that_hears_well_any_llm_writes_what_was_said(model, tree, text):
-    listener = open_listener(tree, spoken(text))
+    scorer = open_ctc_scorer(tree, spoken(text))
     prompt = model.llm.get_input_embeddings()(torch.tensor([5, 6, 7]))
-    processor = joint_processor(model, [listener], 4, 0.9, 0.1)
+    processor = joint_processor(model, [scorer], 4, 0.9, 0.1)
     found = model.generate([prompt], [40], num_beams=4, length_penalty=0.0, processor=processor)[0][0]
     assert normalise_text(model.tokenizer.decode(found)) == text

@@ -1,0 +1,27 @@
+"""The characters that a CTC head is taught, and texts as rows of it."""
+
+from collections.abc import Sequence
+
+import torch
+
+from core.errors import UserError
+from core.text import normalise_text
+
+
+def find_characters(texts: Sequence[str]) -> str:
+    """The characters of the normalised texts, sorted: what a CTC head is taught."""
+    return "".join(sorted({character for text in texts for character in normalise_text(text)}))
+
+
+def choose_characters(texts: Sequence[str], pretrained: str = "") -> str:
+    """Those of the ``pretrained`` head where they spell the new texts too, else the texts' own."""
+    own = find_characters(texts)
+    if not own:
+        raise UserError("expected transcripts with letters to train on, found none")
+    return pretrained if set(own) <= set(pretrained) else own
+
+
+def text_labels(text: str, characters: str) -> torch.Tensor:
+    """(characters,) int64 rows of the CTC head; characters it does not know are left out."""
+    rows = {character: row for row, character in enumerate(characters, 1)}
+    return torch.tensor([rows[c] for c in normalise_text(text) if c in rows], dtype=torch.long)
