@@ -4,7 +4,7 @@
     python scripts/download_results.py satere_vocoder_v3 --only checkpoints/best.pt config.json scores.json
     python scripts/download_results.py --list
 
-Wraps `modal volume get`. Each folder is fetched beside its place and moved there once it is whole, so what lies in
+Wraps `modal volume get`. Each folder is fetched next to its place and moved there once it is whole, so what lies in
 modal_downloads/exp/<name> is never half a run.
 """
 

@@ -28,7 +28,7 @@ from launching.extraction_jobs import extraction_stages
 from launching.job import (
     BACKENDS,
     DEFAULT_RESOURCES,
-    ENDED,
+    END_STATES,
     Resources,
     create_folder,
     existing_records,
@@ -86,11 +86,11 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_resource_flags(parser: argparse.ArgumentParser) -> None:
     resources = parser.add_argument_group("resources (submit)")
-    resources.add_argument("--gpus", type=int, default=0, help="GPUs a node (default: 0)")
+    resources.add_argument("--gpus", type=int, default=0, help="GPUs per node (default: 0)")
     resources.add_argument("--nodes", type=int, default=1, help="machines, joined by torchrun (default: 1)")
-    resources.add_argument("--processes", type=int, help="processes a node, over 1 by torchrun (default: one a GPU)")
-    resources.add_argument("--cpus", type=int, default=1, help="CPU cores a node (default: 1)")
-    resources.add_argument("--memory", type=float, help="memory a node (GB; default: the engine's own)")
+    resources.add_argument("--processes", type=int, help="processes per node, over 1: torchrun (default: one per GPU)")
+    resources.add_argument("--cpus", type=int, default=1, help="CPU cores per node (default: 1)")
+    resources.add_argument("--memory", type=float, help="memory per node (GB; default: the engine's own)")
     resources.add_argument(
         "--hours",
         type=float,
@@ -110,7 +110,7 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("reading (logs)")
     reading.add_argument("--lines", type=int, default=40, help="last lines to show of each file (default: 40)")
-    reading.add_argument("--follow", action="store_true", help="go on showing what is written until the job ends")
+    reading.add_argument("--follow", action="store_true", help="keep showing what is written until the job ends")
 
 
 def choose_name(name: str | None, command: list[str]) -> str:
@@ -161,7 +161,7 @@ def refuse_second_writer(name: str, after: list[JobRecord]) -> None:
         waiting += record["after"]
     for record in existing_records(name):
         title = job_title(record)
-        if title not in waited_for and (state := state_of(record)) not in (*ENDED, "unknown"):
+        if title not in waited_for and (state := state_of(record)) not in (*END_STATES, "unknown"):
             raise UserError(
                 f"{name}: its job {record['number']} is {state}, and both would write to exp/{name}; "
                 f"give --after {name}, or first: python scripts/launch.py cancel {title}"
@@ -169,7 +169,7 @@ def refuse_second_writer(name: str, after: list[JobRecord]) -> None:
 
 
 def submit(args: argparse.Namespace) -> None:
-    """One job, or with --shards one a stage, each after the one before."""
+    """One job, or with --shards one per stage, each after the one before."""
     backend, name = choose_backend(args.backend), choose_name(args.name, args.command)
     resources = choose_resources(args, backend)
     check_command(args.command, resources.nodes)
@@ -212,7 +212,7 @@ def submit_job(job: Job) -> JobRecord:
 def cancel(names: list[str]) -> None:
     """Cancel every job of the names that has not ended, the newest first: what waits for another would start else."""
     for name in names:
-        alive = [record for record in find_records(name) if state_of(record) not in ENDED]
+        alive = [record for record in find_records(name) if state_of(record) not in END_STATES]
         for record in reversed(alive):
             write_record(record | {"cancelled": now()})
             backend_of(record["backend"]).cancel(record)

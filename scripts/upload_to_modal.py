@@ -3,7 +3,8 @@
     python -m modal run scripts/upload_to_modal.py --language satere
     python scripts/upload_to_modal.py --language satere        (the same; checks the data and the token first)
 
-What is there already is skipped, so an upload that broke off goes on, and new recordings cost only their archives.
+What the volume holds already is skipped: an upload that broke off continues, and new recordings cost only their
+archives.
 The tables (segments.jsonl and its like) follow last: they never name a segment that is not there. Raw recordings stay
 here.
 """

@@ -3,7 +3,7 @@
     python modal_container.py SPEC.json FOLDER
 
 FOLDER/live is the mounted volume. A commit copies it to FOLDER/committed, which is all that survives a container: the
-next one begins from it. FOLDER/writers.json stands for the Modal Dict, FOLDER/commits.txt gets a line a commit.
+next one begins from it. FOLDER/writers.json stands for the Modal Dict, FOLDER/commits.txt gets a line for each commit.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a launcher costs: seconds from the submission to the first training step, beside the same command run here.
+"""What a launcher costs: seconds from the submission to the first training step, and for the same command run here.
 
     python scripts/bench/bench_launch.py --language spanish --backends local slurm
 
@@ -21,7 +21,7 @@ from core.errors import UserError
 from core.files import write_json
 from languages import REPOSITORY, add_language_flags, exp_root, language_paths
 from launching.backends import state_of
-from launching.job import BACKENDS, ENDED, find_records
+from launching.job import BACKENDS, END_STATES, find_records
 
 TRAINING = "--steps 1 --log_every 1 --channels 32 --adversarial_after 1 --num_samples 0 --cpu --overwrite".split()
 POLL_SECONDS = 0.02
@@ -93,7 +93,7 @@ def submit(command: list[str], backend: str) -> None:
 def wait_for_end(name: str) -> None:
     """The next run must not share the machine with the end of this one."""
     give_up = time.monotonic() + GIVE_UP_SECONDS
-    while state_of(find_records(name)[-1]) not in ENDED and time.monotonic() < give_up:
+    while state_of(find_records(name)[-1]) not in END_STATES and time.monotonic() < give_up:
         time.sleep(0.5)
 
 

@@ -30,7 +30,7 @@ from equal_runs import folder_differences
 from languages import LANGUAGE_CONFIGS, REPOSITORY, data_root, exp_root, language_paths
 from training.experiment import read_metrics
 
-NAMED_DIFFERENCES = 20
+MAX_SHOWN_DIFFERENCES = 20
 FROM_THE_START = "from the start again"
 
 
@@ -61,7 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     group = parser.add_argument_group("check")
     group.add_argument("--steps", type=int, default=60, help="steps of phase 3, the last 60 %% against a discriminator")
-    group.add_argument("--n_kills", type=int, default=3, help="kills a stage")
+    group.add_argument("--n_kills", type=int, default=3, help="kills per stage")
     group.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     group.add_argument("--num_threads", type=int, default=1, help="threads of each process, the same in both runs")
     group.add_argument("--work", type=Path, help="folder for the throw-away folder; by default the system's")
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds, kills, n_files, differences = check_stage(stage, roots, args.n_kills, args.seed)
         equal = f"no: {len(differences)} differ" if differences else "yes"
         print_row(stage.name, f"{seconds:.1f}", ", ".join(kills), n_files, equal)
-        for difference in differences[:NAMED_DIFFERENCES]:
+        for difference in differences[:MAX_SHOWN_DIFFERENCES]:
             print(f"{stage.name}: {difference}", file=sys.stderr)
         failed = failed or bool(differences)
     if failed:

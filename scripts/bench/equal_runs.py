@@ -11,7 +11,7 @@ from training.experiment import read_metrics
 
 TIME_FIELDS = {"seconds", "audio_seconds_per_second", "gpu_peak_mib"}
 # Logs, and what names the machine, the folders and the moment of a run.
-UNCOMPARED = {"train.log", "config.json", "tensorboard"}
+UNCOMPARED_FILES = {"train.log", "config.json", "tensorboard"}
 
 
 def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -67,7 +67,7 @@ def folder_differences(first: Path, second: Path) -> tuple[int, list[str]]:
         {
             path.relative_to(folder)
             for path in folder.rglob("*")
-            if path.is_file() and not UNCOMPARED & set(path.relative_to(folder).parts)
+            if path.is_file() and not UNCOMPARED_FILES & set(path.relative_to(folder).parts)
         }
         for folder in (first, second)
     ]

@@ -60,11 +60,11 @@ class UtteranceScore(TypedDict, total=False):
 class JobResources(TypedDict):
     """What a job asks of its engine (launching/job.py: Resources holds the defaults)."""
 
-    gpus: int  # a node
+    gpus: int  # per node
     nodes: int
-    processes: int  # a node; torchrun starts them where there are several, or several nodes
-    cpus: int  # cores a node
-    memory_gb: float | None  # a node; None: the engine's own
+    processes: int  # per node; torchrun starts them where there are several, or several nodes
+    cpus: int  # cores per node
+    memory_gb: float | None  # per node; None: the engine's own
     hours: float | None  # limit of one attempt; None (this machine only): no limit
     partition: str | None  # Slurm's partition, Grid Engine's queue
     account: str | None  # Slurm's account, Grid Engine's project
@@ -91,7 +91,7 @@ class Job(TypedDict):
 class JobRecord(Job):
     """``record.json``: a job, and what its engine called it."""
 
-    ids: list[str]  # the engine's, one a job or one a task; empty: the submission was cut short
+    ids: list[str]  # the engine's, one for the job or one for each task; empty: the submission was cut short
     started: NotRequired[str | None]  # this machine: when the background process started, as ps says it
     cancelled: NotRequired[str]  # ISO 8601, UTC: when launch.py cancelled it
 

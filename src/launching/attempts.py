@@ -38,20 +38,20 @@ class TaskProgress(NamedTuple):
 
 def run_attempt(folder: Path, task: int = 0) -> int:
     """Run the task once, to its end; returns its exit code (128 + number where a signal ended it)."""
-    children, told = [], []
+    children, signals = [], []
 
     def hand_on(number: int, _: object) -> None:
-        told.append(number)
+        signals.append(number)
         for child in children:
             os.kill(child.pid, signal.SIGTERM)
 
     for number in STOP_SIGNALS:
         signal.signal(number, hand_on)
     children.append(start_attempt(folder, task))
-    if told:
+    if signals:
         children[0].terminate()
     code = wait_for(children[0])
-    end_attempt(folder, task, code, stopped=bool(told))
+    end_attempt(folder, task, code, stopped=bool(signals))
     return code
 
 

@@ -6,12 +6,12 @@ from types import ModuleType
 
 from core.records import JobRecord
 
-MODULES = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_calls"}
+MODULE_OF_BACKEND = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_calls"}
 
 
 def backend_of(name: str) -> ModuleType:
     """Imported on first use: the libraries of engines that are not wanted take seconds."""
-    return importlib.import_module(f"launching.{MODULES[name]}")
+    return importlib.import_module(f"launching.{MODULE_OF_BACKEND[name]}")
 
 
 def choose_backend(name: str) -> str:

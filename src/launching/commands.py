@@ -13,7 +13,8 @@ from languages import REPOSITORY
 from launching.job import job_title, resources_of
 
 RENDEZVOUS_PORTS = range(20000, 30000)  # one of them, by the job's id, so that jobs that share a node do not meet
-TAKES_RESUME = ("add_experiment_flags(", "--resume")
+# What the text of a script that takes --resume holds.
+RESUME_SIGNS = ("add_experiment_flags(", "--resume")
 # The phase scripts ask for --resume auto by themselves; --overwrite alone must not come a second time.
 SHELL_SUFFIX = ".sh"
 
@@ -44,7 +45,7 @@ def task_command(job: Job, task: int = 0, *, resume: bool = False) -> list[str]:
 def executed_words(words: list[str], n_processes: int, n_nodes: int = 1) -> list[str]:
     """What a person types, from the script on -> the words to execute, absolute where they name files of this project.
 
-    ``n_processes``: a node.
+    ``n_processes``: per node.
     """
     script, flags = str(script_path(words[0])), words[1:]
     if script.endswith(SHELL_SUFFIX):
@@ -88,7 +89,7 @@ def flag_value(words: Sequence[str], name: str, default: str = "") -> str:
 
 
 def resume_words(words: list[str]) -> list[str]:
-    """The command of a second attempt: goes on where there is something, and overwrites nothing.
+    """The command of a second attempt: it continues where it can, and overwrites nothing.
 
     ``--resume PATH`` of the user becomes ``--resume auto`` as well: by now the run has checkpoints of its own.
     """
@@ -114,7 +115,7 @@ def takes_resume(script: Path) -> bool:
     text = script.read_text(encoding="utf-8")
     if script.suffix == SHELL_SUFFIX:
         return "start_phase " in text and "run_all" not in script.name
-    return any(sign in text for sign in TAKES_RESUME)
+    return any(sign in text for sign in RESUME_SIGNS)
 
 
 def show_commands(job: Job) -> str:

@@ -10,7 +10,7 @@ from core.records import JobRecord
 from languages import exp_root
 from launching.attempts import count_attempts, exit_codes
 from launching.backends import state_of
-from launching.job import ENDED, find_records, job_title
+from launching.job import END_STATES, find_records, job_title
 from launching.modal_account import APP
 
 FOLLOW_SECONDS = 0.5
@@ -65,7 +65,7 @@ def show_logs(names: list[str], *, lines: int, follow: bool) -> None:
             state = state_of(record)
             for path in log_files(record, state):
                 shown[path] = print_log(path, shown.get(path), lines)
-            if not follow or state in ENDED:
+            if not follow or state in END_STATES:
                 break
             time.sleep(FOLLOW_SECONDS)
         if not shown:

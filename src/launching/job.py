@@ -26,7 +26,7 @@ from core.records import Job, JobRecord
 from languages import REPOSITORY, data_root, exp_root
 
 STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "unknown")
-ENDED = ("finished", "failed", "cancelled")
+END_STATES = ("finished", "failed", "cancelled")
 BACKENDS = ("local", "slurm", "sge", "modal")
 # Handed on to the job where they are set; none of them holds a secret.
 INHERITED_VARIABLES = (
@@ -192,7 +192,7 @@ def log_file(record: Job, task: int = 0, node: int = 0) -> Path:
 
 
 def combine_states(states: Sequence[str]) -> str:
-    """The state of an array from those of its tasks: what still goes on, else the worst."""
+    """The state of an array from those of its tasks: what is still to end, else the worst."""
     for state in ("running", "requeued", "pending", "failed", "cancelled", "unknown"):
         if state in states:
             return state

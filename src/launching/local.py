@@ -16,7 +16,7 @@ from core.records import Job, JobRecord
 from languages import REPOSITORY
 from launching.attempts import skip_task, task_progress
 from launching.commands import show_commands
-from launching.job import ENDED, engine_folder, job_title, read_job, read_record, resources_of
+from launching.job import END_STATES, engine_folder, job_title, read_job, read_record, resources_of
 
 POLL_SECONDS = 0.2
 NEEDS_SCHEDULER = ("memory_gb", "partition", "account", "constraint")  # nothing on one machine obeys them
@@ -92,25 +92,25 @@ def cancel(record: JobRecord) -> None:
 
 def run_job(folder: Path) -> int:
     """Wait, then run the tasks, as many at a time as the job says; the first exit code that is not 0."""
-    job, told = read_job(folder), []
+    job, signals = read_job(folder), []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda caught, _: told.append(caught))
-    missing = wait_for_predecessors(job["after"], told)
-    if missing or told:
+        signal.signal(number, lambda caught, _: signals.append(caught))
+    missing = wait_for_predecessors(job["after"], signals)
+    if missing or signals:
         skip_task(folder, 0, missing or "cancelled")
         return 1
     resources, n_tasks = resources_of(job), len(job["commands"])
     at_once = job["array_parallelism"] or max(1, (os.cpu_count() or 1) // resources.cpus)
-    codes = run_tasks(folder, n_tasks, at_once=at_once, hours=resources.hours, told=told)
+    codes = run_tasks(folder, n_tasks, at_once=at_once, hours=resources.hours, signals=signals)
     return next((code for code in codes if code), 0)
 
 
-def wait_for_predecessors(records: list[JobRecord], told: list[int]) -> str | None:
-    """None once all have finished, else the one that has failed or was cancelled. Ends early once ``told`` a signal."""
+def wait_for_predecessors(records: list[JobRecord], signals: list[int]) -> str | None:
+    """None once all have finished, or where ``signals`` has received one; else the job that failed or was cancelled."""
     for record in records:
-        while not told:
+        while not signals:
             current = read_record(record["folder"])
-            if current["ids"] and (ended := state(current)) in ENDED:
+            if current["ids"] and (ended := state(current)) in END_STATES:
                 if ended != "finished":
                     return f"{job_title(current)} {ended}"
                 break
@@ -118,21 +118,21 @@ def wait_for_predecessors(records: list[JobRecord], told: list[int]) -> str | No
     return None
 
 
-def run_tasks(folder: Path, n_tasks: int, *, at_once: int, hours: float | None, told: list[int]) -> list[int]:
+def run_tasks(folder: Path, n_tasks: int, *, at_once: int, hours: float | None, signals: list[int]) -> list[int]:
     """The exit codes of the tasks that were started, ``at_once`` of them at a time.
 
-    A signal, which its handler appends to ``told``, or the end of ``hours`` stops them and starts no more.
+    A signal, which its handler appends to ``signals``, or the end of ``hours`` stops them and starts no more.
     """
     waiting, running, codes = list(range(n_tasks)), [], []
     give_up = time.monotonic() + hours * 3600 if hours else float("inf")
     handed_on = False
-    while running or (waiting and not told):
-        while waiting and len(running) < at_once and not told:
+    while running or (waiting and not signals):
+        while waiting and len(running) < at_once and not signals:
             running.append(start_task(folder, waiting.pop(0)))
-        if time.monotonic() > give_up and not told:
+        if time.monotonic() > give_up and not signals:
             print(f"--hours {hours}: time is up", file=sys.stderr)
-            told.append(signal.SIGTERM)
-        if told and not handed_on:
+            signals.append(signal.SIGTERM)
+        if signals and not handed_on:
             handed_on = True
             for process in running:
                 process.terminate()

@@ -56,7 +56,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
         "--gpu", default=None, help=f"GPU and number, as in H100:2; one of: {', '.join(GPUS)}; none: CPU only"
     )
     job.add_argument(
-        "--processes", type=int, default=None, help="processes, by torchrun where over 1; by default one a GPU"
+        "--processes", type=int, default=None, help="processes, by torchrun where over 1; by default one per GPU"
     )
     job.add_argument("--cpus", type=float, default=4.0, help="CPU cores")
     job.add_argument("--memory_gb", type=float, default=16.0, help="memory (GB)")

@@ -4,9 +4,9 @@ import modal
 
 from languages import REPOSITORY
 from launching.modal_image_contents import (
-    CODE,
     CODE_FILES,
     CODE_FOLDERS,
+    CODE_ROOT,
     SYSTEM_PACKAGES,
     image_environment,
     is_ignored,
@@ -27,7 +27,7 @@ def build_image() -> modal.Image:
         .env(image_environment())
     )
     for folder in CODE_FOLDERS:
-        image = image.add_local_dir(REPOSITORY / folder, f"{CODE}/{folder}", ignore=is_ignored)
+        image = image.add_local_dir(REPOSITORY / folder, f"{CODE_ROOT}/{folder}", ignore=is_ignored)
     for name in CODE_FILES:
-        image = image.add_local_file(REPOSITORY / name, f"{CODE}/{name}")
+        image = image.add_local_file(REPOSITORY / name, f"{CODE_ROOT}/{name}")
     return image

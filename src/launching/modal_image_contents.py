@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from languages import REPOSITORY
 from launching.modal_account import MOUNT
 
-CODE = PurePosixPath("/oral-units")
+CODE_ROOT = PurePosixPath("/oral-units")
 SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsndfile and Praat with them
 
 # Only these are uploaded, so that recordings and results never are, however the working folder looks.
@@ -29,7 +29,7 @@ def read_requirements(repository: Path = REPOSITORY) -> list[str]:
 
 def image_environment() -> dict[str, str]:
     return {
-        "PYTHONPATH": f"{CODE}/src",
+        "PYTHONPATH": f"{CODE_ROOT}/src",
         "DATA_ROOT": f"{MOUNT}/data",
         "EXP_ROOT": f"{MOUNT}/exp",
         "HF_HOME": f"{MOUNT}/huggingface",

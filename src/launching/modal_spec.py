@@ -13,7 +13,7 @@ from launching.modal_flags import ModalJob
 STOP_SECONDS = 600.0  # before the engine's own limit, for the checkpoint and the commit; a tenth of short limits
 
 # Script -> the entry of language_paths that it writes to. Others are known by --exp, or by their own name.
-WRITES = {
+FOLDER_OF_SCRIPT = {
     "extract_units.py": "units",
     "validate_units.py": "units",
     "run_phase1.sh": "units",
@@ -59,11 +59,11 @@ def written_folder(words: Sequence[str]) -> str:
     language = flag_value(words, "language", os.environ.get("TRAINING_LANGUAGE", ""))
     if script.endswith(".sh") and len(words) > 1 and words[1] in LANGUAGE_CONFIGS:
         language = words[1]
-    if script not in WRITES or not language:
+    if script not in FOLDER_OF_SCRIPT or not language:
         return Path(script).stem + (f"_{language}" if language else "") + shard
     tag = flag_value(words, "tag", os.environ.get("TAG", ""))
     generator = flag_value(words, "generator", "v3")
-    return language_paths(language, tag, generator)[WRITES[script]].name + shard
+    return language_paths(language, tag, generator)[FOLDER_OF_SCRIPT[script]].name + shard
 
 
 def job_environment(words: Sequence[str]) -> dict[str, str]:

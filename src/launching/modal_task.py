@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from core.exit_codes import EXIT_SOME_FAILED, EXIT_USER_MISTAKE
 from languages import REPOSITORY
 from launching.commands import executed_words, resume_words
 from launching.modal_writers import LEASE_SECONDS, claim_folder, refuse_hopeless, renew_claim
@@ -20,7 +21,7 @@ PREEMPTION_SECONDS = 22.0  # of the 30 that Modal gives, the rest being for the 
 LIMIT_SECONDS = 300.0  # for the checkpoint at the task's own limit
 COMMIT_SECONDS = 300.0  # between commits while the child runs
 POLL_SECONDS = 0.2
-FINAL_CODES = (2, 3)  # the scripts' own for mistakes: another attempt would end as the first
+FINAL_CODES = (EXIT_USER_MISTAKE, EXIT_SOME_FAILED)  # another attempt would end as the first
 
 
 class Outcome(NamedTuple):
@@ -54,9 +55,9 @@ def run_job(
     commit_seconds: float = COMMIT_SECONDS,
 ) -> Outcome:
     """Run ``command`` to its end, a signal's or the limit's; ``commit`` is called while it runs and after its end."""
-    received: list[int] = []
+    signals: list[int] = []
     before = {
-        number: signal.signal(number, lambda caught, _: received.append(caught))
+        number: signal.signal(number, lambda caught, _: signals.append(caught))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     # In a session of its own: a SIGINT to the whole container must not reach the child, whose signal is SIGTERM.
@@ -68,7 +69,7 @@ def run_job(
         start_new_session=True,
     )
     try:
-        stopped = _watch(child, received, time.monotonic() + limit_seconds, commit, commit_seconds)
+        stopped = _watch(child, signals, time.monotonic() + limit_seconds, commit, commit_seconds)
         if stopped == "limit":
             _stop(child, stop_seconds)
     finally:  # also where the call is cancelled, which raises out of the wait
@@ -82,7 +83,7 @@ def run_job(
 
 
 def _watch(
-    child: subprocess.Popen, received: list[int], deadline: float, commit: Callable[[], None], commit_seconds: float
+    child: subprocess.Popen, signals: list[int], deadline: float, commit: Callable[[], None], commit_seconds: float
 ) -> str | None:
     """Wait for the child's end (None), or for a reason to stop it."""
     committed = time.monotonic()
@@ -92,8 +93,8 @@ def _watch(
             return None
         except subprocess.TimeoutExpired:
             pass
-        if received:
-            return signal.Signals(received[0]).name
+        if signals:
+            return signal.Signals(signals[0]).name
         if time.monotonic() >= deadline:
             return "limit"
         if time.monotonic() - committed >= commit_seconds:
@@ -106,7 +107,7 @@ def _commit_or_warn(commit: Callable[[], None]) -> None:
     try:
         commit()
     except Exception as error:
-        print(f"warning: the volume could not be committed ({error}); going on", file=sys.stderr, flush=True)
+        print(f"warning: the volume could not be committed ({error}); the run continues", file=sys.stderr, flush=True)
 
 
 def _stop(child: subprocess.Popen, patience: float) -> None:

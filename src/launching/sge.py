@@ -21,7 +21,7 @@ CLIENTS = ("qsub", "qstat", "qdel")
 PARALLEL_ENVIRONMENT = "smp"
 # The command is told to save so long before the end; a quarter of the limit where that is shorter.
 SIGNAL_SECONDS = 120
-NOT_AN_ARRAY = "undefined"
+TASK_OUTSIDE_ARRAYS = "undefined"
 
 
 def describe(job: Job) -> str:
@@ -65,7 +65,7 @@ def _script(job: Job) -> str:
 
 
 def _options(job: Job) -> list[str]:
-    """What qsub reads from the script, one option a line."""
+    """What qsub reads from the script, one option per line."""
     name, n_tasks, at_once, resources = job["name"], len(job["commands"]), job["array_parallelism"], resources_of(job)
     if resources.nodes > 1:
         raise UserError("--nodes: Grid Engine's environment smp holds a job on one node; leave it out")
@@ -200,7 +200,7 @@ def _accounts(number: str) -> dict[int, bool]:
         words = dict(line.split()[:2] for line in block.splitlines() if len(line.split()) > 1)
         if task := words.get("taskid"):
             ended_well = (words.get("failed"), words.get("exit_status")) == ("0", "0")
-            found[0 if task == NOT_AN_ARRAY else int(task) - 1] = ended_well
+            found[0 if task == TASK_OUTSIDE_ARRAYS else int(task) - 1] = ended_well
     return found
 
 
