@@ -56,6 +56,7 @@ start_phase() {
   source "$repository/path.sh" "${HF_HUB_OFFLINE:-1}"
   table="$(python "$repository/scripts/show_language.py" --language="$language" --tag="$tag" --generator="$generator")" ||
     exit "$EXIT_USER_MISTAKE"
+  export ORAL_UNITS_DEFAULTS_SAID="$language" # show_language.py has said once where the defaults hold
   if ! has_flag --resume "$@" && ! has_flag --overwrite "$@"; then flags=(--resume auto "${flags[@]}"); fi
 }
 

@@ -1,17 +1,27 @@
 """The one table of languages, and where the files of a language lie.
 
-A new language is one copied block here and, where its audio needs fetching, one folder in ``recipes/``.
+A language needs no entry: with recordings under DATA_ROOT it works by the defaults. An entry settles what differs:
+``python scripts/show_language.py --language X --block`` prints one to copy. Where audio needs fetching, a folder in
+``recipes/`` does it.
 """
 
 import argparse
+import difflib
+import functools
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from core.errors import UserError
+from core.folder_names import LONGEST_NAME, is_folder_name, suggest_folder_name
+from core.records import LanguageConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULTS_SAID = "ORAL_UNITS_DEFAULTS_SAID"  # the language whose defaults a shell script has announced already
 
-LANGUAGE_CONFIGS = {
+LANGUAGE_CONFIGS: dict[str, LanguageConfig] = {
     "satere": {
         "name": "Sateré-Mawé",
         "segmented_dir": "satere/segments",
@@ -80,17 +90,91 @@ LANGUAGE_CONFIGS = {
 }
 
 
-def language_config(language: str | None) -> dict:
-    """The table's entry; an unknown or missing name lists the known ones."""
-    known = ", ".join(sorted(LANGUAGE_CONFIGS))
+def default_config(language: str) -> LanguageConfig:
+    """What a language without an entry gets: units of MFCC, which need no model, as in the recipes' entries."""
+    return {
+        "name": language,
+        "segmented_dir": f"{language}/segments",
+        "output_dir": f"{language}_units",
+        "bpe_dir": f"{language}_bpe",
+        "vocoder_dir": f"{language}_vocoder",
+        "prosody_dir": f"{language}_prosody",
+        "encoder": "mfcc",
+        "layer": None,
+        "n_units": 200,
+        "vocab_size": 500,
+        "asr_language": None,
+    }
+
+
+def find_config(language: str) -> LanguageConfig:
+    """The table's entry, or the defaults, whether there is data or not."""
+    return LANGUAGE_CONFIGS.get(language) or default_config(language)
+
+
+def language_config(language: str | None, *, may_be_new: bool = False) -> LanguageConfig:
+    """The table's entry; for a language that has data and no entry, the defaults, which one line on stderr says once.
+
+    may_be_new: the caller is about to bring the data. Raises UserError for no name, for one that cannot name a folder,
+    and for one without entry and data, which is probably a typing error: the message lists the names that work.
+    """
     if not language:
+        known = ", ".join(sorted(LANGUAGE_CONFIGS))
         raise UserError(f"no language given: expected --language X (or TRAINING_LANGUAGE=X), X one of: {known}")
-    if language not in LANGUAGE_CONFIGS:
-        raise UserError(
-            f"unknown language '{language}': expected one of: {known}; "
-            "a new language is one entry of LANGUAGE_CONFIGS in src/languages.py"
+    if language in LANGUAGE_CONFIGS:
+        return LANGUAGE_CONFIGS[language]
+    _require_folder_name(language)
+    if not may_be_new and not has_data(language):
+        _refuse_unknown(language)
+    _say_defaults(language)
+    return default_config(language)
+
+
+def _require_folder_name(language: str) -> None:
+    if is_folder_name(language):
+        return
+    listed = [name for name, config in LANGUAGE_CONFIGS.items() if config["name"].casefold() == language.casefold()]
+    name = listed[0] if listed else suggest_folder_name(language)
+    raise UserError(
+        f"language '{language}': folders are named after it, so expected up to {LONGEST_NAME} of a-z, 0-9, - and _, a "
+        f"letter first; write {name or 'its ISO 639-3 code, for example'}"
+    )
+
+
+def has_data(language: str) -> bool:
+    """Whether DATA_ROOT holds recordings or segments of ``language``."""
+    folder = data_root() / language
+    return any(os.path.lexists(folder / name) for name in ("raw", "segments.jsonl"))
+
+
+def languages_with_data() -> list[str]:
+    """The names under DATA_ROOT that hold recordings or segments, with or without an entry."""
+    names = sorted(os.listdir(data_root())) if data_root().is_dir() else []
+    return [name for name in names if (name in LANGUAGE_CONFIGS or is_folder_name(name)) and has_data(name)]
+
+
+def _refuse_unknown(language: str) -> NoReturn:
+    others = [name for name in languages_with_data() if name not in LANGUAGE_CONFIGS]
+    raise UserError(
+        f"unknown language '{language}'{_did_you_mean(language, others)}: expected one of: "
+        f"{', '.join(sorted(LANGUAGE_CONFIGS))}{', or with data: ' if others else ''}{', '.join(others)}; "
+        f"a new language begins with: bash recipes/mp3_folder/prepare.sh {language} FOLDER_OF_RECORDINGS"
+    )
+
+
+def _did_you_mean(language: str, others: Sequence[str] = ()) -> str:
+    similar = difflib.get_close_matches(language, [*LANGUAGE_CONFIGS, *others], n=1)
+    return f" (did you mean {similar[0]}?)" if similar else ""
+
+
+@functools.cache
+def _say_defaults(language: str) -> None:
+    if os.environ.get(DEFAULTS_SAID) != language:
+        print(
+            f"{language} has no entry in LANGUAGE_CONFIGS{_did_you_mean(language)}: mfcc units and other defaults; to "
+            f"settle them, copy what this prints: python scripts/show_language.py --language {language} --block",
+            file=sys.stderr,
         )
-    return LANGUAGE_CONFIGS[language]
 
 
 def data_root() -> Path:
@@ -103,14 +187,16 @@ def exp_root() -> Path:
     return Path(os.environ.get("EXP_ROOT") or REPOSITORY / "exp").resolve()
 
 
-def language_paths(language: str | None, tag: str = "", generator: str = "v3") -> dict[str, Path]:
+def language_paths(
+    language: str | None, tag: str = "", generator: str = "v3", *, may_be_new: bool = False
+) -> dict[str, Path]:
     """Every folder and file of one chain, by name.
 
     ``data``, ``raw``, ``segments``, ``manifest`` (segments.jsonl), ``splits``, ``transcripts``, ``speakers``,
     ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe``, ``vocoder`` and
     ``prosody`` are under EXP_ROOT and carry the tag.
     """
-    config = language_config(language)
+    config = language_config(language, may_be_new=may_be_new)
     suffix = f"_{tag}" if tag else ""
     segments = data_root() / config["segmented_dir"]
     data = segments.parent
@@ -145,15 +231,19 @@ def resolve_in(root: Path, relative: str) -> Path:
     return path
 
 
+def language_help(what: str) -> str:
+    """The help of a ``--language`` flag; ``what`` it means there."""
+    known = ", ".join(sorted(LANGUAGE_CONFIGS))
+    return f"{what}: a folder with recordings under DATA_ROOT, or one of: {known}; TRAINING_LANGUAGE sets it too"
+
+
 def add_language_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """``--language`` (or TRAINING_LANGUAGE) and ``--tag`` (or TAG), the same in every script of the chain."""
     group = parser.add_argument_group("language")
     group.add_argument(
         "--language",
         default=os.environ.get("TRAINING_LANGUAGE"),
-        help="language to work on, one of: "
-        + ", ".join(sorted(LANGUAGE_CONFIGS))
-        + " (src/languages.py); TRAINING_LANGUAGE sets it too",
+        help=language_help("language to work on"),
     )
     group.add_argument(
         "--tag",

@@ -29,7 +29,7 @@ from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings
 from evaluation.mos import MosJudge, load_mos_judge
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files
-from languages import LANGUAGE_CONFIGS, command_for, resolve_in
+from languages import command_for, find_config, resolve_in
 from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
 from units.phase1_inputs import Phase1Inputs, find_inputs
@@ -176,7 +176,7 @@ def locate(args: argparse.Namespace, exp: Path) -> Place:
     if not inputs.corpus.is_file():
         command = command_for("run_phase1.sh", language)
         raise UserError(f"{inputs.corpus}: expected the units {exp} was trained on, found none; run: {command}")
-    asr_language = args.asr_language or LANGUAGE_CONFIGS.get(language, {}).get("asr_language")
+    asr_language = args.asr_language or find_config(language)["asr_language"]
     flags = ("split", "checkpoint", "max_utterances", "asr", "asr_dtype", "mos")
     identity = {
         "definitions": DEFINITIONS_VERSION,

@@ -58,7 +58,7 @@ def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
 
 def main() -> int:
     args = parse_args()
-    paths = language_paths(args.language)
+    paths = language_paths(args.language, may_be_new=True)
     if not args.folder.is_dir():
         raise UserError(f"{args.folder}: expected a folder of recordings, found none; check the path")
     sources = list_sources(args.folder)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from equal_runs import folder_differences
-from languages import LANGUAGE_CONFIGS, REPOSITORY, data_root, exp_root, language_paths
+from languages import REPOSITORY, data_root, exp_root, language_help, language_paths
 from training.experiment import read_metrics
 
 MAX_SHOWN_DIFFERENCES = 20
@@ -57,7 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--language",
         default=os.environ.get("TRAINING_LANGUAGE"),
-        help=f"language whose recordings are used, one of: {', '.join(sorted(LANGUAGE_CONFIGS))}",
+        help=language_help("language whose recordings are used"),
     )
     group = parser.add_argument_group("check")
     group.add_argument("--steps", type=int, default=60, help="steps of phase 3, the last 60 %% against a discriminator")

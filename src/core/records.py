@@ -13,6 +13,28 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 
 
+# The table of languages (src/languages.py).
+
+
+class LanguageConfig(TypedDict):
+    """What differs between languages. Folders: ``segmented_dir`` is under DATA_ROOT, the others are under EXP_ROOT."""
+
+    name: str  # as people write it
+    segmented_dir: str
+    output_dir: str
+    bpe_dir: str
+    vocoder_dir: str
+    prosody_dir: str
+    encoder: str  # mfcc, or a model's hub id or folder
+    layer: int | None  # of the encoder, counted from 1; None with mfcc
+    n_units: int
+    vocab_size: int  # motifs
+    asr_language: str | None  # Whisper's code, for judging; None where it knows none
+
+
+# Recordings and segments.
+
+
 class Segment(TypedDict):
     """A line of ``segments.jsonl``: one stretch of a recording, as a file of its own."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from core.cli import HELP_FORMATTER, parse_flags
 from core.errors import UserError
-from languages import LANGUAGE_CONFIGS, REPOSITORY, language_paths
+from languages import REPOSITORY, language_help, language_paths
 from launching.commands import check_command
 from launching.modal_image_contents import CODE_FOLDERS
 
@@ -112,7 +112,7 @@ def parse_phase(phase: int, words: Sequence[str]) -> ModalJob:
     parser.add_argument(
         "--language",
         default=os.environ.get("TRAINING_LANGUAGE"),
-        help=f"language, one of: {', '.join(sorted(LANGUAGE_CONFIGS))}; TRAINING_LANGUAGE sets it too",
+        help=language_help("language"),
     )
     if phase == 1:
         parser.add_argument("--shards", type=int, default=1, help="containers that extract at once, by map")

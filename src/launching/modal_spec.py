@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from core.records import ModalSpec
-from languages import LANGUAGE_CONFIGS, REPOSITORY, language_paths
+from languages import REPOSITORY, language_paths
 from launching.commands import flag_value
 from launching.modal_flags import ModalJob
 
@@ -57,13 +57,13 @@ def written_folder(words: Sequence[str]) -> str:
     if exp := flag_value(words, "exp"):
         return PurePosixPath(exp).name + shard
     language = flag_value(words, "language", os.environ.get("TRAINING_LANGUAGE", ""))
-    if script.endswith(".sh") and len(words) > 1 and words[1] in LANGUAGE_CONFIGS:
+    if script.endswith(".sh") and len(words) > 1 and not words[1].startswith("-"):
         language = words[1]
     if script not in FOLDER_OF_SCRIPT or not language:
         return Path(script).stem + (f"_{language}" if language else "") + shard
     tag = flag_value(words, "tag", os.environ.get("TAG", ""))
     generator = flag_value(words, "generator", "v3")
-    return language_paths(language, tag, generator)[FOLDER_OF_SCRIPT[script]].name + shard
+    return language_paths(language, tag, generator, may_be_new=True)[FOLDER_OF_SCRIPT[script]].name + shard
 
 
 def job_environment(words: Sequence[str]) -> dict[str, str]:

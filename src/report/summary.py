@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from languages import LANGUAGE_CONFIGS
+from languages import find_config
 from report.data import is_number, unit_summary
 from report.html import METRICS, element, escape
 
 
 def language_name(experiment: dict) -> str:
     language = experiment["derived"].get("language") or experiment["name"].split("_")[0]
-    return LANGUAGE_CONFIGS.get(language, {}).get("name") or language
+    return find_config(language)["name"]
 
 
 def report_title(experiments: Sequence[dict]) -> str:

@@ -220,11 +220,19 @@ def test_recordings_in_raw_are_not_replaced(tmp_path, link):
     assert link("satere", raw) is None and not raw.is_symlink()
 
 
-def test_unknown_languages_and_empty_folders_are_refused(tmp_path, link):
-    assert "satere" in link("klingon", tmp_path)
+def test_names_that_are_no_folders_and_empty_folders_are_refused(tmp_path, link):
+    assert "write satere" in link("Sateré-Mawé", tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "found none" in link("satere", empty)
+    for language in ("satere", "guarani"):
+        assert "found none" in link(language, empty) and not (tmp_path / language).exists()
+
+
+def test_a_language_without_an_entry_begins_with_its_recordings(tmp_path, link):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.mp3").write_bytes(b"x")
+    assert link("guarani", folder) is None and (tmp_path / "guarani" / "raw" / "a.mp3").exists()
 
 
 @pytest.mark.parametrize(

@@ -33,31 +33,34 @@ from units.utterances import load_utterances
 from vocoder.generators import Vocoder, load_vocoder
 from vocoder.synthesis import synthesize_utterances
 
+NO_ENTRY = "guarani has no entry in LANGUAGE_CONFIGS"
 TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24", "--adversarial_after", "1")
 
 
 def run_chain_script(name: str, *flags: object, **variables: str) -> str:
-    """Run scripts/<name>.sh, which must succeed; returns what it printed."""
+    """Run scripts/<name>.sh, which must succeed; returns what it printed. That a language has no entry it says once."""
     done = run_bash(REPOSITORY / "scripts" / f"{name}.sh", *flags, **variables)
     assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.stderr.count(NO_ENTRY) == ("guarani" in flags)
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Phases 1 to 3 of Sateré-Mawé on a nested folder of MP3s and a tiny XLS-R: roots (env), encoder, phase outputs."""
+    """Phases 1 to 3 of a language without an entry, a nested folder of MP3s, on a tiny XLS-R: env, phase outputs."""
     root = tmp_path_factory.mktemp("chain")
     env = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp")}
     encoder = save_tiny_encoder(root / "tiny_xlsr", "xlsr")
     write_recordings(root / "recordings", source_names(4, 1, 1), seconds=11.0)
-    recipe = run_bash(REPOSITORY / "recipes" / "mp3_folder" / "prepare.sh", "satere", root / "recordings", **env)
+    recipe = run_bash(REPOSITORY / "recipes" / "mp3_folder" / "prepare.sh", "guarani", root / "recordings", **env)
     assert recipe.returncode == 0, recipe.stderr[-4000:]
+    assert recipe.stderr.count(NO_ENTRY) == 1
     phase1 = ("--encoder", encoder, "--layer", "2", "--n_units", "20")
     phase3 = ("--steps", "4", *TINY_VOCODER)
     outputs = {
-        "phase1": run_chain_script("run_phase1", "satere", *phase1, **env),
-        "phase2": run_chain_script("run_phase2", "satere", "--vocab_size", "40", **env),
-        "phase3": run_chain_script("run_phase3", "satere", *phase3, **env),
+        "phase1": run_chain_script("run_phase1", "guarani", *phase1, **env),
+        "phase2": run_chain_script("run_phase2", "guarani", "--vocab_size", "40", **env),
+        "phase3": run_chain_script("run_phase3", "guarani", *phase3, **env),
     }
     arguments = {"PHASE1_ARGS": phase1, "PHASE2_ARGS": ("--vocab_size", "40"), "PHASE3_ARGS": phase3}
     arguments = {name: " ".join(map(str, words)) for name, words in arguments.items()}
@@ -66,7 +69,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_phases_leave_what_the_next_one_reads(chain: dict) -> None:
     exp = chain["exp"]
-    utterances = list(read_corpus(exp / "satere_units" / "corpus_timestamped.json"))
+    utterances = list(read_corpus(exp / "guarani_units" / "corpus_timestamped.json"))
     assert {utterance["split"] for utterance in utterances} == {"train", "val", "test"}
     for utterance in utterances:
         audio = load_audio(chain["root"] / "data" / utterance["audio"])
@@ -78,16 +81,16 @@ def test_phases_leave_what_the_next_one_reads(chain: dict) -> None:
 def test_each_phase_says_what_it_wrote_and_what_comes_next(chain: dict) -> None:
     outputs = chain["outputs"]
     assert "corpus_timestamped.json" in outputs["phase1"]
-    assert outputs["phase1"].splitlines()[-1] == "next: bash scripts/run_phase2.sh satere"
-    assert outputs["phase2"].splitlines()[-1] == "next: bash scripts/run_phase3.sh satere"
+    assert outputs["phase1"].splitlines()[-1] == "next: bash scripts/run_phase2.sh guarani"
+    assert outputs["phase2"].splitlines()[-1] == "next: bash scripts/run_phase3.sh guarani"
     assert "checkpoints/best.pt" in outputs["phase3"]
     assert "vocoder_test.py" in outputs["phase3"].splitlines()[-1]
 
 
 def test_phase_scripts_run_again_change_nothing(chain: dict) -> None:
     before = modification_times(chain["exp"])
-    run_chain_script("run_phase2", "satere", "--vocab_size", "40", **chain["env"])
-    run_chain_script("run_phase3", "satere", *chain["arguments"]["PHASE3_ARGS"].split(), **chain["env"])
+    run_chain_script("run_phase2", "guarani", "--vocab_size", "40", **chain["env"])
+    run_chain_script("run_phase3", "guarani", *chain["arguments"]["PHASE3_ARGS"].split(), **chain["env"])
     assert modification_times(chain["exp"]) == before
 
 
@@ -98,8 +101,8 @@ def modification_times(folder: Path) -> dict[str, int]:
 
 def test_run_all_finishes_the_chain_and_then_has_nothing_to_do(chain: dict) -> None:
     """On top of finished phases: data, phases 1 to 3 stay as they are; resynthesis, scores and report are made."""
-    vocoder, before = chain["exp"] / "satere_vocoder_v3", modification_times(chain["exp"])
-    printed = run_chain_script("run_all", "satere", **chain["env"], **chain["arguments"])
+    vocoder, before = chain["exp"] / "guarani_vocoder_v3", modification_times(chain["exp"])
+    printed = run_chain_script("run_all", "guarani", **chain["env"], **chain["arguments"])
     assert "GB of disk" in printed
     assert str(vocoder / "report.html") in printed.splitlines()[-1]
     after = modification_times(chain["exp"])
@@ -112,7 +115,7 @@ def test_run_all_finishes_the_chain_and_then_has_nothing_to_do(chain: dict) -> N
         assert resynthesis.frames == original.frames // HOP_SAMPLES * HOP_SAMPLES
     assert "<audio" in (vocoder / "report.html").read_text(encoding="utf-8")
     assert "segments.jsonl: newer than the recordings" in printed
-    printed = run_chain_script("run_all", "satere", **chain["env"], **chain["arguments"], DATA_ARGS="--max_failed 90")
+    printed = run_chain_script("run_all", "guarani", **chain["env"], **chain["arguments"], DATA_ARGS="--max_failed 90")
     assert "nothing to do" in printed and "recordings are cut already" not in printed
     assert "segments.jsonl: newer than the recordings" not in printed, "flags for the recipe reach it"
     assert modification_times(chain["exp"]) == after
@@ -120,14 +123,14 @@ def test_run_all_finishes_the_chain_and_then_has_nothing_to_do(chain: dict) -> N
 
 def test_an_unfinished_phase_names_the_command_that_finishes_it(chain: dict) -> None:
     for script, phase in (("run_phase2", "run_phase1.sh"), ("run_phase3", "run_phase1.sh")):
-        done = run_bash(REPOSITORY / "scripts" / f"{script}.sh", "satere", TAG="absent", **chain["env"])
+        done = run_bash(REPOSITORY / "scripts" / f"{script}.sh", "guarani", TAG="absent", **chain["env"])
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
         assert phase in done.stderr
 
 
 def test_synthesize_speaks_recordings_and_units(chain: dict) -> None:
-    vocoder, root = chain["exp"] / "satere_vocoder_v3", chain["root"]
+    vocoder, root = chain["exp"] / "guarani_vocoder_v3", chain["root"]
     recording = sorted((root / "recordings").iterdir())[0]
     run_script("src/synthesize.py", recording, "--exp", vocoder, "--out", root / "spoken", env=chain["env"])
     (spoken,) = (root / "spoken").glob("*.wav")
