@@ -14,13 +14,7 @@ import pytest
 
 from report_examples import HEARD_WRONG, write_chain, write_vocoder_experiment
 
-from audio.mp3 import encode_mp3
-from core.errors import UserError
-from report.data import choose_examples, load_experiment, paired_differences, related_experiments
-from report.html import word_difference
-from report.plots import MAX_POINTS, plot_curves, plot_spectrogram, thin_curve
-from report.warnings import collect_warnings
-from synthetic import run_script, speech_like
+from synthetic import run_script
 
 VOID_TAGS = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -167,15 +161,6 @@ def test_missing_parts_name_the_command_that_makes_them(tmp_path: Path) -> None:
     assert "has not finished" in text and "<audio" not in (exp / "report.html").read_text()
 
 
-def test_without_a_recogniser_the_examples_are_ranked_by_mel_distance(tmp_path: Path) -> None:
-    exp = write_vocoder_experiment(tmp_path / "spanish_vocoder_v3", n_utterances=3, asr=False)
-    utterances = load_experiment(exp)["scores"]["utterances"]
-    metric, chosen = choose_examples(utterances, 3)
-    values = [item["mel_distance_nat"] for _, item in chosen]
-    assert metric == "mel_distance_nat" and values == sorted(values)
-    assert [label for label, _ in chosen] == ["best", "median", "worst"]
-
-
 def test_a_folder_that_is_no_experiment_is_a_user_mistake(tmp_path: Path) -> None:
     done = run_script("src/build_report.py", tmp_path, code=2)
     assert str(tmp_path) in done.stderr and "config.json" in done.stderr
@@ -187,74 +172,3 @@ def test_examples_ids_cannot_leave_the_experiment(tmp_path: Path) -> None:
     scores["utterances"][0]["id"] = "../../../../secret"
     (exp / "scores.json").write_text(json.dumps(scores))
     assert "leaves" in run_script("src/build_report.py", exp, code=2).stderr
-
-
-@pytest.mark.parametrize(
-    ("exp_name", "units", "bpe"),
-    [
-        ("spanish_vocoder_v3", "spanish_units", "spanish_bpe"),
-        ("spanish_vocoder_v3_w4", "spanish_units_w4", "spanish_bpe_w4"),
-        ("spanish_bpe_a_b", "spanish_units_a_b", "spanish_bpe_a_b"),
-        ("spanish_units_w4", "spanish_units_w4", "spanish_bpe_w4"),
-    ],
-)
-def test_related_experiments_are_found_by_name(tmp_path: Path, exp_name: str, units: str, bpe: str) -> None:
-    for name in (exp_name, units, bpe):
-        (tmp_path / name).mkdir(exist_ok=True)
-    assert related_experiments(tmp_path / exp_name, {}) == (tmp_path / units, tmp_path / bpe)
-
-
-def test_paired_difference_is_the_mean_of_the_differences(tmp_path: Path) -> None:
-    experiments = []
-    for name, offset in (("a", 0.0), ("b", 0.25)):
-        write_vocoder_experiment(tmp_path / name, n_utterances=6, offset=offset)
-        experiments.append(load_experiment(tmp_path / name))
-    experiments[1]["scores"]["utterances"].reverse()
-    found = paired_differences(experiments)["b"]
-    assert found["snr_db"]["mean"] == pytest.approx(0.25) and found["cer"]["mean"] == 0
-    assert found["mcd_db"]["mean"] == pytest.approx(0.25) and found["mcd_db"]["low"] == pytest.approx(0.25)
-
-
-def test_warnings_name_overfitting_nan_dead_units_and_a_collapsed_discriminator() -> None:
-    rows = [{"step": 1, "validation_mel_nat": 0.5}, {"step": 2, "validation_mel_nat": 0.9, "discriminator_loss": 0.0}]
-    rows.append({"step": 3, "train_mel_nat": float("nan")})
-    experiment = {"config": {"environment": {"git_dirty": False}}, "finished": True, "metrics": rows, "derived": {}}
-    experiment |= {"scores": {"n_utterances": 2, "step": 1, "checkpoint": "best"}, "encoder": "mfcc"}
-    experiment["unit_report"] = {"n_units": 9, "problems": [], "splits": {"train": {"dead_units": [3, 4]}}}
-    text = " ".join(collect_warnings(experiment))
-    for words in ("by heart", "NaN", "Only 2 test", "has won", "2 of 9 units"):
-        assert words in text
-    assert "committed" not in text
-
-
-def test_word_difference_ignores_case_and_punctuation_but_not_accents() -> None:
-    before, after = word_difference("Hola, numero uno", "hola número UNO & más")
-    assert before == "Hola, <del>numero</del> uno"
-    assert after == "hola <ins>número</ins> UNO <ins>&amp; más</ins>"
-
-
-def test_curves_are_thinned_and_not_finite_values_left_out() -> None:
-    xs, ys = thin_curve(range(10_000), [1.0, float("nan")] * 5_000)
-    assert len(xs) == MAX_POINTS and (ys == 1).all() and (np.diff(xs) > 0).all()
-    curve = {"label": "train", "x": [0, 1], "y": [2.0, 1.0], "series": 0, "dashed": False}
-    svg = plot_curves([curve], x_label="step", y_label="loss", name="c")
-    assert "from 2 to 1, lowest 1" in svg and "var(--series-1)" in svg and "var(--ink)" in svg
-    assert not re.search(r"#0[0-9a-f]{5}\b", svg), "a placeholder colour was left in"
-
-
-def test_a_spectrogram_shows_more_energy_where_there_is_more() -> None:
-    loud, soft = speech_like(2.0), 0.01 * speech_like(2.0)
-    assert plot_spectrogram(loud, title="a", name="a") != plot_spectrogram(soft, title="a", name="a")
-
-
-def test_mp3_keeps_length_and_sound() -> None:
-    waveform = speech_like(1.7)
-    decoded = decode_mp3(encode_mp3(waveform))
-    assert len(decoded) == len(waveform)
-    assert np.corrcoef(decoded, waveform)[0, 1] > 0.98
-    assert len(encode_mp3(waveform)) < 1.7 * 48_000 / 8 + 2_000
-
-
-def test_no_experiment_is_refused_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"config\.json"):
-        load_experiment(tmp_path)

@@ -1,73 +1,132 @@
-"""What the report stands on: one experiment read whole, paired differences, and which test items to show."""
+"""What the report stands on: one experiment read whole, and which test utterances to show."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.errors import UserError
 from core.files import read_json
-from evaluation.scores import compare
+from core.records import MetricScore, UtteranceScore
 from languages import data_root
 from training.experiment import is_finished, read_metrics
 from units.corpus import read_corpus
 
-LONGEST_RUN = 25  # frames: half a second; longer runs are counted here too
-RANKING_METRICS = ("cer", "mel_distance_nat", "mcd_db")  # what "best" and "worst" mean, the first one that is there
+MAX_RUN_FRAMES = 25  # half a second; longer runs are counted here too
+RANKING_METRICS = ("cer", "mel_distance_nat", "mcd_db")  # "best" and "worst" mean the first of these that was measured
 
 
-def load_experiment(exp: Path) -> dict:
-    """Everything known about ``exp``; what is not there is None (or empty).
+class Scores(NamedTuple):
+    """An experiment's scores.json."""
 
-    Keys: ``exp``, ``name``, ``config``, ``derived``, ``metrics`` (rows), ``scores``, ``units_exp``, ``unit_report``,
-    ``encoder``, ``bpe_exp``, ``motifs``, ``data_root``, ``finished``.
-    """
-    exp = Path(exp).resolve()
-    if not (exp / "config.json").is_file():
-        raise UserError(f"{exp}: expected an experiment folder with config.json, found none; give exp/<name>")
-    config = read_json(exp / "config.json")
+    metrics: dict[str, MetricScore]
+    utterances: list[UtteranceScore]
+    n_utterances: int
+    seconds: float  # of test speech
+    checkpoint: str | None  # "best" or "latest"
+    step: int | None  # of the checkpoint
+    asr: dict[str, str] | None  # the recogniser that listened: model, language, dtype
+    skipped: list[Any]
+
+
+class Experiment(NamedTuple):
+    """An experiment folder and what belongs to it. What it does not have is None, or empty."""
+
+    path: Path
+    name: str
+    language: str
+    generator: str | None  # v1, v2 or v3
+    n_units: int | None
+    n_streams: int
+    encoder: str  # of the units
+    arguments: dict[str, object]
+    derived: dict[str, object]
+    environment: dict[str, Any]  # commit, machine and versions of the run
+    input_hash: str | None
+    finished: bool
+    log: list[dict[str, float]]  # rows of metrics.jsonl
+    scores: Scores | None
+    units_path: Path | None  # folder of phase 1
+    unit_report: dict[str, Any] | None
+    bpe_path: Path | None  # folder of phase 2
+    motifs: list[dict[str, Any]] | None
+    data_root: Path
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Everything known about the experiment folder ``path``; UserError where it has no config.json."""
+    path = Path(path).resolve()
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path}: expected an experiment folder with config.json, found none; give exp/<name>")
+    config = read_json(path / "config.json")
     derived = config.get("derived") or {}
-    units_exp, bpe_exp = related_experiments(exp, derived)
+    units_path, bpe_path = related_experiments(path, derived)
     root = derived.get("data_root")
-    return {
-        "exp": exp,
-        "name": exp.name,
-        "config": config,
-        "derived": derived,
-        "metrics": read_metrics(exp),
-        "scores": _read_if_there(exp / "scores.json"),
-        "units_exp": units_exp,
-        "unit_report": _read_if_there(units_exp / "unit_report.json") if units_exp else None,
-        "encoder": _encoder_of(units_exp),
-        "bpe_exp": bpe_exp,
-        "motifs": _read_if_there(bpe_exp / "motifs.json") if bpe_exp else None,
-        "data_root": Path(root) if root and Path(root).is_dir() else data_root(),
-        "finished": is_finished(exp),
-    }
+    return Experiment(
+        path=path,
+        name=path.name,
+        language=_language_of(path, derived),
+        generator=derived.get("generator"),
+        n_units=derived.get("n_units"),
+        n_streams=derived.get("n_streams") or 1,
+        encoder=_encoder_of(units_path),
+        arguments=config.get("arguments") or {},
+        derived=derived,
+        environment=config.get("environment") or {},
+        input_hash=config.get("input_hash"),
+        finished=is_finished(path),
+        log=read_metrics(path),
+        scores=_read_scores(path / "scores.json"),
+        units_path=units_path,
+        unit_report=_read_if_there(units_path, "unit_report.json"),
+        bpe_path=bpe_path,
+        motifs=_read_if_there(bpe_path, "motifs.json"),
+        data_root=Path(root) if root and Path(root).is_dir() else data_root(),
+    )
 
 
-def _encoder_of(units_exp: Path | None) -> str:
-    config = _read_if_there(units_exp / "config.json") if units_exp else None
-    return str(((config or {}).get("derived") or {}).get("encoder") or "")
+def _language_of(path: Path, derived: dict[str, object]) -> str:
+    return derived.get("language") or path.name.split("_")[0]
 
 
-def _read_if_there(path: Path) -> dict | list | None:
-    return read_json(path) if path.is_file() else None
+def _encoder_of(units_path: Path | None) -> str:
+    config = _read_if_there(units_path, "config.json") or {}
+    return str((config.get("derived") or {}).get("encoder") or "")
 
 
-def related_experiments(exp: Path, derived: dict) -> tuple[Path | None, Path | None]:
-    """The folders of phases 1 and 2 that ``exp`` belongs to: as its config says, else its neighbours by name."""
-    language = derived.get("language") or exp.name.split("_")[0]
-    units = _folder_near(exp, derived.get("units_exp"))
-    if units is None and exp.name.startswith(f"{language}_units"):
-        units = exp
+def _read_if_there(folder: Path | None, name: str) -> Any:
+    return read_json(folder / name) if folder and (folder / name).is_file() else None
+
+
+def _read_scores(path: Path) -> Scores | None:
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    return Scores(
+        metrics=found.get("metrics") or {},
+        utterances=found.get("utterances") or [],
+        n_utterances=found.get("n_utterances", 0),
+        seconds=found.get("seconds", 0),
+        checkpoint=found.get("checkpoint"),
+        step=found.get("step"),
+        asr=found.get("asr"),
+        skipped=found.get("skipped") or [],
+    )
+
+
+def related_experiments(path: Path, derived: dict[str, Any]) -> tuple[Path | None, Path | None]:
+    """The folders of phases 1 and 2 that ``path`` belongs to: as its config says, else its neighbours by name."""
+    language = _language_of(path, derived)
+    units = _folder_near(path, derived.get("units_exp"))
+    if units is None and path.name.startswith(f"{language}_units"):
+        units = path
     if units is None:
-        suffix = _tag_of(exp.name, language)
-        units = _folder_near(exp, f"{language}_units{suffix}")
-    bpe = _folder_near(exp, derived.get("bpe_exp"))
+        units = _folder_near(path, f"{language}_units{_tag_of(path.name, language)}")
+    bpe = _folder_near(path, derived.get("bpe_exp"))
     if bpe is None and units is not None:
-        bpe = _folder_near(exp, units.name.replace("_units", "_bpe", 1))
+        bpe = _folder_near(path, units.name.replace("_units", "_bpe", 1))
     return units, bpe
 
 
@@ -79,29 +138,30 @@ def _tag_of(name: str, language: str) -> str:
     return "_" + "_".join(words) if words and words[0] else ""
 
 
-def _folder_near(exp: Path, name: str | None) -> Path | None:
-    """``name`` as it stands, or a folder of that name beside ``exp`` (an experiment copied from another machine)."""
+def _folder_near(path: Path, name: str | None) -> Path | None:
+    """The folder ``name``, or the neighbour of ``path`` with that name (an experiment copied from another machine)."""
     if not name:
         return None
-    for candidate in (Path(name), exp.parent / Path(name).name):
+    for candidate in (Path(name), path.parent / Path(name).name):
         if candidate.is_dir():
             return candidate.resolve()
     return None
 
 
-def choose_examples(utterances: Sequence[dict], n_examples: int) -> tuple[str | None, list[tuple[str, dict]]]:
-    """A spread from best to worst: the ranking metric, and (label, utterance) pairs; equal values go by id."""
-    metric = next((name for name in RANKING_METRICS if any(is_number(item.get(name)) for item in utterances)), None)
+def choose_examples(
+    utterances: Sequence[UtteranceScore], n_examples: int
+) -> tuple[str | None, list[tuple[str, UtteranceScore]]]:
+    """A spread from best to worst: the ranking metric, and (rank in words, utterance) pairs; equal values go by id."""
+    metric = next((name for name in RANKING_METRICS if any(is_number(row.get(name)) for row in utterances)), None)
     if metric is None:
-        return None, [(item["id"], item) for item in sorted(utterances, key=lambda item: item["id"])[:n_examples]]
-    ranked = sorted(
-        (item for item in utterances if is_number(item.get(metric))), key=lambda item: (item[metric], item["id"])
-    )
+        by_id = sorted(utterances, key=lambda row: row["id"])
+        return None, [(row["id"], row) for row in by_id[:n_examples]]
+    ranked = sorted((row for row in utterances if is_number(row.get(metric))), key=lambda row: (row[metric], row["id"]))
     ranks = np.unique(np.round(np.linspace(0, len(ranked) - 1, min(n_examples, len(ranked)))).astype(int))
-    return metric, [(_rank_label(int(rank), len(ranked)), ranked[rank]) for rank in ranks]
+    return metric, [(_name_rank(int(rank), len(ranked)), ranked[rank]) for rank in ranks]
 
 
-def _rank_label(rank: int, n_ranked: int) -> str:
+def _name_rank(rank: int, n_ranked: int) -> str:
     named = {n_ranked // 2: "median", n_ranked - 1: "worst", 0: "best"}
     return named.get(rank, f"rank {rank + 1} of {n_ranked}")
 
@@ -110,47 +170,25 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def metric_keys(rows: Sequence[dict]) -> list[str]:
-    """Every numeric key of the log but step and seconds: validation first, then by name."""
-    keys = {key for row in rows for key, value in row.items() if isinstance(value, int | float)} - {"step", "seconds"}
-    return sorted(keys, key=lambda key: (not key.startswith("validation"), key))
+def count_units(experiment: Experiment) -> tuple[np.ndarray, np.ndarray] | None:
+    """Frames of each unit (K,) and runs of each length in frames (MAX_RUN_FRAMES,), streamed from the corpus.
 
-
-def curve(rows: Sequence[dict], key: str, x_key: str) -> tuple[list[float], list[float]]:
-    points = [(row[x_key], row[key]) for row in rows if _has_numbers(row, x_key, key)]
-    return [x for x, _ in points], [y for _, y in points]
-
-
-def _has_numbers(row: dict, *keys: str) -> bool:
-    return all(isinstance(row.get(key), int | float) for key in keys)
-
-
-def paired_differences(experiments: Sequence[dict]) -> dict[str, dict]:
-    """{experiment's name: {metric: its mean minus the first experiment's, paired, with its 95 % interval}}."""
-    if not experiments or not experiments[0]["scores"]:
-        return {}
-    first = experiments[0]["scores"]["utterances"]
-    return {item["name"]: compare(item["scores"]["utterances"], first) for item in experiments[1:] if item["scores"]}
-
-
-def count_units(experiment: dict) -> tuple[np.ndarray, np.ndarray] | None:
-    """Frames of each unit (K,) and runs of 1 to LONGEST_RUN frames (longer ones in the last), streamed from the corpus.
-
-    None where there is no corpus.
+    Longer runs are counted in the last place. None where there is no corpus.
     """
-    corpus = experiment["units_exp"] / "corpus_timestamped.json" if experiment["units_exp"] else None
+    corpus = experiment.units_path / "corpus_timestamped.json" if experiment.units_path else None
     if corpus is None or not corpus.is_file():
         return None
-    usage, runs = np.zeros(experiment["derived"].get("n_units") or 1), np.zeros(LONGEST_RUN)
+    usage, runs = np.zeros(experiment.n_units or 1), np.zeros(MAX_RUN_FRAMES)
     for utterance in read_corpus(corpus):
-        frames = np.bincount(utterance["units"], weights=utterance["durations"], minlength=len(usage))
+        durations = utterance["durations"]
+        frames = np.bincount(utterance["units"], weights=durations, minlength=len(usage))
         usage = frames + np.pad(usage, (0, len(frames) - len(usage)))
-        lengths = np.minimum(utterance["durations"], LONGEST_RUN).astype(np.int64) - 1
-        runs += np.bincount(lengths, minlength=LONGEST_RUN)
+        lengths = np.minimum(durations, MAX_RUN_FRAMES).astype(np.int64) - 1
+        runs += np.bincount(lengths, minlength=MAX_RUN_FRAMES)
     return usage, runs
 
 
-def unit_summary(experiment: dict) -> dict:
+def unit_summary(experiment: Experiment) -> dict[str, Any]:
     """The whole corpus's part of unit_report.json ({} where there is none)."""
-    splits = (experiment["unit_report"] or {}).get("splits") or {}
+    splits = (experiment.unit_report or {}).get("splits") or {}
     return splits.get("all") or splits.get("train") or next(iter(splits.values()), {})

@@ -1,18 +1,20 @@
 """Figures of the report as inline SVG: no pyplot state, colours left to the page's style sheet (light and dark).
 
-Axes: F frames at 50 Hz, M mel bands. Every function returns one ``<svg …>…</svg>`` with its alternative text.
+Axes: F frames at 50 Hz, M mel bands. Every function returns one Picture, whose ids are made unique by ``name``.
 """
 
-import html
 import io
 import math
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -45,18 +47,44 @@ STYLE = {
 STYLE |= {"xtick.color": INK, "ytick.color": INK}
 
 
+class Picture(NamedTuple):
+    """An SVG picture in parts: the page's template puts it together."""
+
+    view_box: str
+    description: str  # alternative text
+    drawing: Markup  # what stands inside of ``<svg>``
+
+
+class Curve(NamedTuple):
+    """A line over a common axis."""
+
+    label: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    series: int  # number of the experiment: its colour
+    dashed: bool
+
+
+class PitchTrack(NamedTuple):
+    """F0 of one recording, (F,) Hz with 0 = unvoiced."""
+
+    label: str
+    f0: np.ndarray
+    series: int | None  # number of the experiment, None for the original
+
+
 def series_colour(index: int) -> str:
     """The colour of experiment number ``index``; the originals are drawn in ink."""
     return SERIES[index % len(SERIES)]
 
 
-def _new_axes(width: float, height: float, *, bottom: float, top: float = 0.04):
+def _new_axes(width: float, height: float, *, bottom: float, top: float = 0.04) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes([PLOT_LEFT, bottom, PLOT_RIGHT - PLOT_LEFT, 1 - bottom - top])
     return figure, axes
 
 
-def _to_svg(figure: Figure, alternative: str, name: str) -> str:
+def _to_picture(figure: Figure, description: str, name: str) -> Picture:
     """Inline SVG: ids made unique by ``name``, colours turned into CSS variables, fonts left to the page."""
     out = io.BytesIO()
     FigureCanvasSVG(figure)
@@ -69,16 +97,8 @@ def _to_svg(figure: Figure, alternative: str, name: str) -> str:
     svg = svg.replace(INK, "var(--ink)").replace(GRID, "var(--line)")
     for index, colour in enumerate(SERIES, 1):
         svg = svg.replace(colour, f"var(--series-{index})")
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _open_svg(alternative), svg, count=1)
-    return re.sub(r"\n\s*", "\n", svg).strip()
-
-
-def _open_svg(alternative: str) -> str:
-    label = html.escape(alternative, quote=True).replace("\\", "\\\\")
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="\\1" role="img" aria-label="{label}">'
-    )
+    opening, drawing = re.sub(r"\n\s*", "\n", svg).strip().removesuffix("</svg>").split(">", 1)
+    return Picture(re.search(r'viewBox="([^"]*)"', opening).group(1), description, Markup(drawing))
 
 
 def thin_curve(xs: Sequence[float], ys: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,16 +109,16 @@ def thin_curve(xs: Sequence[float], ys: Sequence[float]) -> tuple[np.ndarray, np
     return points[:, 0], points[:, 1]
 
 
-def plot_curves(curves: Sequence[dict], *, x_label: str, y_label: str, name: str) -> str:
-    """Lines over a common axis. A curve: ``label``, ``x``, ``y``, ``series`` (experiment number), ``dashed``."""
+def plot_curves(curves: Sequence[Curve], *, x_label: str, y_label: str, name: str) -> Picture:
+    """Lines over a common axis."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _new_axes(4.6, 2.5, bottom=0.19)
         for curve in curves:
-            xs, ys = thin_curve(curve["x"], curve["y"])
-            style = {"linewidth": 1.0, "linestyle": (0, (3, 2))} if curve["dashed"] else {"linewidth": 1.6}
+            xs, ys = thin_curve(curve.xs, curve.ys)
+            style = {"linewidth": 1.0, "linestyle": (0, (3, 2))} if curve.dashed else {"linewidth": 1.6}
             marker = "o" if len(xs) == 1 else None
             axes.plot(
-                xs, ys, color=series_colour(curve["series"]), label=curve["label"], marker=marker, markersize=3, **style
+                xs, ys, color=series_colour(curve.series), label=curve.label, marker=marker, markersize=3, **style
             )
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -107,17 +127,17 @@ def plot_curves(curves: Sequence[dict], *, x_label: str, y_label: str, name: str
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize=8, loc="best", labelcolor=INK)
         ends = "; ".join(_describe_curve(curve) for curve in curves)
-        return _to_svg(figure, f"{y_label} against {x_label}. {ends}.", name)
+        return _to_picture(figure, f"{y_label} against {x_label}. {ends}.", name)
 
 
-def _describe_curve(curve: dict) -> str:
-    _, ys = thin_curve(curve["x"], curve["y"])
+def _describe_curve(curve: Curve) -> str:
+    _, ys = thin_curve(curve.xs, curve.ys)
     if not len(ys):
-        return f"{curve['label']}: no finite value"
-    return f"{curve['label']}: from {ys[0]:.4g} to {ys[-1]:.4g}, lowest {ys.min():.4g}"
+        return f"{curve.label}: no finite value"
+    return f"{curve.label}: from {ys[0]:.4g} to {ys[-1]:.4g}, lowest {ys.min():.4g}"
 
 
-def plot_spectrogram(waveform: np.ndarray, *, title: str, name: str) -> str:
+def plot_spectrogram(waveform: np.ndarray, *, title: str, name: str) -> Picture:
     """Log-mel picture of (S,) float32 at 16 kHz, low frequencies below; the same scale for every picture."""
     mel = compute_mel_spectrogram(torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None])[0].numpy()
     low, high = LOG_MEL_RANGE
@@ -132,7 +152,7 @@ def plot_spectrogram(waveform: np.ndarray, *, title: str, name: str) -> str:
         axes.set_yticklabels([f"{hertz / 1000:g} k" for hertz in MEL_TICKS_HZ])
         axes.set_xlabel("seconds", labelpad=1)
         axes.tick_params(length=2)
-        return _to_svg(figure, f"Spectrogram of {title}, 0 to 8 kHz, {len(waveform) / 16000:.1f} seconds", name)
+        return _to_picture(figure, f"Spectrogram of {title}, 0 to 8 kHz, {len(waveform) / 16000:.1f} seconds", name)
 
 
 def _mel_band(hertz: float, n_mels: int) -> float:
@@ -144,8 +164,8 @@ def _mel_band(hertz: float, n_mels: int) -> float:
     return mel(hertz) / mel(8000) * n_mels
 
 
-def plot_pitch(tracks: Sequence[tuple[str, np.ndarray, int | None]], *, title: str, name: str) -> str:
-    """F0 tracks over each other: (label, (F,) Hz with 0 = unvoiced, experiment number or None for the original)."""
+def plot_pitch(tracks: Sequence[PitchTrack], *, title: str, name: str) -> Picture:
+    """F0 tracks over each other."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _new_axes(4.2, 1.7, bottom=0.2, top=0.13)
         for label, f0, series in tracks:
@@ -161,7 +181,7 @@ def plot_pitch(tracks: Sequence[tuple[str, np.ndarray, int | None]], *, title: s
         place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "borderpad": 0, "ncols": min(len(tracks), 3)}
         axes.legend(frameon=False, fontsize=7, labelcolor=INK, **place)
         medians = "; ".join(f"{label}: {_median_pitch(f0)}" for label, f0, _ in tracks)
-        return _to_svg(figure, f"Pitch (F0) of {title}. {medians}.", name)
+        return _to_picture(figure, f"Pitch (F0) of {title}. {medians}.", name)
 
 
 def _median_pitch(f0: np.ndarray) -> str:
@@ -170,7 +190,7 @@ def _median_pitch(f0: np.ndarray) -> str:
 
 def plot_bars(
     positions: Sequence[float], heights: Sequence[float], *, x_label: str, y_label: str, alternative: str, name: str
-) -> str:
+) -> Picture:
     """A histogram: one step outline filled to zero, compact however many bars there are."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _new_axes(4.6, 2.1, bottom=0.22)
@@ -183,4 +203,4 @@ def plot_bars(
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label, labelpad=1)
         axes.tick_params(length=2)
-        return _to_svg(figure, alternative, name)
+        return _to_picture(figure, alternative, name)
