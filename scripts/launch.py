@@ -22,7 +22,7 @@ from core.cli import parse_flags, require_not_negative, require_positive, run_ma
 from core.errors import UserError
 from core.records import Job, JobRecord
 from launching.backends import backend_of, choose_backend, state_of
-from launching.commands import check_command, flag_value
+from launching.commands import check_command, experiment_name
 from launching.display import show_logs, show_status
 from launching.extraction_jobs import extraction_stages
 from launching.job import (
@@ -115,7 +115,7 @@ def add_reading_flags(parser: argparse.ArgumentParser) -> None:
 
 def choose_name(name: str | None, command: list[str]) -> str:
     """``name``, or that of the experiment folder in the command."""
-    if found := name or Path(flag_value(command, "exp")).name:
+    if found := name or experiment_name(command):
         return found
     raise UserError("--name: expected the name of the experiment, as in: --name satere_vocoder_v3")
 

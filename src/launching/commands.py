@@ -88,6 +88,11 @@ def flag_value(words: Sequence[str], name: str, default: str = "") -> str:
     return value
 
 
+def experiment_name(words: Sequence[str]) -> str:
+    """The name of the experiment folder that a command gives with --exp (or its old name --out_dir); or empty."""
+    return Path(flag_value(words, "exp") or flag_value(words, "out_dir")).name
+
+
 def resume_words(words: list[str]) -> list[str]:
     """The command of a second attempt: it continues where it can, and overwrites nothing.
 

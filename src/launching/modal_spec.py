@@ -3,11 +3,11 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from core.records import ModalSpec
 from languages import REPOSITORY, language_paths
-from launching.commands import flag_value
+from launching.commands import experiment_name, flag_value
 from launching.modal_flags import ModalJob
 
 STOP_SECONDS = 600.0  # before the engine's own limit, for the checkpoint and the commit; a tenth of short limits
@@ -54,8 +54,8 @@ def written_folder(words: Sequence[str]) -> str:
     """The folder under EXP_ROOT that a command writes to; the shards of an array write different files in one."""
     script, index = Path(words[0]).name, flag_value(words, "shard_index")
     shard = f"/{flag_value(words, 'stage')}_{index}" if index else ""
-    if exp := flag_value(words, "exp"):
-        return PurePosixPath(exp).name + shard
+    if exp := experiment_name(words):
+        return exp + shard
     language = flag_value(words, "language", os.environ.get("TRAINING_LANGUAGE", ""))
     if script.endswith(".sh") and len(words) > 1 and not words[1].startswith("-"):
         language = words[1]

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from launching.commands import check_command, executed_words, flag_value, resume_words, takes_resume, torchrun_words
+from launching.commands import (
+    check_command,
+    executed_words,
+    experiment_name,
+    flag_value,
+    resume_words,
+    takes_resume,
+    torchrun_words,
+)
 from synthetic import REPOSITORY, script_environment
 
 RANKS = "import os\nos.write(1, f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n\".encode())\n"
@@ -85,3 +93,17 @@ def test_two_nodes_meet_at_the_first_of_slurms_list(tmp_path: Path, monkeypatch:
 def test_flag_values() -> None:
     words = ["a.py", "--tag", "x", "--shard-index=3", "--last"]
     assert [flag_value(words, name) for name in ("tag", "shard_index", "last", "none")] == ["x", "3", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("--exp exp/mine/ --lr 1", "mine"),
+        ("--exp=/vol/exp/mine", "mine"),
+        ("--out-dir exp/llm", "llm"),
+        ("--lr 1", ""),
+        ("--exp", ""),
+    ],
+)
+def test_the_experiment_of_a_command(flags: str, name: str) -> None:
+    assert experiment_name(["src/trainer_base.py", *flags.split()]) == name

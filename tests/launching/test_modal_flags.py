@@ -1,5 +1,7 @@
 """The flags of a job on Modal: GPUs and limits asserted here because the client does not, and whose words are whose."""
 
+from pathlib import Path
+
 import pytest
 
 from core.errors import UserError
@@ -68,6 +70,14 @@ def test_a_phase_hands_on_what_is_not_its_own() -> None:
     assert sharded.words == ["src/extract_units.py", *TRAIN[1:], "--n_units", "50"] and sharded.shards == 4
     with pytest.raises(UserError, match="unknown language 'klingon'"):
         parse_phase(2, ["--language", "klingon"])
+
+
+def test_a_language_outside_the_table_is_taken_once_it_has_data(language_roots: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match="unknown language 'hunsrik'"):
+        parse_phase(1, ["--language", "hunsrik"])
+    (language_roots["data"] / "hunsrik" / "raw").mkdir(parents=True)
+    job = parse_phase(1, ["--language", "hunsrik", "--gpu", "L4"])
+    assert job.words == ["scripts/run_phase1.sh", "--language", "hunsrik"]
 
 
 @pytest.mark.parametrize("words", [[], ["ls"], ["src/none.py"], ["/etc/x.py"], ["tests/conftest.py"]])

@@ -29,11 +29,13 @@ def test_a_job_as_in_the_documentation() -> None:
         (["scripts/run_phase1.sh", "spanish"], "spanish_units"),
         (["scripts/run_phase3.sh", "--language", "spanish"], "spanish_vocoder_v3"),
         (["src/extract_units.py", "--language", "spanish"], "spanish_units"),
+        (["scripts/run_phase3.sh", "hunsrik"], "hunsrik_vocoder_v3"),  # not in the table; its data may lie elsewhere
         (
             ["src/extract_units.py", "--language", "spanish", "--stage", "assign", "--shard-index", "3"],
             "spanish_units/assign_3",
         ),
         (["src/vocoder_test.py", "--exp", "/vol/exp/spanish_vocoder_v3"], "spanish_vocoder_v3"),
+        (["src/trainer_base.py", "--data", "data/english", "--out_dir=exp/english_llm"], "english_llm"),
         (["scripts/fetch_models.py", "--language", "satere"], "fetch_models_satere"),
     ],
 )
