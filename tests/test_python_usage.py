@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from synthetic import REPOSITORY, speech_like, write_mp3
 from test_vocoder_test import write_vocoder
+
+from synthetic import REPOSITORY, speech_like, write_mp3
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/python_usage.md").read_text("utf-8"), re.DOTALL)
 
