@@ -13,13 +13,14 @@ from synthetic import speech_like, write_segments, write_units
 from units.corpus import read_corpus
 from units.quality import as_json
 
-METRICS = {
-    "mel_distance_nat": ("nat", 0.8),
-    "mcd_db": ("dB", 6.2),
-    "snr_db": ("dB", -1.4),
-    "f0_rmse_hz": ("Hz", 9.0),
-    "f0_rmse_cents": ("cents", 110.0),
-    "vuv_error_percent": ("%", 7.0),
+# metric: its typical mean, in the metric's unit
+TYPICAL_MEANS = {
+    "mel_distance_nat": 0.8,
+    "mcd_db": 6.2,
+    "snr_db": -1.4,
+    "f0_rmse_hz": 9.0,
+    "f0_rmse_cents": 110.0,
+    "vuv_error_percent": 7.0,
 }
 HEARD = "Por favor, introduzca su número de teléfono seguido de almohadilla"
 HEARD_WRONG = "Por sabor <script>alert(1)</script> introduzca su numero de teléfono seguida de almohadilla"
@@ -64,7 +65,7 @@ def _score_utterance(rng: np.random.Generator, exp: Path, number: int, offset: f
     save_audio(exp / "test" / "original" / f"{name}.wav", original)
     save_audio(exp / "test" / "resynthesis" / f"{name}.wav", smooth)
     item = {"id": name, "duration": seconds}
-    item |= {key: mean * (1 + 0.3 * rng.standard_normal()) + offset for key, (_, mean) in METRICS.items()}
+    item |= {key: mean * (1 + 0.3 * rng.standard_normal()) + offset for key, mean in TYPICAL_MEANS.items()}
     if not asr:
         return item
     heard = " ".join(HEARD_WRONG.split()[: 5 + number % 6])

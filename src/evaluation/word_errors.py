@@ -21,7 +21,7 @@ from evaluation.bootstrap import (
     paired_ratio_difference,
     permutation_p,
 )
-from evaluation.text_errors import count_character_edits, count_word_edits, total_edits
+from evaluation.text_errors import character_distance, count_word_edits, split_characters
 
 N_COLUMNS = 6  # of the counts: substitutions, deletions, insertions, words, character edits, characters
 MAX_LISTED_IDS = 5  # in an error
@@ -113,8 +113,8 @@ def count_errors(predictions: Sequence[Prediction]) -> np.ndarray:
 
 
 def _count_utterance(reference: str, hypothesis: str) -> tuple[int, ...]:
-    characters = count_character_edits(reference, hypothesis)
-    return *count_word_edits(reference, hypothesis), total_edits(characters), characters.reference
+    n_characters = len(split_characters(reference))
+    return *count_word_edits(reference, hypothesis), character_distance(reference, hypothesis), n_characters
 
 
 def word_columns(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

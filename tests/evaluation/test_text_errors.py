@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.text import normalise_text
 from evaluation.text_errors import (
     EditCounts,
+    character_distance,
     count_character_edits,
     count_edits,
     count_word_edits,
@@ -83,6 +84,7 @@ def test_equals_jiwer():
         characters, words = (count(reference, hypothesis) for count in (count_character_edits, count_word_edits))
         assert error_rate([characters]) == jiwer.cer(reference, hypothesis)
         assert error_rate([words]) == jiwer.wer(reference, hypothesis)
+        assert character_distance(reference, hypothesis) == total_edits(characters)
 
 
 def test_the_rate_of_a_set_is_of_all_its_words_as_jiwer_has_it():
