@@ -745,6 +745,72 @@ def main() -> int:
     return code
 
 
-# %%
+# %% tags=["active-py"]
 if __name__ == "__main__":
     run_main(main, less_memory="--overwrite --batch_size 4")
+
+# %% [markdown]
+# ## Step by step
+#
+# In a notebook these cells do what `train` does, one thing at a time, on the CPU and a few utterances. They write
+# nothing. First the flags:
+
+# %% tags=["active-ipynb"]
+# from IPython.display import Audio
+#
+# from core.frames import SAMPLE_RATE
+# from speech_llm.decoding import transcribe_features
+#
+# llm, encoder = "HuggingFaceTB/SmolLM2-135M-Instruct", "openai/whisper-base"
+# small = "--max_train 20 --max_validation 2 --no_feature_cache --padding short --batch_size 4 --cpu"
+# learning = "--factor 2 --ctc_warmup_steps 100 --ctc_compress --ctc_embedding --warmup 1 --dropout 0"
+# flags = f"--data data/english --exp exp/none --do_train {small} {learning}".split()
+# args = parse_args([*flags, "--llm_id", llm, "--speech_enc_id", encoder])
+# accelerator = start_accelerator("no", cpu=args.cpu)
+
+# %% [markdown]
+# The data: texts with their audio, and where the features of the audio come from.
+
+# %% tags=["active-ipynb"]
+# data = load_data(args, accelerator)
+# item = data.training[0]
+# print(item["text"], data.source.read([item], [1.0])[0].shape)
+# Audio(item["load"](), rate=SAMPLE_RATE)
+
+# %% [markdown]
+# The model: only the connector and the CTC head are trained here.
+
+# %% tags=["active-ipynb"]
+# model = build_model(args, data, accelerator, fresh=True)
+# optimizer = build_optimizer(model, lr=args.lr, weight_decay=args.weight_decay)
+# learner = Learner(model, *accelerator.prepare(model, optimizer))
+# sum(value.numel() for value in model.trained_parameters())
+
+# %% [markdown]
+# One batch: features (B, F, D), padded, with the tokens and characters to be written.
+
+# %% tags=["active-ipynb"]
+# batches = next(step_batches(args, model, data, accelerator, step=0))
+# batches[0].features.shape, batches[0].answers, batches[0].labels
+
+# %% [markdown]
+# A step on this batch, ten times over: its loss falls.
+
+# %% tags=["active-ipynb"]
+# rate = set_learning_rates(args, learner.optimizer, 0, args.steps)
+# weight = args.ctc_loss_weight
+# steps = [update_weights(accelerator, learner, batches, ctc_only=True, ctc_weight=weight, clip=1.0) for _ in range(10)]
+# losses = [step["train_ctc_nat"].item() for step in steps]
+# losses
+
+# %% [markdown]
+# What the CTC head reads of another utterance, and what was said. After ten steps that is nothing yet; after hundreds
+# it is letters.
+
+# %% tags=["active-ipynb"]
+# features = data.source.read(data.validation, [1.0] * len(data.validation))
+# seconds = [item["duration"] for item in data.validation]
+# found = transcribe_features(model.eval(), features, seconds, decoder="ctc")
+# for item, candidates in zip(data.validation, found):
+#     print(item["text"], "->", candidates[0]["text"])
+# Audio(data.validation[0]["load"](), rate=SAMPLE_RATE)

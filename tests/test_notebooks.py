@@ -35,7 +35,10 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from synthetic import REPOSITORY, script_environment, write_segments, write_units
+from speech_texts import write_texts
+
+from synthetic import REPOSITORY, save_tiny_encoder, script_environment, write_segments, write_units
+from tiny_llm import save_tiny_llm
 
 SRC = REPOSITORY / "src"
 SCRIPTS = [*sorted(SRC.glob("trainer_*.py")), SRC / "extract_units.py", SRC / "train_bpe.py"]
@@ -48,6 +51,19 @@ STEPPED: list[tuple[str, dict[str, str], list[str]]] = [
             "clusters.books[0].shape == (12, 39)",
             "sum(utterance['durations']) == len(clips[0].features)",
             "0 < sum(map(len, heard)) < sum(len(rows) for rows in frames)",
+        ],
+    ),
+    (
+        "trainer_base.py",
+        {
+            '"HuggingFaceTB/SmolLM2-135M-Instruct"': '"ROOTS/models/llm"',
+            '"openai/whisper-base"': '"ROOTS/models/whisper"',
+        },
+        [
+            "len(data.training) == 6 and len(data.validation) == 2",
+            "batches[0].features.dim() == 3 and len(batches[0].labels) == 4",
+            "losses[-1] < losses[0]",
+            "len(found) == 2",
         ],
     ),
 ]
@@ -94,9 +110,12 @@ def run_cells(
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Segments and finished units of a tiny language, in its folders' places."""
+    """Segments and finished units of a tiny language, in its folders' places; texts of another; tiny models."""
     root = tmp_path_factory.mktemp("notebooks")
     write_units(root / "exp", write_segments(root / "data", "spanish"), n_units=12)
+    write_texts(root / "data", "english")
+    save_tiny_encoder(root / "models" / "whisper", "whisper")
+    save_tiny_llm(root / "models" / "llm")
     return root
 
 

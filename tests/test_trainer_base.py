@@ -19,6 +19,7 @@ from speech_llm.validation import word_error_rate
 from synthetic import REPOSITORY, save_tiny_encoder, script_environment, write_segments, write_units
 from tiny_llm import save_tiny_llm
 from trainer_runs import load, metrics, run_to_end, run_until
+from training.experiment import OLD_FLAG_NAMES
 
 PHRASES = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "egg", "decade", "bee")
 TINY = ["--factor", 6, "--width", 32, "--n_layers", 1, "--batch_size", 3, "--log_every", 1, "--eval_every", 4]
@@ -240,6 +241,28 @@ def test_generation_goes_on_where_it_was_killed(world, finished):
     assert {name: found[0]["text"] for name, found in done.items()} == {"a": "kept", "b": "b", "c": "c"}
     assert read_decoded(path, key).keys() == set("abc")
     assert read_decoded(path, key | {"weights": "others"}) == {} and not path.exists()
+
+
+def test_an_experiment_of_the_old_flag_names_continues(world):
+    """As the commits before the names of the other trainers wrote it, and with the spellings of then."""
+    exp = world["root"] / "exp" / "old_names"
+    run(world, exp.name, "--do_train", "--steps", 2)
+    config, latest = read_json(exp / "config.json"), exp / "checkpoints" / "latest.pt"
+    old_names = {new: old for old, new in OLD_FLAG_NAMES.items()}
+    config["arguments"] = {old_names.get(name, name): value for name, value in config["arguments"].items()}
+    assert {"out_dir", "bsize", "wdecay", "eval_steps"} <= config["arguments"].keys()
+    (exp / "config.json").write_text(json.dumps(config))
+    state = torch.load(latest, weights_only=True)
+    torch.save({"evaluated" if name == "validated" else name: value for name, value in state.items()}, latest)
+
+    spellings = {f"--{new}": f"--{old}" for new, old in old_names.items()}
+    given = [spellings.get(flag, flag) for flag in flags(world, exp.name, "--do_train", "--resume", "auto")]
+    assert {"--out_dir", "--bsize", "--logging_steps", "--eval_steps", "--save_steps"} <= {*map(str, given)}
+    said = run_to_end("trainer_base", [*given, "--steps", 3, "--wdecay", 0.5], roots=world["root"], code=2)
+    assert "weight_decay: 0.01 -> 0.5" in said
+    run_to_end("trainer_base", [*given, "--steps", 3], roots=world["root"])
+    assert load(exp, "latest")["step"] == 3
+    assert [row["step"] for row in metrics(exp) if "train_loss_nat" in row] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,19 @@
+import pytest
+
+from core.errors import UserError
+from speech_llm.characters import choose_characters, find_characters, text_labels
+
+
+def test_characters_are_those_of_the_normalised_texts() -> None:
+    assert find_characters(["Ñandú, ¡sí!", "sí"]) == " adnsíñú"
+
+
+def test_a_pretrained_head_is_kept_where_it_can_spell_the_texts() -> None:
+    assert choose_characters(["ab"], " abc") == " abc"
+    assert choose_characters(["abd"], " abc") == "abd"
+    with pytest.raises(UserError, match="transcripts with letters"):
+        choose_characters(["…"], " abc")
+
+
+def test_labels_are_rows_after_the_blank_and_unknown_characters_are_left_out() -> None:
+    assert text_labels("B-ax", " ab").tolist() == [3, 1, 2]
