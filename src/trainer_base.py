@@ -98,7 +98,7 @@ EVERYDAY_FLAGS = (
 #   plain text (`--ctc_draft`), noisy in training (`--draft_noise`), so that the LLM learns to doubt it.
 # - **Factor 6**: 8 positions a second, near the rate of an LLM's tokens. CTC needs more than a position a character:
 #   `--factor 2` with it.
-# - **Weights of the trained parts stay float32**: AdamW's steps of 1e-4 vanish beside a norm's scale of 1 in bf16.
+# - **Weights of the trained parts stay float32**: AdamW's steps of 1e-4 are lost next to a norm's scale of 1 in bf16.
 # - Flags have the names they have in the other trainers; the second name of some (`--bsize`, `--out_dir`, …) means the
 #   same.
 
@@ -123,7 +123,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def add_run_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--exp", "--out_dir", type=Path, required=True, help="experiment folder, as in exp/english_llm")
-    group.add_argument("--do_train", action="store_true", help="train, or go on training")
+    group.add_argument("--do_train", action="store_true", help="train, or continue training")
     group.add_argument("--do_generate", action="store_true", help="transcribe the test splits with the best weights")
     group.add_argument(
         "--resume",

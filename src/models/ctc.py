@@ -39,7 +39,7 @@ def ctc_losses(log_probs: torch.Tensor, lengths: torch.Tensor, targets: list[tor
 
 
 def noisy_log_probs(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Log-probabilities whose best path is a sample: Gumbel noise, up to ``temperature`` drawn anew an utterance."""
+    """Log-probabilities whose best path is a sample: Gumbel noise, up to ``temperature`` drawn for each utterance."""
     uniform = torch.rand_like(log_probs).clamp_(1e-6, 1 - 1e-6)
     strength = temperature * torch.rand(len(log_probs), 1, 1, device=log_probs.device)
     return log_probs - strength * torch.log(-torch.log(uniform))

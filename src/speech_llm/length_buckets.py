@@ -6,7 +6,7 @@ import numpy as np
 
 from core.errors import UserError
 
-LENGTH_JITTER = 0.1  # a length counts as up to so much more or less in an epoch, so that batches mix anew
+LENGTH_JITTER = 0.1  # a length counts as up to so much more or less in an epoch, so that batches mix differently
 
 
 def bucket_steps(

@@ -36,8 +36,8 @@ def write_predictions(
     """``<split>_predictions.json``: id, reference, hypothesis, prompt, duration, n_best of every item.
 
     decoding: options of ``transcribe_batch``, ``n_best`` among them. prompt, precision: as the model was trained.
-    A run that is killed goes on after the batches it has finished, and one that is asked for the same again decodes
-    nothing: what was decoded is kept beside the predictions.
+    A run that was killed continues after the batches it had finished. One that is asked for the same again decodes
+    nothing: what was decoded is kept in the same folder.
     """
     decode = functools.partial(transcribe_features, model, batch_size=batch_size, **decoding)
     audio = hashlib.sha256("".join(f"{item['id']} {item['hash']}\n" for item in items).encode()).hexdigest()

@@ -38,7 +38,7 @@ def load_transcribed(
     data: a folder written by ``datasets.save_to_disk`` (columns ``audio_field`` and ``text_field``; ``id``,
     ``speaker``, ``duration`` and ``sampling_rate`` are read where there), a ``data/<language>`` folder with
     segments.jsonl, or a folder of recordings with transcripts.tsv (splits by recording as in
-    segmentation.recordings, or after splits.json beside it). Items without text are skipped, counted and named.
+    segmentation.recordings, or by the splits.json in the folder). Items without text are skipped, counted and named.
     Raises UserError for a folder that is none of these, a split or a column that is not there, a repeated id, and
     where nothing is left.
     """
