@@ -49,6 +49,10 @@ log = logging.getLogger("oral_units")
 
 ENCODED_AT_ONCE = 256  # utterances handed to the tokenizer's threads together
 MAX_CONTEXT_SECONDS = 10.0
+SUMMARY_LINE = (
+    "{vocab_size} tokens: {n_units} units, {n_merges} merges; the longest stands for {longest_units} units; "
+    "{tokens_used} tokens occur in train"
+)
 
 # %% [markdown]
 # ## Arguments
@@ -199,10 +203,7 @@ def summarize_split(counts: UnitCounts, token_counts: np.ndarray) -> TokenRates:
 
 
 def print_summary(summary: BpeSummary) -> None:
-    print(
-        f"{summary['vocab_size']} tokens: {summary['n_units']} units, {summary['n_merges']} merges; "
-        f"the longest stands for {summary['longest_units']} units; {summary['tokens_used']} tokens occur in train"
-    )
+    print(SUMMARY_LINE.format(**summary))
     header = ("split", "minutes", "units/s", "tokens/s", "units/token", "bit/s 50 Hz", "units", "+durations", "tokens")
     print(" ".join(name.rjust(11) for name in header))
     for split, rates in summary["splits"].items():

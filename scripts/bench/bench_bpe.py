@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.files import read_json, write_json
 from core.frames import UNIT_RATE
+from core.records import Utterance
 from languages import REPOSITORY
 from units.corpus import write_corpus
 
@@ -41,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--utterance_units", type=int, default=6000, help="units an utterance")
     group.add_argument("--vocab_size", type=int, default=500, help="tokens to fit")
     group.add_argument("--seed", type=int, default=0, help="seed of the corpus")
-    group.add_argument("--work", type=Path, required=True, help="folder for the corpus and the result, made anew")
+    group.add_argument("--work", type=Path, required=True, help="folder for the corpus and the result, replaced")
     return parse_flags(parser, argv)
 
 
@@ -52,16 +53,15 @@ def transition_table(n_units: int, rng: np.random.Generator) -> np.ndarray:
     return np.cumsum(table / table.sum(1, keepdims=True), axis=1)
 
 
-def synthetic_utterances(args: argparse.Namespace) -> Iterator[dict]:
-    """Utterances of the train split, as phase 1 writes them."""
-    rng = np.random.default_rng(args.seed)
-    table = transition_table(args.n_units, rng)
-    n_utterances = max(1, round(args.n_units_total / args.utterance_units))
+def synthetic_utterances(n_utterances: int, n_steps: int, n_units: int, seed: int) -> Iterator[Utterance]:
+    """Utterances of the train split of up to ``n_steps`` units, as phase 1 writes them."""
+    rng = np.random.default_rng(seed)
+    table = transition_table(n_units, rng)
     for first in tqdm(range(0, n_utterances, CHAINS), desc="making units", disable=None):
-        units = np.empty((min(CHAINS, n_utterances - first), args.utterance_units), np.int64)
-        state = rng.integers(0, args.n_units, len(units))
-        for place in range(args.utterance_units):
-            state = np.minimum((table[state] < rng.random((len(units), 1))).sum(1), args.n_units - 1)
+        units = np.empty((min(CHAINS, n_utterances - first), n_steps), np.int64)
+        state = rng.integers(0, n_units, len(units))
+        for place in range(n_steps):
+            state = np.minimum((table[state] < rng.random((len(units), 1))).sum(1), n_units - 1)
             units[:, place] = state
         durations = 1 + rng.poisson(MEAN_EXTRA_FRAMES, units.shape)
         for row in range(len(units)):
@@ -83,7 +83,9 @@ def main() -> None:
     shutil.rmtree(args.work / "exp", ignore_errors=True)
     units = args.work / "exp" / "spanish_units"
     units.mkdir(parents=True)
-    write_corpus(units / "corpus_timestamped.json", synthetic_utterances(args))
+    n_utterances = max(1, round(args.n_units_total / args.utterance_units))
+    utterances = synthetic_utterances(n_utterances, args.utterance_units, args.n_units, args.seed)
+    write_corpus(units / "corpus_timestamped.json", utterances)
     write_json(units / "config.json", {"derived": {"n_units": args.n_units, "n_streams": 1, "language": "spanish"}})
     write_json(units / "finished.json", {})
     environment = os.environ | {"EXP_ROOT": str(args.work / "exp"), "TAG": ""}

@@ -14,10 +14,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.records import Segment
 from generator_cost import run_measured
 from languages import REPOSITORY, add_language_flags, data_root, language_paths
 from repeated_corpus import link_audio, repeat_manifest
@@ -39,13 +41,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parse_flags(parser, argv)
 
 
-def measure_scale(args: argparse.Namespace, rows: list[dict], scale: int, root: Path) -> dict:
+class ScaleCost(NamedTuple):
+    """What phase 1 cost on the data, ``scale`` times."""
+
+    scale: int
+    hours: float
+    peak_mib: float
+    cpu_seconds: float
+
+
+def measure_scale(args: argparse.Namespace, rows: list[Segment], scale: int, root: Path) -> ScaleCost:
+    """Phase 1 on the segments listed ``scale`` times, in a process of its own."""
     manifest = root / language_paths(args.language)["manifest"].relative_to(data_root())
     hours = repeat_manifest(rows, scale, manifest)
     environment = os.environ | {"DATA_ROOT": str(root), "EXP_ROOT": str(root / "exp")}
     flags = ["--language", args.language, "--tag", f"times{scale}", "--overwrite", "--quiet", *args.phase1_flags]
     found = run_measured([sys.executable, str(REPOSITORY / "src/extract_units.py"), *flags], environment)
-    return {"scale": scale, "hours": hours, **found}
+    return ScaleCost(scale, hours, found["peak_mib"], found["cpu_seconds"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         link_audio(rows, Path(folder))
         found = [measure_scale(args, rows, scale, Path(folder)) for scale in args.scales]
     print("| data | hours | peak memory (MiB) | CPU (s) | × real time, CPU |\n|---|---|---|---|---|")
-    for row in found:
-        speed = 3600 * row["hours"] / row["cpu_seconds"]
-        cells = (f"{row['scale']} ×", f"{row['hours']:.1f}", f"{row['peak_mib']:.0f}", f"{row['cpu_seconds']:.0f}")
-        print("| " + " | ".join((*cells, f"{speed:.0f}")) + " |")
-    growth = 100 * (found[1]["peak_mib"] / found[0]["peak_mib"] - 1)
+    for scale, hours, peak_mib, cpu_seconds in found:
+        speed = 3600 * hours / cpu_seconds
+        print(f"| {scale} × | {hours:.1f} | {peak_mib:.0f} | {cpu_seconds:.0f} | {speed:.0f} |")
+    small, large = found
+    growth = 100 * (large.peak_mib / small.peak_mib - 1)
     print(f"growth: {growth:+.1f} % (at most {args.max_growth:g} %)")
     return int(growth > args.max_growth)
 

@@ -5,10 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
+from core.records import Segment
 from languages import data_root, resolve_in
 
 
-def repeat_manifest(rows: list[dict], scale: int, path: Path) -> float:
+def repeat_manifest(rows: list[Segment], scale: int, path: Path) -> float:
     """Write every row ``scale`` times under ids of its own; returns the hours listed."""
     with open(path, "w", encoding="utf-8") as out:
         for turn in range(scale):
@@ -17,7 +18,7 @@ def repeat_manifest(rows: list[dict], scale: int, path: Path) -> float:
     return scale * sum(row["duration"] for row in rows) / 3600
 
 
-def link_audio(rows: list[dict], root: Path) -> None:
+def link_audio(rows: list[Segment], root: Path) -> None:
     """Give the data root ``root`` the audio of ``rows``, linked where the file system can."""
     for row in rows:
         source, target = resolve_in(data_root(), row["audio"]), root / row["audio"]

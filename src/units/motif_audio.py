@@ -65,6 +65,6 @@ def cut_examples(exp: Path, n: int, context: float) -> None:
 
 
 def _index_cells(motif: Motif) -> str:
-    examples = ", ".join(f"{e['utterance']} {e['start']:.2f}-{e['end']:.2f}" for e in motif["examples"])
+    examples = ", ".join("{utterance} {start:.2f}-{end:.2f}".format(**example) for example in motif["examples"])
     units = " ".join(map(str, motif["units"]))
     return f"{units}\t{motif['count']}\t{motif['mean_duration']}\t{examples}"

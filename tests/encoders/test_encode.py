@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 import pytest
 
 from core.errors import UserError
 from core.frames import HOP_SAMPLES, samples_to_frames
-from encoders.encode import describe_encoder, encode, load_encoder, position_slack
+from encoders.encode import Encoder, describe_encoder, encode, load_encoder, position_slack
 from encoders.mfcc import stack_context
 from encoders.windows import plan_batches, plan_windows, slice_frames, stitch_windows
 from synthetic import save_tiny_encoder, speech_like
@@ -335,6 +336,40 @@ def test_slice_frames_pads_outside_the_signal_only() -> None:
     ends = slice_frames(signal, 0, 3, left=40, right=80)
     assert len(ends) == 40 + 960 + 80
     np.testing.assert_array_equal(ends, np.concatenate([np.zeros(40), signal, np.zeros(40)]))
+
+
+class LoudnessEncoder(nn.Module):
+    """The smallest encoder there can be: its contract is in encoders/encode.py."""
+
+    dim = 2
+    margins = (40, 40)
+    longest_window = 100
+    equal_only = has_positions = is_cheap = False
+
+    def padded_frames(self, n_frames: int) -> int:
+        return n_frames
+
+    def normalize(self, waveform: np.ndarray) -> np.ndarray:
+        return waveform
+
+    def prepare(self, pieces: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        longest = max(map(len, pieces))
+        return {"samples": torch.from_numpy(np.stack([np.pad(piece, (0, longest - len(piece))) for piece in pieces]))}
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        frames = samples.unfold(1, 400, HOP_SAMPLES)
+        return torch.stack([frames.abs().amax(2), frames.square().mean(2)], dim=2)
+
+
+def test_a_module_of_ones_own_is_windowed_and_batched_alike() -> None:
+    encoder = Encoder("loudness", None, LoudnessEncoder(), torch.device("cpu"), torch.float32, 100, 20, 300)
+    waveforms = waveforms_of((320, 16000, 16319, 0, 31999))
+    for waveform, features in zip(waveforms, encode(encoder, waveforms)):
+        n_frames = samples_to_frames(len(waveform))
+        assert features.shape == (n_frames, 2)
+        padded = slice_frames(waveform, 0, n_frames, left=40, right=40)
+        expected = [np.abs(padded[320 * frame : 320 * frame + 400]).max() for frame in range(n_frames)]
+        np.testing.assert_array_equal(features[:, 0], np.array(expected, np.float32))
 
 
 @pytest.mark.skipif("ORAL_UNITS_WHISPER" not in os.environ, reason="ORAL_UNITS_WHISPER names no local Whisper")

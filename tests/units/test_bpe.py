@@ -1,5 +1,7 @@
 """Units, private characters and tokens: exact both ways, merging what recurs, loadable by transformers."""
 
+from pathlib import Path
+
 import numpy as np
 
 import pytest
@@ -244,3 +246,17 @@ def test_choose_motifs_takes_frequent_and_long_ones() -> None:
     motifs = [motif(4, 1, 900, 9.0), motif(5, 2, 50, 0.1), motif(6, 3, 5, 0.9), motif(7, 9, 2, 3.0, n_examples=1)]
     assert [chosen["token"] for chosen in choose_motifs(motifs, 1)] == [5, 6]
     assert [chosen["token"] for chosen in choose_motifs(motifs, 5)] == [5, 6, 7]
+
+
+def test_nothing_half_made_lies_in_the_folder(tmp_path: Path) -> None:
+    """A run killed while the library writes leaves nothing behind that nobody would clear away."""
+    seen: list[Path] = []
+
+    class Slow:
+        def save_pretrained(self, folder: str) -> None:
+            (Path(folder) / "tokenizer.json").write_text("{}")
+            seen.extend(tmp_path.iterdir())
+
+    save_tokenizer(tmp_path, Slow())
+    assert seen == []
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]

@@ -1,0 +1,36 @@
+"""Which part of phase 1 a job does: light enough for a launcher, and the launcher stands on it, not beneath it."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from core.errors import UserError
+from synthetic import REPOSITORY, script_environment
+from units.extraction_parts import resolve_part
+
+
+def test_a_launcher_reads_the_stages_without_torch() -> None:
+    code = (
+        "import sys, launching.extraction_jobs; print({'torch', 'numpy', 'transformers'} & {*sys.modules} or 'light')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, env=script_environment(), capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "light"
+
+
+@pytest.mark.parametrize("script", ["extract_units", "validate_units", "train_bpe"])
+def test_the_phases_do_not_know_the_launcher(script: str) -> None:
+    tree = ast.parse((REPOSITORY / "src" / f"{script}.py").read_text(encoding="utf-8"))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert modules and not [module for module in modules if module.startswith("launching")]
+
+
+def test_all_of_it_without_flags() -> None:
+    assert resolve_part(None, None, None, overwrite=True) == (1, 0)
+    assert resolve_part("merge", 4, None, overwrite=False) == (4, 0)
+    assert resolve_part("sample", 4, 3, overwrite=False) == (4, 3)
+    with pytest.raises(UserError, match="expected 0 to 3"):
+        resolve_part("sample", 4, 4, overwrite=False)
