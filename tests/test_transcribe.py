@@ -14,7 +14,7 @@ import transcribe
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from segmentation.long_recordings import plan_pieces
-from segmentation.recordings import read_transcripts
+from segmentation.tables import read_transcripts
 from speech_llm.long_transcription import (
     append_journal,
     group_pieces,
@@ -62,10 +62,10 @@ def test_a_long_recording_is_cut_and_its_times_are_its_own(long_recording: Path)
 
 def test_short_and_silent_recordings(tmp_path: Path) -> None:
     short = write_mp3(tmp_path / "short.wav", speech_like(1.1, 2))
-    assert plan_pieces(short)["bounds"] == [(0, round(1.1 * SAMPLE_RATE))]
+    assert plan_pieces(short).bounds == [(0, round(1.1 * SAMPLE_RATE))]
     silent = write_mp3(tmp_path / "silent.wav", np.zeros(5 * SAMPLE_RATE, np.float32))
     plan = plan_pieces(silent)
-    assert plan["bounds"] == [] and plan["notes"] == ["is silent"]
+    assert plan.bounds == [] and plan.notes == ["is silent"]
 
 
 def test_unreadable_recordings_are_named_and_the_others_heard(long_recording: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_truncated_recording_is_heard_and_said_to_be(tmp_path: Path) -> None:
     soundfile.write(whole, speech_like(12.0, 3), SAMPLE_RATE, subtype="PCM_16")
     (tmp_path / "cut.wav").write_bytes(whole.read_bytes()[: 44 + 2 * 6 * SAMPLE_RATE])
     plan = plan_pieces(tmp_path / "cut.wav")
-    assert plan["bounds"] and "truncated: 12.0 s stated, 6.0 s there" in plan["notes"][0]
+    assert plan.bounds and "truncated: 12.0 s stated, 6.0 s there" in plan.notes[0]
 
 
 def test_what_was_heard_before_a_kill_is_not_heard_again(long_recording: Path, tmp_path: Path) -> None:

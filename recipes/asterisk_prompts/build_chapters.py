@@ -24,7 +24,7 @@ from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
 from languages import add_language_flags, language_paths
-from segmentation.recordings import split_of_name
+from segmentation.splits import split_of_name
 
 SPEAKERS = {"spanish": "allison_es", "english": "allison_en", "italian": "carlo"}
 # Tones and noises; most are marked by a transcript in brackets, not all.

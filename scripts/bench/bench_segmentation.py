@@ -22,9 +22,9 @@ from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
 from languages import add_language_flags, language_paths
-from segmentation.cut_recording import cut_recording, result_file
-from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
-from segmentation.recordings import list_sources, read_table
+from segmentation.cut_recording import CutFlags, CutJob, cut_recording, result_file
+from segmentation.recordings import list_sources
+from segmentation.tables import read_table
 
 SCRIPT = Path(__file__).resolve().parents[1] / "segment_audio.py"
 POLL_SECONDS = 0.05
@@ -46,23 +46,14 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parse_flags(parser, argv)
 
 
-def cut_all(paths: dict[str, Path], args: argparse.Namespace, folder: Path) -> tuple[dict[str, list], float, float]:
+def cut_all(
+    raw: Path, folder: Path, flags: CutFlags, noise_db: float | None
+) -> tuple[dict[str, list[tuple[float, float]]], float, float]:
     """Cut every recording into ``folder`` in this one process -> segments by source, seconds of audio, of work."""
-    flags = {name: getattr(args, name) for name in ("threshold_db", "min_pause", "margin")}
-    flags |= {"min_duration": MIN_SEGMENT_DURATION, "max_duration": MAX_SEGMENT_DURATION}
     segments, audio, taken = {}, 0.0, 0.0
-    for number, (source, path) in enumerate(list_sources(paths["raw"]).items()):
-        noisy = folder / f"{number}.wav"
-        heard = path if args.noise_db is None else add_noise(path, noisy, args.noise_db, number)
-        places = {"segments": str(folder / "segments"), "results": str(folder / "results")}
-        job = {
-            "source": source,
-            "path": str(heard),
-            "stem": str(number),
-            "flags": flags,
-            "keep_truncated": False,
-            **places,
-        }
+    for number, (source, path) in enumerate(list_sources(raw).items()):
+        heard = path if noise_db is None else add_noise(path, folder / f"{number}.wav", noise_db, number)
+        job = CutJob(source, heard, str(number), flags, False, folder / "segments", folder / "results")
         started = time.process_time()
         if reason := cut_recording(job):
             raise UserError(f"{path}: {reason}")
@@ -82,8 +73,8 @@ def add_noise(path: Path, noisy: Path, noise_db: float, seed: int) -> Path:
 
 def read_truth(path: Path) -> dict[str, list[tuple[float, float]]]:
     truth: dict[str, list[tuple[float, float]]] = {}
-    for row in read_table(path, ("source", "start", "end", "prompt")):
-        truth.setdefault(row["source"], []).append((float(row["start"]), float(row["end"])))
+    for source, start, end, _ in read_table(path, ("source", "start", "end", "prompt")):
+        truth.setdefault(source, []).append((float(start), float(end)))
     return truth
 
 
@@ -112,17 +103,17 @@ def describe_lengths(segments: dict[str, list]) -> dict[str, float]:
     return {"n_segments": len(lengths), **{f"{name}_seconds": float(value) for name, value in numbers.items()}}
 
 
-def peak_memory(recording: Path, repeats: int, long: bool, args: argparse.Namespace) -> float:
+def peak_memory(recording: Path, repeats: int, long: bool, language: str, n_workers: int) -> float:
     """MiB that segment_audio.py and its workers hold at most, on ``recording`` again and again, as files or one."""
     with tempfile.TemporaryDirectory(prefix="bench_segmentation_") as temporary:
-        raw = Path(temporary) / args.language / "raw"
+        raw = Path(temporary) / language / "raw"
         raw.mkdir(parents=True)
         if long:
             save_audio(raw / "long.wav", np.tile(load_audio(recording), repeats))
         else:
             for number in range(repeats):
                 os.symlink(recording.resolve(), raw / f"{number:04d}{recording.suffix}")
-        command = [sys.executable, str(SCRIPT), "--language", args.language, "--num_workers", str(args.num_workers)]
+        command = [sys.executable, str(SCRIPT), "--language", language, "--num_workers", str(n_workers)]
         environment = {**os.environ, "DATA_ROOT": temporary}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         peak = 0.0
@@ -150,11 +141,11 @@ def proportional_memory(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def measure_memory(recording: Path, args: argparse.Namespace) -> dict[str, float]:
+def measure_memory(recording: Path, language: str, n_workers: int) -> dict[str, float]:
     numbers = {}
     for kind, long in (("files", False), ("one_file", True)):
         for repeats in (10, 100):
-            numbers[f"peak_mib_{kind}_x{repeats}"] = peak_memory(recording, repeats, long, args)
+            numbers[f"peak_mib_{kind}_x{repeats}"] = peak_memory(recording, repeats, long, language, n_workers)
         growth = numbers[f"peak_mib_{kind}_x100"] / numbers[f"peak_mib_{kind}_x10"] - 1
         numbers[f"growth_{kind}_percent"] = 100 * growth
     return numbers
@@ -168,13 +159,14 @@ def main() -> int:
         raise UserError(f"{truth_file}: expected known boundaries, found none; run recipes/spanish/prepare.sh")
     folder = Path(tempfile.mkdtemp(prefix="bench_segmentation_"))
     try:
-        segments, audio, taken = cut_all(paths, args, folder)
+        flags = CutFlags(args.threshold_db, args.min_pause, args.margin)
+        segments, audio, taken = cut_all(paths["raw"], folder, flags, args.noise_db)
     finally:
         shutil.rmtree(folder)
     numbers = {**compare(segments, read_truth(truth_file)), **describe_lengths(segments)}
     numbers |= {"audio_hours": audio / 3600, "times_real_time_per_core": audio / taken}
     if args.memory:
-        numbers |= measure_memory(next(iter(list_sources(paths["raw"]).values())), args)
+        numbers |= measure_memory(next(iter(list_sources(paths["raw"]).values())), args.language, args.num_workers)
     for name, value in numbers.items():
         print(f"{name:>32}  {value:.6g}")
     if args.out:

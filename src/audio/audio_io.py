@@ -6,7 +6,6 @@ Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
 import contextlib
 import functools
 import os
-import tempfile
 import wave
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import av
 import soundfile
 
 from core.errors import UserError
+from core.files import write_atomically
 from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE, samples_to_frames
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
@@ -116,15 +116,14 @@ def save_audio(path: Path, waveform: np.ndarray) -> None:
 
     What ``load_audio`` read from such a file is written back sample for sample.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     blocks = np.array_split(np.asarray(waveform), 1 + len(waveform) // PCM_BLOCK)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".wav.tmp", delete=False) as temporary:
-        with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, format="WAV", subtype="PCM_16") as wav:
+
+    def write(temporary: Path) -> None:
+        with soundfile.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="WAV", subtype="PCM_16") as wav:
             for block in blocks:
                 wav.write(_as_pcm(block))
-    os.chmod(temporary.name, 0o644)
-    os.replace(temporary.name, path)
+
+    write_atomically(path, write)
 
 
 def save_audio_pieces(path: Path, pieces: Iterable[np.ndarray]) -> int:

@@ -14,7 +14,7 @@ import parselmouth
 from tqdm import tqdm
 
 from audio.audio_io import load_audio
-from core.files import write_atomically
+from core.files import write_features
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
 
 
@@ -39,12 +39,7 @@ def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
     if path.exists() and path.stat().st_mtime_ns >= Path(audio).stat().st_mtime_ns:
         return np.load(path, allow_pickle=False)
     f0 = extract_f0(load_audio(audio))
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as out:
-            np.save(out, f0)
-
-    write_atomically(path, write)
+    write_features(path, f0)
     return f0
 
 

@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
+Job = TypeVar("Job")
 CRASHED = "the decoder crashed on it"
 
 
 def run_in_processes(
-    function: Callable[[dict], str | None], jobs: Iterable[dict], n_workers: int
-) -> Iterator[tuple[dict, str | None]]:
+    function: Callable[[Job], str | None], jobs: Iterable[Job], n_workers: int
+) -> Iterator[tuple[Job, str | None]]:
     """Yield (job, ``function(job)``) as they finish. A job whose process dies gives ``CRASHED``.
 
     Exceptions of ``function`` are raised here. Only a few jobs wait in the pool at any time.
@@ -30,7 +32,7 @@ def run_in_processes(
             yield job, _run_alone(function, job)
 
 
-def _run_pool(function: Callable, waiting: Iterator[dict], n_workers: int):
+def _run_pool(function: Callable, waiting: Iterator[Job], n_workers: int):
     """Work until all is done or a process dies; returns the jobs then in flight and whether others may be left."""
     in_flight = {}
     with _make_pool(n_workers) as pool:
@@ -47,7 +49,7 @@ def _run_pool(function: Callable, waiting: Iterator[dict], n_workers: int):
             return list(in_flight.values()), True
 
 
-def _run_alone(function: Callable, job: dict) -> str | None:
+def _run_alone(function: Callable, job: Job) -> str | None:
     with _make_pool(1) as pool:
         try:
             return pool.submit(function, job).result()

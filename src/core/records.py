@@ -47,6 +47,27 @@ class Segment(TypedDict):
     speaker: str | None
     split: str  # train, val or test
     text: NotRequired[str]
+    flags: NotRequired[list[str]]  # noise_or_music
+
+
+class CutSegment(TypedDict):
+    """A segment as its recording's result holds it, with how speech-like it is (segmentation.pauses.measure_piece)."""
+
+    start: float  # s, in the recording
+    end: float  # s
+    modulation: float
+    flatness_db: float
+
+
+class CutResult(TypedDict):
+    """``cache/segments/<stem>.json``: how one recording was cut. Written last, so that it says the cut is whole."""
+
+    depends_on: dict[str, object]
+    n_samples: int
+    pieces: list[tuple[int, int]]  # steps of 10 ms
+    threshold: dict[str, float]  # dB of full scale
+    dropped: dict[str, float]  # s left out: silence, clicks, too_short
+    segments: list[CutSegment]
 
 
 # Scores of voices (exp/<name>/scores.json).

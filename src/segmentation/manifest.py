@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.frames import UNIT_RATE
+from core.frames import SAMPLE_RATE, samples_to_frames
 from core.hashing import hash_fraction
 from core.records import SPLITS
 from languages import resolve_in
@@ -50,8 +50,8 @@ def _parse_row(path: Path, number: int, line: str) -> dict:
 
 
 def count_frames(row: dict) -> int:
-    """Frames of a row by its duration in seconds; the audio itself may have one more or less."""
-    return int(row["duration"] * UNIT_RATE)
+    """Frames of a row by its duration, which stands for whole samples: 0.58 s are 29 frames and not 28.99."""
+    return samples_to_frames(round(row["duration"] * SAMPLE_RATE))
 
 
 def check_manifest(path: Path, root: Path, *, needs_train: bool = True) -> dict:

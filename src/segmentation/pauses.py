@@ -6,6 +6,7 @@ Axes: T steps of 10 ms. A *piece* is a pair (start, end) in steps, its end exclu
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,29 @@ MIN_ACTIVE_STEPS = 5  # a lone sound shorter than 50 ms is a click
 # pieces of 6 s, and the fifth, with a beat as fast as syllables, never.
 MIN_MODULATION = 0.25
 MAX_FLATNESS_DB = -5.0  # white noise lies near -2.5 dB, speech below -8
+
+
+class Threshold(NamedTuple):
+    """Where sound begins in one recording, in dB of full scale."""
+
+    floor_db: float
+    loud_db: float
+    threshold_db: float
+
+
+class FoundSegments(NamedTuple):
+    """Where one recording is cut."""
+
+    pieces: list[tuple[int, int]]
+    threshold: Threshold
+    dropped: dict[str, float]  # seconds left out: silence, clicks, too_short
+
+
+class PieceMeasures(NamedTuple):
+    """How speech-like a piece is (measure_piece)."""
+
+    modulation: float
+    flatness_db: float
 
 
 def measure_levels(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -60,7 +84,7 @@ def to_decibels(levels: np.ndarray | float) -> np.ndarray | float:
     return levels / 2 + LOWEST_DB
 
 
-def find_threshold(levels: np.ndarray, threshold_db: float) -> dict[str, float]:
+def find_threshold(levels: np.ndarray, threshold_db: float) -> Threshold:
     """Noise floor, loudness and the silence threshold of one recording, in dB below full scale.
 
     The floor is the 5th percentile of the audible steps (digital silence tells nothing about the room), the loudness
@@ -70,19 +94,19 @@ def find_threshold(levels: np.ndarray, threshold_db: float) -> dict[str, float]:
     counts = np.bincount(levels, minlength=256)
     counts[: int(2 * (INAUDIBLE_DB - LOWEST_DB)) + 1] = 0
     if not counts.any():
-        return {"floor_db": LOWEST_DB, "loud_db": LOWEST_DB, "threshold_db": INAUDIBLE_DB}
+        return Threshold(LOWEST_DB, LOWEST_DB, INAUDIBLE_DB)
     reached = np.cumsum(counts) / counts.sum()
     floor, loud = (to_decibels(int(np.argmax(reached >= share))) for share in (0.05, 0.95))
-    return {"floor_db": floor, "loud_db": loud, "threshold_db": floor + min(threshold_db, (loud - floor) / 2)}
+    return Threshold(floor, loud, floor + min(threshold_db, (loud - floor) / 2))
 
 
-def find_active(levels: np.ndarray, threshold: dict[str, float]) -> np.ndarray:
+def find_active(levels: np.ndarray, threshold: Threshold) -> np.ndarray:
     """(T,) levels -> (T,) bool: stretches that pass the threshold somewhere, out to half its height above the floor.
 
     The lower second threshold keeps the soft beginnings and ends of words; alone it would take in noise.
     """
-    high = 2 * (threshold["threshold_db"] - LOWEST_DB)
-    low = (high + 2 * (threshold["floor_db"] - LOWEST_DB)) / 2
+    high = 2 * (threshold.threshold_db - LOWEST_DB)
+    low = (high + 2 * (threshold.floor_db - LOWEST_DB)) / 2
     runs = find_runs(levels > low)
     active = np.zeros(len(levels), bool)
     if len(runs):
@@ -92,8 +116,8 @@ def find_active(levels: np.ndarray, threshold: dict[str, float]) -> np.ndarray:
     return active
 
 
-def is_silent(threshold: dict[str, float]) -> bool:
-    return threshold["loud_db"] < SILENT_DB
+def is_silent(threshold: Threshold) -> bool:
+    return threshold.loud_db < SILENT_DB
 
 
 def find_runs(mask: np.ndarray) -> np.ndarray:
@@ -115,7 +139,7 @@ def find_pieces(active: np.ndarray, min_pause: int) -> tuple[list[tuple[int, int
     return list(pieces), int(sounding[~kept].sum())
 
 
-def look_again(
+def recut_by_local_noise(
     piece: tuple[int, int], levels: np.ndarray, active: np.ndarray, threshold_db: float, min_pause: int
 ) -> list[tuple[int, int]]:
     """Cut a piece over 20 s by its *own* noise floor, and correct ``active``: the noise may have changed.
@@ -211,31 +235,27 @@ def find_segments(
     margin: float = 0.2,
     min_duration: float = MIN_SEGMENT_DURATION,
     max_duration: float = MAX_SEGMENT_DURATION,
-) -> dict:
+) -> FoundSegments:
     """Cut a recording's levels (T,) at its pauses; durations in seconds, thresholds in dB.
 
-    Returns ``pieces`` (in steps), ``threshold`` (find_threshold), and the seconds left out: ``clicks``, ``too_short``
-    (shorter than ``min_duration`` with nothing to join), ``silence``.
+    Seconds are left out as ``clicks``, as ``too_short`` (shorter than ``min_duration`` with nothing to join) and as
+    ``silence``.
     """
-    steps = {"shortest": math.ceil(min_duration * STEPS_PER_SECOND), "longest": int(max_duration * STEPS_PER_SECOND)}
+    shortest, longest = math.ceil(min_duration * STEPS_PER_SECOND), int(max_duration * STEPS_PER_SECOND)
     border, threshold = round(margin * STEPS_PER_SECOND), find_threshold(levels, threshold_db)
     pause = max(1, round(min_pause * STEPS_PER_SECOND))
     active = find_active(levels, threshold)
     pieces, clicks = find_pieces(active, pause)
-    pieces = [part for piece in pieces for part in look_again(piece, levels, active, threshold_db, pause)]
-    joined = join_short(pieces, farthest=steps["shortest"] + border, **steps)
-    cut = [part for piece in joined for part in cut_long(piece, levels, active, **steps)]
-    kept, lost = add_margins(cut, len(levels), border, **steps)
+    pieces = [part for piece in pieces for part in recut_by_local_noise(piece, levels, active, threshold_db, pause)]
+    joined = join_short(pieces, shortest, longest, farthest=shortest + border)
+    cut = [part for piece in joined for part in cut_long(piece, levels, active, shortest, longest)]
+    kept, lost = add_margins(cut, len(levels), border, shortest, longest)
     silence = len(levels) - sum(end - start for start, end in kept) - clicks - lost
     dropped = {"silence": silence, "clicks": clicks, "too_short": lost}
-    return {
-        "pieces": kept,
-        "threshold": threshold,
-        "dropped": {reason: value / STEPS_PER_SECOND for reason, value in dropped.items()},
-    }
+    return FoundSegments(kept, threshold, {reason: value / STEPS_PER_SECOND for reason, value in dropped.items()})
 
 
-def measure_piece(levels: np.ndarray, flatness: np.ndarray) -> dict[str, float]:
+def measure_piece(levels: np.ndarray, flatness: np.ndarray) -> PieceMeasures:
     """How speech-like a piece (T,) is: ``modulation`` of its envelope at 2 to 8 Hz, and its ``flatness_db``.
 
     ``modulation`` is the RMS of that band of the 10 ms amplitude envelope over the envelope's mean: 0.26 to 0.9 for
@@ -248,14 +268,15 @@ def measure_piece(levels: np.ndarray, flatness: np.ndarray) -> dict[str, float]:
     rates = np.fft.rfftfreq(len(envelope), 1 / STEPS_PER_SECOND)
     band = np.fft.irfft(np.where((rates >= 2) & (rates <= 8), spectrum, 0), len(envelope))
     loud = decibels >= np.median(decibels)
-    return {
-        "modulation": round(float(np.sqrt(np.mean(band**2)) / max(envelope.mean(), 1e-9)), 4),
-        "flatness_db": round(float(np.mean(flatness[loud]) / -2), 2),
-    }
+    return PieceMeasures(
+        modulation=round(float(np.sqrt(np.mean(band**2)) / max(envelope.mean(), 1e-9)), 4),
+        flatness_db=round(float(np.mean(flatness[loud]) / -2), 2),
+    )
 
 
-def is_noise_or_music(measures: dict[str, float]) -> bool:
-    return measures["modulation"] < MIN_MODULATION or measures["flatness_db"] > MAX_FLATNESS_DB
+def is_noise_or_music(modulation: float, flatness_db: float) -> bool:
+    """Whether a piece of these ``PieceMeasures`` is hardly speech."""
+    return modulation < MIN_MODULATION or flatness_db > MAX_FLATNESS_DB
 
 
 def cut_blocks(blocks: Iterable[np.ndarray], bounds: list[tuple[int, int]]) -> Iterator[np.ndarray]:

@@ -39,7 +39,7 @@ def plan_recordings(sources: dict[str, Path], **flags: float) -> tuple[dict[str,
     for source, path in tqdm(sources.items(), desc="finding speech", unit="recording", disable=None):
         try:
             pieces = plan_pieces(path, **flags)
-            plans[source] = RecordingPlan(path, pieces["bounds"], pieces["notes"])
+            plans[source] = RecordingPlan(path, pieces.bounds, pieces.notes)
         except (UserError, OSError) as error:
             failed[source] = str(error).removeprefix(f"{path}: ")
     return plans, failed

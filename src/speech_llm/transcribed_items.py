@@ -20,7 +20,9 @@ from core.hashing import hash_audio_file
 from core.records import Segment, TranscribedItem
 from languages import resolve_in
 from segmentation.manifest import read_manifest
-from segmentation.recordings import assign_splits, list_sources, read_speakers, read_transcripts, split_at
+from segmentation.recordings import list_sources
+from segmentation.splits import assign_splits, split_at
+from segmentation.tables import read_speakers, read_transcripts
 from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_unknown_splits
 
 MAX_FAILED_SHARE = 0.05  # of a split's items; more of them without audio is a mistake, not an accident

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from audio.pitch import fill_f0_cache
 from core.files import read_json
 from core.records import Phase1Origin
-from languages import data_root, exp_root
+from languages import data_root, exp_root, resolve_in
 from units.corpus import read_corpus
 
 CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how they are found in a recording
@@ -16,7 +16,7 @@ CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how th
 def fill_split_f0(paths: dict[str, Path], split: str) -> None:
     """Compute the F0 of a split's utterances that have none in the cache, in parallel."""
     entries = read_corpus(paths["corpus"], splits=[split])
-    fill_f0_cache(paths["cache"], [(entry["id"], data_root() / entry["audio"]) for entry in entries])
+    fill_f0_cache(paths["cache"], [(entry["id"], resolve_in(data_root(), entry["audio"])) for entry in entries])
 
 
 def describe_inputs(language: str, paths: dict[str, Path]) -> dict:

@@ -17,7 +17,7 @@ from audio.audio_io import load_audio
 from core.errors import UserError
 from core.files import unpack_tar
 from languages import LANGUAGE_CONFIGS
-from segmentation.recordings import read_table
+from segmentation.tables import read_table
 from synthetic import REPOSITORY, speech_like
 
 RECIPES = REPOSITORY / "recipes"
@@ -79,13 +79,13 @@ def built(release, tmp_path_factory):
 
 def test_sessions_hold_every_prompt_once_at_its_time(built):
     truth = read_table(built / "truth.tsv", ("source", "start", "end", "prompt"))
-    assert {row["prompt"] for row in truth} == {f"vm/p{number:02d}" for number in range(24)}
-    for source in sorted({row["source"] for row in truth}):
+    assert {prompt for _, _, _, prompt in truth} == {f"vm/p{number:02d}" for number in range(24)}
+    for source in sorted({row[0] for row in truth}):
         session = load_audio(built / "raw" / source)
         inside = np.zeros(len(session), bool)
-        for row in truth:
-            if row["source"] == source:
-                inside[round(float(row["start"]) * 16000) : round(float(row["end"]) * 16000)] = True
+        for place, start, end, _ in truth:
+            if place == source:
+                inside[round(float(start) * 16000) : round(float(end) * 16000)] = True
         borders = np.flatnonzero(np.diff(inside.astype(int)))
         near = np.zeros(len(session), bool)
         for border in borders:
@@ -98,10 +98,10 @@ def test_sessions_hold_every_prompt_once_at_its_time(built):
 def test_transcripts_are_clean_and_lie_over_the_truth(built):
     texts = read_table(built / "transcripts.tsv", ("source", "start", "end", "text"))
     assert len(texts) == 24
-    assert {row["text"] for row in texts} == {f"frase número {number} temporal" for number in range(24)}
+    assert {text for _, _, _, text in texts} == {f"frase número {number} temporal" for number in range(24)}
     truth = read_table(built / "truth.tsv", ("source", "start", "end", "prompt"))
-    starts = {(row["source"], row["start"]) for row in truth}
-    assert all((row["source"], row["start"]) in starts for row in texts)
+    starts = {row[:2] for row in truth}
+    assert all(row[:2] in starts for row in texts)
 
 
 def test_licence_and_attribution_lie_beside_the_data(built):

@@ -16,6 +16,7 @@ import soundfile
 
 import segment_audio
 
+from audio import stated_length
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from languages import resolve_in
@@ -154,9 +155,9 @@ def test_an_mp3_without_a_length_header_is_not_called_truncated(raw, monkeypatch
         frame.sample_rate = SAMPLE_RATE
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert cut_recording.stated_seconds(path) is None
+    assert stated_length.stated_seconds(path) is None
     write_mp3(path, speech_like(12.0))
-    assert cut_recording.stated_seconds(path) == pytest.approx(12.0, abs=0.15)
+    assert stated_length.stated_seconds(path) == pytest.approx(12.0, abs=0.15)
     assert segment(monkeypatch) == 0
 
 
@@ -165,7 +166,7 @@ def test_a_second_run_redoes_nothing_and_changes_nothing(raw, monkeypatch):
         record(raw / f"tape_{number}.wav", seed=number)
     segment(monkeypatch)
     before = fingerprint(raw)
-    monkeypatch.setattr(segment_audio, "cut_recording", lambda job: pytest.fail(f"cut {job['source']} again"))
+    monkeypatch.setattr(segment_audio, "cut_recording", lambda job: pytest.fail(f"cut {job.source} again"))
     assert segment(monkeypatch) == 0
     assert fingerprint(raw) == before
 
@@ -178,7 +179,7 @@ def test_a_changed_a_missing_and_a_removed_file(raw, monkeypatch):
     segments = raw.parent / "segments"
     (segments / "tape_1_0000.wav").unlink()
     (segments / "tape_2_0001.wav").write_bytes(b"half")
-    (segments / "tmpx.wav.tmp").write_bytes(b"left by a kill")
+    (segments / ".tape_2_0001.wav.7.ab.tmp").write_bytes(b"left by a kill")
     segment(monkeypatch)
     assert fingerprint(raw) == before
     (raw / "tape_3.wav").unlink()
@@ -283,7 +284,7 @@ def test_adding_recordings_moves_no_split(raw, monkeypatch):
 
 
 def cut_or_crash(job):
-    if job["source"] == "tape_2.wav":
+    if job.source == "tape_2.wav":
         os.kill(os.getpid(), signal.SIGKILL)
     return cut_recording.cut_recording(job)
 
@@ -293,14 +294,11 @@ def test_a_crash_of_the_decoder_costs_one_recording(raw, monkeypatch):
         record(raw / f"tape_{number}.wav", 5.0, seed=number)
 
     monkeypatch.setattr(segment_audio, "cut_recording", cut_or_crash)
-    jobs = segment_audio.plan(*plan_inputs(monkeypatch))
-    segment_audio.clean_up(jobs, segment_audio.language_paths("satere"))
-    failed = segment_audio.cut_all(jobs, segment_audio.parse_args(["--language", "satere", "--num_workers", "2"]))
+    paths = segment_audio.language_paths("satere")
+    jobs = segment_audio.plan("satere", paths, cut_recording.CutFlags())
+    segment_audio.clean_up(jobs, paths["segments"], paths["cache"] / "segments")
+    failed = segment_audio.cut_all(jobs, 2)
     assert list(failed) == ["tape_2.wav"] and "crashed" in failed["tape_2.wav"]
-
-
-def plan_inputs(monkeypatch):
-    return segment_audio.parse_args(["--language", "satere", "--quiet"]), segment_audio.language_paths("satere")
 
 
 @pytest.mark.parametrize("flags", [["--max_duration", "3"], ["--min_pause", "0"], ["--num_workers", "0"]])

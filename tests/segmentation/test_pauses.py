@@ -7,6 +7,7 @@ import pytest
 from core.frames import SAMPLE_RATE
 from segmentation.pauses import (
     STEP_SAMPLES,
+    Threshold,
     add_margins,
     cut_blocks,
     cut_long,
@@ -42,7 +43,7 @@ def steady_speech(stretches, seconds, *, floor=1e-3, seed=0):
 
 
 def seconds_of(found):
-    return [(start / 100, end / 100) for start, end in found["pieces"]]
+    return [(start / 100, end / 100) for start, end in found.pieces]
 
 
 def test_levels_are_the_rms_in_half_decibels():
@@ -70,15 +71,15 @@ def test_no_blocks_are_no_levels():
 def test_white_noise_is_flat_and_a_tone_is_not():
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE * 2).astype(np.float32) * 0.1
     tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE * 2) / SAMPLE_RATE)
-    assert measure_piece(*measure_levels([noise])[:2])["flatness_db"] == pytest.approx(-2.5, abs=0.3)
-    assert measure_piece(*measure_levels([tone.astype(np.float32)])[:2])["flatness_db"] < -20
+    assert measure_piece(*measure_levels([noise])[:2]).flatness_db == pytest.approx(-2.5, abs=0.3)
+    assert measure_piece(*measure_levels([tone.astype(np.float32)])[:2]).flatness_db < -20
 
 
 @pytest.mark.parametrize("floor", [1e-4, 1e-3, 1e-2])
 def test_threshold_follows_the_noise_floor(floor):
     threshold = find_threshold(levels_of(steady_speech([(1, 3), (4, 6)], 7, floor=floor)), 10.0)
-    assert threshold["floor_db"] == pytest.approx(20 * np.log10(floor), abs=2)
-    assert threshold["floor_db"] < threshold["threshold_db"] <= threshold["floor_db"] + 10
+    assert threshold.floor_db == pytest.approx(20 * np.log10(floor), abs=2)
+    assert threshold.floor_db < threshold.threshold_db <= threshold.floor_db + 10
     assert not is_silent(threshold)
 
 
@@ -90,13 +91,13 @@ def test_digital_silence_does_not_lower_the_floor():
 
 def test_a_gain_moves_no_cut():
     waveform = steady_speech([(1, 4), (5, 9), (9.6, 13)], 14)
-    loud, soft = (find_segments(levels_of(waveform * gain))["pieces"] for gain in (1.0, 0.1))
+    loud, soft = (find_segments(levels_of(waveform * gain)).pieces for gain in (1.0, 0.1))
     assert len(loud) == len(soft) == 3
     assert np.abs(np.array(loud) - np.array(soft)).max() <= 1
 
 
 def test_hysteresis_keeps_a_soft_ending_and_ignores_soft_noise():
-    threshold = {"floor_db": -60.0, "threshold_db": -50.0}
+    threshold = Threshold(floor_db=-60.0, loud_db=0.0, threshold_db=-50.0)
     decibels = np.array([-60, -54, -60, -40, -53, -54, -60, -60.0])
     levels = np.round(2 * (decibels + 127.5)).astype(np.uint8)
     assert find_active(levels, threshold).tolist() == [False, False, False, True, True, True, False, False]
@@ -122,13 +123,13 @@ def test_cuts_lie_in_the_pauses_and_all_speech_is_kept():
     assert len(pieces) == len(stretches)
     for (start, end), (low, high) in zip(pieces, stretches):
         assert low - 0.21 <= start <= low and high <= end <= high + 0.21
-    accounted = sum(end - start for start, end in pieces) + sum(found["dropped"].values())
+    accounted = sum(end - start for start, end in pieces) + sum(found.dropped.values())
     assert accounted == pytest.approx(17.0)
 
 
 def test_a_short_pause_is_no_cut():
-    assert len(find_segments(levels_of(steady_speech([(0.5, 3), (3.3, 6)], 7)), min_pause=0.4)["pieces"]) == 1
-    assert len(find_segments(levels_of(steady_speech([(0.5, 3), (3.3, 6)], 7)), min_pause=0.2)["pieces"]) == 2
+    assert len(find_segments(levels_of(steady_speech([(0.5, 3), (3.3, 6)], 7)), min_pause=0.4).pieces) == 1
+    assert len(find_segments(levels_of(steady_speech([(0.5, 3), (3.3, 6)], 7)), min_pause=0.2).pieces) == 2
 
 
 def test_a_short_piece_joins_its_nearest_neighbour():
@@ -144,14 +145,14 @@ def test_no_join_over_a_far_gap_or_past_the_longest():
 
 def test_a_lone_short_piece_is_widened_into_the_silence_around_it():
     found = find_segments(levels_of(steady_speech([(1, 4), (10.0, 10.5), (16, 19)], 20)))
-    assert found["dropped"]["too_short"] == 0
+    assert found.dropped["too_short"] == 0
     start, end = seconds_of(found)[1]
     assert end - start == pytest.approx(2.0) and start <= 10.0 and end >= 10.5
 
 
 def test_a_recording_shorter_than_a_segment_is_counted_not_hidden():
     found = find_segments(levels_of(steady_speech([(0.2, 1.0)], 1.2)))
-    assert found["pieces"] == [] and found["dropped"]["too_short"] > 0.5
+    assert found.pieces == [] and found.dropped["too_short"] > 0.5
 
 
 def test_long_pieces_are_cut_at_their_longest_pause():
@@ -206,7 +207,7 @@ def test_speech_is_not_flagged_noise_and_chords_are():
     noise = np.random.default_rng(0).standard_normal(len(time)) * 0.05
     speech = speech_like(6.0, seed=3)
     flags = [
-        is_noise_or_music(measure_piece(*measure_levels([x.astype(np.float32)])[:2])) for x in (speech, chord, noise)
+        is_noise_or_music(*measure_piece(*measure_levels([x.astype(np.float32)])[:2])) for x in (speech, chord, noise)
     ]
     assert flags == [False, True, True]
 
