@@ -19,30 +19,19 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from comparison_tables import describe_run, quality_tables, speed_table
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
-from core.device import choose_device, has_fast_bf16, peak_gpu_mib
+from core.device import choose_device
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
-from generator_cost import (
-    count_parameters,
-    fuse_weight_norm,
-    macs_a_second,
-    peak_memory_mib,
-    random_input,
-    run_measured,
-    synthesis_seconds,
-)
+from generator_cost import macs_a_second, measure_alone, measure_synthesis, run_measured
 from languages import REPOSITORY, exp_root, language_paths
 from training.experiment import describe_environment, read_metrics, require_finished
 from vocoder.generators import GENERATORS, build_generator
 
 V3_STEPS = 10  # V3's steps are so much shorter that it takes this many for one of the others'
-WARMING_TURNS = 2  # of speaking, before any is timed
 STEPS_BETWEEN_WAITS = 20  # of training on a GPU: every row waits for it, and so would every step
 # HiFi-GAN's steps take a CPU so long that 16 crops would leave it a few dozen updates in the minutes given.
 HIFIGAN_ON_CPU = ("--batch_size", "4", "--warmup", "10")
@@ -83,33 +72,9 @@ ABLATIONS = {
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
-    what = parser.add_argument_group("what to measure")
-    what.add_argument("--stage", choices=("speed", "quality", "ablations", "all"), default="all", help="part to run")
-    what.add_argument("--languages", nargs="+", default=["spanish"], help="quality: each; speed, ablations: the first")
-    what.add_argument("--tag", default="", help="suffix of phase 1's experiments")
-    what.add_argument("--versions", nargs="+", choices=sorted(GENERATORS), default=sorted(GENERATORS), help="vocoders")
-    what.add_argument("--systems", nargs="+", choices=SYSTEMS, help="quality: these only (default: all of --versions)")
-    what.add_argument(
-        "--ablations", nargs="+", choices=ABLATIONS, default=list(ABLATIONS), help="ablations: these only"
-    )
-    what.add_argument("--minutes", type=float, default=8.0, help="wall time of each training (minutes)")
-    what.add_argument("--out", type=Path, help="folder for everything (exp/bench_vocoder, exp/bench_vocoder_cuda)")
-    what.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to speak and to train")
-    what.add_argument("--overwrite", action="store_true", help="measure speed anew where it is measured already")
-    speed = parser.add_argument_group("speed")
-    speed.add_argument("--repetitions", type=int, default=5, help="turns; the median is reported")
-    speed.add_argument("--seconds", type=float, default=10.0, help="length of the utterance spoken (s)")
-    speed.add_argument(
-        "--train_steps", type=int, default=3, help="steps of a training turn, v3: ten times as many; 40 for a GPU"
-    )
-    speed.add_argument("--train_repetitions", type=int, default=2, help="turns of training")
-    speed.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="cores to speak on")
-    speed.add_argument("--channels", type=int, default=None, help="narrow every version, to try the script")
-    judges = parser.add_argument_group("judges (of src/vocoder_test.py)")
-    judges.add_argument("--asr", metavar="FOLDER_OR_ID", help="a Whisper, for CER and WER")
-    judges.add_argument("--mos", action="store_true", help="predict MOS with DistillMOS")
-    judges.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="checkpoint to judge")
-    judges.add_argument("--whisper", default=os.environ.get("ORAL_UNITS_WHISPER"), help="for units_whisper_4")
+    add_choice_flags(parser)
+    add_speed_flags(parser)
+    add_judge_flags(parser)
     parser.add_argument("trainer_flags", nargs="*", help="after '--': further flags for every training")
     args = parse_flags(parser, argv)
     require_positive(args, "minutes", "repetitions", "seconds", "train_repetitions", "channels")
@@ -119,6 +84,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     # What a CPU has measured or trained already is no answer for a GPU.
     args.out = args.out or exp_root() / ("bench_vocoder" if args.device == "cpu" else f"bench_vocoder_{args.device}")
     return args
+
+
+def add_choice_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to measure")
+    group.add_argument("--stage", choices=("speed", "quality", "ablations", "all"), default="all", help="part to run")
+    group.add_argument("--languages", nargs="+", default=["spanish"], help="quality: each; speed, ablations: the first")
+    group.add_argument("--tag", default="", help="suffix of phase 1's experiments")
+    group.add_argument("--versions", nargs="+", choices=sorted(GENERATORS), default=sorted(GENERATORS), help="vocoders")
+    group.add_argument("--systems", nargs="+", choices=SYSTEMS, help="quality: these only (default: all of --versions)")
+    group.add_argument(
+        "--ablations", nargs="+", choices=ABLATIONS, default=list(ABLATIONS), help="ablations: these only"
+    )
+    group.add_argument("--minutes", type=float, default=8.0, help="wall time of each training (minutes)")
+    group.add_argument("--out", type=Path, help="folder for everything (exp/bench_vocoder, exp/bench_vocoder_cuda)")
+    group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to speak and to train")
+    group.add_argument("--overwrite", action="store_true", help="measure speed again where it is measured already")
+
+
+def add_speed_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("speed")
+    group.add_argument("--repetitions", type=int, default=5, help="turns; the median is reported")
+    group.add_argument("--seconds", type=float, default=10.0, help="length of the utterance spoken (s)")
+    group.add_argument(
+        "--train_steps", type=int, default=3, help="steps of a training turn, v3: ten times as many; 40 for a GPU"
+    )
+    group.add_argument("--train_repetitions", type=int, default=2, help="turns of training")
+    group.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="cores to speak on")
+    group.add_argument("--channels", type=int, default=None, help="narrow every version, to try the script")
+
+
+def add_judge_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("judges (of src/vocoder_test.py)")
+    group.add_argument("--asr", metavar="FOLDER_OR_ID", help="a Whisper, for CER and WER")
+    group.add_argument("--mos", action="store_true", help="predict MOS with DistillMOS")
+    group.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="checkpoint to judge")
+    group.add_argument("--whisper", default=os.environ.get("ORAL_UNITS_WHISPER"), help="for units_whisper_4")
 
 
 def machine_flags(args: argparse.Namespace) -> list[str]:
@@ -145,7 +146,7 @@ def describe_units(args: argparse.Namespace) -> tuple[int, int]:
     return derived["n_units"], derived["n_streams"]
 
 
-def small_v2_channels(n_units: int, n_streams: int, v3_sizes: dict) -> int:
+def small_v2_channels(n_units: int, n_streams: int, v3_sizes: dict[str, int]) -> int:
     """The narrowest V2 that costs no less than V3."""
     sizes = {"n_units": n_units, "n_streams": n_streams}
     target = macs_a_second(build_generator("v3", sizes | v3_sizes), n_units, n_streams)
@@ -155,8 +156,8 @@ def small_v2_channels(n_units: int, n_streams: int, v3_sizes: dict) -> int:
 
 
 # Speed
-def speed_systems(args: argparse.Namespace) -> dict[str, tuple[str, dict]]:
-    """{name: (version, constructor arguments)}; with V2 and V3 there is also V2 at V3's cost."""
+def speed_systems(args: argparse.Namespace) -> dict[str, tuple[str, dict[str, int]]]:
+    """Version and constructor's arguments by name; with V2 and V3 there is also V2 at V3's cost."""
     (n_units, n_streams), narrow = describe_units(args), {"channels": args.channels} if args.channels else {}
     sizes = {"n_units": n_units, "n_streams": n_streams} | narrow
     systems = {version: (version, sizes) for version in args.versions}
@@ -165,70 +166,49 @@ def speed_systems(args: argparse.Namespace) -> dict[str, tuple[str, dict]]:
     return systems
 
 
-def measure_speed(args: argparse.Namespace) -> dict:
+def measure_speed(args: argparse.Namespace) -> dict[str, object]:
+    """The content of speed.json."""
     systems = speed_systems(args)
-    found = {"environment": describe_environment() | {"load_average": os.getloadavg()}}
+    environment = describe_environment() | {"load_average": os.getloadavg()}
     # Training first: while this process is small, the peak of a child it starts is the child's own.
-    found["training"] = measure_training(args, systems)
-    context = multiprocessing.get_context("spawn")
+    training = measure_training(args, systems)
+    context, costs = multiprocessing.get_context("spawn"), {}
     for name, (version, sizes) in systems.items():
         with ProcessPoolExecutor(1, mp_context=context) as fresh:
-            found[name] = fresh.submit(measure_alone, version, sizes, args.seconds, args.device).result()
-    found["synthesis"] = measure_synthesis(args, systems)
-    return found
+            costs[name] = fresh.submit(measure_alone, version, sizes, args.seconds, args.device).result()._asdict()
+    synthesis = measure_synthesis(
+        systems, args.seconds, repetitions=args.repetitions, device=args.device, threads=args.threads
+    )
+    return {"environment": environment, "training": training, **costs, "synthesis": synthesis}
 
 
-def measure_alone(version: str, sizes: dict, seconds: float, device: str) -> dict:
-    """Parameters, cost, and memory (on a GPU: the GPU's) of speaking once, in a process of its own."""
-    torch.set_num_threads(1)
-    generator = build_generator(version, sizes).eval().to(device)
-    inputs = random_input(sizes["n_units"], sizes["n_streams"], seconds, device)
-    n_parameters = count_parameters(generator)
-    synthesis_seconds(fuse_weight_norm(generator), inputs, bf16=False)
-    peak = peak_memory_mib() if device == "cpu" else peak_gpu_mib()
-    generator = generator.cpu()
-    gmac = macs_a_second(generator, sizes["n_units"], sizes["n_streams"]) / 1e9
-    return {"parameters": n_parameters, "gmac_a_second": gmac, "synthesis_mib": peak, "channels": sizes.get("channels")}
-
-
-def measure_synthesis(args: argparse.Namespace, systems: dict) -> dict[str, dict[str, list[float]]]:
-    """{"2 bf16": {system: × real time of every repetition}}; every system has its turn in every repetition.
-
-    The ways are cores and precision, or on a GPU the device and precision.
-    """
-    precisions = ("fp32", "bf16") if has_fast_bf16(args.device) else ("fp32",)
-    cores = [n for n in args.threads if n <= (os.cpu_count() or 1)]
-    ways = list(itertools.product(cores if args.device == "cpu" else [args.device], precisions))
-    generators = {n: fuse_weight_norm(build_generator(*system).eval()).to(args.device) for n, system in systems.items()}
-    found = {f"{where} {precision}": {name: [] for name in systems} for where, precision in ways}
-    for repetition in range(-WARMING_TURNS, args.repetitions):
-        for (where, precision), (name, (_, sizes)) in itertools.product(ways, systems.items()):
-            torch.set_num_threads(where if args.device == "cpu" else 1)
-            inputs = random_input(sizes["n_units"], sizes["n_streams"], args.seconds, args.device)
-            seconds = synthesis_seconds(generators[name], inputs, bf16=precision == "bf16")
-            if repetition >= 0:
-                found[f"{where} {precision}"][name].append(args.seconds / seconds)
-    return found
-
-
-def measure_training(args: argparse.Namespace, systems: dict) -> dict[str, dict]:
+def measure_training(args: argparse.Namespace, systems: dict[str, tuple[str, dict[str, int]]]) -> dict[str, dict]:
     """{system: {"without": [s of audio a second …], "with": […], "without_mib", "with_mib"}} of the trainer itself."""
-    found = {name: {"without": [], "with": []} for name in systems}
-    turns = itertools.product(range(args.train_repetitions), systems.items(), (("without", 1), ("with", 0)))
+    kinds = {"without": 1, "with": 0}  # --adversarial_after
+    speeds = {name: {kind: [] for kind in kinds} for name in systems}
+    peaks = {name: dict.fromkeys((f"{kind}_mib" for kind in kinds), 0) for name in systems}
+    turns = itertools.product(range(args.train_repetitions), systems.items(), kinds.items())
     for _, (name, (version, sizes)), (kind, after) in turns:
-        exp = args.out / "speed" / f"{name}_{kind}"
-        steps = args.train_steps * (V3_STEPS if version == "v3" else 1)
-        flags = ["--language", args.languages[0], "--tag", args.tag, "--generator", version, "--exp", exp]
-        flags += ["--overwrite", "--steps", steps, "--adversarial_after", after]
-        flags += ["--log_every", 1 if args.device == "cpu" else min(steps // 2, STEPS_BETWEEN_WAITS)]
-        flags += ["--validation_seconds", 1, "--num_samples", 0, *machine_flags(args)]
+        flags = ["--generator", version, "--adversarial_after", after]
         flags += ["--channels", sizes["channels"]] if "channels" in sizes else []
-        peak = run_script("trainer_vocoder.py", [*flags, *args.trainer_flags])
-        rows = [row for row in read_metrics(exp) if "audio_seconds_per_second" in row]
-        found[name][kind] += [row["audio_seconds_per_second"] for row in rows[1:]]
-        peak = max(row["gpu_peak_mib"] for row in rows) if args.device != "cpu" else peak
-        found[name][f"{kind}_mib"] = max(peak, found[name].get(f"{kind}_mib", 0))
-    return found
+        steps = args.train_steps * (V3_STEPS if version == "v3" else 1)
+        speed, peak = time_training(args, args.out / "speed" / f"{name}_{kind}", steps, flags)
+        speeds[name][kind] += speed
+        peaks[name][f"{kind}_mib"] = max(peak, peaks[name][f"{kind}_mib"])
+    return {name: speeds[name] | peaks[name] for name in systems}
+
+
+def time_training(
+    args: argparse.Namespace, exp: Path, steps: int, flags: Sequence[object]
+) -> tuple[list[float], float]:
+    """Train ``steps`` steps: seconds of audio a second, step by step but for the first, and the peak memory (MiB)."""
+    run = ["--language", args.languages[0], "--tag", args.tag, "--exp", exp, "--overwrite", "--steps", steps]
+    run += ["--log_every", 1 if args.device == "cpu" else min(steps // 2, STEPS_BETWEEN_WAITS)]
+    run += ["--validation_seconds", 1, "--num_samples", 0, *machine_flags(args)]
+    peak = run_script("trainer_vocoder.py", [*run, *flags, *args.trainer_flags])
+    rows = [row for row in read_metrics(exp) if "audio_seconds_per_second" in row]
+    peak = peak if args.device == "cpu" else max(row["gpu_peak_mib"] for row in rows)
+    return [row["audio_seconds_per_second"] for row in rows[1:]], peak
 
 
 # Quality
@@ -274,13 +254,13 @@ def report(args: argparse.Namespace, title: str, folder: Path, exps: list[Path])
     """Score what is not scored yet, and write the tables."""
     judges = (["--asr", args.asr] if args.asr else []) + (["--mos"] if args.mos else [])
     run_script("vocoder_test.py", ["--exp", *exps, "--checkpoint", args.checkpoint, *judges])
-    publish(args, title, folder / "quality.md", quality_tables(exps))
+    publish(title, folder / "quality.md", quality_tables(exps))
 
 
-def publish(args: argparse.Namespace, title: str, path: Path, table: str, environment: dict | None = None) -> None:
+def publish(title: str, path: Path, table: str, environment: dict[str, object] | None = None) -> None:
     """Write and print a table with the command, commit and machine it comes from."""
     here = environment or describe_environment() | {"load_average": os.getloadavg()}
-    text = f"### {title}\n\n{describe_run(here, training_threads())}\n\n{table}\n"
+    text = f"### {title}\n\n{describe_run(**here, training_threads=training_threads())}\n\n{table}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     print(f"\n{text}\nwrote {path}")
@@ -295,9 +275,10 @@ def main() -> None:
         if args.overwrite or not known.exists():
             write_json(known, measure_speed(args))
         else:
-            print(f"{known}: measured already; --overwrite measures anew")
+            print(f"{known}: measured already; --overwrite measures again")
         found = read_json(known)
-        publish(args, "what the vocoders cost", args.out / "speed.md", speed_table(found), found["environment"])
+        environment = found.pop("environment")
+        publish("what the vocoders cost", args.out / "speed.md", speed_table(**found), environment)
     if "quality" in stages:
         measure_quality(args)
     if "ablations" in stages:

@@ -34,4 +34,4 @@ for language in ${languages:-spanish}; do
     run_step env TAG="$tag" bash "$repository/scripts/run_phase1.sh" "$language"
   fi
 done
-run_step python "$repository/scripts/bench_vocoder.py" "$@"
+run_step python "$repository/scripts/bench/bench_vocoder.py" "$@"

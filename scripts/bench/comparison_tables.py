@@ -1,31 +1,72 @@
 """Systems side by side, in Markdown for RESULTS.md: what they cost, how they score, and where that was measured."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from core.files import read_json
+from core.records import MetricScore
 from evaluation.metrics import METRICS
 from evaluation.scores import compare, excludes_zero, format_score
 
 
-def speed_table(found: dict) -> str:
-    """Markdown: a row a system, medians; then how often V3 goes into V2 within the same repetition."""
-    ways, training = found["synthesis"], found["training"]
+class Cost(NamedTuple):
+    """What a generator costs, measured in a process of its own: one system's entry of speed.json."""
+
+    parameters: int
+    gmac_a_second: float  # thousand million multiply-accumulates a second of speech
+    synthesis_mib: float  # peak memory of speaking once
+    channels: int | None  # None: the full size
+
+
+class TrainingSpeed(NamedTuple):
+    """How fast the trainer goes, without and with discriminators."""
+
+    plain: list[float]  # seconds of audio a second, step by step
+    adversarial: list[float]
+    plain_mib: float  # peak memory
+    adversarial_mib: float
+
+
+Spoken = dict[str, list[float]]  # by system: × real time of every repetition
+
+
+def read_training(runs: dict[str, dict[str, list[float] | float]]) -> dict[str, TrainingSpeed]:
+    """``training`` of speed.json, by system."""
+    keys = ("without", "with", "without_mib", "with_mib")
+    return {name: TrainingSpeed(*(run[key] for key in keys)) for name, run in runs.items()}
+
+
+def speed_table(*, training: dict[str, dict], synthesis: dict[str, Spoken], **found: dict) -> str:
+    """Markdown of speed.json's content: a row a system, medians; then how often V3 goes into V2 in one repetition."""
+    trained = read_training(training)
     head = ["generator", "channels", "parameters (M)", "GMAC a second of speech"]
-    head += [f"synthesis, {describe_way(way)} (× real time)" for way in ways]
+    head += [f"synthesis, {describe_way(way)} (× real time)" for way in synthesis]
     head += ["training without, with discriminators (s of audio a s)"]
     head += ["peak memory: synthesis, training without, with (MiB)"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, runs in training.items():
-        one, medians = found[name], [statistics.median(runs[kind]) for kind in ("without", "with")]
-        cells = [name, str(one["channels"] or "full"), f"{one['parameters'] / 1e6:.2f}", f"{one['gmac_a_second']:.3f}"]
-        cells += [f"{statistics.median(speeds[name]):.1f}" for speeds in ways.values()]
-        cells += [", ".join(f"{median:.2f}" for median in medians)]
-        cells += [f"{one['synthesis_mib']:.0f}, {runs['without_mib']:.0f}, {runs['with_mib']:.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines = head_lines(head)
+    for name, speed in trained.items():
+        spoken = [speeds[name] for speeds in synthesis.values()]
+        lines.append(table_row([name, *cost_cells(Cost(**found[name]), speed, spoken)]))
     if {"v2", "v3"} <= set(training):
-        lines += ["", *speed_ratios(ways, training)]
+        lines += ["", *speed_ratios(synthesis, trained)]
     return "\n".join(lines)
+
+
+def cost_cells(cost: Cost, speed: TrainingSpeed, spoken: list[list[float]]) -> list[str]:
+    cells = [str(cost.channels or "full"), f"{cost.parameters / 1e6:.2f}", f"{cost.gmac_a_second:.3f}"]
+    cells += [f"{statistics.median(speeds):.1f}" for speeds in spoken]
+    cells += [f"{statistics.median(speed.plain):.2f}, {statistics.median(speed.adversarial):.2f}"]
+    return [*cells, f"{cost.synthesis_mib:.0f}, {speed.plain_mib:.0f}, {speed.adversarial_mib:.0f}"]
+
+
+def head_lines(cells: list[str]) -> list[str]:
+    return [table_row(cells), "|" + "---|" * len(cells)]
+
+
+def table_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def describe_way(way: str) -> str:
@@ -34,65 +75,77 @@ def describe_way(way: str) -> str:
     return f"{where} core(s), {precision}" if where.isdigit() else f"GPU, {precision}"
 
 
-def speed_ratios(ways: dict, training: dict) -> list[str]:
+def speed_ratios(synthesis: dict[str, Spoken], trained: dict[str, TrainingSpeed]) -> list[str]:
+    """A line for each comparison, V3 with V2 or bf16 with fp32, each within one repetition."""
+    v3_alone = {way: speeds["v3"] for way, speeds in synthesis.items()}
     lines = []
-    for way, speeds in ways.items():
-        ratios = [a / b for a, b in zip(speeds["v3"], speeds["v2"])]
+    for way, speeds in synthesis.items():
+        ratios = [a / b for a, b in zip(v3_alone[way], speeds["v2"])]
         lines.append(
             f"- synthesis {way}: v3 is {statistics.median(ratios):.1f} × v2 "
             f"({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} repetitions)"
         )
-    for n in dict.fromkeys(way.split()[0] for way in ways):
-        if f"{n} bf16" in ways:
-            ratio = [a / b for a, b in zip(ways[f"{n} bf16"]["v3"], ways[f"{n} fp32"]["v3"])]
-            lines.append(f"- v3, {describe_way(f'{n} bf16')} is {statistics.median(ratio):.2f} × fp32")
-    for kind in ("without", "with"):
-        v3, v2 = (statistics.median(training[name][kind]) for name in ("v3", "v2"))
-        lines.append(f"- training {kind} discriminators: v3 is {v3 / v2:.1f} × v2")
+    for n in dict.fromkeys(way.split()[0] for way in synthesis):
+        if f"{n} bf16" in synthesis:
+            ratios = [a / b for a, b in zip(v3_alone[f"{n} bf16"], v3_alone[f"{n} fp32"])]
+            lines.append(f"- v3, {describe_way(f'{n} bf16')} is {statistics.median(ratios):.2f} × fp32")
+    v3, v2 = trained["v3"], trained["v2"]
+    for kind, speeds in (("without", (v3.plain, v2.plain)), ("with", (v3.adversarial, v2.adversarial))):
+        one, other = map(statistics.median, speeds)
+        lines.append(f"- training {kind} discriminators: v3 is {one / other:.1f} × v2")
     return lines
 
 
 def quality_tables(exps: list[Path]) -> str:
     """Markdown: means with 95 % intervals, then differences to the first experiment paired by utterance."""
     scores = [read_json(exp / "scores.json") for exp in exps]
-    columns = [name for name in METRICS if any(name in found["metrics"] for found in scores)]
-    n, seconds = scores[0]["n_utterances"], scores[0]["seconds"]
+    metrics, utterances = ([found[key] for found in scores] for key in ("metrics", "utterances"))
+    columns = [name for name in METRICS if any(name in found for found in metrics)]
+    n, seconds = (scores[0][key] for key in ("n_utterances", "seconds"))
     lines = [f"{n} test utterances, {seconds:.0f} s; mean [95 % interval]", ""]
-    head = ["system", "minutes", "steps", *(f"{name} {METRICS[name].unit}".strip() for name in columns)]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for exp, found in zip(exps, scores):
-        done = read_json(exp / "finished.json")
-        cells = [exp.name, f"{done['seconds'] / 60:.1f}", str(done["step"])]
-        cells += [format_interval(name, found["metrics"].get(name)) for name in columns]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines += head_lines(["system", "minutes", "steps", *(f"{name} {METRICS[name].unit}".strip() for name in columns)])
+    for exp, found in zip(exps, metrics):
+        seconds, step = (read_json(exp / "finished.json")[key] for key in ("seconds", "step"))
+        cells = [format_interval(name, found.get(name)) for name in columns]
+        lines.append(table_row([exp.name, f"{seconds / 60:.1f}", str(step), *cells]))
     lines += ["", f"minus {exps[0].name}, paired; bold where the interval leaves out 0", ""]
-    head = ["system", *columns]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for exp, found in zip(exps[1:], scores[1:]):
-        differences = compare(found["utterances"], scores[0]["utterances"])
+    lines += head_lines(["system", *columns])
+    for exp, rows in zip(exps[1:], utterances[1:]):
+        differences = compare(rows, utterances[0])
         cells = [format_interval(name, differences.get(name), signed=True) for name in columns]
-        lines.append("| " + " | ".join([exp.name, *cells]) + " |")
+        lines.append(table_row([exp.name, *cells]))
     return "\n".join(lines)
 
 
-def format_interval(metric: str, entry: dict | None, *, signed: bool = False) -> str:
+def format_interval(metric: str, entry: MetricScore | None, *, signed: bool = False) -> str:
     if entry is None:
         return "–"
     mean, interval = format_score(metric, entry, signed=signed)
     return f"{f'**{mean}**' if signed and excludes_zero(entry) else mean} {interval}"
 
 
-def describe_run(environment: dict, threads: str) -> str:
-    """One line: command, commit, machine and load of ``environment`` (of ``training.experiment.describe_environment``).
+def describe_run(
+    *,
+    command: str,
+    git_commit: str | None,
+    git_dirty: bool | None,
+    machine: str,
+    packages: dict[str, str],
+    load_average: Sequence[float],
+    training_threads: str,
+    cuda: str | None = None,
+    **_: object,
+) -> str:
+    """One line: command, commit, machine and load, of ``training.experiment.describe_environment``.
 
-    Its "load_average" is that of before the work.
+    load_average: before the work.
     """
-    commit = f"{(environment['git_commit'] or 'no git')[:9]}{' (with changes)' if environment['git_dirty'] else ''}"
+    commit = f"{(git_commit or 'no git')[:9]}{' (with changes)' if git_dirty else ''}"
     processor = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "")
-    processor += f", {environment['cuda']}" if environment.get("cuda") else ""
+    processor += f", {cuda}" if cuda else ""
     return (
-        f"`{environment['command']}`; commit {commit}; {environment['machine']}, {processor}; training on {threads} "
-        f"threads; torch {environment['packages']['torch']}; load average {environment['load_average'][0]:.1f}"
+        f"`{command}`; commit {commit}; {machine}, {processor}; training on {training_threads} threads; "
+        f"torch {packages['torch']}; load average {load_average[0]:.1f}"
     )
 
 

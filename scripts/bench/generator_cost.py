@@ -6,11 +6,13 @@ multiply-accumulate each. Element-wise work (activations, windows, the excitatio
 """
 
 import contextlib
+import itertools
 import math
 import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,12 +20,15 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.device import wait_for
+from comparison_tables import Cost, Spoken
+from core.device import has_fast_bf16, peak_gpu_mib, wait_for
 from core.errors import UserError
 from core.frames import UNIT_RATE
+from vocoder.generators import build_generator
 from vocoder.synthesis import speak
 
 REAL_FFT = 2.5
+WARMING_TURNS = 2  # of speaking, before any is timed
 
 
 def count_parameters(generator: nn.Module) -> int:
@@ -77,6 +82,48 @@ def synthesis_seconds(generator: nn.Module, inputs: tuple[torch.Tensor | None, .
         speak(generator, *inputs)
     wait_for(device)
     return time.perf_counter() - clock
+
+
+def measure_alone(version: str, sizes: dict[str, int], seconds: float, device: str) -> Cost:
+    """Parameters, cost, and memory (on a GPU: the GPU's) of speaking once, in a process of its own."""
+    torch.set_num_threads(1)
+    generator = build_generator(version, sizes).eval().to(device)
+    n_units, n_streams = (sizes[key] for key in ("n_units", "n_streams"))
+    inputs = random_input(n_units, n_streams, seconds, device)
+    n_parameters = count_parameters(generator)
+    synthesis_seconds(fuse_weight_norm(generator), inputs, bf16=False)
+    peak = peak_memory_mib() if device == "cpu" else peak_gpu_mib()
+    gmac = macs_a_second(generator.cpu(), n_units, n_streams) / 1e9
+    return Cost(n_parameters, gmac, peak, sizes.get("channels"))
+
+
+def measure_synthesis(
+    systems: dict[str, tuple[str, dict[str, int]]],
+    seconds: float,
+    *,
+    repetitions: int,
+    device: str,
+    threads: Sequence[int],
+) -> dict[str, Spoken]:
+    """{"2 bf16": × real time of every repetition by system}; every system has its turn in every repetition.
+
+    systems: version and sizes of each, by name. The ways are cores and precision, or on a GPU the device and precision.
+    """
+    precisions = ("fp32", "bf16") if has_fast_bf16(device) else ("fp32",)
+    cores = [n for n in threads if n <= (os.cpu_count() or 1)]
+    ways = list(itertools.product(cores if device == "cpu" else [device], precisions))
+    generators = {n: fuse_weight_norm(build_generator(*system).eval()).to(device) for n, system in systems.items()}
+    inputs = {
+        n: random_input(sizes["n_units"], sizes["n_streams"], seconds, device) for n, (_, sizes) in systems.items()
+    }
+    found = {f"{where} {precision}": {name: [] for name in systems} for where, precision in ways}
+    for repetition in range(-WARMING_TURNS, repetitions):
+        for (where, precision), name in itertools.product(ways, systems):
+            torch.set_num_threads(where if device == "cpu" else 1)
+            took = synthesis_seconds(generators[name], inputs[name], bf16=precision == "bf16")
+            if repetition >= 0:
+                found[f"{where} {precision}"][name].append(seconds / took)
+    return found
 
 
 def peak_memory_mib() -> float:

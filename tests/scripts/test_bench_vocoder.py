@@ -83,7 +83,7 @@ def test_ratios_are_of_one_repetition() -> None:
     }
     ways = {"1 fp32": {"v2": [4.0, 2.0], "v3": [100.0, 50.0]}, "1 bf16": {"v2": [4.0, 2.0], "v3": [200.0, 100.0]}}
     one = {"parameters": 1e6, "gmac_a_second": 0.25, "synthesis_mib": 300, "channels": None}
-    table = speed_table({"training": runs, "synthesis": ways, "v2": one, "v3": one})
+    table = speed_table(training=runs, synthesis=ways, v2=one, v3=one)
     assert "synthesis 1 fp32: v3 is 25.0 × v2 (25.0 to 25.0 over 2 repetitions)" in table
     assert "bf16 is 2.00 × fp32" in table and "training with discriminators: v3 is 40.0 × v2" in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
@@ -94,7 +94,7 @@ def test_a_table_of_a_gpu_says_so() -> None:
     runs = {name: {"without": [1.0], "with": [1.0], "without_mib": 9, "with_mib": 9} for name in ("v2", "v3")}
     ways = {f"cuda {precision}": {"v2": [4.0], "v3": [n * 4.0]} for precision, n in (("fp32", 2), ("bf16", 3))}
     one = {"parameters": 1e6, "gmac_a_second": 0.25, "synthesis_mib": 300, "channels": None}
-    table = speed_table({"training": runs, "synthesis": ways, "v2": one, "v3": one})
+    table = speed_table(training=runs, synthesis=ways, v2=one, v3=one)
     assert "synthesis, GPU, bf16 (× real time)" in table and "- v3, GPU, bf16 is 1.50 × fp32" in table
     assert "core" not in table
 
