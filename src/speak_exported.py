@@ -13,6 +13,7 @@ import json
 import re
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,71 +32,96 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_exported(folder: Path) -> dict:
+class Exported(NamedTuple):
+    """A voice as it lies in its folder, and what its config.json says of it."""
+
+    voice: torch.jit.ScriptModule
+    prosody: torch.jit.ScriptModule | None  # predicts durations and F0
+    n_units: int
+    n_streams: int
+    sample_rate: int  # Hz
+    speakers: list[str]
+    prosody_speakers: list[str]
+
+
+class Utterance(NamedTuple):
+    """What to speak, its keys as in the file of units."""
+
+    id: str
+    units: list[int]
+    durations: list[int] | None  # frames of 20 ms, one a unit
+    f0: list[float] | None  # Hz a frame, 0 = unvoiced
+    residual_units: list[list[int]]  # the further streams, one unit a frame
+
+
+def load_exported(folder: Path) -> Exported:
     """The voice, its prosody predictor where there is one, and their speakers."""
-    loaded = {"config": json.loads((folder / "config.json").read_text(encoding="utf-8")), "prosody": None}
+    config, inside = json.loads((folder / "config.json").read_text(encoding="utf-8")), folder / "prosody"
+    prosody, prosody_speakers = None, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        loaded["voice"] = torch.jit.load(folder / "voice.torchscript")
-        if (folder / "prosody" / "prosody.torchscript").is_file():
-            loaded["prosody"] = torch.jit.load(folder / "prosody" / "prosody.torchscript")
-            described = json.loads((folder / "prosody" / "config.json").read_text(encoding="utf-8"))
-            loaded["prosody_speakers"] = described["speakers"] or sorted(filter(None, described["statistics"]))
-    return loaded
+        voice = torch.jit.load(folder / "voice.torchscript")
+        if (inside / "prosody.torchscript").is_file():
+            prosody = torch.jit.load(inside / "prosody.torchscript")
+            described = json.loads((inside / "config.json").read_text(encoding="utf-8"))
+            prosody_speakers = described["speakers"] or sorted(filter(None, described["statistics"]))
+    n_units, n_streams = (config["derived"][key] for key in ("n_units", "n_streams"))
+    return Exported(voice, prosody, n_units, n_streams, config["sample_rate_hz"], config["speakers"], prosody_speakers)
 
 
-def read_utterances(path: Path) -> list[dict]:
+def read_utterances(path: Path) -> list[Utterance]:
     try:
         text = path.read_text(encoding="utf-8").strip()
-        found = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
+        rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {path}: expected a JSON array, or one object a line, found: {error}") from error
     seen = set()
-    for number, utterance in enumerate(found, 1):
-        name = utterance.get("id") if isinstance(utterance, dict) else None
+    for number, row in enumerate(rows, 1):
+        name = row.get("id") if isinstance(row, dict) else None
         # Ids become file names.
         if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00-\x1f]+", name) or set(name) == {"."}:
             raise SystemExit(f"error: {path}, utterance {number}: expected an id without '/', found {name!r}")
         if name in seen:
             raise SystemExit(f"error: {path}: id {name!r} comes twice and would overwrite itself; rename one")
         seen.add(name)
-    return found
+    missing = {"units": [], "durations": None, "f0": None, "residual_units": []}
+    filled = [missing | row for row in rows]
+    return [Utterance(**{key: row[key] for key in Utterance._fields}) for row in filled]
 
 
-def check_utterance(utterance: dict, n_units: int, n_streams: int) -> None:
+def check_utterance(utterance: Utterance, n_units: int, n_streams: int) -> None:
     """Refuse units that the voice does not know, and lists that do not fit each other."""
-    streams = [utterance.get("units", []), *utterance.get("residual_units", [])]
+    streams = [utterance.units, *utterance.residual_units]
     if len(streams) != n_streams or not all(0 <= unit < n_units for stream in streams for unit in stream):
-        raise SystemExit(f"error: {utterance['id']}: expected {n_streams} stream(s) of units 0 to {n_units - 1}")
-    lengths = {len(streams[0])}, {len(stream) for stream in streams[1:]}
-    if utterance.get("durations") is not None:
-        lengths[0].add(len(utterance["durations"]))
-        lengths[1].add(sum(utterance["durations"]))
-        if utterance.get("f0") is not None:
-            lengths[1].add(len(utterance["f0"]))
-    if lengths[0] == {0} or any(len(found) > 1 for found in lengths):
+        raise SystemExit(f"error: {utterance.id}: expected {n_streams} stream(s) of units 0 to {n_units - 1}")
+    by_unit, by_frame = {len(utterance.units)}, {len(stream) for stream in utterance.residual_units}
+    if utterance.durations is not None:
+        by_unit.add(len(utterance.durations))
+        by_frame.add(sum(utterance.durations))
+        by_frame |= {len(utterance.f0)} if utterance.f0 is not None else set()
+    if by_unit == {0} or len(by_unit) > 1 or len(by_frame) > 1:
         raise SystemExit(
-            f"error: {utterance['id']}: expected units, a duration of each, and F0 and residual units of every frame; "
-            f"found {sorted(lengths[0])} units and durations, {sorted(lengths[1])} frames"
+            f"error: {utterance.id}: expected units, a duration of each, and F0 and residual units of every frame; "
+            f"found {sorted(by_unit)} units and durations, {sorted(by_frame)} frames"
         )
 
 
-def add_prosody(loaded: dict, utterance: dict, speaker: str | None) -> dict:
-    """An utterance with "durations" (U,) frames and "f0" (F,) Hz, predicted where they are missing."""
-    units, durations, f0 = np.asarray(utterance["units"]), utterance.get("durations"), utterance.get("f0")
-    prosody = loaded["prosody"]
-    if prosody is None and (durations is None or f0 is None):
-        raise SystemExit(f"error: {utterance['id']}: expected durations and f0, as this voice cannot predict them")
+def add_prosody(loaded: Exported, utterance: Utterance, speaker: str | None) -> Utterance:
+    """An utterance with its durations and F0, predicted where they are missing."""
+    units, durations, f0 = np.asarray(utterance.units), utterance.durations, utterance.f0
+    if loaded.prosody is None and (durations is None or f0 is None):
+        raise SystemExit(f"error: {utterance.id}: expected durations and f0, as this voice cannot predict them")
     if durations is None:
         f0, units = None, units[np.flatnonzero(np.diff(units, prepend=-1))]
     if durations is None or f0 is None:
-        row = torch.tensor([row_of(loaded["prosody_speakers"], speaker)])
+        row = torch.tensor([row_of(loaded.prosody_speakers, speaker)])
         tensor = torch.from_numpy(units.astype(np.int64))[None]
         if durations is None:
-            probabilities, class_frames = prosody.duration_classes(tensor, row)
+            probabilities, class_frames = loaded.prosody.duration_classes(tensor, row)
             durations = choose_durations(probabilities[0].numpy(), class_frames.double().numpy())
-        f0 = prosody.pitch(tensor, torch.from_numpy(np.asarray(durations, np.int64))[None], row)[0].numpy()
-    return utterance | {"units": units, "durations": durations, "f0": np.asarray(f0, np.float32)}
+        lengths = torch.from_numpy(np.asarray(durations, np.int64))[None]
+        f0 = loaded.prosody.pitch(tensor, lengths, row)[0].numpy()
+    return utterance._replace(units=units, durations=durations, f0=np.asarray(f0, np.float32))
 
 
 def choose_durations(probabilities: np.ndarray, class_frames: np.ndarray) -> np.ndarray:
@@ -111,16 +137,16 @@ def choose_durations(probabilities: np.ndarray, class_frames: np.ndarray) -> np.
     return frames[np.bincount(chosen // longer.shape[1], minlength=len(probabilities))]
 
 
-def speak(loaded: dict, utterance: dict, speaker: str | None) -> np.ndarray:
-    """An utterance with its prosody to (320 F,) float32 at 16 kHz."""
-    streams = [np.repeat(utterance["units"], utterance["durations"]), *utterance.get("residual_units", [])]
+def speak(loaded: Exported, utterance: Utterance, speaker: str | None) -> np.ndarray:
+    """An utterance with its prosody to (320 F,) float32 in [-1, 1]."""
+    streams = [np.repeat(utterance.units, utterance.durations), *utterance.residual_units]
     units = torch.from_numpy(np.stack([np.asarray(stream, np.int64) for stream in streams], axis=1))[None]
-    f0 = torch.from_numpy(utterance["f0"])[None]
-    digest = hashlib.sha256(f"{NOISE_SEED}/{utterance['id']}".encode()).digest()
+    f0 = torch.from_numpy(utterance.f0)[None]
+    digest = hashlib.sha256(f"{NOISE_SEED}/{utterance.id}".encode()).digest()
     key = torch.tensor([int.from_bytes(digest[:4], "little") >> 1])
-    noise = loaded["voice"].noise(key, torch.tensor(0), f0)
-    row = torch.tensor([row_of(loaded["config"]["speakers"], speaker)])
-    return loaded["voice"](units, f0, noise, torch.zeros(1, dtype=torch.float64), row)[0].numpy()
+    noise = loaded.voice.noise(key, torch.tensor(0), f0)
+    row = torch.tensor([row_of(loaded.speakers, speaker)])
+    return loaded.voice(units, f0, noise, torch.zeros(1, dtype=torch.float64), row)[0].numpy()
 
 
 def row_of(speakers: list[str], speaker: str | None) -> int:
@@ -131,17 +157,16 @@ def row_of(speakers: list[str], speaker: str | None) -> int:
 def main() -> None:
     args = parse_args()
     loaded = load_exported(args.voice)
-    if args.speaker and args.speaker not in loaded["config"]["speakers"]:
-        raise SystemExit(f"error: unknown speaker '{args.speaker}': expected one of {loaded['config']['speakers']}")
+    if args.speaker and args.speaker not in loaded.speakers:
+        raise SystemExit(f"error: unknown speaker '{args.speaker}': expected one of {loaded.speakers}")
     args.out.mkdir(parents=True, exist_ok=True)
-    n_units, n_streams = (loaded["config"]["derived"][key] for key in ("n_units", "n_streams"))
     for utterance in read_utterances(args.units):
-        check_utterance(utterance, n_units, n_streams)
+        check_utterance(utterance, loaded.n_units, loaded.n_streams)
         with torch.inference_mode():
             waveform = speak(loaded, add_prosody(loaded, utterance, args.speaker), args.speaker)
         pcm = np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
-        soundfile.write(args.out / f"{utterance['id']}.wav", pcm, loaded["config"]["sample_rate_hz"])
-        print(args.out / f"{utterance['id']}.wav")
+        soundfile.write(args.out / f"{utterance.id}.wav", pcm, loaded.sample_rate)
+        print(args.out / f"{utterance.id}.wav")
 
 
 if __name__ == "__main__":

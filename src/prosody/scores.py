@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.records import MetricScore
 from evaluation.bootstrap import bootstrap_mean, paired_difference
 
 Row = dict[str, float | None]  # of one utterance: a score by its name
-Interval = dict[str, float | str]  # mean, low, high, n and unit
 # metric: (unit, decimals shown)
 PROSODY_METRICS = {
     "duration_mae_frames": ("frame", 3),
@@ -110,7 +110,7 @@ def _group_means(groups: np.ndarray, values: np.ndarray, otherwise: np.ndarray) 
     return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
 
 
-def summarise_prosody(rows: Sequence[Row]) -> dict[str, Interval]:
+def summarise_prosody(rows: Sequence[Row]) -> dict[str, MetricScore]:
     """{metric: {"mean", "low", "high", "n", "unit"}}: means over utterances with bootstrap 95 % intervals."""
     defined = {name: [row[name] for row in rows if row[name] is not None] for name in PROSODY_METRICS}
     return {
@@ -120,7 +120,7 @@ def summarise_prosody(rows: Sequence[Row]) -> dict[str, Interval]:
     }
 
 
-def compare_prosody(first: Sequence[Row], second: Sequence[Row]) -> dict[str, Interval]:
+def compare_prosody(first: Sequence[Row], second: Sequence[Row]) -> dict[str, MetricScore]:
     """{metric: {"mean", "low", "high", "n", "unit"}} of ``first`` minus ``second``, rows of the same utterances."""
     differences = {}
     for name, (unit, _) in PROSODY_METRICS.items():
@@ -130,7 +130,7 @@ def compare_prosody(first: Sequence[Row], second: Sequence[Row]) -> dict[str, In
     return differences
 
 
-def format_prosody(metrics: dict[str, Interval], controls: dict[str, dict[str, Interval]]) -> str:
+def format_prosody(metrics: dict[str, MetricScore], controls: dict[str, dict[str, MetricScore]]) -> str:
     """A line a metric: the prediction with its interval, then each control with its own."""
     lines = ["".join([" " * 24, *(name.rjust(32) for name in ("prediction", *controls))])]
     for name, (unit, decimals) in PROSODY_METRICS.items():
@@ -139,7 +139,7 @@ def format_prosody(metrics: dict[str, Interval], controls: dict[str, dict[str, I
     return "\n".join(lines)
 
 
-def _format_interval(interval: Interval | None, decimals: int) -> str:
+def _format_interval(interval: MetricScore | None, decimals: int) -> str:
     if interval is None:
         return "-"
     mean, low, high = (f"{interval[key]:.{decimals}f}" for key in ("mean", "low", "high"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 import pytest
 import soundfile
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import export_vocoder
 import speak_exported
@@ -23,7 +24,7 @@ from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody, choose_durations, predict_durations, predict_f0
 from synthetic import write_units
-from training.checkpoints import save_checkpoint
+from training.checkpoints import OLD_NAMES, save_checkpoint
 from units.corpus import write_corpus
 from units.kmeans import load_kmeans, quantize_to_units
 from units.requests import SpokenItem
@@ -177,6 +178,31 @@ def test_a_saved_voice_is_the_voice(roots: Path, voice: Path) -> None:
     assert np.abs(spoken[0]).max() > 1e-3
     weights = load_file(voice / "model.safetensors")
     assert weights.keys() == original.generator.state_dict().keys()
+
+
+def under_old_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as they were saved until the embedding tables had one name everywhere."""
+    old_names = {now: was for was, now in OLD_NAMES.items()}
+    parts = [name.split(".", 1) for name in weights]
+    return {f"{old_names.get(table, table)}.{rest}": value for (table, rest), value in zip(parts, weights.values())}
+
+
+def test_voices_and_checkpoints_with_old_names_speak_the_same(roots: Path, voice: Path, tmp_path: Path) -> None:
+    shutil.copytree(voice, tmp_path / "voice")
+    for file in (tmp_path / "voice").rglob("model.safetensors"):
+        save_file(under_old_names(load_file(file)), file)
+    shutil.copytree(roots / "spanish_vocoder_v2", tmp_path / "v2")
+    state = torch.load(tmp_path / "v2" / "checkpoints" / "best.pt", weights_only=True)
+    state["generator_ema"] = under_old_names(state["generator_ema"])
+    save_checkpoint(tmp_path / "v2" / "checkpoints" / "best.pt", state)
+    assert {"units.0.weight", "pitch.bins.weight"} <= load_file(tmp_path / "voice" / "model.safetensors").keys()
+    assert "pitch.weight" in state["generator_ema"]
+    item = SpokenItem("a", np.arange(40)[:, None] % N_UNITS, np.full(40, 120, np.float32), "rui")
+    for old, new in ((tmp_path / "voice", voice), (tmp_path / "v2", roots / "spanish_vocoder_v2")):
+        spoken = [next(synthesize_utterances(load_voice(folder), [item]))[1] for folder in (old, new)]
+        np.testing.assert_array_equal(*spoken)
+    prosodies = load_voice_prosody(tmp_path / "voice" / "prosody"), load_voice_prosody(voice / "prosody")
+    np.testing.assert_array_equal(*(predict_durations(prosody, np.arange(30) % N_UNITS) for prosody in prosodies))
 
 
 def test_a_saved_voice_keeps_its_units_and_its_prosody(roots: Path, voice: Path) -> None:
