@@ -67,7 +67,7 @@ from training.resuming import (
     note_changes,
 )
 from training.schedule import calibrate, learning_rate, plan_steps
-from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
+from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
 from units.utterances import known_speakers
 
 log = logging.getLogger("oral_units")
@@ -153,7 +153,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # %%
 def load_split(paths: dict[str, Path], split: str) -> list[dict]:
     """The utterances of one split, their F0 computed in parallel beforehand."""
-    fill_split_f0(paths, split)
+    fill_split_f0(paths["corpus"], paths["cache"], split)
     return load_prosody_utterances(paths["corpus"], data_root(), paths["cache"], [split])
 
 
@@ -232,7 +232,11 @@ def main() -> int:
     train = load_split(paths, "train")
     validation = choose_validation(load_split(paths, "val"), args.validation_seconds)
     statistics = pitch_statistics(train)
-    speakers = known_speakers(train, paths["speakers"]) if args.speaker_embedding else []
+    speakers = (
+        known_speakers((utterance["speaker"] for utterance in train), paths["speakers"])
+        if args.speaker_embedding
+        else []
+    )
     crops = count_crops(train, args.crop_units)
 
     n_units = read_json(paths["units"] / "config.json")["derived"]["n_units"]
@@ -243,7 +247,13 @@ def main() -> int:
     predictor.to(device)
     predictor_ema = copy.deepcopy(predictor).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(predictor.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
-    step, total_steps, best, stale, spent = 0, plan_steps(args, len(crops)), math.inf, 0, 0.0
+    step, total_steps, best, stale, spent = (
+        0,
+        plan_steps(args.steps, args.epochs, n_items=len(crops), batch_size=args.batch_size),
+        math.inf,
+        0,
+        0.0,
+    )
     validated, since_log = 0, []
     if state:
         step, validated = state["step"], state["validated"]
@@ -390,7 +400,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     changeable = ("steps", "patience", "log_every", "cpu")
     open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
-    keep_clusters(paths, exp)
+    copy_clusters(paths["units"], exp)
 
 
 # %%

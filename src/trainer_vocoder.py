@@ -15,17 +15,16 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
+from torch import nn
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from tqdm import tqdm
 
 from audio.audio_io import load_crop, save_audio
 from core.cli import (
@@ -46,50 +45,47 @@ from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from core.read_ahead import map_ahead
 from languages import add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
-from training.checkpoints import (
-    LARGEST_EMA_DECAY,
-    load_checkpoint,
-    random_state,
-    restore_random_state,
-    save_checkpoint,
-    update_ema,
-)
-from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
-from training.processes import (
-    any_process,
-    average,
-    broadcast,
-    launched_processes,
-    mean_over_processes,
-    start_accelerator,
-    update_weights,
-)
-from training.progress import Progress, finite_means
+from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
+from training.experiment import open_experiment, require_finished
+from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
+from training.progress import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from training.resuming import (
-    catch_stop_signals,
+    Run,
     check_borrowed,
+    end_run,
     exit_on_stop_signals,
     find_checkpoint,
+    finish_run,
+    has_finished,
     is_own,
-    log_row,
     note_changes,
+    note_plan,
+    note_step,
+    save_progress,
+    start_run,
+    training_seconds,
+    write_losses,
+    write_row,
 )
-from training.schedule import calibrate, is_adversarial, learning_rate, plan_steps
+from training.schedule import add_budget_flags, calibrate, is_adversarial, learning_rate, plan_steps
 from units.kmeans import load_kmeans
-from units.phase1_inputs import describe_inputs, fill_split_f0, keep_clusters
-from units.requests import SpokenItem
-from units.utterances import known_speakers, load_utterances
-from vocoder.adversarial import adversarial_window, in_float32, split_judgement, time_judgement, warn_of_collapse
-from vocoder.batches import CropDataset, StepSampler, check_batch_size, collate, with_mel
-from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
-from vocoder.losses import MEL_WINDOWS, adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
+from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
+from units.utterances import LoadedUtterance, known_speakers, load_utterances
+from vocoder.adversarial import adversarial_window, time_judgement, warn_of_collapse
+from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
+from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.size_flags import read_sizes
-from vocoder.synthesis import speak, synthesize_utterances
+from vocoder.synthesis import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
+from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
 
 log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
+EVERYDAY_FLAGS = (
+    "language tag exp resume overwrite generator speaker_embedding steps max_minutes batch_size cpu".split()
+)
+ENDLESS = 10**9  # steps, while their number is not known
 
 # %% [markdown]
 # ## Arguments
@@ -107,7 +103,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Phase 3: train a unit vocoder.", formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     add_experiment_flags(parser)
+    add_model_flags(parser)
+    add_budget_flags(parser, DEFAULT_STEPS)
+    add_training_flags(parser)
+    add_adversarial_flags(parser)
+    add_watching_flags(parser)
+    add_machine_flags(parser)
+    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
+    if args.steps is None and args.epochs is None and args.max_minutes is None:
+        args.steps = DEFAULT_STEPS
+    check_args(args)
+    return args
 
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--generator", choices=sorted(GENERATORS), default="v3", help="version of the generator")
     model.add_argument(
@@ -129,41 +138,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--random_embeddings", action="store_true", help="do not start unit embeddings from the centroids"
     )
-    model.add_argument("--speaker_embedding", action="store_true", help="learn one voice a speaker of the manifest")
+    model.add_argument("--speaker_embedding", action="store_true", help="learn one voice for each speaker")
 
-    budget = parser.add_argument_group("budget (one of; default: --steps 200000)").add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=int, default=None, help="updates of the generator")
-    budget.add_argument("--epochs", type=float, default=None, help="passes over the training split")
-    budget.add_argument(
-        "--max_minutes", type=float, default=None, help="wall time; becomes a number of steps after a short calibration"
-    )
 
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
-    training.add_argument("--batch_size", type=int, default=16, help="crops a step, over all processes")
+    training.add_argument("--batch_size", "--bsize", type=int, default=16, help="crops a step, over all processes")
     training.add_argument("--crop_frames", type=int, default=48, help="length of a crop (frames of 20 ms)")
     training.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
     training.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
-    training.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay")
+    training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     training.add_argument(
-        "--adversarial_after",
-        type=float,
-        default=0.4,
-        help="train against a discriminator from this share of the planned steps on, or (over 1) this step; 1 = never",
-    )
-    training.add_argument(
-        "--discriminator_lr", type=float, default=5e-4, help="peak learning rate of the discriminator"
-    )
-    training.add_argument(
-        "--discriminator_frames", type=int, default=24, help="what it sees of a crop (frames of 20 ms)"
-    )
-    training.add_argument(
-        "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
-    )
-    training.add_argument("--mel_weight", type=float, default=15.0, help="weight of the log-mel loss beside it")
-    training.add_argument("--feature_weight", type=float, default=2.0, help="weight of feature matching beside it")
-    training.add_argument(
-        "--patience", type=int, default=0, help="stop after so many validations without gain; 0 = never"
+        "--patience",
+        "--early_stopping",
+        type=int,
+        default=0,
+        help="stop after so many validations without gain; 0 = never",
     )
     training.add_argument(
         "--mel_windows",
@@ -181,14 +172,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and noise")
 
-    watching = parser.add_argument_group("watching")
-    watching.add_argument("--log_every", type=int, default=20, help="steps between rows of metrics.jsonl")
-    watching.add_argument("--eval_every", type=int, default=200, help="steps between validations")
-    watching.add_argument("--validation_seconds", type=float, default=90.0, help="seconds of the val split to judge on")
-    watching.add_argument("--save_every", type=int, default=200, help="steps between writings of latest.pt")
-    watching.add_argument("--sample_every", type=int, default=1000, help="steps between sample recordings")
-    watching.add_argument("--num_samples", type=int, default=4, help="recordings a sampling")
 
+def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
+    adversarial = parser.add_argument_group("training against a discriminator")
+    adversarial.add_argument(
+        "--adversarial_after",
+        type=float,
+        default=0.4,
+        help="from this share of the planned steps on, or (over 1) from this step on; 1 = never",
+    )
+    adversarial.add_argument(
+        "--discriminator_lr", type=float, default=5e-4, help="peak learning rate of the discriminator"
+    )
+    adversarial.add_argument(
+        "--discriminator_frames", type=int, default=24, help="what it sees of a crop (frames of 20 ms)"
+    )
+    adversarial.add_argument(
+        "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
+    )
+    adversarial.add_argument("--mel_weight", type=float, default=15.0, help="weight of the log-mel loss next to it")
+    adversarial.add_argument("--feature_weight", type=float, default=2.0, help="weight of feature matching next to it")
+
+
+def add_watching_flags(parser: argparse.ArgumentParser) -> None:
+    watching = parser.add_argument_group("watching")
+    watching.add_argument(
+        "--log_every", "--logging_steps", type=int, default=20, help="steps between rows of metrics.jsonl"
+    )
+    watching.add_argument("--eval_every", "--eval_steps", type=int, default=200, help="steps between validations")
+    watching.add_argument("--validation_seconds", type=float, default=90.0, help="seconds of the val split to judge on")
+    watching.add_argument(
+        "--save_every", "--save_steps", type=int, default=200, help="steps between writings of latest.pt"
+    )
+    watching.add_argument("--sample_every", type=int, default=1000, help="steps between sample recordings")
+    watching.add_argument("--num_samples", type=int, default=4, help="recordings in each sampling")
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--mixed_precision",
@@ -197,11 +217,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="autocast of the models; auto: bf16 where the device computes in it, fp16 on other GPUs",
     )
     machine.add_argument("--compile", action="store_true", help="compile the generator with torch.compile")
-    machine.add_argument("--num_workers", type=int, default=None, help="reading threads (default: 0 on a CPU, else 4)")
+    machine.add_argument(
+        "--num_workers", "--nj", type=int, default=None, help="reading threads (default: 0 on a CPU, else 4)"
+    )
     machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
-    args = parse_flags(parser, argv)
-    if args.steps is None and args.epochs is None and args.max_minutes is None:
-        args.steps = DEFAULT_STEPS
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse what cannot be obeyed."""
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_frames")
     require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
     require_positive(args, "sample_every", "validation_seconds")
@@ -219,28 +242,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         )
     if args.generator != "v3" and args.condition != "units":
         raise UserError(f"--condition {args.condition}: the oracle is v3's; {args.generator} is fed units only")
-    return args
 
 
-# %% [markdown]
-# ## Data and models
-
-
-# %%
-def load_split(paths: dict[str, Path], split: str) -> list[dict]:
-    """The utterances of one split, their F0 computed in parallel beforehand."""
-    fill_split_f0(paths, split)
-    return load_utterances(paths["corpus"], data_root(), paths["cache"], [split])
-
-
-def choose_validation(utterances: list[dict], seconds: float) -> list[dict]:
-    """An even spread of utterances of about ``seconds`` in all, sorted by length so that batches are dense."""
-    total = sum(len(utterance["units"]) for utterance in utterances) / UNIT_RATE
-    stride = max(1, int(total / seconds))
-    return sorted(utterances[::stride], key=lambda utterance: (len(utterance["units"]), utterance["id"]))
-
-
-def chosen_sizes(args: argparse.Namespace) -> dict:
+def chosen_sizes(args: argparse.Namespace) -> dict[str, object]:
     """What --channels and --sizes say, checked against the generator's constructor."""
     sizes = read_sizes(GENERATORS[args.generator], args.sizes)
     if args.channels and "channels" in sizes:
@@ -248,63 +252,352 @@ def chosen_sizes(args: argparse.Namespace) -> dict:
     return sizes | ({"channels": args.channels} if args.channels else {})
 
 
-def build_sizes(args: argparse.Namespace, units_config: dict, speakers: list[str]) -> dict:
-    """The generator's constructor arguments, stored in the checkpoint."""
-    derived = units_config["derived"]
-    sizes = {"n_units": derived["n_units"], "n_streams": derived["n_streams"], "n_speakers": len(speakers)}
+# %% [markdown]
+# ## Data
+
+
+# %%
+class Recording(NamedTuple):
+    """A recording to compare a resynthesis with, and what is spoken for it."""
+
+    spoken: dict
+    audio_path: Path
+    n_samples: int
+
+
+class Data(NamedTuple):
+    crops: CropDataset
+    validation: list[Recording]
+    sampled: list[Recording]
+    speakers: list[str]  # rows 1, 2, … of the speaker embedding; empty without --speaker_embedding
+
+
+def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) -> Data:
+    """Crops to train on, and recordings to validate on and to listen to."""
+    train, validation = load_split(paths, "train"), load_split(paths, "val")
+    named = (utterance.speaker for utterance in train)
+    speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
+    crops = CropDataset(
+        train,
+        crop_frames=args.crop_frames,
+        seed=args.seed,
+        speakers=speakers,
+        condition=args.condition,
+        unit_noise=args.unit_noise,
+        n_units=n_units,
+    )
+    chosen = choose_validation(validation, args.validation_seconds)
+    judged = [describe_recording(utterance, args.condition) for utterance in chosen]
+    sampled = judged[:: max(1, len(judged) // max(1, args.num_samples))][: args.num_samples]
+    return Data(crops, judged, sampled, speakers)
+
+
+def load_split(paths: dict[str, Path], split: str) -> list[LoadedUtterance]:
+    """The utterances of one split, their F0 computed in parallel beforehand."""
+    corpus, cache = paths["corpus"], paths["cache"]
+    fill_split_f0(corpus, cache, split)
+    return load_utterances(corpus, data_root(), cache, [split])
+
+
+def choose_validation(utterances: Sequence[LoadedUtterance], seconds: float) -> list[LoadedUtterance]:
+    """An even spread of utterances of about ``seconds`` in all, sorted by length so that batches are dense."""
+    total = sum(len(utterance.frame_units) for utterance in utterances) / UNIT_RATE
+    stride = max(1, int(total / seconds))
+    return sorted(utterances[::stride], key=lambda utterance: (len(utterance.frame_units), utterance.id))
+
+
+def describe_recording(utterance: LoadedUtterance, condition: str) -> Recording:
+    content = read_content(utterance, condition)
+    spoken = {"id": utterance.id, "units": content, "f0": utterance.f0, "speaker": utterance.speaker}
+    return Recording(spoken, utterance.audio_path, frames_to_samples(len(content)))
+
+
+def read_batches(
+    crops: CropDataset, accelerator: Accelerator, *, batch_size: int, first: int, last: int, num_workers: int | None
+) -> Iterator[CropBatch]:
+    """The batches of steps ``first`` to ``last`` for this process, on its device; num_workers: reading threads."""
+    sampler = StepSampler(first, last, batch_size, rank=accelerator.process_index, world=accelerator.num_processes)
+    workers = num_workers if num_workers is not None else 4 * (accelerator.device.type == "cuda")
+    if workers:
+        # Threads: a scheduler's signal goes to all processes of a job, and loader processes would die of it.
+        read = (items for _, items in map_ahead(crops.__getitem__, enumerate(sampler), workers))
+    else:
+        read = ([crops[number] for number in numbers] for numbers in sampler)
+    for items in read:
+        yield move_batch(collate(items, crops.crop_frames), accelerator.device)
+
+
+# %% [markdown]
+# ## Models
+#
+# Training moves the generator; its moving average is what is validated, saved as the voice, and listened to.
+
+
+# %%
+class Models(NamedTuple):
+    version: str  # of the generator: v1, v2 or v3
+    sizes: dict[str, object]  # its constructor's arguments
+    speakers: list[str]
+    generator: Trained
+    generator_ema: nn.Module  # the moving average of its weights
+    discriminator: Trained | None
+
+
+def choose_sizes(args: argparse.Namespace, units: dict[str, object], n_speakers: int) -> dict[str, object]:
+    """The generator's constructor arguments, stored in the checkpoint; ``units``: phase 1's derived values."""
+    sizes = {"n_units": units["n_units"], "n_streams": units["n_streams"], "n_speakers": n_speakers}
     condition = {"condition": args.condition} if args.condition != "units" else {}
     return sizes | condition | chosen_sizes(args)
 
 
-def batches(
-    args: argparse.Namespace, dataset: CropDataset, accelerator: Accelerator, first: int, last: int
-) -> Iterator[dict]:
-    """The batches of steps ``first`` to ``last`` for this process, on its device."""
-    sampler = StepSampler(first, last, args.batch_size, rank=accelerator.process_index, world=accelerator.num_processes)
-    on_gpu = accelerator.device.type == "cuda"
-    workers = args.num_workers if args.num_workers is not None else 4 * on_gpu
-    if workers:
-        # Threads: a scheduler's signal goes to all processes of a job, and loader processes would die of it.
-        items = (read for _, read in map_ahead(dataset.__getitem__, enumerate(sampler), workers))
-    else:
-        items = ([dataset[number] for number in numbers] for numbers in sampler)
-    for batch in map(collate, items):
-        pinned = {key: value.pin_memory() for key, value in batch.items()} if on_gpu else batch
-        yield {key: value.to(accelerator.device, non_blocking=True) for key, value in pinned.items()}
+def build_models(
+    args: argparse.Namespace, sizes: dict[str, object], speakers: list[str], clusters: Path, accelerator: Accelerator
+) -> Models:
+    """The generator, its unit embeddings started from phase 1's ``clusters``, and the discriminator."""
+    generator = build_generator(args.generator, sizes)
+    if not args.random_embeddings:
+        seed_embeddings(generator, load_kmeans(clusters).books)
+    generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
+    discriminator = None
+    if args.adversarial_after != 1:
+        width = {"width": args.discriminator_width} if args.discriminator_width else {}
+        discriminator = DISCRIMINATORS[args.generator](**width)
+    trained = prepare_training(
+        accelerator, generator, lr=args.lr, weight_decay=args.weight_decay, compiled=args.compile
+    )
+    if discriminator is not None:
+        discriminator = prepare_training(
+            accelerator, discriminator, lr=args.discriminator_lr, weight_decay=args.weight_decay
+        )
+    return Models(args.generator, sizes, speakers, trained, generator_ema, discriminator)
+
+
+def describe_models(models: Models) -> dict[str, object]:
+    """What a checkpoint says of the generator besides its weights."""
+    return {"version": models.version, "sizes": models.sizes, "speakers": models.speakers}
+
+
+def model_state(accelerator: Accelerator, models: Models) -> dict[str, object]:
+    """All weights, averages and optimizers, for a checkpoint."""
+    generator, discriminator = models.generator, models.discriminator
+    state = {
+        "generator": generator.model.state_dict(),
+        "generator_ema": models.generator_ema.state_dict(),
+        "optimizer_generator": generator.optimizer.state_dict(),
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+    }
+    if discriminator is not None:
+        state |= {
+            "discriminator": discriminator.model.state_dict(),
+            "optimizer_discriminator": discriminator.optimizer.state_dict(),
+        }
+    return describe_models(models) | state
+
+
+def load_models(accelerator: Accelerator, models: Models, state: dict[str, object]) -> None:
+    """Continue from a checkpoint's weights, averages and optimizers, and from its random state."""
+    models.generator.model.load_state_dict(state["generator"])
+    models.generator_ema.load_state_dict(state["generator_ema"])
+    models.generator.optimizer.load_state_dict(state["optimizer_generator"])
+    if models.discriminator is not None and "discriminator" in state:
+        models.discriminator.model.load_state_dict(state["discriminator"])
+        models.discriminator.optimizer.load_state_dict(state["optimizer_discriminator"])
+    if accelerator.scaler and state.get("scaler"):
+        accelerator.scaler.load_state_dict(state["scaler"])
+    restore_random_state(state["random_state"])
+
+
+def averaged_voice(models: Models) -> dict:
+    """The moving average as a voice that speaks."""
+    generator = models.generator_ema
+    device = next(generator.parameters()).device
+    return {"generator": generator, "speakers": models.speakers, "device": device}
 
 
 # %% [markdown]
-# ## Steps, validation, samples
+# ## One step
+#
+# The batch is resynthesised once. The discriminator learns first, on windows of it; then the generator.
 
 
 # %%
-def spoken_item(utterance: dict) -> SpokenItem:
-    return SpokenItem(utterance["id"], utterance["units"], utterance["f0"], utterance["speaker"])
+def train_step(
+    args: argparse.Namespace, accelerator: Accelerator, models: Models, batch: CropBatch, progress: Progress
+) -> Losses:
+    """The updates of one step; returns its losses, the means over all processes."""
+    step, total_steps = progress.step, progress.total_steps
+    generator, discriminator = models.generator, models.discriminator
+    for trained in filter(None, (generator, discriminator)):
+        set_learning_rate(trained, learning_rate(step, total_steps, trained.peak_lr, args.warmup))
+    losses, against = {}, {}
+    generator.wrapped.train()
+    with accelerator.autocast():
+        resynthesis = speak(generator.wrapped, batch.content, batch.f0, batch.speaker_row, batch.key).float()
+
+    if is_adversarial(step, total_steps, args.adversarial_after):
+        window = choose_window(args, step)
+        losses |= discriminator_step(
+            accelerator, discriminator, batch.waveform[:, window], resynthesis[:, window], clip=args.clip
+        )
+        against = {"discriminator": discriminator.model, "window": window}
+        against |= {"mel_weight": args.mel_weight, "feature_weight": args.feature_weight}
+
+    mel_windows = {n_fft: MEL_WINDOWS[n_fft] for n_fft in args.mel_windows}
+    losses |= generator_step(
+        accelerator, generator, batch.waveform, resynthesis, mel_windows=mel_windows, clip=args.clip, **against
+    )
+    update_ema(models.generator_ema, generator.model, step, args.ema)
+    return mean_over_processes(accelerator, losses)
 
 
+def choose_window(args: argparse.Namespace, step: int) -> slice:
+    return adversarial_window(
+        step, seed=args.seed, crop_frames=args.crop_frames, discriminator_frames=args.discriminator_frames
+    )
+
+
+def restart_best(progress: Progress, after: float) -> Progress:
+    """At the first adversarial step the search for the best begins again: the best is one of what follows.
+
+    Regression alone is nearer in log-mel and sounds duller.
+    """
+    now, before = (is_adversarial(step, progress.total_steps, after) for step in (progress.step, progress.step - 1))
+    return progress._replace(best=math.inf, stale=0) if now and not before else progress
+
+
+# %% [markdown]
+# ## Validation and samples
+
+
+# %%
 @torch.inference_mode()
-def validate(vocoder: Vocoder, utterances: list[dict]) -> float:
+def validate(voice: dict, recordings: Sequence[Recording]) -> float:
     """Mean log-mel distance (nats) of the averaged weights over the validation frames."""
     total, n_samples = 0.0, 0
-    for utterance, (_, waveform) in zip(utterances, synthesize_utterances(vocoder, map(spoken_item, utterances))):
-        original = load_crop(utterance["audio"], 0, len(waveform))
+    spoken = synthesize_utterances(voice, [recording.spoken for recording in recordings])
+    for recording, (_, waveform) in zip(recordings, spoken):
+        original = load_crop(recording.audio_path, 0, len(waveform))
         distance = mel_loss(torch.from_numpy(waveform)[None], torch.from_numpy(original)[None]).item()
         total, n_samples = total + distance * len(waveform), n_samples + len(waveform)
     return total / n_samples
 
 
-def write_samples(folder: Path, vocoder: Vocoder, utterances: list[dict], step: int) -> None:
-    for name, waveform in synthesize_utterances(vocoder, map(spoken_item, utterances)):
+def write_samples(folder: Path, voice: dict, recordings: Sequence[Recording], step: int) -> None:
+    """The recordings as ``voice`` speaks them now, and as they are, for the ear."""
+    spoken = synthesize_utterances(voice, [recording.spoken for recording in recordings])
+    for recording, (name, waveform) in zip(recordings, spoken):
         save_audio(folder / f"step_{step:07d}" / f"{name}.wav", waveform)
-    for utterance in utterances:
-        original = load_crop(utterance["audio"], 0, frames_to_samples(len(utterance["units"])))
-        save_audio(folder / "original" / f"{utterance['id']}.wav", original)
+        save_audio(folder / "original" / f"{name}.wav", load_crop(recording.audio_path, 0, recording.n_samples))
 
 
 # %% [markdown]
 # ## The loop
 #
 # Every step: validate → sample → save → (stop) → update. A checkpoint holds everything that the next step depends on.
+# What the loops of all trainers share is in `training/resuming.py`.
+
+
+# %%
+def train(
+    args: argparse.Namespace, accelerator: Accelerator, run: Run, progress: Progress, *, data: Data, models: Models
+) -> tuple[Progress, bool]:
+    """Train to the end or to a stop signal; returns where the training stands, and whether it was told to stop."""
+    voice, step_seconds = averaged_voice(models), []
+    batches = read_batches(
+        data.crops,
+        accelerator,
+        batch_size=args.batch_size,
+        first=progress.step,
+        last=progress.total_steps or ENDLESS,
+        num_workers=args.num_workers,
+    )
+    while True:
+        last, stopping = is_last(progress), bool(run.signals)
+
+        # A stopped run is not kept waiting: it validates when it is resumed.
+        validating = run.rank0 and (last or not stopping)
+        if validating and is_due(progress, args.eval_every, since=progress.validated, ending=last):
+            distance = validate(voice, data.validation)
+            progress = note_validation(progress, distance)
+            write_row(run, progress.step, {"validation_mel_nat": distance})
+            if progress.stale == 0:
+                save_progress(run, "best", progress, **model_state(accelerator, models))
+        if run.rank0 and data.sampled and is_due(progress, args.sample_every, since=run.first_step, ending=last):
+            write_samples(run.exp / "samples", voice, data.sampled, progress.step)
+        gives_up = bool(args.patience) and any_process(accelerator, progress.stale >= args.patience)
+        stopping = any_process(accelerator, stopping)
+        ending = last or gives_up or stopping
+        if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=ending):
+            save_progress(run, "latest", progress, **model_state(accelerator, models))
+        if ending:
+            return progress, stopping
+
+        clock, batch = time.monotonic(), next(batches)
+        progress = restart_best(progress, args.adversarial_after)
+        losses = train_step(args, accelerator, models, batch, progress)
+        progress = note_step(run, progress, losses)
+        logging_now = is_due(progress, args.log_every, ending=is_last(progress))
+        if logging_now or progress.total_steps is None:
+            wait_for(accelerator.device)
+        step_seconds.append(time.monotonic() - clock)
+        if logging_now:
+            progress = log_losses(args, run, progress, models, step_seconds)
+        if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
+            progress = plan_budget(
+                args, accelerator, run, progress, data=data, models=models, batch=batch, step_seconds=step_seconds
+            )
+
+
+def log_losses(
+    args: argparse.Namespace, run: Run, progress: Progress, models: Models, step_seconds: list[float]
+) -> Progress:
+    """A row of the losses since the last row, with the learning rate and the speed."""
+    latest = step_seconds[-len(progress.since_log) :]
+    values = {
+        "learning_rate": models.generator.optimizer.param_groups[0]["lr"],
+        "audio_seconds_per_second": args.batch_size * args.crop_frames / UNIT_RATE / float(np.median(latest)),
+    }
+    if next(models.generator_ema.parameters()).is_cuda:
+        values["gpu_peak_mib"] = peak_gpu_mib()
+    if run.rank0:
+        warn_of_collapse(progress.step, progress.since_log)
+    return write_losses(run, progress, values, shown=["train_mel_nat"])
+
+
+def plan_budget(
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    run: Run,
+    progress: Progress,
+    *,
+    data: Data,
+    models: Models,
+    batch: CropBatch,
+    step_seconds: list[float],
+) -> Progress:
+    """Turn --max_minutes into a number of steps, by the seconds of the first ones and of a validation."""
+    evaluation_seconds = judgement_seconds = 0.0
+    if run.rank0:
+        clock = time.monotonic()
+        validate(averaged_voice(models), data.validation)
+        evaluation_seconds = time.monotonic() - clock
+    if models.discriminator is not None and not is_adversarial(progress.step - 1, None, args.adversarial_after):
+        originals = batch.waveform[:, choose_window(args, progress.step)]
+        judgement_seconds = time_judgement(models.discriminator.model, originals, accelerator.autocast)
+    more = calibrate(
+        60 * args.max_minutes - training_seconds(run),
+        step_seconds[CALIBRATION_STEPS.start :],
+        evaluation_seconds,
+        args.eval_every,
+        step=progress.step,
+        judgement_seconds=judgement_seconds,
+        adversarial_after=args.adversarial_after,
+    )
+    return note_plan(run, progress, broadcast(accelerator, progress.step + more), args.max_minutes)
+
+
+# %% [markdown]
+# ## From the first line to the last
 
 
 # %%
@@ -313,293 +606,137 @@ def main() -> int:
     check_batch_size(args.batch_size, launched_processes())
     exit_on_stop_signals()
     paths = language_paths(args.language, args.tag, args.generator)
-    exp = args.exp or paths["vocoder"]
-    phase1 = command_for("run_phase1.sh", args.language, args.tag)
-    require_finished(paths["units"], phase="phase 1", command=phase1)
+    exp, units_exp = args.exp or paths["vocoder"], paths["units"]
+    require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
+    units = read_json(units_exp / "config.json")["derived"]
     precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
     accelerator = start_accelerator(precision, cpu=args.cpu)
-    rank0 = accelerator.is_main_process
-    units_config = read_json(paths["units"] / "config.json")
-
-    if rank0:
-        enter_experiment(args, exp, paths, units_config)
+    if accelerator.is_main_process:
+        enter_experiment(args, exp, paths, units)
     accelerator.wait_for_everyone()
-    if is_finished(exp) and (args.steps is None or args.steps <= read_json(exp / "finished.json")["step"]):
-        log.info("%s: already finished with this configuration; nothing to do", exp)
+    if has_finished(exp, args.steps):
         return 0
-    resume_from = find_checkpoint(args.resume, exp)
-    state = load_checkpoint(resume_from, command="bash scripts/run_phase3.sh <language>") if resume_from else None
+    checkpoint = find_checkpoint(args.resume, exp)
+    state = load_checkpoint(checkpoint, command=f"python src/{Path(__file__).name}") if checkpoint else None
 
     set_seed(args.seed)
     with accelerator.main_process_first():
-        train, validation = load_split(paths, "train"), load_split(paths, "val")
-    speakers = known_speakers(train, paths["speakers"]) if args.speaker_embedding else []
-    dataset = CropDataset(
-        train,
-        crop_frames=args.crop_frames,
-        seed=args.seed,
-        speakers=speakers,
-        condition=args.condition,
-        unit_noise=args.unit_noise,
-        n_units=units_config["derived"]["n_units"],
+        data = load_data(args, paths, units["n_units"])
+    sizes = choose_sizes(args, units, len(data.speakers))
+    models = build_models(args, sizes, data.speakers, exp / "units" / "kmeans.npz", accelerator)
+    progress = Progress(
+        total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
     )
-    validation = choose_validation(validation, args.validation_seconds)
-    if args.condition == "logmel":
-        validation = [with_mel(utterance) for utterance in validation]
-    sampled = validation[:: max(1, len(validation) // max(1, args.num_samples))][: args.num_samples]
-
-    sizes = build_sizes(args, units_config, speakers)
-    generator = build_generator(args.generator, sizes)
-    if not args.random_embeddings:
-        seed_embeddings(generator, load_kmeans(exp / "units" / "kmeans.npz").books)
-    generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
-    averaged = Vocoder(generator_ema, speakers, accelerator.device)
-    optimizer_generator = torch.optim.AdamW(
-        generator.parameters(), lr=args.lr, betas=(0.8, 0.99), weight_decay=args.weight_decay
-    )
-    optimizers, discriminator = [(optimizer_generator, args.lr)], None
-    if args.adversarial_after != 1:
-        width = {"width": args.discriminator_width} if args.discriminator_width else {}
-        discriminator = DISCRIMINATORS[args.generator](**width)
-        optimizer_discriminator = torch.optim.AdamW(
-            discriminator.parameters(), lr=args.discriminator_lr, betas=(0.8, 0.99), weight_decay=args.weight_decay
-        )
-        optimizers.append((optimizer_discriminator, args.discriminator_lr))
-    step, total_steps, best, stale, spent = 0, plan_steps(args, len(dataset)), math.inf, 0, 0.0
-    validated, since_log = 0, []
+    conditions = {"precision": precision, "processes": accelerator.num_processes}
     if state:
-        step = state["step"]
-        if is_own(resume_from, exp):
-            best, stale, spent = state["best"], state["stale"], state["seconds"]
-            total_steps = state["total_steps"] if args.max_minutes else total_steps
-        else:
-            described = {"version": args.generator, "sizes": sizes, "speakers": speakers}
-            check_borrowed(state, resume_from, described, total_steps)
-        generator.load_state_dict(state["generator"])
-        generator_ema.load_state_dict(state["generator_ema"])
-        validated = state.get("validated", step)
-        since_log = [
-            {name: value.to(accelerator.device) for name, value in row.items()} for row in state.get("since_log", [])
-        ]
-    generator_raw, discriminator_raw = generator, discriminator
-    generator, optimizer_generator = accelerator.prepare(generator, optimizer_generator)
-    if discriminator is not None:
-        discriminator, optimizer_discriminator = accelerator.prepare(discriminator, optimizer_discriminator)
-    carried_out = {"threads": torch.get_num_threads(), "precision": precision, "processes": accelerator.num_processes}
-    if state:
-        optimizer_generator.load_state_dict(state["optimizer_generator"])
-        if discriminator is not None and "discriminator" in state:
-            discriminator_raw.load_state_dict(state["discriminator"])
-            optimizer_discriminator.load_state_dict(state["optimizer_discriminator"])
-        if accelerator.scaler and state.get("scaler"):
-            accelerator.scaler.load_state_dict(state["scaler"])
-        restore_random_state(state["random_state"])
-        if rank0:
-            note_changes(state, carried_out)
-    if rank0:
-        cut_metrics(exp, step)
-        (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
-    speaking = torch.compile(generator) if args.compile else generator
-    on_gpu = accelerator.device.type == "cuda"
+        progress = restore(args, checkpoint, state, progress, exp=exp, models=models, accelerator=accelerator)
+    run = start_run(exp, progress, conditions, rank0=accelerator.is_main_process)
+    if state and run.rank0:
+        note_changes(state, run.conditions)
+    describe_run(run, data, models)
+    progress, stopping = train(args, accelerator, run, progress, data=data, models=models)
 
-    def checkpoint() -> dict:
-        return {
-            "version": args.generator,
-            "sizes": sizes,
-            "speakers": speakers,
-            "step": step,
-            "total_steps": total_steps,
-            "best": best,
-            "stale": stale,
-            "validated": validated,
-            "since_log": since_log,
-            "seconds": spent + time.monotonic() - started,
-            "threads": torch.get_num_threads(),
-            "processes": accelerator.num_processes,
-            "precision": precision,
-            "generator": generator_raw.state_dict(),
-            "generator_ema": generator_ema.state_dict(),
-            "optimizer_generator": optimizer_generator.state_dict(),
-            "random_state": random_state(),
-            "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
-        } | (
-            {}
-            if discriminator is None
-            else {
-                "discriminator": discriminator_raw.state_dict(),
-                "optimizer_discriminator": optimizer_discriminator.state_dict(),
-            }
-        )
-
-    stop_signal = catch_stop_signals()
-
-    writer = SummaryWriter(exp / "tensorboard", purge_step=step) if rank0 else None
-    hours = sum(len(u["units"]) for u in train) / UNIT_RATE / 3600
-    n_parameters = sum(parameter.numel() for parameter in generator_raw.parameters())
-    log.info(
-        "%s: %.2f h to train on, %.1f M parameters, %d threads", exp, hours, n_parameters / 1e6, torch.get_num_threads()
-    )
-    started, step_seconds, evaluation_seconds = time.monotonic(), [], 0.0
-    first_step = step
-    progress = tqdm(total=total_steps, initial=step, unit="step", desc=exp.name, disable=None if rank0 else True)
-    source = batches(args, dataset, accelerator, step, total_steps or 10**9)
-
-    while True:
-        last = total_steps is not None and step >= total_steps
-        stopping = bool(stop_signal)
-
-        # A stopped run is not kept waiting: it validates when it is resumed.
-        if rank0 and (last or (step % args.eval_every == 0 and not stopping)) and step > validated:
-            clock = time.monotonic()
-            distance = validate(averaged, validation)
-            evaluation_seconds, validated = time.monotonic() - clock, step
-            stale = 0 if distance < best else stale + 1
-            log_row(exp, writer, step, spent + time.monotonic() - started, {"validation_mel_nat": distance})
-            if distance < best:
-                best = distance
-                save_checkpoint(exp / "checkpoints" / "best.pt", checkpoint())
-        if rank0 and sampled and step > first_step and (last or step % args.sample_every == 0):
-            write_samples(exp / "samples", averaged, sampled, step)
-        gives_up = bool(args.patience) and any_process(accelerator, stale >= args.patience)
-        stopping = any_process(accelerator, stopping)
-        if rank0 and step > first_step and (last or stopping or gives_up or step % args.save_every == 0):
-            finite_means(exp, Progress(step=step, since_log=since_log))
-            save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
-        if last or gives_up or stopping:
-            break
-
-        clock = time.monotonic()
-        adversarial = is_adversarial(step, total_steps, args.adversarial_after)
-        if adversarial and not is_adversarial(step - 1, total_steps, args.adversarial_after):
-            # Regression alone is nearer in log-mel and sounds duller: the best is one of the adversarial checkpoints.
-            best, stale = math.inf, 0
-        for optimizer, peak in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, total_steps, peak, args.warmup)
-        batch = next(source)
-        generator.train()
-        with accelerator.autocast():
-            resynthesis = speak(speaking, batch["units"], batch["f0"], batch["speaker"], batch["key"]).float()
-        losses = {}
-
-        if adversarial:
-            window = adversarial_window(args, step)
-            with accelerator.autocast():
-                judged = torch.cat([batch["audio"][:, window], resynthesis.detach()[:, window]])
-                of_originals, of_resyntheses = split_judgement(discriminator(judged))
-            loss_discriminator = discriminator_loss(of_originals, of_resyntheses)
-            update_weights(
-                accelerator, discriminator.parameters(), optimizer_discriminator, loss_discriminator, args.clip
-            )
-            losses["discriminator_loss"] = loss_discriminator
-
-        loss_generator_mel = mel_loss(resynthesis, batch["audio"], {n: MEL_WINDOWS[n] for n in args.mel_windows})
-        loss_generator = loss_generator_mel
-        if adversarial:
-            discriminator_raw.requires_grad_(False)
-            with accelerator.autocast():
-                with torch.no_grad():
-                    of_originals = in_float32(discriminator_raw(batch["audio"][:, window]))
-                of_resyntheses = in_float32(discriminator_raw(resynthesis[:, window]))
-            discriminator_raw.requires_grad_(True)
-            loss_generator_adversarial = adversarial_loss(of_resyntheses)
-            loss_generator_features = feature_matching_loss(of_originals, of_resyntheses, partial(average, accelerator))
-            loss_generator = (
-                loss_generator_adversarial
-                + args.feature_weight * loss_generator_features
-                + args.mel_weight * loss_generator_mel
-            )
-            losses |= {"adversarial_loss": loss_generator_adversarial, "feature_loss": loss_generator_features}
-        gradient_norm = update_weights(
-            accelerator, generator.parameters(), optimizer_generator, loss_generator, args.clip
-        )
-        update_ema(generator_ema, generator_raw, step, args.ema)
-
-        step += 1
-        losses |= {"train_mel_nat": loss_generator_mel} | gradient_norm
-        since_log.append(mean_over_processes(accelerator, losses))
-        logging_now = step % args.log_every == 0 or (total_steps is not None and step >= total_steps)
-        if logging_now or total_steps is None:
-            wait_for(accelerator.device)
-        step_seconds.append(time.monotonic() - clock)
-        progress.update()
-        if logging_now:
-            means = finite_means(exp, Progress(step=step, since_log=since_log))
-            if rank0:
-                seconds = (
-                    args.batch_size * args.crop_frames / UNIT_RATE / float(np.median(step_seconds[-len(since_log) :]))
-                )
-                extra = {
-                    "learning_rate": optimizer_generator.param_groups[0]["lr"],
-                    "audio_seconds_per_second": seconds,
-                } | ({"gpu_peak_mib": peak_gpu_mib()} if on_gpu else {})
-                log_row(exp, writer, step, spent + time.monotonic() - started, means | extra)
-                warn_of_collapse(step, since_log)
-                progress.set_postfix(mel=f"{means['train_mel_nat']:.3f}", best=f"{best:.3f}")
-            since_log = []
-        if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            if rank0:
-                clock = time.monotonic()
-                validate(averaged, validation)
-                evaluation_seconds = time.monotonic() - clock
-            judgement_seconds = 0.0
-            if discriminator is not None and not adversarial:  # else it is in the steps timed already
-                originals = batch["audio"][:, adversarial_window(args, step)]
-                judgement_seconds = time_judgement(discriminator_raw, originals, accelerator.autocast)
-            more = calibrate(
-                60 * args.max_minutes - spent - (time.monotonic() - started),
-                step_seconds[CALIBRATION_STEPS.start :],
-                evaluation_seconds,
-                args.eval_every,
-                step=step,
-                judgement_seconds=judgement_seconds,
-                adversarial_after=args.adversarial_after,
-            )
-            total_steps = broadcast(accelerator, step + more)
-            log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
-            progress.total = total_steps
-
-    progress.close()
-    if rank0:
-        writer.close()
-    if stopping and not last:
-        log.info("%s: stopped by signal %s at step %d, saved; --resume continues", exp, stop_signal, step)
+    if end_run(run, progress, stopping=stopping):
         return EXIT_STOPPED
-    if rank0:
-        seconds = spent + time.monotonic() - started
-        mark_finished(exp, {"step": step, "best_validation_mel_nat": best, "seconds": round(seconds, 1)})
-        log.info(
-            "wrote %s: %d steps in %.1f minutes, best validation log-mel distance %.3f nats\nnext: %s",
-            exp,
-            step,
-            seconds / 60,
-            best,
-            f"python src/vocoder_test.py --exp {exp}",
-        )
+    if run.rank0:
+        best = {"best_validation_mel_nat": progress.best}
+        finish_run(run, progress, best, f"validation log-mel distance {progress.best:.3f} nats")
+        log.info("next: python src/vocoder_test.py --exp %s", exp)
     return 0
 
 
-# %% [markdown]
-# ## The experiment folder, resuming, processes
-
-
-# %%
-def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path], units_config: dict) -> None:
-    """Make or re-enter the folder; keep phase 1's clusters beside the vocoder so that it can speak recordings alone."""
+def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object]) -> None:
+    """Make or re-enter the folder; phase 1's clusters are copied, so that the voice can speak recordings alone."""
     derived = describe_inputs(args.language, paths) | {
         "generator": args.generator,
         "condition": args.condition,
         "sample_rate_hz": SAMPLE_RATE,
-        "encoder": units_config["derived"]["encoder"],
-        "layer": units_config["derived"]["layer"],
+        "encoder": units["encoder"],
+        "layer": units["layer"],
     }
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
     changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
     open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
-    keep_clusters(paths, exp)
+    copy_clusters(paths["units"], exp)
 
 
-# %%
+def restore(
+    args: argparse.Namespace,
+    checkpoint: Path,
+    state: dict[str, object],
+    planned: Progress,
+    *,
+    exp: Path,
+    models: Models,
+    accelerator: Accelerator,
+) -> Progress:
+    """Continue from a checkpoint: this run's own, or another experiment's of the same model."""
+    own = is_own(checkpoint, exp)
+    if not own:
+        check_borrowed(state, checkpoint, describe_models(models), planned.total_steps)
+    load_models(accelerator, models, state)
+    keep_plan = args.max_minutes is not None
+    return restore_progress(state, planned, own=own, keep_plan=keep_plan, device=accelerator.device)
+
+
+def describe_run(run: Run, data: Data, models: Models) -> None:
+    seconds = sum(len(utterance.frame_units) for utterance in data.crops.utterances) / UNIT_RATE
+    n_parameters = sum(parameter.numel() for parameter in models.generator.model.parameters())
+    text = "%s: %.2f h to train on, %.1f M parameters, %d threads"
+    log.info(text, run.exp, seconds / 3600, n_parameters / 1e6, torch.get_num_threads())
+
+
+# %% tags=["active-py"]
 if __name__ == "__main__":
     run_main(main, less_memory="--overwrite --batch_size 8")
+
+# %% [markdown]
+# ## Step by step
+#
+# In a notebook these cells do what `main` does, one thing at a time. They read a language's units
+# (`bash scripts/run_phase1.sh spanish` makes them) and leave no experiment behind.
+
+# %% tags=["active-ipynb"]
+# flags = "--language spanish --steps 50 --channels 64 --batch_size 4 --adversarial_after 0"
+# args = parse_args(flags.split())
+# paths = language_paths(args.language, args.tag, args.generator)
+# units = read_json(paths["units"] / "config.json")["derived"]
+# accelerator = start_accelerator("no", cpu=args.cpu)
+# set_seed(args.seed)
+
+# %% [markdown]
+# The data: crops to train on, recordings to validate on.
+
+# %% tags=["active-ipynb"]
+# data = load_data(args, paths, units["n_units"])
+# print(len(data.crops), "crops;", len(data.validation), "recordings to validate on")
+# data.crops[0].content[:10]
+
+# %% [markdown]
+# The models, and one batch.
+
+# %% tags=["active-ipynb"]
+# sizes = choose_sizes(args, units, len(data.speakers))
+# models = build_models(args, sizes, data.speakers, paths["units"] / "kmeans.npz", accelerator)
+# batches = read_batches(data.crops, accelerator, batch_size=args.batch_size, first=0, last=args.steps, num_workers=0)
+# batch = next(batches)
+# {name: tuple(tensor.shape) for name, tensor in batch._asdict().items()}
+
+# %% [markdown]
+# One step, with the discriminator. Run this cell as often as you like; `progress` counts the steps.
+
+# %% tags=["active-ipynb"]
+# progress = Progress(total_steps=args.steps)
+# losses = train_step(args, accelerator, models, batch, progress)
+# progress = progress._replace(step=progress.step + 1)
+# {name: round(value.item(), 3) for name, value in losses.items()}
+
+# %% [markdown]
+# Listen to the voice, on a recording it has not been trained on.
+
+# %% tags=["active-ipynb"]
+# from IPython.display import Audio
+#
+# ((name, waveform),) = synthesize_utterances(averaged_voice(models), [data.validation[0].spoken])
+# Audio(waveform, rate=SAMPLE_RATE)

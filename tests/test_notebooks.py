@@ -66,6 +66,11 @@ STEPPED: list[tuple[str, dict[str, str], list[str]]] = [
             "len(found) == 2",
         ],
     ),
+    (
+        "trainer_vocoder.py",
+        {"--channels 64": "--channels 32 --discriminator_width 4 --cpu"},
+        ["progress.step == 1", "losses['train_mel_nat'].isfinite() and losses['discriminator_loss'] > 0"],
+    ),
 ]
 
 

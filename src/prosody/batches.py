@@ -28,10 +28,9 @@ def load_prosody_utterances(corpus: Path, data_root: Path, cache: Path, splits: 
     """{"id", "units" (U,) int64, "durations" (U,) int64 frames, "f0" (F,) float32 Hz, "speaker"} of each utterance."""
     utterances = []
     for utterance in load_utterances(corpus, data_root, cache, splits):
-        units, durations = deduplicate(utterance["units"][:, 0])
-        utterances.append(
-            {key: utterance[key] for key in ("id", "f0", "speaker")} | {"units": units, "durations": durations}
-        )
+        units, durations = deduplicate(utterance.frame_units[:, 0])
+        found = {"id": utterance.id, "f0": utterance.f0, "speaker": utterance.speaker}
+        utterances.append(found | {"units": units, "durations": durations})
     return utterances
 
 

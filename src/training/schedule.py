@@ -13,11 +13,22 @@ def learning_rate(step: int, total: int | None, peak: float, warmup: int) -> flo
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def plan_steps(args: argparse.Namespace, n_items: int) -> int | None:
-    """The number of steps the budget stands for; None while --max_minutes waits for its calibration."""
-    if args.epochs is not None:
-        return max(1, math.ceil(args.epochs * n_items / args.batch_size))
-    return args.steps
+def add_budget_flags(parser: argparse.ArgumentParser, default_steps: int) -> None:
+    """``--steps``, ``--epochs`` and ``--max_minutes``: one of them says how long to train."""
+    group = parser.add_argument_group(f"budget (one of; default: --steps {default_steps})")
+    budget = group.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, default=None, help="updates of the weights")
+    budget.add_argument("--epochs", type=float, default=None, help="passes over the training split")
+    budget.add_argument(
+        "--max_minutes", type=float, default=None, help="wall time; becomes a number of steps after a short calibration"
+    )
+
+
+def plan_steps(steps: int | None, epochs: float | None, *, n_items: int, batch_size: int) -> int | None:
+    """The number of steps that --steps or --epochs stand for; None while --max_minutes waits for its calibration."""
+    if epochs is not None:
+        return max(1, math.ceil(epochs * n_items / batch_size))
+    return steps
 
 
 def calibrate(

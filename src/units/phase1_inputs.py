@@ -13,19 +13,20 @@ from units.corpus import read_corpus
 CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how they are found in a recording
 
 
-def fill_split_f0(paths: dict[str, Path], split: str) -> None:
+def fill_split_f0(corpus: Path, cache: Path, split: str) -> None:
     """Compute the F0 of a split's utterances that have none in the cache, in parallel."""
-    entries = read_corpus(paths["corpus"], splits=[split])
-    fill_f0_cache(paths["cache"], [(entry["id"], resolve_in(data_root(), entry["audio"])) for entry in entries])
+    entries = read_corpus(corpus, splits=[split])
+    fill_f0_cache(cache, [(entry["id"], resolve_in(data_root(), entry["audio"])) for entry in entries])
 
 
-def describe_inputs(language: str, paths: dict[str, Path]) -> dict:
+def describe_inputs(language: str, paths: dict[str, Path]) -> dict[str, str | int]:
     """The ``derived`` values of config.json that say where the inputs lie, and the units' number and streams."""
-    units = read_json(paths["units"] / "config.json")["derived"]
+    units_exp = paths["units"]
+    units = read_json(units_exp / "config.json")["derived"]
     return {
         "language": language,
         "corpus": str(paths["corpus"]),
-        "units_exp": str(paths["units"]),
+        "units_exp": str(units_exp),
         "data_root": str(data_root()),
         "cache": str(paths["cache"]),
         "n_units": units["n_units"],
@@ -58,8 +59,8 @@ def _recorded_or(recorded: str, here: Path) -> Path:
     return Path(recorded) if Path(recorded).exists() else here
 
 
-def keep_clusters(paths: dict[str, Path], exp: Path) -> None:
+def copy_clusters(units_exp: Path, exp: Path) -> None:
     """Copy phase 1's clusters and their description into ``exp``/units, so that it can be used without phase 1."""
     (exp / "units").mkdir(exist_ok=True)
     for name in CLUSTER_FILES:
-        shutil.copyfile(paths["units"] / name, exp / "units" / name)
+        shutil.copyfile(units_exp / name, exp / "units" / name)

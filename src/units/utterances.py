@@ -1,7 +1,8 @@
 """The utterances of phase 1 as the trainers hold them: units, F0 and speaker in memory, audio on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,34 +14,44 @@ from units.corpus import frame_units, read_corpus
 PADDING_UNIT = -1
 
 
-def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence[str]) -> list[dict]:
-    """The utterances of ``splits`` with units (F, N) int16 and F0 (F,) float32 in memory: some 6 bytes a frame.
+class LoadedUtterance(NamedTuple):
+    """An utterance of phase 1's corpus as training reads it: some 6 bytes a frame in memory."""
 
-    Audio stays on disk. Raises UserError where no utterance is left.
+    id: str
+    audio_path: Path
+    frame_units: np.ndarray  # (F, N) int16
+    f0: np.ndarray  # (F,) float32 Hz, 0 = unvoiced
+    speaker: str | None
+
+
+def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence[str]) -> list[LoadedUtterance]:
+    """The utterances of ``splits``, with their units and F0 but for empty ones.
+
+    Raises UserError where no utterance is left, and for units that are not as long as their audio.
     """
     utterances = []
     for entry in read_corpus(corpus, splits=splits):
-        units = frame_units(entry).astype(np.int16)
+        units, name = frame_units(entry).astype(np.int16), entry["id"]
         if not len(units):
             continue
-        audio = resolve_in(data_root, entry["audio"])
-        f0 = cached_f0(cache, entry["id"], audio)
+        audio_path = resolve_in(data_root, entry["audio"])
+        f0 = cached_f0(cache, name, audio_path)
         if len(f0) != len(units):
-            raise UserError(f"{audio}: expected {len(units)} frames as in {corpus}, found {len(f0)}; rerun phase 1")
-        utterances.append(
-            {"id": entry["id"], "audio": audio, "units": units, "f0": f0, "speaker": entry.get("speaker")}
-        )
+            raise UserError(
+                f"{audio_path}: expected {len(units)} frames as in {corpus}, found {len(f0)}; rerun phase 1"
+            )
+        utterances.append(LoadedUtterance(name, audio_path, units, f0, entry.get("speaker")))
     if not utterances:
         raise UserError(f"{corpus}: expected utterances in split {' or '.join(splits)}, found none; add recordings")
     return utterances
 
 
-def known_speakers(utterances: list[dict], table: Path) -> list[str]:
-    """The speakers of ``utterances``, sorted; refuses a corpus that names none."""
-    speakers = sorted({utterance["speaker"] for utterance in utterances if utterance["speaker"]})
-    if not speakers:
+def known_speakers(speakers: Iterable[str | None], table: Path) -> list[str]:
+    """The named ``speakers`` of a corpus, each once, sorted; refuses a corpus that names none."""
+    known = sorted({speaker for speaker in speakers if speaker})
+    if not known:
         raise UserError(
             f"--speaker_embedding: expected speakers in the manifest, found none; write {table}, segment, and rerun "
             "phase 1"
         )
-    return speakers
+    return known

@@ -1,9 +1,8 @@
-"""What the adversarial part of a step needs beside its losses."""
+"""What the adversarial part of a step needs besides its losses."""
 
-import argparse
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -12,26 +11,28 @@ from torch import nn
 
 from core.device import wait_for
 from core.frames import frames_to_samples
+from training.progress import Losses
+from vocoder.losses import Features
 
 log = logging.getLogger("oral_units")
 
 COLLAPSED_LOSS = 0.02  # least squares of a discriminator that is never wrong
 
 
-def adversarial_window(args: argparse.Namespace, step: int) -> slice:
-    """The samples of every crop that the discriminator sees at ``step``."""
-    n_frames = min(args.discriminator_frames, args.crop_frames)
-    start = int(np.random.default_rng((args.seed, step)).integers(0, args.crop_frames - n_frames + 1))
+def adversarial_window(step: int, *, seed: int, crop_frames: int, discriminator_frames: int) -> slice:
+    """The samples of every crop that the discriminator sees at ``step``: a place drawn from (seed, step)."""
+    n_frames = min(discriminator_frames, crop_frames)
+    start = int(np.random.default_rng((seed, step)).integers(0, crop_frames - n_frames + 1))
     return slice(frames_to_samples(start), frames_to_samples(start + n_frames))
 
 
-def split_judgement(outputs: list[list[torch.Tensor]]) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
-    """Judged in one pass, so that every process synchronises once: the first half are originals."""
+def split_judgement(outputs: Features) -> tuple[Features, Features]:
+    """Of originals and resyntheses judged in one pass, so that every process synchronises once: either half."""
     halves = [[features.float().chunk(2) for features in judged] for judged in outputs]
     return [[a for a, _ in judged] for judged in halves], [[b for _, b in judged] for judged in halves]
 
 
-def in_float32(outputs: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+def in_float32(outputs: Features) -> Features:
     return [[features.float() for features in judged] for judged in outputs]
 
 
@@ -54,7 +55,7 @@ def time_judgement(
     return 1.7 * min(seconds)
 
 
-def warn_of_collapse(step: int, rows: list[dict[str, torch.Tensor]]) -> None:
+def warn_of_collapse(step: int, rows: Sequence[Losses]) -> None:
     """A discriminator that always wins, or does not move, teaches the generator nothing."""
     values = [row["discriminator_loss"].item() for row in rows if "discriminator_loss" in row]
     if len(values) < 10:

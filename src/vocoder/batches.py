@@ -1,11 +1,12 @@
 """Training items as a pure function of (seed, item number): resuming and sharding need no state but the step.
 
-Axes: B batch, F frames (50 Hz), N unit streams, S samples.
+Axes: B batch, F frames (50 Hz), N unit streams, S = 320 F samples.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,39 +16,59 @@ from audio.audio_io import LOG_FLOOR, compute_mel_spectrogram, load_crop
 from core.errors import UserError
 from core.frames import HOP_SAMPLES
 from models.hashed_noise import noise_key
-from units.utterances import PADDING_UNIT
+from units.utterances import PADDING_UNIT, LoadedUtterance
 
 MEL_CONTEXT_FRAMES = 2  # more than half a window, so that a crop's log-mel is that of the whole
-PADDING_KEYS = {"units": PADDING_UNIT, "f0": 0.0, "audio": 0.0}
+UNKNOWN_SHARE = 0.1  # crops spoken by "unknown" (row 0), so that unseen speakers have a trained fallback
 
 
-def mel_frames(audio: Path, start: int, stop: int, n_frames: int) -> np.ndarray:
+class Crop(NamedTuple):
+    """A stretch of an utterance: what the generator is fed, and what it should say."""
+
+    content: torch.Tensor  # (F, N) int64 units or, for the oracle, (F, 80) float32 log-mel above its floor
+    f0: torch.Tensor  # (F,) float32 Hz, 0 = unvoiced
+    waveform: torch.Tensor  # (S,) float32
+    key: int  # of its noise
+    speaker_row: int
+
+
+class CropBatch(NamedTuple):
+    """Crops padded to one length; content with -1, F0 and samples with 0."""
+
+    content: torch.Tensor  # (B, F, N) int64 or (B, F, 80) float32
+    f0: torch.Tensor  # (B, F) float32 Hz
+    waveform: torch.Tensor  # (B, S) float32
+    key: torch.Tensor  # (B,) int64
+    speaker_row: torch.Tensor  # (B,) int64
+
+
+def mel_frames(audio_path: Path, start: int, stop: int, n_frames: int) -> np.ndarray:
     """Frames ``start`` to ``stop`` of a recording of ``n_frames`` as log-mel above its floor: (F, 80) float32.
 
     Never negative, so that -1 stands for padding as it does for units.
     """
     first, last = max(0, start - MEL_CONTEXT_FRAMES), min(n_frames, stop + MEL_CONTEXT_FRAMES)
-    waveform = load_crop(audio, first * HOP_SAMPLES, (last - first) * HOP_SAMPLES)
+    waveform = load_crop(audio_path, first * HOP_SAMPLES, (last - first) * HOP_SAMPLES)
     mel = compute_mel_spectrogram(torch.from_numpy(waveform)[None])[0].T - math.log(LOG_FLOOR)
     return mel[start - first : stop - first].clamp_min(0).numpy()
 
 
-def with_mel(utterance: dict) -> dict:
-    """The utterance for a generator of condition "logmel": (F, 80) float32 frames in place of its units."""
-    n_frames = len(utterance["units"])
-    return utterance | {"units": mel_frames(utterance["audio"], 0, n_frames, n_frames)}
+def read_content(utterance: LoadedUtterance, condition: str) -> np.ndarray:
+    """What a generator is fed for a whole utterance: (F, N) units or, of condition "logmel", (F, 80) log-mel."""
+    n_frames = len(utterance.frame_units)
+    return mel_frames(utterance.audio_path, 0, n_frames, n_frames) if condition == "logmel" else utterance.frame_units
 
 
 class CropDataset(Dataset):
     """Item number -> crop. An epoch visits every slot of ``crop_frames`` of every utterance once, in shuffled order.
 
-    condition: what "units" holds, units or, with "logmel", the crop's ``mel_frames``. unit_noise: share of the units
-    that are replaced by any of the ``n_units``, so that no single one is relied on.
+    condition: what the content is, "units" or "logmel" (``mel_frames``). unit_noise: share of the units that are
+    replaced by any of the ``n_units``, so that no single one is relied on.
     """
 
     def __init__(
         self,
-        utterances: list[dict],
+        utterances: Sequence[LoadedUtterance],
         *,
         crop_frames: int,
         seed: int,
@@ -59,38 +80,40 @@ class CropDataset(Dataset):
         self.unit_noise, self.n_units = unit_noise, n_units
         self.utterances, self.crop_frames, self.seed, self.condition = utterances, crop_frames, seed, condition
         self.speakers = {name: row for row, name in enumerate(speakers, 1)}
-        slots = [max(1, round(len(u["units"]) / crop_frames)) for u in utterances]
+        slots = [max(1, round(len(utterance.frame_units) / crop_frames)) for utterance in utterances]
         self.slot_utterance = np.repeat(np.arange(len(utterances)), slots)
         self._order = (-1, np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.slot_utterance)
 
-    def __getitem__(self, item: int) -> dict:
-        """{"units" (crop_frames, N) int64, "f0" (crop_frames,) float32, "audio" (S,) float32, "key", "speaker"}."""
+    def __getitem__(self, item: int) -> Crop:
+        """At most ``crop_frames`` frames of an utterance: a place, a speaker and unit noise drawn from (seed, item)."""
         epoch, position = divmod(item, len(self))
         utterance = self.utterances[self.slot_utterance[self._epoch_order(epoch)[position]]]
         random = np.random.default_rng((self.seed, item))
-        n_frames = len(utterance["units"])
+        n_frames = len(utterance.frame_units)
         start = int(random.integers(0, max(0, n_frames - self.crop_frames) + 1))
         stop = min(start + self.crop_frames, n_frames)
-        # One crop in ten is spoken by "unknown" (row 0), so that unseen speakers have a trained fallback.
-        known = random.random() >= 0.1
+        known = random.random() >= UNKNOWN_SHARE
         if self.condition == "logmel":
-            units = mel_frames(utterance["audio"], start, stop, n_frames)
+            content = mel_frames(utterance.audio_path, start, stop, n_frames)
         else:
-            units = utterance["units"][start:stop].astype(np.int64)
-            if self.unit_noise:
-                wrong = random.random(units.shape) < self.unit_noise
-                units = np.where(wrong, random.integers(0, self.n_units, units.shape), units)
-        return {
-            "units": torch.from_numpy(units),
-            "f0": torch.from_numpy(utterance["f0"][start:stop]),
-            "audio": torch.from_numpy(load_crop(utterance["audio"], start * HOP_SAMPLES, (stop - start) * HOP_SAMPLES)),
-            "key": noise_key(self.seed, str(item)),
-            "speaker": self.speakers.get(utterance["speaker"], 0) if known else 0,
-            "crop_frames": self.crop_frames,
-        }
+            content = self._add_noise(utterance.frame_units[start:stop].astype(np.int64), random)
+        waveform = load_crop(utterance.audio_path, start * HOP_SAMPLES, (stop - start) * HOP_SAMPLES)
+        return Crop(
+            content=torch.from_numpy(content),
+            f0=torch.from_numpy(utterance.f0[start:stop]),
+            waveform=torch.from_numpy(waveform),
+            key=noise_key(self.seed, str(item)),
+            speaker_row=self.speakers.get(utterance.speaker, 0) if known else 0,
+        )
+
+    def _add_noise(self, units: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if not self.unit_noise:
+            return units
+        wrong = random.random(units.shape) < self.unit_noise
+        return np.where(wrong, random.integers(0, self.n_units, units.shape), units)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         order = self._order  # another thread may be an epoch ahead
@@ -122,20 +145,27 @@ class StepSampler(Sampler):
             yield list(range(first, first + share))
 
 
-def collate(items: list[dict]) -> dict[str, torch.Tensor]:
-    """Pad to the crop length: units (B, F, N) with -1, F0 (B, F) and audio (B, S) with 0; keys and speakers (B,)."""
-    n_frames = items[0]["crop_frames"]
-    lengths = {"units": n_frames, "f0": n_frames, "audio": n_frames * HOP_SAMPLES}
-    batch = {
-        key: torch.stack([_pad(item[key], length, PADDING_KEYS[key]) for item in items])
-        for key, length in lengths.items()
-    }
-    for key in ("key", "speaker"):
-        batch[key] = torch.tensor([item[key] for item in items], dtype=torch.int64)
-    return batch
+def collate(crops: Sequence[Crop], n_frames: int) -> CropBatch:
+    """Pad crops to ``n_frames`` and stack them."""
+    content, f0, waveforms, keys, speaker_rows = zip(*crops)
+    return CropBatch(
+        content=_pad(content, n_frames, PADDING_UNIT),
+        f0=_pad(f0, n_frames, 0.0),
+        waveform=_pad(waveforms, n_frames * HOP_SAMPLES, 0.0),
+        key=torch.tensor(keys, dtype=torch.int64),
+        speaker_row=torch.tensor(speaker_rows, dtype=torch.int64),
+    )
 
 
-def _pad(values: torch.Tensor, length: int, padding: float) -> torch.Tensor:
-    padded = values.new_full((length, *values.shape[1:]), padding)
-    padded[: len(values)] = values
+def _pad(tracks: Sequence[torch.Tensor], length: int, padding: float) -> torch.Tensor:
+    padded = tracks[0].new_full((len(tracks), length, *tracks[0].shape[1:]), padding)
+    for row, track in enumerate(tracks):
+        padded[row, : len(track)] = track
     return padded
+
+
+def move_batch(batch: CropBatch, device: torch.device) -> CropBatch:
+    """The batch on ``device``; to a GPU the copy runs while it computes."""
+    if device.type != "cuda":
+        return CropBatch(*(tensor.to(device) for tensor in batch))
+    return CropBatch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in batch))

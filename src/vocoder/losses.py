@@ -1,4 +1,8 @@
-"""What the generators are trained on."""
+"""What the generators and discriminators are trained on.
+
+Axes: B batch, S samples. What a discriminator says of waveforms are ``Features``: of each of its sub-discriminators,
+the inner feature maps and then the scores.
+"""
 
 from collections.abc import Callable
 
@@ -6,6 +10,7 @@ import torch
 
 from audio.audio_io import compute_mel_spectrogram
 
+Features = list[list[torch.Tensor]]
 # Windows in samples: 8 ms sees single pitch periods, 128 ms single harmonics. Few bands at short windows, as a band
 # narrower than an FFT bin is empty.
 MEL_WINDOWS = {128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}
@@ -28,9 +33,7 @@ def _log_mel(waveform: torch.Tensor, n_fft: int, n_mels: int) -> torch.Tensor:
     return compute_mel_spectrogram(waveform, n_fft=n_fft, hop=n_fft // 4, n_mels=n_mels)
 
 
-def discriminator_loss(
-    of_originals: list[list[torch.Tensor]], of_resyntheses: list[list[torch.Tensor]]
-) -> torch.Tensor:
+def discriminator_loss(of_originals: Features, of_resyntheses: Features) -> torch.Tensor:
     """Least squares (Mao et al. 2017): originals should score 1, resyntheses 0; the mean over sub-discriminators."""
     losses = [
         (1 - original[-1]).square().mean() + resynthesis[-1].square().mean()
@@ -39,14 +42,14 @@ def discriminator_loss(
     return sum(losses) / len(losses)
 
 
-def adversarial_loss(of_resyntheses: list[list[torch.Tensor]]) -> torch.Tensor:
+def adversarial_loss(of_resyntheses: Features) -> torch.Tensor:
     """The generator's side of the least squares: resyntheses should score 1."""
     return sum((1 - features[-1]).square().mean() for features in of_resyntheses) / len(of_resyntheses)
 
 
 def feature_matching_loss(
-    of_originals: list[list[torch.Tensor]],
-    of_resyntheses: list[list[torch.Tensor]],
+    of_originals: Features,
+    of_resyntheses: Features,
     average: Callable[[torch.Tensor], torch.Tensor] = lambda magnitudes: magnitudes,
 ) -> torch.Tensor:
     """Mean absolute difference of inner feature maps (Larsen et al. 2016), relative to the originals' magnitude.

@@ -13,12 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import trainer_vocoder
 
 from core.cli import run_main
+from training import resuming
 
 
 def main() -> int:
     folder, steps = Path(sys.argv[1]), {int(step) for step in sys.argv[2].split(",")}
     sys.argv = ["trainer_vocoder.py", *sys.argv[3:]]
-    caught, update_ema, catch_stop_signals = [], trainer_vocoder.update_ema, trainer_vocoder.catch_stop_signals
+    caught, update_ema, catch_stop_signals = [], trainer_vocoder.update_ema, resuming.catch_stop_signals
 
     def watch_signals() -> list[int]:
         caught.append(catch_stop_signals())
@@ -32,7 +33,7 @@ def main() -> int:
             while not caught[0]:
                 time.sleep(0.02)
 
-    trainer_vocoder.catch_stop_signals, trainer_vocoder.update_ema = watch_signals, update_and_wait
+    resuming.catch_stop_signals, trainer_vocoder.update_ema = watch_signals, update_and_wait
     return trainer_vocoder.main()
 
 

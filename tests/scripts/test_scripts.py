@@ -29,7 +29,7 @@ from synthetic import (
 from training.checkpoints import load_checkpoint
 from units.corpus import read_corpus
 from units.requests import SpokenItem
-from units.utterances import load_utterances
+from units.utterances import LoadedUtterance, load_utterances
 from vocoder.generators import Vocoder, load_vocoder
 from vocoder.synthesis import synthesize_utterances
 
@@ -221,14 +221,14 @@ def test_real_prompts_are_learnt(language_roots: dict[str, Path]) -> None:
     assert true.mean() < 0.7 * shuffled.mean(), (true.mean(), shuffled.mean())
 
 
-def shuffle_units(utterance: dict) -> dict:
+def shuffle_units(utterance: LoadedUtterance) -> LoadedUtterance:
     """The same units and the same F0, at other times."""
-    order = np.random.default_rng(0).permutation(len(utterance["units"]))
-    return utterance | {"units": utterance["units"][order]}
+    order = np.random.default_rng(0).permutation(len(utterance.frame_units))
+    return utterance._replace(frame_units=utterance.frame_units[order])
 
 
-def distances(vocoder: Vocoder, utterances: list[dict]) -> np.ndarray:
+def distances(vocoder: Vocoder, utterances: list[LoadedUtterance]) -> np.ndarray:
     """(utterances,) log-mel distance in nats between each original and its resynthesis."""
-    items = [SpokenItem(u["id"], u["units"], u["f0"], u["speaker"]) for u in utterances]
+    items = [SpokenItem(u.id, u.frame_units, u.f0, u.speaker) for u in utterances]
     spoken = dict(synthesize_utterances(vocoder, items))
-    return np.array([compute_mel_distance(load_audio(u["audio"]), spoken[u["id"]]) for u in utterances])
+    return np.array([compute_mel_distance(load_audio(u.audio_path), spoken[u.id]) for u in utterances])

@@ -1,0 +1,176 @@
+"""One step against each of the three discriminators: what it moves, and what it leaves alone."""
+
+import copy
+
+import torch
+from torch import nn
+
+import pytest
+from accelerate import Accelerator
+
+from models.discriminator import Discriminator
+from models.discriminator_v2 import DiscriminatorV2
+from models.discriminator_v3 import DiscriminatorV3
+from vocoder.adversarial import adversarial_window, split_judgement, time_judgement, warn_of_collapse
+from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
+from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
+
+BUILDERS = {
+    "v1": lambda: Discriminator(width=32),
+    "v2": lambda: DiscriminatorV2(width=32),
+    "v3": lambda: DiscriminatorV3(width=4),
+}
+STEPPED = {"clip": 1.0, "mel_windows": {256: 20, 1024: 80}}
+
+
+class Amplifier(nn.Module):
+    """A generator of one weight: (B, S) -> (B, S)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return self.gain * waveform
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=True)
+
+
+@pytest.fixture
+def original() -> torch.Tensor:
+    return 0.3 * torch.randn(2, 4800, generator=torch.Generator().manual_seed(0))
+
+
+def prepared(accelerator: Accelerator, model: nn.Module) -> Trained:
+    return prepare_training(accelerator, model, lr=1e-2, weight_decay=0.0)
+
+
+@pytest.fixture(params=BUILDERS)
+def discriminator(request: pytest.FixtureRequest, accelerator: Accelerator) -> Trained:
+    torch.manual_seed(0)
+    return prepared(accelerator, BUILDERS[request.param]())
+
+
+@pytest.fixture
+def generator(accelerator: Accelerator) -> Trained:
+    return prepared(accelerator, Amplifier())
+
+
+def moved(model: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def test_the_discriminators_step_moves_its_weights_and_not_the_generators(
+    accelerator: Accelerator, discriminator: Trained, generator: Trained, original: torch.Tensor
+) -> None:
+    before, gain = weights(discriminator.model), weights(generator.model)
+    losses = discriminator_step(accelerator, discriminator, original, generator.wrapped(original), clip=1.0)
+    assert losses.keys() == {"discriminator_loss"} and losses["discriminator_loss"].isfinite()
+    assert moved(discriminator.model, before) == before.keys()
+    assert not moved(generator.model, gain) and generator.model.gain.grad is None
+
+
+def test_the_generators_step_moves_its_weights_and_not_the_discriminators(
+    accelerator: Accelerator, discriminator: Trained, generator: Trained, original: torch.Tensor
+) -> None:
+    before, gain = weights(discriminator.model), weights(generator.model)
+    losses = generator_step(
+        accelerator,
+        generator,
+        original,
+        generator.wrapped(original),
+        discriminator=discriminator.model,
+        window=slice(0, 3200),
+        mel_weight=15.0,
+        feature_weight=2.0,
+        **STEPPED,
+    )
+    assert losses.keys() == {"adversarial_loss", "feature_loss", "train_mel_nat", "gradient_norm"}
+    assert moved(generator.model, gain) == {"gain"} and all(loss.isfinite() for loss in losses.values())
+    assert not moved(discriminator.model, before)
+    assert all(value.grad is None and value.requires_grad for value in discriminator.model.parameters())
+
+
+def test_a_discriminator_learns_to_tell_the_two_apart(
+    accelerator: Accelerator, discriminator: Trained, original: torch.Tensor
+) -> None:
+    resynthesis = 0.05 * original.roll(7, dims=1)
+    set_learning_rate(discriminator, 2e-3)
+    found = [
+        discriminator_step(accelerator, discriminator, original, resynthesis, clip=10.0)["discriminator_loss"].item()
+        for _ in range(8)
+    ]
+    assert min(found[4:]) < 0.9 * found[0]
+
+
+def test_the_discriminator_adds_to_the_log_mel_loss_of_its_window_alone(
+    accelerator: Accelerator, generator: Trained, original: torch.Tensor
+) -> None:
+    """What lies outside of the window changes the log-mel loss only; without a discriminator that is all there is."""
+    discriminator, window = DiscriminatorV3(width=4), slice(1600, 4800)
+    against = {"discriminator": discriminator, "window": window, "mel_weight": 1.0, "feature_weight": 1.0}
+    outside = original.clone()
+    outside[:, :1600] *= 0.1
+    found = []
+    for recording in (original, outside):
+        still = copy.deepcopy(generator.model)
+        trained = prepared(accelerator, still)
+        found.append(generator_step(accelerator, trained, recording, still(original), **against, **STEPPED))
+    assert torch.equal(found[0]["adversarial_loss"], found[1]["adversarial_loss"])
+    assert torch.equal(found[0]["feature_loss"], found[1]["feature_loss"])
+    assert not torch.equal(found[0]["train_mel_nat"], found[1]["train_mel_nat"])
+    plain = generator_step(accelerator, generator, original, generator.wrapped(original), **STEPPED)
+    assert plain.keys() == {"train_mel_nat", "gradient_norm"}
+    assert torch.equal(plain["train_mel_nat"], found[0]["train_mel_nat"])
+
+
+def test_least_squares_by_hand() -> None:
+    features, scores = torch.ones(2, 3), torch.tensor([[1.0, 0.0]])
+    originals = [[features, scores], [2 * features, scores + 1]]
+    resyntheses = [[features + 0.5, scores], [2 * features, scores]]
+    assert discriminator_loss(originals, resyntheses).item() == pytest.approx((0.5 + 0.5 + 0.5 + 0.5) / 2)
+    assert adversarial_loss(resyntheses).item() == pytest.approx(0.5)
+    assert feature_matching_loss(originals, resyntheses).item() == pytest.approx(0.25)
+
+
+def test_a_window_lies_in_the_crop_and_depends_on_seed_and_step() -> None:
+    sizes = {"crop_frames": 48, "discriminator_frames": 24}
+    windows = [adversarial_window(step, seed=0, **sizes) for step in range(200)]
+    starts = {window.start // 320 for window in windows}
+    assert starts == set(range(25)) and all(window.stop - window.start == 24 * 320 for window in windows)
+    assert windows == [adversarial_window(step, seed=0, **sizes) for step in range(200)]
+    assert windows != [adversarial_window(step, seed=1, **sizes) for step in range(200)]
+    assert adversarial_window(3, seed=0, crop_frames=8, discriminator_frames=24) == slice(0, 8 * 320)
+
+
+def test_timing_a_judgement_leaves_the_discriminator_as_it_was(
+    accelerator: Accelerator, discriminator: Trained, original: torch.Tensor
+) -> None:
+    before = copy.deepcopy(discriminator.model.state_dict())
+    assert time_judgement(discriminator.model, original, accelerator.autocast) > 0
+    assert all(torch.equal(value, before[name]) for name, value in discriminator.model.state_dict().items())
+    assert discriminator.model.training and all(p.grad is None for p in discriminator.model.parameters())
+
+
+def test_halves_of_a_judgement_are_originals_then_resyntheses() -> None:
+    of_originals, of_resyntheses = split_judgement([[torch.tensor([1.0, 2.0, 3.0, 4.0]).bfloat16()]])
+    assert of_originals[0][0].tolist() == [1, 2] and of_resyntheses[0][0].tolist() == [3, 4]
+    assert of_originals[0][0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("losses", "warned"), [([0.001] * 10, True), ([0.5] * 10, True), ([0.5, 0.7] * 5, False), ([0.001] * 9, False)]
+)
+def test_a_discriminator_that_always_wins_or_never_moves_is_named(
+    losses: list[float], warned: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocoder.adversarial.log.propagate", True)
+    warn_of_collapse(70, [{"discriminator_loss": torch.tensor(loss)} for loss in losses] + [{"other": torch.tensor(0)}])
+    assert ("step 70: collapsed discriminator" in caplog.text) == warned
