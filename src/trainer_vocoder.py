@@ -82,9 +82,8 @@ log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
-EVERYDAY_FLAGS = (
-    "language tag exp resume overwrite generator speaker_embedding steps max_minutes batch_size cpu".split()
-)
+EVERYDAY_FLAGS = ("language", "tag", "exp", "resume", "overwrite", "generator", "speaker_embedding")
+EVERYDAY_FLAGS += ("steps", "max_minutes", "batch_size", "cpu")
 ENDLESS = 10**9  # steps, while their number is not known
 
 # %% [markdown]
