@@ -19,8 +19,7 @@ from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json
 from core.frames import UNIT_RATE
-from core.records import ProsodyUtterance
-from prosody.batches import CORPUS, load_prosody_utterances, normalise_f0
+from prosody.batches import CORPUS, ProsodyUtterance, load_prosody_utterances, normalise_f0
 from prosody.prediction import Prosody, load_prosody, predict_durations, predict_pitch, round_durations
 from prosody.scores import (
     ContextFree,
@@ -51,8 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def true_prosody(utterance: ProsodyUtterance) -> UtteranceProsody:
-    f0 = utterance["f0"]
-    return UtteranceProsody(utterance["durations"], f0 > 0, f0)
+    return UtteranceProsody(utterance.durations, utterance.f0 > 0, utterance.f0)
 
 
 def predict(prosody: Prosody, units: np.ndarray, durations: np.ndarray, speaker: str | None) -> UtteranceProsody:
@@ -78,16 +76,16 @@ def score(
 ) -> tuple[list[Row], dict[str, list[Row]]]:
     """Rows of scores for every utterance of ``held_out``: the prediction's, and each control's."""
     statistics = prosody.statistics
-    log_f0 = [normalise_f0(utterance["f0"], statistics, utterance["speaker"]) for utterance in train]
+    log_f0 = [normalise_f0(utterance.f0, statistics, utterance.speaker) for utterance in train]
     spoken = [true_prosody(utterance) for utterance in train]
-    units_of_train = [utterance["units"] for utterance in train]
+    units_of_train = [utterance.units for utterance in train]
     controls = fit_controls(units_of_train, spoken, log_f0, prosody.predictor.n_units)
     rows: list[Row] = []
     control_rows: dict[str, list[Row]] = {name: [] for name in controls}
     for utterance in tqdm(held_out, desc="prosody", unit="utterance", disable=None):
-        truth, units, speaker = true_prosody(utterance), utterance["units"], utterance["speaker"]
+        truth, units, speaker = true_prosody(utterance), utterance.units, utterance.speaker
         prediction = predict(prosody, units, truth.durations, speaker)
-        seconds = {"id": utterance["id"], "duration": len(truth.f0) / UNIT_RATE}
+        seconds = {"id": utterance.id, "duration": len(truth.f0) / UNIT_RATE}
         rows.append(seconds | score_prosody(truth, prediction))
         pitch = statistics.get(speaker or CORPUS, statistics[CORPUS])
         for name, control in controls.items():
@@ -103,7 +101,7 @@ def main() -> None:
     prosody = load_prosody(args.exp, args.checkpoint, args.device)
     inputs = find_inputs(prosody.config["derived"])
     train, held_out = (load_prosody_utterances(*inputs, [split]) for split in ("train", args.split))
-    if not any((utterance["f0"] > 0).any() for utterance in held_out):
+    if not any((utterance.f0 > 0).any() for utterance in held_out):
         raise UserError(f"{inputs.corpus}: expected voiced speech in split '{args.split}', found none")
     rows, control_rows = score(prosody, train, held_out)
     metrics, seconds = summarise_prosody(rows), round(sum(row["duration"] for row in rows), 2)

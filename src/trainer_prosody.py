@@ -14,18 +14,15 @@
 import argparse
 import copy
 import logging
-import math
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from accelerate.utils import set_seed
-from tqdm import tqdm
 
 from core.cli import (
     HELP_FORMATTER,
@@ -45,28 +42,40 @@ from core.frames import UNIT_RATE
 from languages import add_language_flags, command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import (
+    ProsodyBatch,
+    ProsodyUtterance,
+    Statistics,
     collate_prosody,
     count_crops,
-    crop_item,
+    crop_utterance,
     draw_batch,
     duration_statistics,
     load_prosody_utterances,
     pitch_statistics,
-    prosody_losses,
 )
-from training.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint, update_ema
-from training.experiment import cut_metrics, is_finished, mark_finished, open_experiment, require_finished
-from training.progress import Progress, finite_means
+from prosody.losses import add_total, prosody_losses
+from training.checkpoints import load_checkpoint, restore_random_state, update_ema
+from training.experiment import open_experiment, require_finished
+from training.progress import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from training.resuming import (
-    catch_stop_signals,
+    Run,
     check_borrowed,
+    end_run,
     exit_on_stop_signals,
     find_checkpoint,
+    finish_run,
+    has_finished,
     is_own,
-    log_row,
     note_changes,
+    note_plan,
+    note_step,
+    save_progress,
+    start_run,
+    training_seconds,
+    write_losses,
+    write_row,
 )
-from training.schedule import calibrate, learning_rate, plan_steps
+from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
 from units.utterances import known_speakers
 
@@ -92,51 +101,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_language_flags(parser)
     add_experiment_flags(parser)
-
-    model = parser.add_argument_group("model")
-    model.add_argument("--channels", type=int, default=None, help="width of the blocks (default: full size)")
-    model.add_argument("--dropout", type=float, default=0.2, help="share of channels dropped between blocks")
-    model.add_argument("--speaker_embedding", action="store_true", help="learn one prosody a speaker of the manifest")
-
-    budget = parser.add_argument_group(f"budget (one of; default: --steps {DEFAULT_STEPS})")
-    budget = budget.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=int, default=None, help="updates of the weights")
-    budget.add_argument("--epochs", type=float, default=None, help="passes over the training split")
-    budget.add_argument(
-        "--max_minutes", type=float, default=None, help="wall time; becomes a number of steps after a short calibration"
-    )
-
-    training = parser.add_argument_group("training")
-    training.add_argument("--batch_size", type=int, default=16, help="crops a step")
-    training.add_argument("--crop_units", type=int, default=200, help="length of a crop (deduplicated units)")
-    training.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of AdamW")
-    training.add_argument("--warmup", type=int, default=20, help="steps of linear warm-up")
-    training.add_argument("--weight_decay", type=float, default=0.01, help="decoupled weight decay")
-    training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    training.add_argument("--f0_weight", type=float, default=1.0, help="weight of the F0 error beside durations")
-    training.add_argument("--slope_weight", type=float, default=1.0, help="weight of the error of F0's movement")
-    training.add_argument(
-        "--patience", type=int, default=0, help="stop after so many validations without gain; 0 = never"
-    )
-    training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and dropout")
-
-    watching = parser.add_argument_group("watching")
-    watching.add_argument("--log_every", type=int, default=20, help="steps between rows of metrics.jsonl")
-    watching.add_argument("--eval_every", type=int, default=50, help="steps between validations")
-    watching.add_argument(
-        "--validation_seconds", type=float, default=600.0, help="seconds of the val split to judge on"
-    )
-    watching.add_argument("--save_every", type=int, default=100, help="steps between writings of latest.pt")
-
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--mixed_precision",
-        choices=("auto", "no", "bf16"),
-        default="auto",
-        help="autocast while training; auto: bf16 where the device computes in it",
-    )
-    machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
-    args = parse_flags(parser, argv)
+    add_model_flags(parser)
+    add_budget_flags(parser, DEFAULT_STEPS)
+    add_training_flags(parser)
+    add_watching_flags(parser)
+    add_machine_flags(parser)
+    everyday = ["language", "tag", "exp", "resume", "overwrite", "speaker_embedding", "steps", "max_minutes", "cpu"]
+    args = parse_flags(parser, argv, everyday=everyday)
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_units")
@@ -146,21 +117,141 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model")
+    model.add_argument("--channels", type=int, default=None, help="width of the blocks (default: full size)")
+    model.add_argument("--dropout", type=float, default=0.2, help="share of channels dropped between blocks")
+    model.add_argument("--speaker_embedding", action="store_true", help="learn one prosody for each speaker")
+
+
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
+    training = parser.add_argument_group("training")
+    training.add_argument("--batch_size", "--bsize", type=int, default=16, help="crops a step")
+    training.add_argument("--crop_units", type=int, default=200, help="length of a crop (deduplicated units)")
+    training.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of AdamW")
+    training.add_argument("--warmup", type=int, default=20, help="steps of linear warm-up")
+    training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
+    training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    training.add_argument("--f0_weight", type=float, default=1.0, help="weight of the F0 error; 1 for durations")
+    training.add_argument("--slope_weight", type=float, default=1.0, help="weight of the error of F0's movement")
+    training.add_argument(
+        "--patience",
+        "--early_stopping",
+        type=int,
+        default=0,
+        help="stop after so many validations without gain; 0 = never",
+    )
+    training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and dropout")
+
+
+def add_watching_flags(parser: argparse.ArgumentParser) -> None:
+    watching = parser.add_argument_group("watching")
+    watching.add_argument(
+        "--log_every", "--logging_steps", type=int, default=20, help="steps between rows of metrics.jsonl"
+    )
+    watching.add_argument("--eval_every", "--eval_steps", type=int, default=50, help="steps between validations")
+    watching.add_argument(
+        "--validation_seconds", type=float, default=600.0, help="seconds of the val split to judge on"
+    )
+    watching.add_argument(
+        "--save_every", "--save_steps", type=int, default=100, help="steps between writings of latest.pt"
+    )
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--mixed_precision",
+        choices=("auto", "no", "bf16"),
+        default="auto",
+        help="autocast while training; auto: bf16 where the device computes in it",
+    )
+    machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
+
+
 # %% [markdown]
 # ## Data
 
 
 # %%
-def load_split(paths: dict[str, Path], split: str) -> list[dict]:
+class Data(NamedTuple):
+    train: list[ProsodyUtterance]
+    crops: np.ndarray  # of an epoch: the index in ``train`` of each
+    validation: list[ProsodyUtterance]
+    statistics: Statistics  # of F0
+    speakers: list[str]  # rows 1, 2, … of the speaker embedding; empty without --speaker_embedding
+
+
+def load_data(args: argparse.Namespace, paths: dict[str, Path]) -> Data:
+    """Utterances to learn from, and others to validate on."""
+    train = load_split(paths, "train")
+    validation = choose_validation(load_split(paths, "val"), args.validation_seconds)
+    named = (utterance.speaker for utterance in train)
+    speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
+    return Data(train, count_crops(train, args.crop_units), validation, pitch_statistics(train), speakers)
+
+
+def load_split(paths: dict[str, Path], split: str) -> list[ProsodyUtterance]:
     """The utterances of one split, their F0 computed in parallel beforehand."""
-    fill_split_f0(paths["corpus"], paths["cache"], split)
-    return load_prosody_utterances(paths["corpus"], data_root(), paths["cache"], [split])
+    corpus, cache = paths["corpus"], paths["cache"]
+    fill_split_f0(corpus, cache, split)
+    return load_prosody_utterances(corpus, data_root(), cache, [split])
 
 
-def choose_validation(utterances: list[dict], seconds: float) -> list[dict]:
+def choose_validation(utterances: list[ProsodyUtterance], seconds: float) -> list[ProsodyUtterance]:
     """An even spread of whole utterances of about ``seconds`` in all."""
-    total = sum(len(utterance["f0"]) for utterance in utterances) / UNIT_RATE
+    total = sum(len(utterance.f0) for utterance in utterances) / UNIT_RATE
     return utterances[:: max(1, int(total / seconds))]
+
+
+def read_batch(args: argparse.Namespace, data: Data, step: int, device: torch.device) -> ProsodyBatch:
+    """The crops of ``step``, a function of (seed, step) alone."""
+    sizes = {"batch_size": args.batch_size, "crop_units": args.crop_units, "seed": args.seed}
+    batch = draw_batch(data.train, data.crops, data.statistics, data.speakers, step=step, **sizes)
+    return ProsodyBatch(*(tensor.to(device) for tensor in batch))
+
+
+# %% [markdown]
+# ## Model
+
+
+# %%
+class Models(NamedTuple):
+    sizes: dict[str, object]  # the predictor's constructor arguments
+    predictor: ProsodyPredictor
+    predictor_ema: ProsodyPredictor  # the moving average of its weights, which is validated and saved
+    optimizer: torch.optim.AdamW
+
+
+def build_models(args: argparse.Namespace, data: Data, n_units: int, device: torch.device) -> Models:
+    sizes = {"n_units": n_units, "n_speakers": len(data.speakers), "dropout": args.dropout}
+    sizes |= {"channels": args.channels} if args.channels else {}
+    predictor = ProsodyPredictor(**sizes)
+    predictor.set_durations(*duration_statistics(data.train))
+    predictor.to(device)
+    predictor_ema = copy.deepcopy(predictor).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(predictor.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
+    return Models(sizes, predictor, predictor_ema, optimizer)
+
+
+def model_state(models: Models, data: Data) -> dict[str, object]:
+    """Weights, average and optimizer, and what they mean, for a checkpoint."""
+    return {
+        "sizes": models.sizes,
+        "speakers": data.speakers,
+        "statistics": data.statistics,
+        "predictor": models.predictor.state_dict(),
+        "predictor_ema": models.predictor_ema.state_dict(),
+        "optimizer": models.optimizer.state_dict(),
+    }
+
+
+def load_models(models: Models, state: dict[str, object]) -> None:
+    """Continue from a checkpoint's weights, average and optimizer, and from its random state."""
+    models.predictor.load_state_dict(state["predictor"])
+    models.predictor_ema.load_state_dict(state["predictor_ema"])
+    models.optimizer.load_state_dict(state["optimizer"])
+    restore_random_state(state["random_state"])
 
 
 # %% [markdown]
@@ -170,9 +261,25 @@ def choose_validation(utterances: list[dict], seconds: float) -> list[dict]:
 
 
 # %%
-def total_loss(args: argparse.Namespace, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    f0 = losses["f0_variance"] + args.slope_weight * losses["f0_slope_variance"]
-    return losses["duration_nat"] + losses["voicing_nat"] + args.f0_weight * f0
+def train_step(args: argparse.Namespace, models: Models, batch: ProsodyBatch, progress: Progress) -> Losses:
+    """One update of the weights; returns its losses."""
+    predictor, optimizer = models.predictor, models.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(progress.step, progress.total_steps, args.lr, args.warmup)
+    seed_dropout(args.seed, progress.step)
+    predictor.train()
+    device = batch.units.device
+    precision = choose_precision(args.mixed_precision, cpu=args.cpu)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        outputs = predictor(batch.units, batch.durations, batch.speaker_row)
+    losses = prosody_losses(tuple(output.float() for output in outputs), batch)
+    losses = add_total(losses, f0_weight=args.f0_weight, slope_weight=args.slope_weight)
+    optimizer.zero_grad(set_to_none=True)
+    losses["loss"].backward()
+    losses["gradient_norm"] = torch.nn.utils.clip_grad_norm_(predictor.parameters(), args.clip)
+    optimizer.step()
+    update_ema(models.predictor_ema, predictor, progress.step)
+    return {name: value.detach() for name, value in losses.items()}
 
 
 def seed_dropout(seed: int, step: int) -> None:
@@ -180,30 +287,68 @@ def seed_dropout(seed: int, step: int) -> None:
 
 
 @torch.inference_mode()
-def validate(
-    args: argparse.Namespace,
-    predictor: ProsodyPredictor,
-    utterances: list[dict],
-    statistics: dict[str, list[float]],
-    speakers: Sequence[str],
-) -> dict[str, float]:
+def validate(args: argparse.Namespace, predictor: ProsodyPredictor, data: Data) -> dict[str, float]:
     """Mean losses of the averaged weights, utterances weighted by their frames, and their weighted sum ``loss``."""
     device, sums, n_frames = next(predictor.parameters()).device, {}, 0
-    for utterance in utterances:
-        items = [crop_item(utterance, slice(0, len(utterance["units"])), statistics)]
-        batch = {key: value.to(device) for key, value in collate_prosody(items, speakers).items()}
-        losses = prosody_losses(predictor(batch["units"], batch["durations"], batch["speaker"]), batch)
-        losses["loss"] = total_loss(args, losses)
-        n_frames += len(utterance["f0"])
+    for utterance in data.validation:
+        whole = crop_utterance(utterance, slice(0, len(utterance.units)), data.statistics)
+        batch = ProsodyBatch(*(tensor.to(device) for tensor in collate_prosody([whole], data.speakers)))
+        losses = prosody_losses(predictor(batch.units, batch.durations, batch.speaker_row), batch)
+        losses = add_total(losses, f0_weight=args.f0_weight, slope_weight=args.slope_weight)
+        n_frames += len(utterance.f0)
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(utterance["f0"])
+            sums[name] = sums.get(name, 0.0) + value.item() * len(utterance.f0)
     return {f"validation_{name}": value / n_frames for name, value in sums.items()}
 
 
 # %% [markdown]
 # ## The loop
 #
-# Every step: validate → save → (stop) → update, as in the vocoder's trainer.
+# Every step: validate → save → (stop) → update, as in the vocoder's trainer. What the loops of all trainers share is in
+# `training/resuming.py`.
+
+
+# %%
+def train(
+    args: argparse.Namespace, run: Run, progress: Progress, *, data: Data, models: Models
+) -> tuple[Progress, bool]:
+    """Train to the end or to a stop signal; returns where the training stands, and whether it was told to stop."""
+    step_seconds, device = [], next(models.predictor.parameters()).device
+    while True:
+        last, stopping = is_last(progress), bool(run.signals)
+
+        # A stopped run is not kept waiting: it validates when it is resumed.
+        if (last or not stopping) and is_due(progress, args.eval_every, since=progress.validated, ending=last):
+            distances = validate(args, models.predictor_ema, data)
+            progress = note_validation(progress, distances["validation_loss"])
+            write_row(run, progress.step, distances)
+            if progress.stale == 0:
+                save_progress(run, "best", progress, **model_state(models, data))
+        gives_up = bool(args.patience) and progress.stale >= args.patience
+        ending = last or stopping or gives_up
+        if is_due(progress, args.save_every, since=run.first_step, ending=ending):
+            save_progress(run, "latest", progress, **model_state(models, data))
+        if ending:
+            return progress, stopping
+
+        clock = time.monotonic()
+        batch = read_batch(args, data, progress.step, device)
+        progress = note_step(run, progress, train_step(args, models, batch, progress))
+        step_seconds.append(time.monotonic() - clock)
+        if is_due(progress, args.log_every, ending=is_last(progress)):
+            rate = {"learning_rate": models.optimizer.param_groups[0]["lr"]}
+            progress = write_losses(run, progress, rate, shown=["train_loss"], prefix="train_")
+        if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
+            clock = time.monotonic()
+            validate(args, models.predictor_ema, data)
+            evaluation_seconds = time.monotonic() - clock
+            left = 60 * args.max_minutes - training_seconds(run)
+            more = calibrate(left, step_seconds[CALIBRATION_STEPS.start :], evaluation_seconds, args.eval_every)
+            progress = note_plan(run, progress, progress.step + more, args.max_minutes)
+
+
+# %% [markdown]
+# ## From the first line to the last
 
 
 # %%
@@ -213,196 +358,111 @@ def main() -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("the prosody predictor trains in one process; run it without torchrun")
     paths = language_paths(args.language, args.tag)
-    exp = args.exp or paths["prosody"]
-    require_finished(paths["units"], phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
+    exp, units_exp = args.exp or paths["prosody"], paths["units"]
+    require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     enter_experiment(args, exp, paths)
-    if is_finished(exp) and (args.steps is None or args.steps <= read_json(exp / "finished.json")["step"]):
-        log.info("%s: already finished with this configuration; nothing to do", exp)
+    if has_finished(exp, args.steps):
         return 0
-    resume_from = find_checkpoint(args.resume, exp)
-    state = (
-        load_checkpoint(resume_from, command="python src/trainer_prosody.py --language <language>")
-        if resume_from
-        else None
-    )
+    checkpoint = find_checkpoint(args.resume, exp)
+    state = load_checkpoint(checkpoint, command=f"python src/{Path(__file__).name}") if checkpoint else None
 
     device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
-    precision = choose_precision(args.mixed_precision, cpu=args.cpu)
     set_seed(args.seed)
-    train = load_split(paths, "train")
-    validation = choose_validation(load_split(paths, "val"), args.validation_seconds)
-    statistics = pitch_statistics(train)
-    speakers = (
-        known_speakers((utterance["speaker"] for utterance in train), paths["speakers"])
-        if args.speaker_embedding
-        else []
+    data = load_data(args, paths)
+    models = build_models(args, data, read_json(units_exp / "config.json")["derived"]["n_units"], device)
+    progress = Progress(
+        total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
     )
-    crops = count_crops(train, args.crop_units)
-
-    n_units = read_json(paths["units"] / "config.json")["derived"]["n_units"]
-    sizes = {"n_units": n_units, "n_speakers": len(speakers), "dropout": args.dropout}
-    sizes |= {"channels": args.channels} if args.channels else {}
-    predictor = ProsodyPredictor(**sizes)
-    predictor.set_durations(*duration_statistics(train))
-    predictor.to(device)
-    predictor_ema = copy.deepcopy(predictor).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(predictor.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
-    step, total_steps, best, stale, spent = (
-        0,
-        plan_steps(args.steps, args.epochs, n_items=len(crops), batch_size=args.batch_size),
-        math.inf,
-        0,
-        0.0,
-    )
-    validated, since_log = 0, []
     if state:
-        step, validated = state["step"], state["validated"]
-        if is_own(resume_from, exp):
-            best, stale, spent = state["best"], state["stale"], state["seconds"]
-            total_steps = state["total_steps"] if args.max_minutes else total_steps
-        else:
-            check_borrowed(state, resume_from, {"sizes": sizes, "speakers": speakers}, total_steps)
-        predictor.load_state_dict(state["predictor"])
-        predictor_ema.load_state_dict(state["predictor_ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        since_log = [{name: value.to(device) for name, value in row.items()} for row in state["since_log"]]
-        restore_random_state(state["random_state"])
-        note_changes(state, {"threads": torch.get_num_threads(), "precision": precision})
-    cut_metrics(exp, step)
-    (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
+        own = is_own(checkpoint, exp)
+        if not own:
+            described = {"sizes": models.sizes, "speakers": data.speakers}
+            check_borrowed(state, checkpoint, described, progress.total_steps)
+        load_models(models, state)
+        keep_plan = args.max_minutes is not None
+        progress = restore_progress(state, progress, own=own, keep_plan=keep_plan, device=device)
+    run = start_run(exp, progress, {"precision": choose_precision(args.mixed_precision, cpu=args.cpu)})
+    if state:
+        note_changes(state, run.conditions)
+    describe_run(run, data, models)
+    progress, stopping = train(args, run, progress, data=data, models=models)
 
-    def checkpoint() -> dict:
-        return {
-            "sizes": sizes,
-            "speakers": speakers,
-            "statistics": statistics,
-            "step": step,
-            "total_steps": total_steps,
-            "best": best,
-            "stale": stale,
-            "validated": validated,
-            "since_log": since_log,
-            "seconds": spent + time.monotonic() - started,
-            "threads": torch.get_num_threads(),
-            "precision": precision,
-            "predictor": predictor.state_dict(),
-            "predictor_ema": predictor_ema.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "random_state": random_state(),
-        }
-
-    stop_signal = catch_stop_signals()
-    writer = SummaryWriter(exp / "tensorboard", purge_step=step)
-    minutes = sum(len(u["f0"]) for u in train) / UNIT_RATE / 60
-    n_parameters = sum(parameter.numel() for parameter in predictor.parameters())
-    log.info(
-        "%s: %.1f minutes to train on, %.2f M parameters, %d threads",
-        exp,
-        minutes,
-        n_parameters / 1e6,
-        torch.get_num_threads(),
-    )
-    started, step_seconds, evaluation_seconds = time.monotonic(), [], 0.0
-    first_step = step
-    progress = tqdm(total=total_steps, initial=step, unit="step", desc=exp.name, disable=None)
-
-    while True:
-        last = total_steps is not None and step >= total_steps
-        stopping = bool(stop_signal)
-
-        # A stopped run is not kept waiting: it validates when it is resumed.
-        if (last or (step % args.eval_every == 0 and not stopping)) and step > validated:
-            clock = time.monotonic()
-            distances = validate(args, predictor_ema, validation, statistics, speakers)
-            evaluation_seconds, validated = time.monotonic() - clock, step
-            log_row(exp, writer, step, spent + time.monotonic() - started, distances)
-            improved = distances["validation_loss"] < best
-            stale = 0 if improved else stale + 1
-            if improved:
-                best = distances["validation_loss"]
-                save_checkpoint(exp / "checkpoints" / "best.pt", checkpoint())
-        gives_up = bool(args.patience) and stale >= args.patience
-        if step > first_step and (last or stopping or gives_up or step % args.save_every == 0):
-            finite_means(exp, Progress(step=step, since_log=since_log))
-            save_checkpoint(exp / "checkpoints" / "latest.pt", checkpoint())
-        if last or gives_up or stopping:
-            break
-
-        clock = time.monotonic()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, total_steps, args.lr, args.warmup)
-        batch = draw_batch(
-            train,
-            crops,
-            statistics,
-            speakers,
-            step=step,
-            batch_size=args.batch_size,
-            crop_units=args.crop_units,
-            seed=args.seed,
-        )
-        batch = {key: value.to(device) for key, value in batch.items()}
-        seed_dropout(args.seed, step)
-        predictor.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs = predictor(batch["units"], batch["durations"], batch["speaker"])
-        losses = prosody_losses(tuple(output.float() for output in outputs), batch)
-        losses["loss"] = total_loss(args, losses)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        gradient_norm = torch.nn.utils.clip_grad_norm_(predictor.parameters(), args.clip)
-        optimizer.step()
-        update_ema(predictor_ema, predictor, step)
-
-        step += 1
-        since_log.append({name: value.detach() for name, value in (losses | {"gradient_norm": gradient_norm}).items()})
-        step_seconds.append(time.monotonic() - clock)
-        progress.update()
-        if step % args.log_every == 0 or (total_steps is not None and step >= total_steps):
-            means = {
-                f"train_{name}": value
-                for name, value in finite_means(exp, Progress(step=step, since_log=since_log)).items()
-            }
-            rate = {"learning_rate": optimizer.param_groups[0]["lr"]}
-            log_row(exp, writer, step, spent + time.monotonic() - started, means | rate)
-            progress.set_postfix(loss=f"{means['train_loss']:.3f}", best=f"{best:.3f}")
-            since_log = []
-        if total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            clock = time.monotonic()
-            validate(args, predictor_ema, validation, statistics, speakers)
-            evaluation_seconds = time.monotonic() - clock
-            left = 60 * args.max_minutes - spent - (time.monotonic() - started)
-            timed = step_seconds[CALIBRATION_STEPS.start :]
-            total_steps = step + calibrate(left, timed, evaluation_seconds, args.eval_every)
-            log.info("%.1f minutes stand for %d steps", args.max_minutes, total_steps)
-            progress.total = total_steps
-
-    progress.close()
-    writer.close()
-    if stopping and not last:
-        log.info("%s: stopped by signal %s at step %d, saved; --resume continues", exp, stop_signal, step)
+    if end_run(run, progress, stopping=stopping):
         return EXIT_STOPPED
-    seconds = spent + time.monotonic() - started
-    mark_finished(exp, {"step": step, "best_validation_loss": best, "seconds": round(seconds, 1)})
-    log.info("wrote %s: %d steps in %.1f minutes, best validation loss %.3f", exp, step, seconds / 60, best)
+    finish_run(run, progress, {"best_validation_loss": progress.best}, f"validation loss {progress.best:.3f}")
     log.info("next: python src/prosody_test.py --exp %s", exp)
     return 0
 
 
-# %% [markdown]
-# ## The experiment folder
-
-
-# %%
 def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]) -> None:
-    """Make or re-enter the folder; keep phase 1's clusters beside the predictor, which are what its units mean."""
-    derived = describe_inputs(args.language, paths) | {"units_hash": hash_files([paths["units"] / "kmeans.npz"])}
+    """Make or re-enter the folder; phase 1's clusters are copied: they are what the predictor's units mean."""
+    units_exp, corpus = paths["units"], paths["corpus"]
+    derived = describe_inputs(args.language, paths) | {"units_hash": hash_files([units_exp / "kmeans.npz"])}
     changeable = ("steps", "patience", "log_every", "cpu")
-    open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
+    open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
-    copy_clusters(paths["units"], exp)
+    copy_clusters(units_exp, exp)
 
 
-# %%
+def describe_run(run: Run, data: Data, models: Models) -> None:
+    minutes = sum(len(utterance.f0) for utterance in data.train) / UNIT_RATE / 60
+    n_parameters = sum(parameter.numel() for parameter in models.predictor.parameters())
+    text = "%s: %.1f minutes to train on, %.2f M parameters, %d threads"
+    log.info(text, run.exp, minutes, n_parameters / 1e6, torch.get_num_threads())
+
+
+# %% tags=["active-py"]
 if __name__ == "__main__":
     run_main(main, less_memory="--overwrite --batch_size 8")
+
+# %% [markdown]
+# ## Step by step
+#
+# In a notebook these cells do what `main` does, one thing at a time. They read a language's units
+# (`bash scripts/run_phase1.sh spanish` makes them) and leave no experiment behind.
+
+# %% tags=["active-ipynb"]
+# args = parse_args("--language spanish --steps 50 --channels 64 --cpu".split())
+# paths = language_paths(args.language, args.tag)
+# device = torch.device("cpu")
+# set_seed(args.seed)
+
+# %% [markdown]
+# The data: each unit of an utterance, how long it lasts (frames of 20 ms), and F0.
+
+# %% tags=["active-ipynb"]
+# data = load_data(args, paths)
+# utterance = data.validation[0]
+# print(len(data.train), "utterances to learn from;", data.statistics)
+# list(zip(utterance.units, utterance.durations))[:10]
+
+# %% [markdown]
+# The model, and one batch.
+
+# %% tags=["active-ipynb"]
+# models = build_models(args, data, read_json(paths["units"] / "config.json")["derived"]["n_units"], device)
+# batch = read_batch(args, data, 0, device)
+# {name: tuple(tensor.shape) for name, tensor in batch._asdict().items()}
+
+# %% [markdown]
+# One step. Run this cell as often as you like; `progress` counts the steps.
+
+# %% tags=["active-ipynb"]
+# progress = Progress(total_steps=args.steps)
+# losses = train_step(args, models, batch, progress)
+# progress = progress._replace(step=progress.step + 1)
+# {name: round(value.item(), 3) for name, value in losses.items()}
+
+# %% [markdown]
+# Listen to the melody that it predicts, as a tone; the unvoiced frames are silent.
+
+# %% tags=["active-ipynb"]
+# from IPython.display import Audio
+#
+# from core.frames import HOP_SAMPLES, SAMPLE_RATE
+# from prosody.prediction import Prosody, predict_durations, predict_f0
+#
+# prosody = Prosody(models.predictor_ema, data.speakers, data.statistics, device)
+# durations = predict_durations(prosody, utterance.units)
+# f0 = np.repeat(predict_f0(prosody, utterance.units, durations), HOP_SAMPLES)
+# Audio((f0 > 0) * np.sin(2 * np.pi * np.cumsum(f0) / SAMPLE_RATE), rate=SAMPLE_RATE)

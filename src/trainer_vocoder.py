@@ -70,20 +70,20 @@ from training.resuming import (
 from training.schedule import add_budget_flags, calibrate, is_adversarial, learning_rate, plan_steps
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
+from units.requests import SpokenItem
 from units.utterances import LoadedUtterance, known_speakers, load_utterances
 from vocoder.adversarial import adversarial_window, time_judgement, warn_of_collapse
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
+from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.size_flags import read_sizes
-from vocoder.synthesis import DISCRIMINATORS, GENERATORS, build_generator, seed_embeddings, speak, synthesize_utterances
+from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
 
 log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
-EVERYDAY_FLAGS = ("language", "tag", "exp", "resume", "overwrite", "generator", "speaker_embedding")
-EVERYDAY_FLAGS += ("steps", "max_minutes", "batch_size", "cpu")
 ENDLESS = 10**9  # steps, while their number is not known
 
 # %% [markdown]
@@ -108,7 +108,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_adversarial_flags(parser)
     add_watching_flags(parser)
     add_machine_flags(parser)
-    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
+    everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "speaker_embedding", "cpu"]
+    args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     check_args(args)
@@ -259,7 +260,7 @@ def chosen_sizes(args: argparse.Namespace) -> dict[str, object]:
 class Recording(NamedTuple):
     """A recording to compare a resynthesis with, and what is spoken for it."""
 
-    spoken: dict
+    spoken: SpokenItem
     audio_path: Path
     n_samples: int
 
@@ -307,7 +308,7 @@ def choose_validation(utterances: Sequence[LoadedUtterance], seconds: float) -> 
 
 def describe_recording(utterance: LoadedUtterance, condition: str) -> Recording:
     content = read_content(utterance, condition)
-    spoken = {"id": utterance.id, "units": content, "f0": utterance.f0, "speaker": utterance.speaker}
+    spoken = SpokenItem(utterance.id, content, utterance.f0, utterance.speaker)
     return Recording(spoken, utterance.audio_path, frames_to_samples(len(content)))
 
 
@@ -406,11 +407,10 @@ def load_models(accelerator: Accelerator, models: Models, state: dict[str, objec
     restore_random_state(state["random_state"])
 
 
-def averaged_voice(models: Models) -> dict:
+def averaged_voice(models: Models) -> Vocoder:
     """The moving average as a voice that speaks."""
     generator = models.generator_ema
-    device = next(generator.parameters()).device
-    return {"generator": generator, "speakers": models.speakers, "device": device}
+    return Vocoder(generator, models.speakers, next(generator.parameters()).device)
 
 
 # %% [markdown]
@@ -470,7 +470,7 @@ def restart_best(progress: Progress, after: float) -> Progress:
 
 # %%
 @torch.inference_mode()
-def validate(voice: dict, recordings: Sequence[Recording]) -> float:
+def validate(voice: Vocoder, recordings: Sequence[Recording]) -> float:
     """Mean log-mel distance (nats) of the averaged weights over the validation frames."""
     total, n_samples = 0.0, 0
     spoken = synthesize_utterances(voice, [recording.spoken for recording in recordings])
@@ -481,7 +481,7 @@ def validate(voice: dict, recordings: Sequence[Recording]) -> float:
     return total / n_samples
 
 
-def write_samples(folder: Path, voice: dict, recordings: Sequence[Recording], step: int) -> None:
+def write_samples(folder: Path, voice: Vocoder, recordings: Sequence[Recording], step: int) -> None:
     """The recordings as ``voice`` speaks them now, and as they are, for the ear."""
     spoken = synthesize_utterances(voice, [recording.spoken for recording in recordings])
     for recording, (name, waveform) in zip(recordings, spoken):

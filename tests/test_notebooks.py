@@ -71,6 +71,7 @@ STEPPED: list[tuple[str, dict[str, str], list[str]]] = [
         {"--channels 64": "--channels 32 --discriminator_width 4 --cpu"},
         ["progress.step == 1", "losses['train_mel_nat'].isfinite() and losses['discriminator_loss'] > 0"],
     ),
+    ("trainer_prosody.py", {"--channels 64": "--channels 16"}, ["progress.step == 1", "losses['loss'].isfinite()"]),
 ]
 
 

@@ -310,16 +310,6 @@ class Motif(TypedDict):
 # Synthesis
 
 
-class ProsodyUtterance(TypedDict):
-    """An utterance that the prosody predictor learns from, or is scored on. In memory only."""
-
-    id: str
-    units: "np.ndarray"  # (U,) int64, deduplicated
-    durations: "np.ndarray"  # (U,) int64 frames
-    f0: "np.ndarray"  # (F,) float32 Hz, 0 = unvoiced
-    speaker: str | None
-
-
 class UnitsRow(TypedDict):
     """One utterance of a file that ``synthesize.py`` reads: ``units`` or ``tokens``, and what else is known."""
 

@@ -1,4 +1,4 @@
-"""The prosody predictor, its batches, and predicting with it."""
+"""The prosody predictor, and predicting with it."""
 
 import numpy as np
 import torch
@@ -16,16 +16,14 @@ from models.prosody_predictor import (
 from prosody import prediction as prosody_module
 from prosody.batches import (
     CORPUS,
-    FEWEST_VOICED_FRAMES,
     collate_prosody,
     count_crops,
-    crop_item,
+    crop_utterance,
     draw_batch,
     duration_statistics,
-    normalise_f0,
     pitch_statistics,
-    prosody_losses,
 )
+from prosody.losses import prosody_losses
 from prosody.prediction import (
     Prosody,
     add_prosody,
@@ -36,23 +34,9 @@ from prosody.prediction import (
     round_durations,
     warp_f0,
 )
+from prosody_examples import N_UNITS, make_utterances
 from units.corpus import expand
 from units.requests import Request
-
-N_UNITS = 20
-
-
-def make_utterances(lengths: tuple[int, ...] = (150, 120, 130), speakers: tuple = ("ana", "rui", None)) -> list[dict]:
-    """Even units are voiced and odd ones are not; a unit's pitch and duration follow from its id."""
-    utterances = []
-    for number, (length, speaker) in enumerate(zip(lengths, speakers)):
-        units = np.random.default_rng(number).permutation(length) % N_UNITS
-        durations = 1 + units % 4
-        frames = expand(units, durations)
-        f0 = np.where(frames % 2 == 0, (100 if speaker == "rui" else 200) * (1 + frames / 40), 0).astype(np.float32)
-        item = {"id": f"u{number}", "units": units, "durations": durations, "f0": f0, "speaker": speaker}
-        utterances.append(item)
-    return utterances
 
 
 def make_prosody(speakers: tuple[str, ...] = (), **sizes: object) -> Prosody:
@@ -69,22 +53,22 @@ def test_full_size_and_context() -> None:
 
 
 def test_shapes_and_padding() -> None:
-    batch = collate_prosody([crop_item(u, slice(0, 150), pitch_statistics([u])) for u in make_utterances()], [])
-    logits, voicing, log_f0 = make_prosody().predictor(batch["units"], batch["durations"])
-    n_frames = int(batch["durations"].sum(1).max())
+    batch = collate_prosody([crop_utterance(u, slice(0, 150), pitch_statistics([u])) for u in make_utterances()], [])
+    logits, voicing, log_f0 = make_prosody().predictor(batch.units, batch.durations)
+    n_frames = int(batch.durations.sum(1).max())
     assert logits.shape == (3, 150, len(DURATION_EDGES))
-    assert voicing.shape == log_f0.shape == (3, n_frames) == batch["mask"].shape
-    assert (voicing[batch["mask"] == 0] == 0).all() and (log_f0[batch["mask"] == 0] == 0).all()
+    assert voicing.shape == log_f0.shape == (3, n_frames) == batch.mask.shape
+    assert (voicing[batch.mask == 0] == 0).all() and (log_f0[batch.mask == 0] == 0).all()
 
 
 def test_batch_equals_single() -> None:
     utterances, predictor = make_utterances(), make_prosody(("ana", "rui")).predictor
-    items = [crop_item(u, slice(0, 150), pitch_statistics(utterances)) for u in utterances]
+    items = [crop_utterance(u, slice(0, 150), pitch_statistics(utterances)) for u in utterances]
     whole = collate_prosody(items, ["ana", "rui"])
-    together = predictor(whole["units"], whole["durations"], whole["speaker"])
+    together = predictor(whole.units, whole.durations, whole.speaker_row)
     for row, item in enumerate(items):
         one = collate_prosody([item], ["ana", "rui"])
-        alone = predictor(one["units"], one["durations"], one["speaker"])
+        alone = predictor(one.units, one.durations, one.speaker_row)
         for batched, single in zip(together, alone):
             torch.testing.assert_close(batched[row, : single.shape[1]], single[0], rtol=1e-4, atol=1e-5)
 
@@ -120,15 +104,6 @@ def test_duration_classes_cover_every_duration() -> None:
     assert (class_midpoints()[duration_classes(torch.arange(1, 16))] == torch.arange(1, 16)).all()
 
 
-def test_class_durations_make_the_expected_total_the_true_total() -> None:
-    utterances = [{"durations": np.array([1, 1, 2, 20, 21, 300, 500])}]
-    means, prior = duration_statistics(utterances)
-    durations = torch.from_numpy(utterances[0]["durations"])
-    assert means[duration_classes(durations)].sum() == durations.sum()
-    assert means[duration_classes(torch.tensor(5))] == 5, "a class that never occurs keeps its middle"
-    assert prior[0].exp() == pytest.approx(2 / 7) and prior[4].exp() < 0.002
-
-
 def test_chosen_durations_have_the_expected_total_and_the_least_error() -> None:
     rng = np.random.default_rng(0)
     class_frames = class_midpoints().double().numpy()
@@ -159,36 +134,6 @@ def test_rounded_durations_keep_the_total_and_last_at_least_a_frame() -> None:
     assert len(round_durations(np.zeros(0))) == 0
 
 
-def test_statistics_and_normalisation_by_speaker() -> None:
-    utterances = make_utterances()
-    statistics = pitch_statistics(utterances)
-    assert statistics["ana"][0] - statistics["rui"][0] == pytest.approx(np.log(2), abs=0.1)
-    for utterance in utterances[:2]:
-        normalised = normalise_f0(utterance["f0"], statistics, utterance["speaker"])
-        assert normalised[utterance["f0"] > 0].mean() == pytest.approx(0, abs=1e-5)
-        assert normalised[utterance["f0"] > 0].std() == pytest.approx(1, abs=1e-4)
-        assert (normalised[utterance["f0"] == 0] == 0).all()
-    brief = utterances[0] | {"speaker": "eva", "f0": utterances[0]["f0"][: FEWEST_VOICED_FRAMES // 2]}
-    assert "eva" not in pitch_statistics([*utterances, brief])
-    assert list(pitch_statistics([brief | {"f0": np.zeros(200, np.float32)}])) == [CORPUS]
-
-
-def test_a_batch_is_a_function_of_the_step() -> None:
-    utterances = make_utterances((300, 100, 40))
-    crops = count_crops(utterances, 50)
-    assert np.bincount(crops).tolist() == [6, 2, 1]
-    flags = {"batch_size": 4, "crop_units": 50, "seed": 3}
-    draw = [draw_batch(utterances, crops, pitch_statistics(utterances), ["ana"], step=s, **flags) for s in (5, 6, 5)]
-    assert all(torch.equal(draw[0][key], draw[2][key]) for key in draw[0])
-    assert not torch.equal(draw[0]["units"], draw[1]["units"])
-    frames = draw[0]["durations"].sum(1)
-    assert (draw[0]["mask"].sum(1) == frames).all()
-    units = [expand(u[u >= 0].numpy(), d[u >= 0].numpy()) for u, d in zip(draw[0]["units"], draw[0]["durations"])]
-    for row, expected in enumerate(units):
-        voiced = draw[0]["voiced"][row, : len(expected)].numpy() > 0
-        assert (voiced == (expected % 2 == 0)).all(), "F0 and units should stay aligned in a crop"
-
-
 def test_a_training_learns_durations_voicing_and_pitch() -> None:
     utterances = make_utterances((300, 200, 200), (None, None, None))
     torch.manual_seed(0)
@@ -198,30 +143,18 @@ def test_a_training_learns_durations_voicing_and_pitch() -> None:
     optimizer = torch.optim.AdamW(predictor.parameters(), lr=5e-3)
     for step in range(60):
         batch = draw_batch(utterances, crops, statistics, [], step=step, batch_size=4, crop_units=60, seed=0)
-        losses = prosody_losses(predictor(batch["units"], batch["durations"]), batch)
+        losses = prosody_losses(predictor(batch.units, batch.durations), batch)
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
     prosody = Prosody(predictor.eval(), [], statistics, torch.device("cpu"))
     held_out = make_utterances((33, 150), (None, None))[1]
-    assert (predict_durations(prosody, held_out["units"]) == held_out["durations"]).mean() > 0.9
-    f0 = predict_f0(prosody, held_out["units"], held_out["durations"])
-    assert ((f0 > 0) == (held_out["f0"] > 0)).mean() > 0.95
-    both = (f0 > 0) & (held_out["f0"] > 0)
-    error = np.abs(np.log(f0[both] / held_out["f0"][both]))
+    assert (predict_durations(prosody, held_out.units) == held_out.durations).mean() > 0.9
+    f0 = predict_f0(prosody, held_out.units, held_out.durations)
+    assert ((f0 > 0) == (held_out.f0 > 0)).mean() > 0.95
+    both = (f0 > 0) & (held_out.f0 > 0)
+    error = np.abs(np.log(f0[both] / held_out.f0[both]))
     assert error.mean() < 0.5 * statistics[CORPUS][1], "should beat the corpus mean by far"
-
-
-def test_losses_of_perfect_and_of_mean_outputs() -> None:
-    utterance = make_utterances()[0]
-    batch = collate_prosody([crop_item(utterance, slice(0, 150), pitch_statistics([utterance]))], [])
-    logits = torch.full((1, 150, len(DURATION_EDGES)), -50.0)
-    logits.scatter_(2, duration_classes(batch["durations"])[..., None], 50.0)
-    perfect = prosody_losses((logits, 100 * (batch["voiced"] - 0.5), batch["log_f0"]), batch)
-    assert all(value < 1e-4 for value in perfect.values())
-    mean = prosody_losses((logits, 0 * batch["voiced"], 0 * batch["log_f0"]), batch)
-    assert mean["f0_variance"] == pytest.approx(1.0, abs=1e-3)
-    assert mean["voicing_nat"] == pytest.approx(np.log(2), abs=1e-4)
 
 
 def test_windows_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

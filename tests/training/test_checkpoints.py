@@ -21,7 +21,7 @@ from training.checkpoints import (
     save_checkpoint,
     update_ema,
 )
-from vocoder.synthesis import load_vocoder
+from vocoder.generators import load_vocoder
 
 
 def test_ema_decay_ramps() -> None:

@@ -1,0 +1,80 @@
+"""What the predictor learns from: statistics of a corpus, and batches as functions of the step."""
+
+import numpy as np
+import torch
+
+import pytest
+
+from models.prosody_predictor import duration_classes
+from prosody.batches import (
+    CORPUS,
+    FEWEST_VOICED_FRAMES,
+    collate_prosody,
+    count_crops,
+    crop_utterance,
+    draw_batch,
+    duration_statistics,
+    normalise_f0,
+    pitch_statistics,
+)
+from prosody_examples import make_utterances
+from units.corpus import expand
+
+
+def test_class_durations_make_the_expected_total_the_true_total() -> None:
+    utterances = [make_utterances()[0]._replace(durations=np.array([1, 1, 2, 20, 21, 300, 500]))]
+    means, prior = duration_statistics(utterances)
+    durations = torch.from_numpy(utterances[0].durations)
+    assert means[duration_classes(durations)].sum() == durations.sum()
+    assert means[duration_classes(torch.tensor(5))] == 5, "a class that never occurs keeps its middle"
+    assert prior[0].exp() == pytest.approx(2 / 7) and prior[4].exp() < 0.002
+
+
+def test_statistics_and_normalisation_by_speaker() -> None:
+    utterances = make_utterances()
+    statistics = pitch_statistics(utterances)
+    assert statistics["ana"][0] - statistics["rui"][0] == pytest.approx(np.log(2), abs=0.1)
+    for utterance in utterances[:2]:
+        normalised = normalise_f0(utterance.f0, statistics, utterance.speaker)
+        assert normalised[utterance.f0 > 0].mean() == pytest.approx(0, abs=1e-5)
+        assert normalised[utterance.f0 > 0].std() == pytest.approx(1, abs=1e-4)
+        assert (normalised[utterance.f0 == 0] == 0).all()
+    brief = utterances[0]._replace(speaker="eva", f0=utterances[0].f0[: FEWEST_VOICED_FRAMES // 2])
+    assert "eva" not in pitch_statistics([*utterances, brief])
+    assert list(pitch_statistics([brief._replace(f0=np.zeros(200, np.float32))])) == [CORPUS]
+
+
+def test_a_batch_is_a_function_of_the_step() -> None:
+    utterances = make_utterances((300, 100, 40))
+    crops = count_crops(utterances, 50)
+    assert np.bincount(crops).tolist() == [6, 2, 1]
+    flags = {"batch_size": 4, "crop_units": 50, "seed": 3}
+    draw = [draw_batch(utterances, crops, pitch_statistics(utterances), ["ana"], step=s, **flags) for s in (5, 6, 5)]
+    assert all(torch.equal(first, again) for first, again in zip(draw[0], draw[2]))
+    assert not torch.equal(draw[0].units, draw[1].units)
+    frames = draw[0].durations.sum(1)
+    assert (draw[0].mask.sum(1) == frames).all()
+    units = [expand(u[u >= 0].numpy(), d[u >= 0].numpy()) for u, d in zip(draw[0].units, draw[0].durations)]
+    for row, expected in enumerate(units):
+        voiced = draw[0].voiced[row, : len(expected)].numpy() > 0
+        assert (voiced == (expected % 2 == 0)).all(), "F0 and units should stay aligned in a crop"
+
+
+def test_padding_is_no_unit_and_no_frame() -> None:
+    utterances = make_utterances((9, 4), ("ana", None))
+    crops = [crop_utterance(u, slice(0, 9), pitch_statistics(utterances)) for u in utterances]
+    batch = collate_prosody(crops, ["rui", "ana"])
+    assert batch.units.shape == batch.durations.shape == (2, 9) and (batch.units[1, 4:] == -1).all()
+    assert batch.mask.sum(1).tolist() == batch.durations.sum(1).tolist() == [len(u.f0) for u in utterances]
+    assert not batch.voiced[batch.mask == 0].any() and not batch.log_f0[batch.mask == 0].any()
+    assert batch.speaker_row.tolist() == [2, 0]
+    kinds = [torch.int64, torch.int64, torch.float32, torch.float32, torch.float32, torch.int64]
+    assert [tensor.dtype for tensor in batch] == kinds
+
+
+def test_a_crop_has_the_frames_of_its_units() -> None:
+    utterance = make_utterances()[0]
+    crop = crop_utterance(utterance, slice(10, 40), pitch_statistics([utterance]))
+    first = utterance.durations[:10].sum()
+    assert (crop.units == utterance.units[10:40]).all() and len(crop.voiced) == crop.durations.sum()
+    assert (crop.voiced == (utterance.f0[first : first + len(crop.voiced)] > 0)).all()
