@@ -217,10 +217,3 @@ def finish_run(run: Run, progress: Progress, best: dict[str, float], described: 
     seconds = training_seconds(run)
     mark_finished(run.exp, {"step": progress.step} | best | {"seconds": round(seconds, 1)})
     log.info("wrote %s: %d steps in %.1f minutes, best %s", run.exp, progress.step, seconds / 60, described)
-
-
-def log_row(exp: Path, writer: SummaryWriter, step: int, seconds: float, values: dict[str, float]) -> None:
-    """Until every trainer has moved to ``write_row``."""
-    append_metrics(exp, {"step": step, "seconds": round(seconds, 3)} | values)
-    for name, value in values.items():
-        writer.add_scalar(name, value, step)
