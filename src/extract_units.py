@@ -196,7 +196,7 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
         args.n_units = config["n_units"] if args.n_units is None else args.n_units
         args.n_streams = 1 if args.n_streams is None else args.n_streams
         if args.trust_pickle:
-            raise UserError("--trust_pickle: expected --kmeans FILE beside it; leave it out")
+            raise UserError("--trust_pickle: expected --kmeans FILE with it; leave it out")
     require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
     require_positive(args, "num_workers")
     part = resolve_part(args.stage, args.shards, args.shard_index, overwrite=args.overwrite)

@@ -3,7 +3,7 @@
     python src/validate_units.py --language spanish
     python src/validate_units.py --exp exp/spanish_units_w4
 
-Reads ``corpus_timestamped.json``, writes ``unit_report.json`` beside it and prints a table and what looks wrong.
+Reads ``corpus_timestamped.json``, writes ``unit_report.json`` next to it and prints a table and what looks wrong.
 """
 
 import argparse

@@ -17,7 +17,7 @@ def resolve_part(
     """
     if stage is None and (n_shards, shard_index) != (None, None):
         raise UserError(
-            "--shards: expected --stage beside it; "
+            "--shards: expected --stage with it; "
             "python scripts/launch.py submit --shards N -- src/extract_units.py … submits every stage"
         )
     if stage and overwrite:

@@ -223,8 +223,8 @@ def test_the_place_in_an_array(monkeypatch: pytest.MonkeyPatch, variable: str, n
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--shards", "3"], "expected --stage beside it"),
-        (["--shard_index", "0"], "expected --stage beside it"),
+        (["--shards", "3"], "expected --stage with it"),
+        (["--shard_index", "0"], "expected --stage with it"),
         (["--stage", "assign", "--shards", "3", "--shard_index", "3"], "expected 0 to 2"),
         (["--stage", "assign", "--shards", "0"], "above 0"),
         (["--stage", "sample", "--overwrite"], "delete the work of the others"),
