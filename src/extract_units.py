@@ -80,6 +80,12 @@ log = logging.getLogger("oral_units")
 
 
 # %%
+EVERYDAY_FLAGS = (
+    *("language", "tag", "exp", "resume", "overwrite", "encoder", "layer", "n_units", "n_streams", "kmeans_frames"),
+    *("seed", "max_batch_seconds", "cpu"),
+)
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Phase 1: segments -> discrete acoustic units at 50 Hz.", formatter_class=HELP_FORMATTER
@@ -90,7 +96,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_kmeans_flags(parser.add_argument_group("k-means"))
     add_execution_flags(parser.add_argument_group("execution"))
     add_stage_flags(parser.add_argument_group("stages as jobs, submitted by scripts/launch.py submit --shards N"))
-    return resolve_defaults(parse_flags(parser, argv))
+    return resolve_defaults(parse_flags(parser, argv, everyday=EVERYDAY_FLAGS))
 
 
 def add_encoder_flags(group: argparse._ArgumentGroup) -> None:

@@ -38,6 +38,7 @@ log = logging.getLogger("oral_units")
 
 PREDICTIONS = {"missing": (), "f0": ("f0",), "durations": ("durations",), "durations,f0": ("durations", "f0")}
 TEXT_FORMAT = "text with one utterance a line, 'id<TAB>12 12 45 …'"
+EVERYDAY_FLAGS = ("units", "tokens", "bpe", "split", "exp", "speaker", "f0_scale", "prosody", "out", "stream")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_input_flags(parser)
     add_voice_flags(parser)
     add_output_flags(parser)
-    args = parse_flags(parser, argv)
+    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
     args.prosody = args.prosody or included_prosody(args.exp)
     args.device = choose_device(args.device)
     check_input_flags(args)
