@@ -50,7 +50,7 @@ step src/prosody_test.py --exp "$EXP_ROOT/spanish_prosody"
 
 voice="$EXP_ROOT/spanish_vocoder_v3"
 step src/export_vocoder.py --exp "$voice" --prosody "$EXP_ROOT/spanish_prosody" --out "$out/voice"
-printf '3 5 5 5 9 9 100 100 100 7\n' > "$out/units.txt"
+printf 'first\t3 5 5 5 9 9 100 100 100 7\n' > "$out/units.txt"
 step src/synthesize.py --exp "$voice" --prosody "$EXP_ROOT/spanish_prosody" --units "$out/units.txt" --out "$out/spoken"
 recording="$(find "$DATA_ROOT/spanish/raw" -type f | sort | head -n 1)"
 step src/synthesize.py --exp "$out/voice" "$recording" --out "$out/spoken_recording"

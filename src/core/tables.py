@@ -1,0 +1,183 @@
+"""Tables that people write: any encoding, any separator, quoted or not, from an editor or a spreadsheet."""
+
+import csv
+import datetime
+import logging
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from core.errors import UserError
+
+log = logging.getLogger("oral_units")
+
+SPREADSHEETS = (".xlsx", ".xlsm")
+DELIMITERS = ("\t", ";", ",", "|")
+# Byte order marks, the longer ones first: UTF-32's begins as UTF-16's does.
+MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+# What Windows calls ANSI in the west; guesses such as cp1250 and mac_roman are hardly ever better.
+WESTERN = ("cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "latin_1", "iso8859", "mac_", "hp_roman", "cp437", "cp85")
+
+
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """The text of a file. Its encoding is ``encoding``, or what its first bytes say, or UTF-8, or a guess that is said.
+
+    Raises UserError where there is no file, or bytes that are no text in that encoding.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: expected a text file, found none that can be read ({error.strerror})") from error
+    found = encoding or find_encoding(content)
+    try:
+        text = content.decode(found)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{path}: expected text in {found}, found {error}; save it as UTF-8") from error
+    if not encoding and not found.startswith("utf"):
+        log.warning("%s: is not UTF-8; read as %s; save it as UTF-8 if letters look wrong", path, found)
+    if "\0" in text:
+        raise UserError(f"{path}: expected text, found bytes that are none; save it as UTF-8")
+    return text
+
+
+def find_encoding(content: bytes) -> str:
+    """The encoding of a text: by its byte order mark, else UTF-8 where it is valid, else the likeliest."""
+    for mark, name in MARKS:
+        if content.startswith(mark):
+            return name
+    try:
+        content.decode("utf-8")
+        if b"\0" not in content:
+            return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    # Every second byte of plain letters is zero in UTF-16, which Notepad writes.
+    for name, zeros in (("utf-16-le", content[1::2]), ("utf-16-be", content[::2])):
+        if zeros.count(0) > len(zeros) / 3:
+            return name
+    return guess_encoding(content)
+
+
+def guess_encoding(content: bytes) -> str:
+    """The likeliest legacy encoding; western ones are all taken for Windows' cp1252, which Excel writes."""
+    from charset_normalizer import from_bytes  # takes a quarter of a second to import
+
+    best = from_bytes(content).best()
+    if best is None or best.encoding.startswith(WESTERN):
+        return "cp1252" if is_decodable(content, "cp1252") else "latin-1"
+    return best.encoding
+
+
+def is_decodable(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_rows(path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> list[tuple[int, list[str]]]:
+    """(line or row number, cells) of every row of a table that is not empty; cells are stripped and in NFC.
+
+    Text is parted by ``delimiter``, by default the one of tab, semicolon, comma and bar that the first line holds.
+    Quotes are read as Excel writes them where the whole file keeps to that, else as they stand.
+    """
+    if Path(path).suffix.lower() in SPREADSHEETS:
+        numbered = read_spreadsheet(path)
+    else:
+        text = read_text(path, encoding)
+        numbered = split_rows(text, delimiter or find_delimiter(text))
+    rows = [(number, [unicodedata.normalize("NFC", cell.strip()) for cell in cells]) for number, cells in numbered]
+    return [(number, cells) for number, cells in rows if any(cells)]
+
+
+def find_delimiter(text: str) -> str:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return max(DELIMITERS, key=lambda mark: (first.count(mark) > 0, mark == "\t", first.count(mark)))
+
+
+def split_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """(line number, cells) of every line. Quotes that do not follow Excel's rules are letters like others."""
+    lines = text.splitlines(keepends=True)
+    reader, rows, before = csv.reader(lines, delimiter=delimiter, strict=True), [], 0
+    try:
+        for cells in reader:
+            rows.append((before + 1, cells))
+            before = reader.line_num
+    except csv.Error:
+        rows = []
+    # One quote at the start of a text would swallow the lines up to the next: then rows have unequal lengths.
+    if not rows or len({len(cells) for _, cells in rows if any(cells)}) > 1:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        rows = [(number, cells) for number, cells in enumerate(reader, 1)]
+    return rows
+
+
+def read_spreadsheet(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a workbook's first sheet; times of day become seconds."""
+    import openpyxl  # takes a quarter of a second to import
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        rows = [[cell_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+        book.close()
+    except Exception as error:  # the library raises whatever a damaged archive makes it raise
+        raise UserError(f"{path}: expected a workbook of Excel, found: {error}; save it as CSV") from error
+    return list(enumerate(rows, 1))
+
+
+def cell_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime.time):
+        return str(value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6)
+    if isinstance(value, datetime.timedelta):
+        return str(value.total_seconds())
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> list[tuple[int, dict[str, str]]]:
+    """(row number, {column: cell}) of every row after the header.
+
+    columns: those that must be there; ``optional`` ones are "" where they are not. The first row names them, in any
+    order and case; others are left alone. ``names`` says what a column is called in this table ({"text": "gloss"}).
+    Without a row of names, the columns are ``columns``, in their order. Raises UserError for a column that is missing
+    and for a row with too many or too few cells.
+    """
+    rows = read_rows(path, encoding=encoding)
+    if not rows:
+        return []
+    wanted = {column: (names or {}).get(column, column).casefold() for column in (*columns, *optional)}
+    header = [cell.casefold() for cell in rows[0][1]]
+    places = {column: header.index(name) for column, name in wanted.items() if name in header}
+    if places:
+        missing = [wanted[column] for column in columns if column not in places]
+        if missing:
+            found = ", ".join(rows[0][1])
+            raise UserError(f"{path}: expected the columns {', '.join(missing)}, found {found}; name them in line 1")
+        rows = rows[1:]
+    else:
+        places, header = {column: place for place, column in enumerate(columns)}, list(columns)
+    for number, cells in rows:
+        if len(cells) > len(header) and any(cells[len(header) :]) or len(cells) <= max(places.values()):
+            raise UserError(
+                f"{path}, line {number}: expected {len(header)} columns ({', '.join(header)}), found {len(cells)}; "
+                "repair the line"
+            )
+    return [
+        (number, {column: cells[places[column]] if column in places else "" for column in wanted})
+        for number, cells in rows
+    ]
