@@ -9,7 +9,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from annotations.spans import Span, speaker_of_tier
-
 from core.errors import UserError
 from core.tables import read_rows, read_table, read_text
 

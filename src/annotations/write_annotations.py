@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotations.spans import Span, tier_names
-
 from core.errors import UserError
 from core.files import write_atomically
 

@@ -7,7 +7,6 @@ import pytest
 from annotations.read_annotations import linked_media, parse_seconds, read_annotations
 from annotations.spans import Span, choose_text_tiers, tier_names
 from annotations.write_annotations import FORMATS, write_annotations
-
 from core.errors import UserError
 
 SPANS = [

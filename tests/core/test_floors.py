@@ -12,7 +12,7 @@ FLOORS = (
     ("core",),
     ("languages",),
     ("audio", "models", "training"),
-    ("segmentation", "encoders", "evaluation"),
+    ("segmentation", "encoders", "evaluation", "annotations"),
     ("units",),
     ("prosody", "speech_llm", "launching"),
     ("vocoder",),

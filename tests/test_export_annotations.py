@@ -1,0 +1,71 @@
+"""export_annotations.py as a person runs it: what other tools then show lies where it is heard."""
+
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+
+from annotations.read_annotations import read_annotations
+from synthetic import run_script, write_segments, write_units
+from units.bpe import decode_tokens, encode_units, load_tokenizer
+from units.corpus import expand, read_corpus
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Ten segments with units and motifs."""
+    root = tmp_path_factory.mktemp("annotations")
+    rows = write_segments(root / "data", "spanish")
+    write_units(root / "exp", rows, n_units=12)
+    env = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TAG": ""}
+    run_script("src/train_bpe.py", "--language", "spanish", "--vocab_size", 40, "--examples_audio", 0, env=env)
+    return {"root": root, "env": env, "rows": rows}
+
+
+@pytest.mark.parametrize("form", ["eaf", "textgrid", "csv"])
+def test_units_and_motifs_lie_where_they_are_heard(chain: dict, tmp_path: Path, form: str) -> None:
+    run_script(
+        "src/export_annotations.py", "--language", "spanish", "--format", form, "--out", tmp_path, env=chain["env"]
+    )
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == len({row["source"] for row in chain["rows"]})
+    corpus = {row["id"]: row for row in read_corpus(chain["root"] / "exp/spanish_units/corpus_timestamped.json")}
+    tokenizer = load_tokenizer(chain["root"] / "exp/spanish_bpe")
+    spans = [span for path in files for span in read_annotations(path)]
+    segments = {span.text: span for span in spans if span.tier == "segments"}
+    for row in chain["rows"][:3]:
+        segment, own = segments[row["id"]], corpus[row["id"]]
+        assert (segment.start, segment.end) == pytest.approx((row["start"], row["end"]), abs=0.001)
+        path = next(path for path in files if any(span.text == row["id"] for span in read_annotations(path)))
+        inside = [span for span in read_annotations(path) if segment.start <= span.start < segment.end - 0.01]
+        units = [span for span in inside if span.tier.startswith("units")]
+        assert [int(span.text) for span in units] == own["units"]
+        lengths = np.array([span.end - span.start for span in units])
+        np.testing.assert_allclose(lengths, np.array(own["durations"]) / 50, atol=0.0021)
+        motifs = [int(unit) for span in inside if span.tier == "motifs" for unit in span.text.split("-")]
+        assert motifs == decode_tokens(tokenizer, encode_units(tokenizer, own["units"])).tolist() == own["units"]
+        assert len(expand(own["units"], own["durations"])) > 0
+
+
+def test_one_recording_and_chosen_tiers(chain: dict, tmp_path: Path) -> None:
+    source = chain["rows"][0]["source"]
+    flags = ["--language", "spanish", "--format", "audacity", "--out", tmp_path, "--tiers", "segments"]
+    run_script("src/export_annotations.py", *flags, "--source", source, env=chain["env"])
+    (written,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    ids = [row["id"] for row in chain["rows"] if row["source"] == source]
+    assert [span.text for span in read_annotations(written)] == ids
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--source", "absent.mp3"], "absent.mp3: expected recordings"),
+        (["--tag", "w4", "--tiers", "units"], "run_phase1"),
+    ],
+)
+def test_what_is_not_there_is_one_line(chain: dict, tmp_path: Path, flags: list[str], message: str) -> None:
+    done = run_script(
+        "src/export_annotations.py", "--language", "spanish", "--out", tmp_path, *flags, env=chain["env"], code=2
+    )
+    assert message in done.stderr and "Traceback" not in done.stderr
