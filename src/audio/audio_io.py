@@ -3,7 +3,6 @@
 Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
 """
 
-import contextlib
 import functools
 import os
 import wave
@@ -25,17 +24,20 @@ from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE, samples_to_frames
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
+PCM_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # of a sample
+LONGEST_WAV_HEADER = 1 << 20  # bytes beside the samples: comments and marks, seldom pictures
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
 
-def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
-    """Decode any audio file, or an open one, as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
+def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0, audio_stream: int = 0) -> Iterator[np.ndarray]:
+    """Decode any audio or video file, or an open one, as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
 
-    A few damaged packets (old MP3s end in tags that are no audio) are passed over. Raises UserError for a file without
-    an audio stream, without channels, or that cannot be decoded.
+    ``audio_stream`` counts the audio streams of a video from 0. A few damaged packets (old MP3s end in tags that are no
+    audio) are passed over; a file whose format changes on the way is read to its end. Raises UserError for a file
+    without such a stream, without channels, or that cannot be decoded.
     """
     block, held, n_held = int(block_seconds * SAMPLE_RATE), [], 0
-    for piece in _decode(path):
+    for piece in _decode(path, audio_stream):
         held.append(piece)
         n_held += len(piece)
         if n_held >= block:
@@ -46,25 +48,38 @@ def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0) -> Itera
         yield np.concatenate(held)
 
 
-def _decode(path: Path | BinaryIO) -> Iterator[np.ndarray]:
+def _decode(path: Path | BinaryIO, audio_stream: int = 0) -> Iterator[np.ndarray]:
     try:
-        with av.open(path if hasattr(path, "read") else str(path)) as container:
-            if not container.streams.audio:
-                raise UserError(f"{path}: expected an audio stream, found none; remove the file or convert it anew")
-            stream = container.streams.audio[0]
-            if not stream.codec_context.channels:
-                raise UserError(f"{path}: expected at least one channel, found 0; convert the file anew")
+        with av.open(path if hasattr(path, "read") else str(path)) as found:
+            streams = [stream for stream in found.streams.audio if stream.codec_context is not None]
+            if len(streams) <= audio_stream:
+                wanted = f"{audio_stream + 1} audio streams" if audio_stream else "an audio stream"
+                raise UserError(
+                    f"{path}: expected {wanted}, found {len(streams) or 'none'}; remove the file or convert it again"
+                )
+            if not streams[audio_stream].codec_context.channels:
+                raise UserError(f"{path}: expected at least one channel, found 0; convert the file again")
+            yield from _resample_frames(_decode_packets(found, streams[audio_stream]))
+    except (av.FFmpegError, UnicodeEncodeError) as error:
+        raise UserError(
+            f"{path}: expected decodable audio, found: {error}; remove the file or convert it again"
+        ) from error
+
+
+def _resample_frames(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
+    """(S,) float32 mono at 16 kHz. Joined files change their rate or channels half-way: each part has a resampler."""
+    resampler, form = None, None
+    for frame in frames:
+        if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
+            yield from _resampled(resampler, None)
             # FFmpeg's own mix of stereo adds 3 dB to what both channels share, which would leave [-1, 1].
             resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-            for frame in _decode_packets(container, stream):
-                for resampled in resampler.resample(frame):
-                    yield resampled.to_ndarray().mean(axis=0)
-            for resampled in resampler.resample(None):
-                yield resampled.to_ndarray().mean(axis=0)
-    except av.FFmpegError as error:
-        raise UserError(
-            f"{path}: expected decodable audio, found: {error}; remove the file or convert it anew"
-        ) from error
+        yield from _resampled(resampler, frame)
+    yield from _resampled(resampler, None)
+
+
+def _resampled(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> list[np.ndarray]:
+    return [part.to_ndarray().mean(axis=0) for part in resampler.resample(frame)] if resampler else []
 
 
 def _decode_packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
@@ -80,16 +95,32 @@ def _decode_packets(container: av.container.InputContainer, stream: av.AudioStre
         raise damaged[0]
 
 
-def load_audio(path: Path) -> np.ndarray:
-    """A whole file as (S,) float32 mono at 16 kHz in [-1, 1]; WAV at 16 kHz directly, anything else decoded."""
-    if not Path(path).is_file():
+def is_plain_wav(path: Path | BinaryIO) -> bool:
+    """Whether samples can be read from a file as they lie: PCM WAV at 16 kHz mono whose header tells the truth.
+
+    A recorder that crashed leaves a header of length 0, one that streams a length of 4 GB: FFmpeg reads what is there.
+    """
+    try:
+        with soundfile.SoundFile(path) as wav:
+            if (wav.format, wav.samplerate, wav.channels) != ("WAV", SAMPLE_RATE, 1) or wav.subtype not in PCM_BYTES:
+                return False
+            n_bytes = wav.frames * PCM_BYTES[wav.subtype]
+            size = path.seek(0, os.SEEK_END) if hasattr(path, "seek") else os.path.getsize(path)
+            return 0 < n_bytes < size <= n_bytes + LONGEST_WAV_HEADER
+    except (soundfile.LibsndfileError, OSError):
+        return False
+    finally:
+        if hasattr(path, "seek"):
+            path.seek(0)
+
+
+def load_audio(path: Path | BinaryIO, *, audio_stream: int = 0) -> np.ndarray:
+    """A whole file as (S,) float32 mono at 16 kHz in [-1, 1]; a plain WAV directly, anything else decoded."""
+    if not hasattr(path, "read") and not Path(path).is_file():
         raise UserError(f"{path}: expected an audio file, found none")
-    if Path(path).suffix.lower() == ".wav":
-        # FFmpeg knows more codecs inside WAV than libsndfile, and names what is wrong with a damaged file.
-        with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as wav:
-            if wav.samplerate == SAMPLE_RATE and wav.channels == 1:
-                return wav.read(dtype="float32")
-    blocks = list(stream_audio(Path(path)))
+    if is_plain_wav(path):
+        return soundfile.read(path, dtype="float32")[0]
+    blocks = list(stream_audio(path, audio_stream=audio_stream))
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
