@@ -8,7 +8,7 @@
 #   bash scripts/bench/run_small_chain.sh . /tmp/after
 #   python scripts/bench/compare_folders.py /tmp/before /tmp/after
 #
-#   RECORDINGS           a folder that holds raw/ and transcripts.tsv (default: the recipe fetches them)
+#   RECORDINGS           a folder with raw/, transcripts.tsv and speakers.tsv (default: the recipe fetches them)
 #   ORAL_UNITS_WHISPER   a Whisper folder: its readings of the test split are scored as well
 #   ORAL_UNITS_LLM       an LLM folder: with both, a few steps of speech to text
 set -euo pipefail
@@ -32,7 +32,7 @@ step() {
 
 if [ -n "${RECORDINGS:-}" ]; then
   mkdir -p "$DATA_ROOT/spanish"
-  cp -r "$RECORDINGS/raw" "$RECORDINGS/transcripts.tsv" "$DATA_ROOT/spanish/"
+  cp -r "$RECORDINGS/raw" "$RECORDINGS"/*.tsv "$DATA_ROOT/spanish/"
   step scripts/segment_audio.py --language spanish
 else
   bash recipes/spanish/prepare.sh
