@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from core.errors import UserError
-from core.folder_names import LONGEST_NAME, is_folder_name, suggest_folder_name
 from core.records import LanguageConfig
+from core.safe_names import LONGEST_NAME, is_folder_name, suggest_folder_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULTS_SAID = "ORAL_UNITS_DEFAULTS_SAID"  # the language whose defaults a shell script has announced already

@@ -53,7 +53,6 @@ from speech_llm.validation import validate, warn_if_audio_unused
 from training.checkpoints import load_checkpoint, restore_random_state
 from training.experiment import open_experiment
 from training.processes import any_process, broadcast, start_accelerator
-from training.progress import Progress, is_due, is_last, note_validation, restore_progress
 from training.resuming import (
     Run,
     end_run,
@@ -72,6 +71,7 @@ from training.resuming import (
     write_row,
 )
 from training.schedule import calibrate, learning_rate
+from training.training_state import Progress, is_due, is_last, note_validation, restore_progress
 
 log = logging.getLogger("oral_units")
 

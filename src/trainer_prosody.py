@@ -56,7 +56,6 @@ from prosody.batches import (
 from prosody.losses import add_total, prosody_losses
 from training.checkpoints import load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
-from training.progress import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from training.resuming import (
     Run,
     check_borrowed,
@@ -76,6 +75,7 @@ from training.resuming import (
     write_row,
 )
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
+from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
 from units.utterances import known_speakers
 

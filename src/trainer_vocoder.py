@@ -48,7 +48,6 @@ from models.discriminator_v3 import LONGEST_WINDOW
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
-from training.progress import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from training.resuming import (
     Run,
     check_borrowed,
@@ -68,11 +67,12 @@ from training.resuming import (
     write_row,
 )
 from training.schedule import add_budget_flags, calibrate, is_adversarial, learning_rate, plan_steps
+from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
 from units.requests import SpokenItem
 from units.utterances import LoadedUtterance, known_speakers, load_utterances
-from vocoder.adversarial import adversarial_window, time_judgement, warn_of_collapse
+from vocoder.adversarial_setup import adversarial_window, time_judgement, warn_of_collapse
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.losses import MEL_WINDOWS, mel_loss

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.folder_names import LONGEST_NAME, is_folder_name, suggest_folder_name
+from core.safe_names import LONGEST_NAME, is_folder_name, suggest_folder_name
 from languages import (
     DEFAULTS_SAID,
     LANGUAGE_CONFIGS,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.records import MetricScore, UtteranceScore
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from evaluation.bootstrap import (
     Interval,
     bootstrap_mean,
@@ -22,9 +22,9 @@ def score_readings(original: str, resynthesis: str, text: str | None = None) -> 
     - ``cer_text``, ``wer_text``: the resynthesis against the transcript
     - ``cer_text_original``, ``wer_text_original``: the original against the transcript (the recogniser's own errors)
 
-    On normalised text (``core.text``); characters include the single spaces between words. Each rate has its
-    ``…_counts`` of substitutions, deletions, insertions and reference length. A rate over an empty reference is None
-    and without counts.
+    On normalised text (``core.text_normalisation``); characters include the single spaces between words. Each rate has
+    its ``…_counts`` of substitutions, deletions, insertions and reference length. A rate over an empty reference is
+    None and without counts.
     """
     pairs = {"": (original, resynthesis)}
     if text is not None:

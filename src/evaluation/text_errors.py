@@ -11,7 +11,7 @@ from rapidfuzz.distance import Levenshtein
 
 from core.errors import UserError
 from core.files import read_json
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 
 NORMALISERS = ("none", "basic", "english", "unicode")
 SPELLING_FILE = "normalizer.json"  # of a Whisper model folder: British spelling -> American

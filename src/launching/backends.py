@@ -6,7 +6,7 @@ from types import ModuleType
 
 from core.records import JobRecord
 
-MODULE_OF_BACKEND = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_calls"}
+MODULE_OF_BACKEND = {"local": "local", "slurm": "slurm", "sge": "sge", "modal": "modal_backend"}
 
 
 def backend_of(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ The folder holds ``job.json`` (core.records.Job), ``record.json`` (JobRecord: th
 to find again), ``attempts.jsonl`` (what the tasks did, launching/attempts.py) and ``output.log``, for an array
 ``output_<task>.log``: what the command printed, appended to by every attempt.
 
-Every backend (launching/local.py, slurm.py, sge.py, modal_calls.py) has the same four functions:
+Every backend (launching/local.py, slurm.py, sge.py, modal_backend.py) has the same four functions:
 
 - ``describe(job) -> str``: what would be submitted, for ``--dry_run``; changes nothing;
 - ``submit(job) -> JobRecord``: hand the job to the engine; the caller made the folder and writes both files;

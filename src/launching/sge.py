@@ -14,8 +14,8 @@ from core.records import Job, JobRecord
 from languages import REPOSITORY
 from launching.attempts import TaskProgress, task_progress
 from launching.commands import show_commands
-from launching.engine_clients import ask, call_client
 from launching.job import Resources, combine_states, engine_folder, resources_of
+from launching.scheduler_queries import ask, call_client
 
 CLIENTS = ("qsub", "qstat", "qdel")
 PARALLEL_ENVIRONMENT = "smp"

@@ -11,8 +11,8 @@ from core.errors import UserError
 from core.records import Job, JobRecord
 from launching.attempts import TaskProgress, task_progress
 from launching.commands import show_commands
-from launching.engine_clients import ask, call_client
 from launching.job import combine_states, engine_folder, resources_of
+from launching.scheduler_queries import ask, call_client
 from launching.slurm_task import ResumableTask
 
 STATES_OF_SLURM = {

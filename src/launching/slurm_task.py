@@ -12,7 +12,7 @@ import time
 
 from core.exit_codes import EXIT_STOPPED
 from launching.attempts import end_attempt, has_ended, start_attempt, wait_for
-from launching.engine_clients import ask
+from launching.scheduler_queries import ask
 
 EXIT_TERMINATED = 128 + signal.SIGTERM  # of a command that does not catch it
 OWN_SIGNAL_SECONDS = 3

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from models.prosody_predictor import duration_classes
 from prosody.batches import ProsodyBatch
-from training.progress import Losses
+from training.training_state import Losses
 
 
 def prosody_losses(outputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor], batch: ProsodyBatch) -> Losses:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.records import UtteranceScore
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from report.data import Experiment
 
 Pieces = list[tuple[str, str]]  # (kind, words): "equal", "del" (the other text lacks them) or "ins"

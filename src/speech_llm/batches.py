@@ -11,7 +11,7 @@ import torch
 
 from core.errors import UserError
 from core.records import TranscribedItem
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.characters import text_labels
 from speech_llm.decoding import pad_features

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from core.errors import UserError
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 
 
 def find_characters(texts: Sequence[str]) -> str:

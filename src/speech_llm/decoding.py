@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from core.errors import UserError
 from core.records import Candidate, TranscribedItem
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from models.speech_llm_model import EncodedSpeech, SpeechLLMBase
 from speech_llm.joint_decoding import (
     CtcScorer,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from models.ctc_prefix import (
     PrefixState,
     drop_sure_blanks,

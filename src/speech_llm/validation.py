@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from core.records import TranscribedItem
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from evaluation.text_errors import count_word_edits, error_rate
 from models.speech_llm_model import LossSums, SpeechLLMBase
 from speech_llm.batches import make_batch, swap_neighbours

@@ -18,7 +18,7 @@ The loop itself stays in each trainer, with the same parts in the same order:
             progress = write_losses(run, progress, {"learning_rate": ...}, shown=["train_loss"])
     stopped = end_run(run, progress, stopping=stopping)
 
-``Progress`` (training/progress.py) is what changes from step to step, and all of it is in a checkpoint. ``Run`` is one
+``Progress`` (training/training_state.py) changes from step to step, and all of it is in a checkpoint. ``Run`` is one
 start of a training, and does not change until it ends. Every process calls all of these; rank 0 alone writes.
 """
 
@@ -40,7 +40,7 @@ from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
 from training.checkpoints import random_state, save_checkpoint
 from training.experiment import append_metrics, cut_metrics, is_finished, mark_finished
-from training.progress import Losses, Progress, finite_means, is_last
+from training.training_state import Losses, Progress, finite_means, is_last
 
 log = logging.getLogger("oral_units")
 

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
 from training.processes import average, update_weights
-from training.progress import Losses
-from vocoder.adversarial import in_float32, split_judgement
+from training.training_state import Losses
+from vocoder.adversarial_setup import in_float32, split_judgement
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 
 BETAS = (0.8, 0.99)  # of AdamW, as HiFi-GAN's: a short memory of the gradient suits a loss of many resolutions

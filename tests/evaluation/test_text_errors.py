@@ -8,7 +8,7 @@ import jiwer
 import pytest
 
 from core.errors import UserError
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from evaluation.text_errors import (
     EditCounts,
     character_distance,

@@ -11,8 +11,8 @@ from core.errors import UserError
 from core.records import Job, JobRecord
 from launching import attempts, sge, sge_task
 from launching.attempts import append_row, task_progress
-from launching.engine_clients import ask
 from launching.job import Resources, create_folder, make_job, write_job
+from launching.scheduler_queries import ask
 from synthetic import REPOSITORY, run_bash
 
 LISTING = """<?xml version='1.0'?>

@@ -5,7 +5,7 @@ import torch
 import pytest
 
 from core.errors import UserError
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from models.chat_template import chat_pieces
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.characters import text_labels

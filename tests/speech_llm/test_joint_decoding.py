@@ -5,7 +5,7 @@ import torch
 
 import pytest
 
-from core.text import normalise_text
+from core.text_normalisation import normalise_text
 from models.ctc_prefix import (
     drop_sure_blanks,
     end_scores,

@@ -11,7 +11,6 @@ import pytest
 from core.errors import UserError
 from training.checkpoints import load_checkpoint
 from training.experiment import append_metrics, is_finished, mark_finished, read_metrics
-from training.progress import Progress
 from training.resuming import (
     STOP_SIGNALS,
     Run,
@@ -29,6 +28,7 @@ from training.resuming import (
     training_seconds,
     write_losses,
 )
+from training.training_state import Progress
 
 
 @pytest.fixture

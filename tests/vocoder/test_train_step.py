@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from models.discriminator import Discriminator
 from models.discriminator_v2 import DiscriminatorV2
 from models.discriminator_v3 import DiscriminatorV3
-from vocoder.adversarial import adversarial_window, split_judgement, time_judgement, warn_of_collapse
+from vocoder.adversarial_setup import adversarial_window, split_judgement, time_judgement, warn_of_collapse
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
 from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
 
@@ -171,6 +171,6 @@ def test_halves_of_a_judgement_are_originals_then_resyntheses() -> None:
 def test_a_discriminator_that_always_wins_or_never_moves_is_named(
     losses: list[float], warned: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vocoder.adversarial.log.propagate", True)
+    monkeypatch.setattr("vocoder.adversarial_setup.log.propagate", True)
     warn_of_collapse(70, [{"discriminator_loss": torch.tensor(loss)} for loss in losses] + [{"other": torch.tensor(0)}])
     assert ("step 70: collapsed discriminator" in caplog.text) == warned

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from launching import engine_clients
+from launching import scheduler_queries
 
 
 def test_a_client_that_hangs_has_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,12 +14,12 @@ def test_a_client_that_hangs_has_said_nothing(tmp_path: Path, monkeypatch: pytes
     client.write_text("#!/bin/sh\nexec sleep 600\n")
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(engine_clients, "CLIENT_SECONDS", 0.1)
-    assert engine_clients.ask("qstat") == ""
+    monkeypatch.setattr(scheduler_queries, "CLIENT_SECONDS", 0.1)
+    assert scheduler_queries.ask("qstat") == ""
     with pytest.raises(UserError, match="qstat: no answer"):
-        engine_clients.call_client("qstat")
+        scheduler_queries.call_client("qstat")
 
 
 def test_a_client_that_fails_or_is_missing_has_said_nothing() -> None:
-    assert engine_clients.ask("sh", "-c", "echo 7; exit 1") == engine_clients.ask("no_such_program") == ""
-    assert engine_clients.ask("sh", "-c", "echo 7") == "7\n"
+    assert scheduler_queries.ask("sh", "-c", "echo 7; exit 1") == scheduler_queries.ask("no_such_program") == ""
+    assert scheduler_queries.ask("sh", "-c", "echo 7") == "7\n"

@@ -11,7 +11,7 @@ from torch import nn
 
 from core.device import wait_for
 from core.frames import frames_to_samples
-from training.progress import Losses
+from training.training_state import Losses
 from vocoder.losses import Features
 
 log = logging.getLogger("oral_units")

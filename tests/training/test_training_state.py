@@ -8,7 +8,7 @@ import torch
 import pytest
 
 from core.errors import UserError
-from training.progress import Progress, finite_means, is_due, is_last, note_validation, restore_progress
+from training.training_state import Progress, finite_means, is_due, is_last, note_validation, restore_progress
 
 
 def test_what_is_due_falls_to_every_so_many_steps_and_the_end_once() -> None:
