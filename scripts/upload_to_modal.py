@@ -29,9 +29,15 @@ from launching.archives import archive_name, cut_archives, plan_upload, unpack_a
 from launching.modal_account import APP, MOUNT, VOLUME, require_token
 from launching.modal_image import build_image
 from segmentation.manifest import read_manifest
+from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES
 
 ARCHIVES = ".archives"
-TABLES = ("transcripts.tsv", "speakers.tsv", "segmentation.json", "splits.json", "segments.jsonl")
+TABLES = (
+    *(f"{name}{suffix}" for name in TABLE_NAMES for suffix in TABLE_SUFFIXES),
+    "segmentation.json",
+    "splits.json",
+    "segments.jsonl",
+)
 
 app = modal.App(f"{APP}-upload")
 volume = modal.Volume.from_name(VOLUME, create_if_missing=True)

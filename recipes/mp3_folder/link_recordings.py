@@ -13,8 +13,7 @@ from core.cli import parse_flags, run_main
 from core.errors import UserError
 from languages import add_language_flags, language_paths
 from segmentation.recordings import list_sources
-
-TABLES = ("transcripts", "speakers")
+from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES, find_table
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -41,19 +40,27 @@ def link_folder(folder: Path, raw: Path) -> None:
 
 
 def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
-    """Copy transcripts.tsv and speakers.tsv, where ``folder`` holds them, to where segment_audio.py reads them.
+    """Copy the tables of texts and speakers, where ``folder`` holds them, to where segment_audio.py reads them.
 
     A table there that was changed later than the one in ``folder`` is somebody's work: it stays, and that is said.
     """
-    found = [name for name in TABLES if (folder / f"{name}.tsv").is_file()]
-    for name in found:
-        given, target = folder / f"{name}.tsv", paths[name]
-        edited = target.exists() and target.stat().st_mtime > given.stat().st_mtime
-        if edited and not filecmp.cmp(given, target, shallow=False):
-            print(f"{target}: changed later than {given}, kept; delete it to take that one", file=sys.stderr)
-        else:
-            shutil.copy2(given, target)
-    return [f"{name}.tsv" for name in found]
+    found = [table for name in TABLE_NAMES if (table := find_table(folder / f"{name}.tsv"))]
+    for given in found:
+        earlier = [paths[given.stem].with_suffix(suffix) for suffix in TABLE_SUFFIXES]
+        edited = [table for table in earlier if table.is_file() and is_edited(table, given)]
+        if edited:
+            print(f"{edited[0]}: changed later than {given}, kept; delete it to take that one", file=sys.stderr)
+            continue
+        for table in earlier:
+            if not (table.exists() and table.samefile(given)):
+                table.unlink(missing_ok=True)
+        if not paths[given.stem].with_suffix(given.suffix).exists():
+            shutil.copy2(given, paths[given.stem].with_suffix(given.suffix))
+    return [table.name for table in found]
+
+
+def is_edited(table: Path, given: Path) -> bool:
+    return table.stat().st_mtime > given.stat().st_mtime and not filecmp.cmp(given, table, shallow=False)
 
 
 def main() -> int:

@@ -21,10 +21,10 @@ from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
+from core.tables import read_table
 from languages import add_language_flags, language_paths
 from segmentation.cut_recording import CutFlags, CutJob, cut_recording, result_file
 from segmentation.recordings import list_sources
-from segmentation.tables import read_table
 
 SCRIPT = Path(__file__).resolve().parents[1] / "segment_audio.py"
 POLL_SECONDS = 0.05
@@ -73,8 +73,8 @@ def add_noise(path: Path, noisy: Path, noise_db: float, seed: int) -> Path:
 
 def read_truth(path: Path) -> dict[str, list[tuple[float, float]]]:
     truth: dict[str, list[tuple[float, float]]] = {}
-    for source, start, end, _ in read_table(path, ("source", "start", "end", "prompt")):
-        truth.setdefault(source, []).append((float(start), float(end)))
+    for _, row in read_table(path, ("source", "start", "end")):
+        truth.setdefault(row["source"], []).append((float(row["start"]), float(row["end"])))
     return truth
 
 

@@ -28,6 +28,7 @@ from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from equal_runs import folder_differences
 from languages import REPOSITORY, data_root, exp_root, language_help, language_paths
+from segmentation.tables import find_table
 from training.experiment import read_metrics
 
 MAX_SHOWN_DIFFERENCES = 20
@@ -110,8 +111,8 @@ def link_inputs(language: str, root: Path) -> None:
     data = root / "data" / raw.parent.relative_to(data_root())
     shutil.copytree(raw, data / "raw", copy_function=link_or_copy)
     for table in (paths["transcripts"], paths["speakers"]):
-        if table.exists():
-            link_or_copy(str(table), str(data / table.name))
+        if found := find_table(table):
+            link_or_copy(str(found), str(data / found.name))
 
 
 def draw_pauses(duration: float, n_kills: int, generator: random.Random) -> list[float]:

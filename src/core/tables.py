@@ -3,6 +3,7 @@
 import csv
 import datetime
 import logging
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+WESTERN_RUN = 1.8  # bytes beyond ASCII in a row, on average
 # What Windows calls ANSI in the west; guesses such as cp1250 and mac_roman are hardly ever better.
 WESTERN = ("cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "latin_1", "iso8859", "mac_", "hp_roman", "cp437", "cp85")
 
@@ -65,7 +67,14 @@ def find_encoding(content: bytes) -> str:
 
 
 def guess_encoding(content: bytes) -> str:
-    """The likeliest legacy encoding; western ones are all taken for Windows' cp1252, which Excel writes."""
+    """The likeliest legacy encoding; western ones are all taken for Windows' cp1252, which Excel writes.
+
+    Western letters with accents stand alone or in pairs among plain ones, those of other scripts in whole words. A few
+    words are too little for any other guess.
+    """
+    runs = re.findall(rb"[\x80-\xff]+", content)
+    if sum(map(len, runs)) < WESTERN_RUN * len(runs) and is_decodable(content, "cp1252"):
+        return "cp1252"
     from charset_normalizer import from_bytes  # takes a quarter of a second to import
 
     best = from_bytes(content).best()
@@ -157,7 +166,18 @@ def read_table(
     Without a row of names, the columns are ``columns``, in their order. Raises UserError for a column that is missing
     and for a row with too many or too few cells.
     """
-    rows = read_rows(path, encoding=encoding)
+    return name_cells(path, read_rows(path, encoding=encoding), columns, optional=optional, names=names)
+
+
+def name_cells(
+    path: Path,
+    rows: list[tuple[int, list[str]]],
+    columns: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+) -> list[tuple[int, dict[str, str]]]:
+    """``read_table`` for the ``rows`` that ``read_rows`` found in ``path``."""
     if not rows:
         return []
     wanted = {column: (names or {}).get(column, column).casefold() for column in (*columns, *optional)}

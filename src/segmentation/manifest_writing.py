@@ -13,7 +13,7 @@ from languages import data_root
 from segmentation.cut_recording import CutJob, result_file
 from segmentation.pauses import is_noise_or_music
 from segmentation.splits import Split, assign_splits, split_at
-from segmentation.tables import read_speakers, read_transcripts, texts_of_segments
+from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
 
 NOISE_OR_MUSIC = "noise_or_music"
 
@@ -25,6 +25,7 @@ class ManifestTally(NamedTuple):
     counts: Counter[str]  # segments, with_text, flagged, texts_lost
     split_seconds: Counter[str]
     unknown: list[str]  # recordings that only the tables name
+    texts_lost: Counter[str]  # by reason
 
 
 class Known(NamedTuple):
@@ -45,7 +46,7 @@ def write_manifest(
     """
     known = read_known(jobs, paths, use_speakers=speaker_from == "table")
     unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs})
-    tally = ManifestTally(Counter(), Counter(), Counter(), unknown)
+    tally = ManifestTally(Counter(), Counter(), Counter(), unknown, Counter())
 
     def write(temporary: Path) -> None:
         with open(temporary, "w", encoding="utf-8") as out:
@@ -61,11 +62,11 @@ def write_manifest(
 def read_known(jobs: Sequence[CutJob], paths: dict[str, Path], *, use_speakers: bool) -> Known:
     """The tables, where there are any, and the splits: extended by new recordings, never changed for old ones."""
     splits = freeze_splits(jobs, paths["splits"])
-    transcripts, speakers = paths["transcripts"], paths["speakers"]
+    transcripts, speakers = find_table(paths["transcripts"]), find_table(paths["speakers"])
     return Known(
         splits,
-        read_transcripts(transcripts) if transcripts.exists() else {},
-        read_speakers(speakers) if use_speakers and speakers.exists() else {},
+        read_transcripts(transcripts) if transcripts else {},
+        read_speakers(speakers) if use_speakers and speakers else {},
     )
 
 
@@ -87,8 +88,9 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     result: CutResult = read_json(result_file(job))
     segments = result["segments"]
     tally.seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
-    texts, n_lost = texts_of_segments(_bounds(segments), known.texts.get(job.source, []))
-    tally.counts["texts_lost"] += n_lost
+    texts, lost = texts_of_segments(_bounds(segments), known.texts.get(job.source, []))
+    tally.texts_lost.update(lost)
+    tally.counts["texts_lost"] += lost.total()
     speaker = speaker_of(job.source, known.speakers, speaker_from)
     folder = job.segments.relative_to(data_root()).as_posix()
     for number, (segment, text) in enumerate(zip(segments, texts)):

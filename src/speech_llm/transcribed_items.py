@@ -22,12 +22,13 @@ from languages import resolve_in
 from segmentation.manifest import read_manifest
 from segmentation.recordings import list_sources
 from segmentation.splits import assign_splits, split_at
-from segmentation.tables import read_speakers, read_transcripts
+from segmentation.tables import TABLE_SUFFIXES, find_table, read_speakers, read_transcripts
 from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_unknown_splits
 
 MAX_FAILED_SHARE = 0.05  # of a split's items; more of them without audio is a mistake, not an accident
 N_NAMED = 5
-INDEX_PATTERNS = ("segments.jsonl", "transcripts.tsv", "splits.json", "dataset_dict.json", "*/state.json", "state.json")
+TEXT_TABLES = tuple(f"transcripts{suffix}" for suffix in TABLE_SUFFIXES)
+INDEX_PATTERNS = ("segments.jsonl", *TEXT_TABLES, "splits.json", "dataset_dict.json", "*/state.json", "state.json")
 
 log = logging.getLogger("oral_units")
 
@@ -67,7 +68,7 @@ def _reader_of(folder: Path) -> Callable:
         return read_disk_dataset
     if (folder / "segments.jsonl").is_file():
         return _read_segments
-    if (folder / "transcripts.tsv").is_file():
+    if find_table(folder / "transcripts.tsv"):
         return _read_transcripts
     raise UserError(
         f"{folder}: expected a data set written by datasets.save_to_disk, a folder with segments.jsonl or one with "
@@ -156,8 +157,9 @@ def _identify(item: TranscribedItem, audio: Path, suffix: str = "") -> Transcrib
 def _read_transcripts(
     folder: Path, splits: list[str], *, text_field: str, audio_field: str
 ) -> dict[str, list[TranscribedItem]]:
-    """Items of transcripts.tsv: one a row, over recordings that lie in the folder or in its ``raw``."""
-    table, recordings = folder / "transcripts.tsv", folder / "raw" if (folder / "raw").is_dir() else folder
+    """Items of the table of texts: one a row, over recordings that lie in the folder or in its ``raw``."""
+    table, speaker_table = find_table(folder / "transcripts.tsv"), find_table(folder / "speakers.tsv")
+    recordings = folder / "raw" if (folder / "raw").is_dir() else folder
     texts, sources = read_transcripts(table), list_sources(recordings)
     missing = [source for source in texts if source not in sources]
     if missing:
@@ -168,7 +170,7 @@ def _read_transcripts(
     frozen = read_json(folder / "splits.json") if (folder / "splits.json").is_file() else {}
     spans = {source: [(start, end) for start, end, _ in rows] for source, rows in texts.items()}
     placed = assign_splits(spans, frozen)
-    speakers = read_speakers(folder / "speakers.tsv") if (folder / "speakers.tsv").is_file() else {}
+    speakers = read_speakers(speaker_table) if speaker_table else {}
     found: dict[str, list[TranscribedItem]] = {}
     for source, rows in sorted(texts.items()):
         for split, item in _source_items(sources[source], source, speakers.get(source), rows, placed[source]):

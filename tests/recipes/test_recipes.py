@@ -16,8 +16,8 @@ import pytest
 from audio.audio_io import load_audio
 from core.errors import UserError
 from core.files import unpack_tar
+from core.tables import read_table
 from languages import LANGUAGE_CONFIGS
-from segmentation.tables import read_table
 from synthetic import REPOSITORY, speech_like
 
 RECIPES = REPOSITORY / "recipes"
@@ -77,8 +77,12 @@ def built(release, tmp_path_factory):
     return root / "spanish"
 
 
+def read_built(table, *columns):
+    return [tuple(row.values()) for _, row in read_table(table, columns)]
+
+
 def test_sessions_hold_every_prompt_once_at_its_time(built):
-    truth = read_table(built / "truth.tsv", ("source", "start", "end", "prompt"))
+    truth = read_built(built / "truth.tsv", "source", "start", "end", "prompt")
     assert {prompt for _, _, _, prompt in truth} == {f"vm/p{number:02d}" for number in range(24)}
     for source in sorted({row[0] for row in truth}):
         session = load_audio(built / "raw" / source)
@@ -96,10 +100,10 @@ def test_sessions_hold_every_prompt_once_at_its_time(built):
 
 
 def test_transcripts_are_clean_and_lie_over_the_truth(built):
-    texts = read_table(built / "transcripts.tsv", ("source", "start", "end", "text"))
+    texts = read_built(built / "transcripts.tsv", "source", "start", "end", "text")
     assert len(texts) == 24
     assert {text for _, _, _, text in texts} == {f"frase número {number} temporal" for number in range(24)}
-    truth = read_table(built / "truth.tsv", ("source", "start", "end", "prompt"))
+    truth = read_built(built / "truth.tsv", "source", "start", "end", "prompt")
     starts = {row[:2] for row in truth}
     assert all(row[:2] in starts for row in texts)
 

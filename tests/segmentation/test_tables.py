@@ -1,18 +1,30 @@
 """Transcripts, speakers, and which text lies in which segment."""
 
+import openpyxl
 import pytest
 
 from core.errors import UserError
-from segmentation.tables import read_speakers, read_transcripts, texts_of_segments
+from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
 
 
 def test_texts_inside_a_segment_and_texts_cut_through():
     texts = [(0.1, 1.0, "one"), (1.5, 3.0, "two"), (4.0, 8.0, "three"), (9.0, 11.0, "lost")]
-    assert texts_of_segments([(0.0, 3.1), (3.9, 8.2)], texts) == (["one two", "three"], 1)
-    assert texts_of_segments([(0.0, 3.1), (3.9, 6.0), (6.1, 8.2)], texts) == (["one two", None, None], 2)
-    assert texts_of_segments([(0.0, 3.1)], [(0.0, float("inf"), "whole")]) == (["whole"], 0)
-    assert texts_of_segments([(0.0, 3.0), (4.0, 8.0)], [(0.0, float("inf"), "whole")]) == ([None, None], 1)
-    assert texts_of_segments([], texts) == ([], 4)
+    assert texts_of_segments([(0.0, 3.1), (3.9, 8.2)], texts) == (["one two", "three"], {"in silence": 1})
+    assert texts_of_segments([(0.0, 3.1), (3.9, 6.0), (6.1, 8.2)], texts) == (
+        ["one two", None, None],
+        {"cut through by a pause": 1, "in silence": 1},
+    )
+    assert texts_of_segments([(0.0, 3.1)], [(0.0, float("inf"), "whole")]) == (["whole"], {})
+    assert texts_of_segments([(0.0, 3.0), (4.0, 8.0)], [(0.0, float("inf"), "whole")]) == (
+        [None, None],
+        {"cut through by a pause": 1},
+    )
+    assert texts_of_segments([], texts) == ([], {"in silence": 4})
+    texts = [(0.0, 1.0, "one"), (2.0, 6.0, "halved")]
+    assert texts_of_segments([(0.0, 4.0), (4.0, 8.0)], texts) == (
+        [None, None],
+        {"cut through by a pause": 1, "in a segment with a part of another text": 1},
+    )
 
 
 def test_tables(tmp_path):
@@ -34,3 +46,42 @@ def test_a_bad_line_is_named(tmp_path, line):
     table.write_text("source\tstart\tend\ttext\n" + line + "\n")
     with pytest.raises(UserError, match="transcripts.tsv"):
         read_transcripts(table)
+
+
+def test_quotes_of_excel_and_letters_of_windows(tmp_path):
+    """Excel quotes a text with quotes in it; Notepad writes UTF-16, Excel the letters of Windows."""
+    table = tmp_path / "transcripts.tsv"
+    written = 'source\tstart\tend\ttext\r\na.wav\t0,5\t2.5\t"Ela disse, ""água"""\r\nb.wav\t\t\tnão\r\n'
+    for encoding in ("utf-8", "utf-16", "cp1252"):
+        table.write_bytes(written.encode(encoding))
+        assert read_transcripts(table) == {
+            "a.wav": [(0.5, 2.5, 'Ela disse, "água"')],
+            "b.wav": [(0.0, float("inf"), "não")],
+        }
+
+
+def test_columns_by_their_names(tmp_path):
+    speakers, texts = tmp_path / "speakers.tsv", tmp_path / "transcripts.tsv"
+    speakers.write_text("gender\tSpeaker\tsource\nF\tMaria\ta.wav\n")
+    assert read_speakers(speakers) == {"a.wav": "Maria"}
+    texts.write_text("source\tstart\tend\ttext\tchecked\na.wav\t0\t9\twater\tyes\n")
+    assert read_transcripts(texts) == {"a.wav": [(0.0, 9.0, "water")]}
+    for pairs in ("source;text\na.wav;água, fria\n", "a.wav;água, fria\n"):
+        texts.write_text(pairs)
+        assert read_transcripts(texts) == {"a.wav": [(0.0, float("inf"), "água, fria")]}
+    texts.write_text("source\tstart\tend\tgloss\na.wav\t0\t9\twater\n")
+    with pytest.raises(UserError, match="expected the columns text, found source, start, end, gloss"):
+        read_transcripts(texts)
+
+
+def test_a_spreadsheet_serves_and_two_tables_do_not(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (("source", "start", "end", "text"), ("a.wav", None, None, "água"), ("b.wav", 1.5, 3, "fria")):
+        book.active.append(row)
+    book.save(tmp_path / "transcripts.xlsx")
+    table = find_table(tmp_path / "transcripts.tsv")
+    assert read_transcripts(table) == {"a.wav": [(0.0, float("inf"), "água")], "b.wav": [(1.5, 3.0, "fria")]}
+    assert find_table(tmp_path / "speakers.tsv") is None
+    (tmp_path / "transcripts.csv").write_text("a.wav,água\n")
+    with pytest.raises(UserError, match="transcripts.csv and transcripts.xlsx"):
+        find_table(tmp_path / "transcripts.tsv")
