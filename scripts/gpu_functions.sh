@@ -37,7 +37,9 @@ take_gpus() {
     file="$GPU_LOCKS/oral_units_gpu_$index.lock"
     [ -e "$file" ] || : > "$file"
     exec {lock}< "$file"
-    if flock --nonblock "$lock"; then taken+=("$index"); else exec {lock}>&-; fi
+    # 75: another job has it. Any other error: no locks here, or no flock, and what nvidia-smi says must do.
+    flock --nonblock --conflict-exit-code 75 "$lock" 2> /dev/null || [ "$?" != 75 ] || { exec {lock}>&-; continue; }
+    taken+=("$index")
   done < <(nvidia-smi --query-gpu=index,memory.used --format=csv,noheader,nounits)
   if [ "${#taken[@]}" -lt "$number" ]; then
     echo "error: expected $number free GPUs, found ${#taken[@]} of $total (nvidia-smi); wait, or take fewer" >&2

@@ -193,16 +193,18 @@ def submit(args: argparse.Namespace) -> None:
 
 
 def submit_job(job: Job) -> JobRecord:
-    """The job's folder is made first, and goes again where the engine refuses."""
+    """The job's folder is made first, and goes again where the engine refuses; a job that may run keeps it."""
     job = create_folder(job)
     write_job(job)
     folder, backend = job["folder"], job["backend"]
     try:
         record = backend_of(backend).submit(job)
-    except BaseException:
+    except UserError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     write_record(record)
+    if not record["ids"]:
+        raise UserError(f"{job_title(job)}: {backend} took the job and named no number; {folder}/engine says more")
     first, *further = record["ids"]
     ids = f"{first} … {further[-1]}" if further else first
     print(f"submitted {job_title(job)} to {backend} as {ids}; record: {folder}", flush=True)

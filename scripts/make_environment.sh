@@ -130,8 +130,15 @@ install() {
 with_lock() { # with_lock COMMAND: one at a time; the lock goes with its process
   mkdir -p "$(dirname -- "$venv")"
   if command -v flock > /dev/null; then
+    local status=0
     exec 9> "$venv.lock"
-    flock -n 9 || { say "another shell is installing into $venv; waiting for it" && flock 9; }
+    flock -n -E 75 9 2> /dev/null || status=$?
+    if [ "$status" = 75 ]; then
+      say "another shell is installing into $venv; waiting for it"
+      flock 9
+    elif [ "$status" != 0 ]; then
+      say "$(dirname -- "$venv") has no locks; install from one shell at a time"
+    fi
     "$@"
     return
   fi

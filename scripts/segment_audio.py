@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import write_json
+from core.locks import only_one
 from core.process_pool import run_in_processes
 from languages import add_language_flags, language_paths
 from segmentation.cut_recording import CutFlags, CutJob, cut_recording, delete_segments, is_current, result_file
@@ -170,20 +170,18 @@ def main() -> int:
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
     jobs = plan(args.language, paths, flags, keep_truncated=args.keep_truncated)
     paths["cache"].mkdir(parents=True, exist_ok=True)
-    try:
-        # Two runs at once would clean up each other's files.
-        with FileLock(paths["cache"] / "segments.lock", timeout=LOCK_SECONDS):
-            clean_up(jobs, paths["segments"], paths["cache"] / "segments")
-            failed = cut_all(jobs, args.num_workers, quiet=args.quiet)
-            cut = [job for job in jobs if job.source not in failed]
-            if not cut:
-                raise UserError(f"none of {len(jobs)} recordings could be used; first: {next(iter(failed.items()))}")
-            tally = write_manifest(cut, paths, speaker_from=args.speaker_from, drop_flagged=args.drop_flagged)
-            too_many = 100 * len(failed) > args.max_failed * len(jobs)
-            summary = {"failed": failed, "n_sources": len(jobs), "too_many_failed": too_many}
-            write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
-    except Timeout as error:
-        raise UserError(f"{paths['cache']}: another segment_audio.py is at work; wait for it to end") from error
+    busy = f"{paths['cache']}: another segment_audio.py is at work; wait for it to end"
+    # Two runs at once would clean up each other's files.
+    with only_one(paths["cache"] / "segments.lock", patience=LOCK_SECONDS, busy=busy):
+        clean_up(jobs, paths["segments"], paths["cache"] / "segments")
+        failed = cut_all(jobs, args.num_workers, quiet=args.quiet)
+        cut = [job for job in jobs if job.source not in failed]
+        if not cut:
+            raise UserError(f"none of {len(jobs)} recordings could be used; first: {next(iter(failed.items()))}")
+        tally = write_manifest(cut, paths, speaker_from=args.speaker_from, drop_flagged=args.drop_flagged)
+        too_many = 100 * len(failed) > args.max_failed * len(jobs)
+        summary = {"failed": failed, "n_sources": len(jobs), "too_many_failed": too_many}
+        write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
     print_report(tally, failed, len(jobs), paths)
     if too_many:
         print(

@@ -1,5 +1,8 @@
 """Shared fixtures: roots of a throw-away language, and tiny encoders. Plain helpers are in tests/synthetic.py."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,14 @@ def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_encoder(tmp_path_factory.mktemp("tiny_whisper"), "whisper")
+
+
+@pytest.fixture(scope="session")
+def without_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables under which a program meets a file system that knows no flock(2), as some Lustre, SMB and FUSE."""
+    if shutil.which("gcc") is None or sys.platform != "linux":
+        pytest.skip("gcc and Linux are needed to stand in for a file system without locks")
+    folder = tmp_path_factory.mktemp("without_locks")
+    (folder / "none.c").write_text("#include <errno.h>\nint flock(int fd, int op) { errno = ENOSYS; return -1; }\n")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "none.so", folder / "none.c"], check=True)
+    return {"LD_PRELOAD": str(folder / "none.so")}

@@ -135,7 +135,7 @@ class JobRecord(Job):
     """``record.json``: a job, and what its engine called it."""
 
     ids: list[str]  # the engine's, one for the job or one for each task; empty: the submission was cut short
-    started: NotRequired[str | None]  # this machine: when the background process started, as ps says it
+    started: NotRequired[str | None]  # this machine: when the background process started, local time
     cancelled: NotRequired[str]  # ISO 8601, UTC: when launch.py cancelled it
 
 

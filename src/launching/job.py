@@ -15,13 +15,13 @@ Every backend (launching/local.py, slurm.py, sge.py, modal_backend.py) has the s
 import datetime
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import UserError
 from core.files import read_json, write_json
+from core.git import ask_git
 from core.records import Job, JobRecord
 from languages import REPOSITORY, data_root, exp_root
 
@@ -82,7 +82,7 @@ def make_job(
         "after": list(after),
         "environment": inherited_environment() | (environment or {}),
         "submitted": now(),
-        "git_commit": _git_commit(),
+        "git_commit": ask_git(REPOSITORY, "rev-parse", "HEAD"),
     }
 
 
@@ -104,12 +104,6 @@ def inherited_environment() -> dict[str, str]:
     found = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     roots = {"DATA_ROOT": str(data_root()), "EXP_ROOT": str(exp_root()), "PYTHONPATH": str(REPOSITORY / "src")}
     return found | roots
-
-
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
-    found = subprocess.run(command, check=False, capture_output=True, text=True)
-    return found.stdout.strip() if found.returncode == 0 else None
 
 
 def jobs_root(name: str) -> Path:

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from core.errors import UserError
 from core.records import Job, JobRecord
 from languages import REPOSITORY
@@ -53,20 +55,30 @@ def submit(job: Job) -> JobRecord:
             env=environment,
             start_new_session=True,
         )
-    return job | {"ids": [str(process.pid)], "started": _start_time(process.pid)}
+    started = _start_time(process.pid)
+    return job | {"ids": [str(process.pid)], "started": _as_text(started) if started else None}
 
 
-def _start_time(pid: int) -> str | None:
-    """When a living process started, as ps says it: tells it from a later one of the same number. None: not alive."""
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    words = subprocess.run(command, check=False, capture_output=True, text=True).stdout.split()
-    return " ".join(words[1:]) if words and not words[0].startswith("Z") else None
+def _start_time(pid: int) -> float | None:
+    """When a living process started, seconds since 1970: tells it from a later one of its number. None: not alive."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def _as_text(seconds: float) -> str:
+    """As records have it, and as ps says it: "Sat Nov 28 18:43:22 2026", local time."""
+    return " ".join(time.ctime(seconds).split())
 
 
 def living_process(record: JobRecord) -> int | None:
     """The number of the job's background process; None where it has ended."""
     for number in map(int, record["ids"]):
-        if _start_time(number) == record["started"] is not None:
+        started = _start_time(number)
+        # A clock that is set right moves the start by a moment, and ps rounds differently.
+        if started and record["started"] in [_as_text(started + second) for second in (-1, 0, 1)]:
             return number
     return None
 

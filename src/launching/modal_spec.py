@@ -1,10 +1,10 @@
 """What the job function on Modal is given: the command, the folder it writes to, its limits and its variables."""
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.git import ask_git
 from core.records import ModalSpec
 from languages import REPOSITORY, language_paths
 from launching.commands import experiment_name, flag_value
@@ -71,11 +71,6 @@ def job_environment(words: Sequence[str]) -> dict[str, str]:
     names = ("TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     offline = "0" if Path(words[0]).name in ONLINE_SCRIPTS else "1"
-    commit = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    kept |= {"ORAL_UNITS_COMMIT": commit.stdout.strip()} if commit.returncode == 0 else {}
+    commit = ask_git(REPOSITORY, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    kept |= {"ORAL_UNITS_COMMIT": commit} if commit else {}
     return kept | {name: offline for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")}

@@ -9,7 +9,7 @@ CLIENT_SECONDS = 60
 
 
 def call_client(*command: str) -> subprocess.CompletedProcess:
-    """Run a client to its end, whatever its exit code; UserError where it does not answer.
+    """Run a client to its end, whatever its exit code; UserError where it is missing or does not answer.
 
     Other people's jobs stand in the answers as well, in whatever encoding their names have.
     """
@@ -17,6 +17,9 @@ def call_client(*command: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             command, check=False, capture_output=True, encoding="utf-8", errors="replace", timeout=CLIENT_SECONDS
         )
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{command[0]}: cannot be run here ({reason}); use a machine that submits jobs") from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{command[0]}: no answer in {CLIENT_SECONDS} s; is the engine's master running?") from error
 

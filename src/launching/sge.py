@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -42,7 +43,20 @@ def submit(job: Job) -> JobRecord:
     if done.returncode:
         said = " ".join((done.stderr + done.stdout).split()) or "no reason given"
         raise UserError(f"qsub refused the job: {said}")
-    return job | {"ids": [done.stdout.split()[-1].partition(".")[0]]}
+    number = read_number(done.stdout)
+    if number is None:
+        (folder / "qsub.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    return job | {"ids": [number] if number else []}
+
+
+def read_number(said: str) -> str | None:
+    """The job's number in what qsub prints, whatever a site adds before or after; None where there is none.
+
+    Its places: a line of its own, "4711" or "4711.1-4:1" (-terse), or "Your job 4711 (…)", "Your job-array 4711.1-4:1".
+    """
+    found = re.search(r"^\s*(\d+)(\.\d+-\d+:\d+)?\s*$", said, re.M)
+    found = found or re.search(r"\byour job(?:-array)? (\d+)\b", said, re.I)
+    return found[1] if found else None
 
 
 def _script(job: Job) -> str:
@@ -144,10 +158,12 @@ def _queued_tasks(listing: str, number: str) -> dict[int, str] | None:
 
     None where there was no answer: even an empty queue has one.
     """
-    if not listing:
+    # A site may greet before and after.
+    answer = re.search(r"<job_info\b(?:[^>]*/>|.*</job_info>)", listing, re.S)
+    if not answer:
         return None
     found = {}
-    for row in ElementTree.fromstring(listing).iter("job_list"):
+    for row in ElementTree.fromstring(answer[0]).iter("job_list"):
         if row.findtext("JB_job_number") == number:
             task = row.findtext("tasks") or "1"
             found[int(task) - 1] = row.findtext("state") or ""
@@ -200,7 +216,8 @@ def _accounts(number: str) -> dict[int, bool]:
         words = dict(line.split()[:2] for line in block.splitlines() if len(line.split()) > 1)
         if task := words.get("taskid"):
             ended_well = (words.get("failed"), words.get("exit_status")) == ("0", "0")
-            found[0 if task == TASK_OUTSIDE_ARRAYS else int(task) - 1] = ended_well
+            if task == TASK_OUTSIDE_ARRAYS or task.isdigit():
+                found[0 if task == TASK_OUTSIDE_ARRAYS else int(task) - 1] = ended_well
     return found
 
 

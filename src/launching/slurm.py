@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -53,6 +54,7 @@ def submit(job: Job) -> JobRecord:
 
     executor = SlurmExecutor(folder=engine_folder(job), max_num_timeout=resources_of(job).requeues)
     executor.update_parameters(**_parameters(job))
+    executor._get_job_id_from_submission_command = read_number
     tasks = [ResumableTask(job["folder"], task) for task in range(len(job["commands"]))]
     try:
         # submitit prints what sbatch said as well; it stands in the error.
@@ -62,6 +64,15 @@ def submit(job: Job) -> JobRecord:
         lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
         raise UserError(f"sbatch refused the job: {'; '.join(filter(None, lines)) or 'no reason given'}") from error
     return job | {"ids": [submitted.job_id for submitted in jobs]}
+
+
+def read_number(said: str | bytes) -> str:
+    """The job's number in what sbatch prints, "Submitted batch job 17", whatever a site adds before or after."""
+    from submitit import SlurmExecutor
+
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    found = re.search(r"^Submitted batch job (\d+)", text, re.M)
+    return found[1] if found else SlurmExecutor._get_job_id_from_submission_command(text)
 
 
 def _parameters(job: Job) -> dict[str, object]:
@@ -116,8 +127,8 @@ def _states(lines: str) -> dict[str, str]:
 
     Tasks of an array that never started share a line, "17_[3-5%2]|PENDING", which may be cut short: here "17_".
     """
-    rows = [line.split("|") for line in lines.splitlines() if "|" in line]
-    return {number.partition("[")[0]: words.split()[0].rstrip("+") for number, words in rows if words}
+    rows = re.findall(r"^\s*(\d+(?:_\d*)?)(?:\[.*)?\|\s*([A-Z_]+)", lines, re.M)  # a site may greet before and after
+    return dict(rows)
 
 
 def _task_state(number: str, progress: TaskProgress, found: dict[str, str], *, cancelled: bool) -> str:

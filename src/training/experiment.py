@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from core.errors import UserError
 from core.files import hash_files, read_json, write_atomically, write_json
+from core.git import ask_git
 from languages import REPOSITORY
 
 RECORDED_PACKAGES = (
@@ -47,15 +47,11 @@ OLD_FLAG_NAMES = {
 
 
 def describe_environment() -> dict[str, object]:
-    """Git commit and dirty flag, package versions, machine and thread count, for config.json."""
-
-    def git(*words: str) -> str | None:
-        found = subprocess.run(["git", "-C", str(REPOSITORY), *words], check=False, capture_output=True, text=True)
-        return found.stdout.strip() if found.returncode == 0 else None
-
-    status = git("status", "--porcelain")
+    """Git commit and dirty flag (None where git does not say), packages, machine and threads, for config.json."""
+    status = ask_git(REPOSITORY, "status", "--porcelain")
     return {
-        "git_commit": git("rev-parse", "HEAD") or os.environ.get("ORAL_UNITS_COMMIT"),  # uploaded without .git
+        "git_commit": ask_git(REPOSITORY, "rev-parse", "HEAD")
+        or os.environ.get("ORAL_UNITS_COMMIT"),  # uploaded without .git
         "git_dirty": bool(status) if status is not None else None,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},

@@ -71,6 +71,23 @@ def test_a_job_here_outlives_its_launcher_and_leaves_its_record(exp: Path, tmp_p
     assert "two words" in run_script("scripts/launch.py", "logs", "tell", "--follow").stdout
 
 
+def test_a_machine_without_git_or_ps_runs_jobs(exp: Path, tmp_path: Path) -> None:
+    script = write(tmp_path, "tell", "import time\ntime.sleep(3)\nprint('told')\n")
+    words = ["submit", "--backend", "local", "--name", "bare", "--", script]
+    (tmp_path / "bin").mkdir()
+    run_script("scripts/launch.py", *words, env={"PATH": str(tmp_path / "bin")})
+    record = find_records("bare")[0]
+    assert launch.state_of(record) in ("pending", "running") and record["git_commit"] is None
+    assert wait_for_end("bare") == "finished" and log_file(record).read_text() == "told\n"
+
+
+def test_a_record_of_ps_is_understood(exp: Path) -> None:
+    said = subprocess.run(["ps", "-o", "lstart=", "-p", str(os.getpid())], check=True, capture_output=True, text=True)
+    record = {"ids": [str(os.getpid())], "started": " ".join(said.stdout.split())}
+    assert local.living_process(record) == os.getpid()
+    assert local.living_process(record | {"started": "Sat Nov 28 18:43:22 2020"}) is None
+
+
 def test_a_failing_script_fails_the_job_and_what_comes_after_it(exp: Path, tmp_path: Path) -> None:
     submit("--name", "three", "--", write(tmp_path, "three", "import time\ntime.sleep(2)\nraise SystemExit(3)\n"))
     submit("--name", "after", "--after", "three", "--", write(tmp_path, "never", "raise SystemExit(0)\n"))

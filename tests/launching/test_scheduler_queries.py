@@ -20,6 +20,12 @@ def test_a_client_that_hangs_has_said_nothing(tmp_path: Path, monkeypatch: pytes
         scheduler_queries.call_client("qstat")
 
 
+def test_a_client_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="qdel: cannot be run here"):
+        scheduler_queries.call_client("qdel", "17")
+
+
 def test_a_client_that_fails_or_is_missing_has_said_nothing() -> None:
     assert scheduler_queries.ask("sh", "-c", "echo 7; exit 1") == scheduler_queries.ask("no_such_program") == ""
     assert scheduler_queries.ask("sh", "-c", "echo 7") == "7\n"

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import launch
+
 from core.errors import UserError
 from core.records import Job, JobRecord
 from launching import attempts, sge, sge_task
 from launching.attempts import append_row, task_progress
-from launching.job import Resources, create_folder, make_job, write_job
+from launching.job import Resources, create_folder, make_job, read_job, write_job
 from launching.scheduler_queries import ask
 from synthetic import REPOSITORY, run_bash
 
@@ -119,6 +121,40 @@ def test_without_its_clients_the_submission_says_so(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="no qsub; use a submit host"):
         sge.submit(new_job([["src/x.py"]]))
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("4711", "4711"),
+        ("4711.1-4:1\n", "4711"),
+        ("4711\nNOTE: scratch is purged after 30 days", "4711"),
+        ("Welcome to node 12!\nscratch: 80 % of 300 GB\n4711.1-4:1\nsee wiki page 99", "4711"),
+        ('Your job 4711 ("a") has been submitted', "4711"),
+        ('3 jobs so far.\nYour job-array 4711.1-4:1 ("a") has been submitted\nBye 5', "4711"),
+        ("Welcome", None),
+        ("", None),
+    ],
+)
+def test_a_jobs_number_is_read_by_its_place(said: str, number: str | None) -> None:
+    assert sge.read_number(said) == number
+
+
+def test_a_job_whose_number_is_not_read_keeps_its_folder(
+    language_roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, text in (("qsub", "Welcome"), ("qstat", ""), ("qdel", "")):
+        add_program(tmp_path, name, text, monkeypatch)
+    job = new_job([["src/x.py"]])
+    with pytest.raises(UserError, match="named no number"):
+        launch.submit_job(job)
+    assert read_job(Path(job["folder"])) == job and "Welcome" in (Path(job["folder"]) / "engine/qsub.txt").read_text()
+
+
+def test_a_site_that_greets_is_no_error() -> None:
+    greeted = f"Hello <you>!\n{LISTING}\n>> bye <<"
+    assert sge._queued_tasks(greeted, "8") == {0: "dr"} and sge._queued_tasks("Hello", "8") is None
 
 
 def test_states_come_from_the_queue_then_the_attempts_then_the_accounts(
@@ -278,6 +314,13 @@ def test_free_gpus_are_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert take_gpus(tmp_path, "\n".join(words)).stdout.splitlines() == ["1,2", "3", "none"]
     done = take_gpus(tmp_path, "take_gpus 4")
     assert done.returncode == 2 and "expected 4 free GPUs, found 3 of 4" in done.stderr
+
+
+def test_free_gpus_are_taken_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_locks: dict[str, str]
+) -> None:
+    add_program(tmp_path, "nvidia-smi", NVIDIA_SMI, monkeypatch)
+    assert take_gpus(tmp_path, 'take_gpus 2; echo "$CUDA_VISIBLE_DEVICES"', **without_locks).stdout == "1,2\n"
 
 
 def test_what_the_scheduler_says_about_gpus_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,17 @@ def test_the_state_of_a_task_is_read_from_slurms_words() -> None:
     lines = "17_0|RUNNING\n17_1|CANCELLED by 0\n17_[2-3,5,...%2]|PENDING\n18|OUT_OF_MEMORY\n19|COMPLETED\n"
     found = {"17_0": "RUNNING", "17_1": "CANCELLED", "17_": "PENDING", "18": "OUT_OF_MEMORY", "19": "COMPLETED"}
     assert slurm._states(lines) == found
+    assert slurm._states(f"| Welcome | 3 | jobs |\na|b|c\n{lines}***|***\n") == found
     numbers = ("17_1", "17_4", "18", "19", "20")
     states = [slurm._task_state(number, TaskProgress(), found, cancelled=False) for number in numbers]
     assert states == ["cancelled", "pending", "failed", "finished", "unknown"]
     started = TaskProgress("started")
     assert slurm._task_state("17_4", started, found, cancelled=False) == "requeued"
+
+
+def test_a_jobs_number_is_read_by_its_place() -> None:
+    said = "your job 3 of 100 today\nSubmitted batch job 4711 on cluster c2\nsee job 5"
+    assert slurm.read_number(said) == slurm.read_number(said.encode()) == "4711"
 
 
 @pytest.mark.parametrize(

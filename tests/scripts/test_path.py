@@ -166,6 +166,13 @@ def test_two_at_once_install_once(tmp_path: Path) -> None:
     assert sum("installing the tested set" in errors for _, errors in outputs) == 1
 
 
+def test_a_file_system_without_locks_is_installed_on(tmp_path: Path, without_locks: dict[str, str]) -> None:
+    folder = make_repository(tmp_path / "repository")
+    done = run_shell("bash", f"source '{folder}/path.sh' && echo done", **without_locks)
+    assert done.stdout == "done\n", done.stderr
+    assert "has no locks" in done.stderr and "waiting" not in done.stderr
+
+
 def test_a_folder_of_another_hand_is_moved_aside_not_deleted(tmp_path: Path) -> None:
     folder = make_repository(tmp_path / "repository")
     (folder / ".venv").mkdir()

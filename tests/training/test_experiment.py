@@ -57,6 +57,13 @@ def test_a_new_folder_says_how_it_was_made(exp: Path) -> None:
     assert {"git_commit", "packages", "command", "started"} <= config["environment"].keys()
 
 
+def test_a_machine_without_git_makes_experiments(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert open_experiment(tmp_path / "bare", flags_of(), inputs=[corpus]) == "new"
+    environment = read_json(tmp_path / "bare" / "config.json")["environment"]
+    assert environment["git_commit"] is None and environment["git_dirty"] is None
+
+
 def test_a_name_is_not_used_twice_by_accident(exp: Path, corpus: Path) -> None:
     before = (exp / "config.json").read_bytes()
     with pytest.raises(UserError, match=f"{exp}: exists already; --resume continues it, --overwrite"):
