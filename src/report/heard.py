@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.records import UtteranceScore
-from core.text_normalisation import normalise_text
+from core.text_normalisation import drop_quotations, normalise_text
 from report.data import Experiment
 
 Pieces = list[tuple[str, str]]  # (kind, words): "equal", "del" (the other text lacks them) or "ins"
@@ -26,7 +26,8 @@ def word_difference(original: str, heard: str) -> tuple[Pieces, Pieces]:
     Words are compared as the error rates compare them: without case and punctuation.
     """
     first, second = original.split(), heard.split()
-    normalised = ([normalise_text(word) for word in side] for side in (first, second))
+    # Quotation marks touch a word, so that as many words are left without them.
+    normalised = ([normalise_text(word) for word in drop_quotations(text).split()] for text in (original, heard))
     before, after = [], []
     for kind, start, end, begin, stop in difflib.SequenceMatcher(None, *normalised, autojunk=False).get_opcodes():
         for pieces, words, mark in ((before, first[start:end], "del"), (after, second[begin:stop], "ins")):
