@@ -150,9 +150,11 @@ def save_audio(path: Path, waveform: np.ndarray) -> None:
     blocks = np.array_split(np.asarray(waveform), 1 + len(waveform) // PCM_BLOCK)
 
     def write(temporary: Path) -> None:
-        with soundfile.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, format="WAV", subtype="PCM_16") as wav:
+        # libsndfile says nothing of a disk that is full, and gives its files rights of its own.
+        with open(temporary, "wb") as file, wave.open(file, "wb") as wav:
+            wav.setparams((1, 2, SAMPLE_RATE, len(waveform), "NONE", ""))
             for block in blocks:
-                wav.write(_as_pcm(block))
+                wav.writeframesraw(_as_pcm(block).astype("<i2").tobytes())
 
     write_atomically(path, write)
 
@@ -166,11 +168,12 @@ def save_audio_pieces(path: Path, pieces: Iterable[np.ndarray]) -> int:
     path, n_samples = Path(path), 0
     path.parent.mkdir(parents=True, exist_ok=True)
     growing = path.with_name(path.name + ".part")
-    # Unbuffered, so that header and samples are on disk together.
-    with open(growing, "wb", buffering=0) as file, wave.open(file, "wb") as wav:
+    # Each piece is followed by a new header, and that by a flush: they are on disk together.
+    with open(growing, "wb") as file, wave.open(file, "wb") as wav:
         wav.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
         for piece in pieces:
             wav.writeframes(_as_pcm(piece).astype("<i2").tobytes())
+            file.flush()
             n_samples += len(piece)
     os.replace(growing, path)
     return n_samples

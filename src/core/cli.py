@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core.disk_errors import describe_disk_error, disk_error_number
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 
@@ -102,29 +103,37 @@ def add_experiment_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentG
 
 
 def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
-    """Run ``main`` and exit with its code; a user mistake becomes one line (ORAL_UNITS_TRACEBACK=1 shows the rest).
+    """Run ``main`` and exit with its code; what the user can repair becomes one line.
 
-    less_memory: flags with which the script needs less, for the line that says the memory has run out.
+    ORAL_UNITS_TRACEBACK=1 shows the rest. less_memory: flags with which the script needs less, for the line that says
+    the memory has run out.
     """
     try:
         sys.exit(main() or 0)
-    except UserError as error:
-        if os.environ.get("ORAL_UNITS_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_MISTAKE)
-    except (MemoryError, RuntimeError) as error:
-        # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
-        short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
-        if os.environ.get("ORAL_UNITS_TRACEBACK") or not short:
-            raise
-        reason = (str(error).splitlines() or ["no more to be had"])[0]
-        remedy = f"try {less_memory}, or a machine with more" if less_memory else "try a machine with more"
-        print(f"error: out of memory: {reason}; {remedy}", file=sys.stderr)
-        sys.exit(EXIT_USER_MISTAKE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        said = _in_one_line(error, less_memory)
+        if said is None or os.environ.get("ORAL_UNITS_TRACEBACK"):
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        sys.exit(EXIT_USER_MISTAKE)
+
+
+def _in_one_line(error: Exception, less_memory: str) -> str | None:
+    """What the user can repair: a mistake, too little memory, a full disk; None for a defect of the code."""
+    if isinstance(error, UserError):
+        return str(error)
+    if number := disk_error_number(error):
+        return describe_disk_error(number, getattr(error, "filename", None))
+    # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
+    short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+    if not short:
+        return None
+    reason = (str(error).splitlines() or ["no more to be had"])[0]
+    remedy = f"try {less_memory}, or a machine with more" if less_memory else "try a machine with more"
+    return f"out of memory: {reason}; {remedy}"
 
 
 def configure_log(log_file: Path | None = None, *, quiet: bool = False) -> logging.Logger:

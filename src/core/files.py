@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,17 +11,28 @@ from pathlib import Path
 
 import numpy as np
 
+from core.disk_errors import disk_error_number
 from core.errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, then rename it into place."""
+    """Let ``write`` fill a temporary neighbour of ``path``, then rename it into place; nothing is left of a failure.
+
+    A disk that is full, read-only or failing gives an OSError that names ``path``, whatever a library made of it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes on other machines may write to the same folder, and have the same number.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    write(temporary)
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, Exception) and (number := disk_error_number(error)):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
