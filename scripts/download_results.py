@@ -4,8 +4,9 @@
     python scripts/download_results.py satere_vocoder_v3 --only checkpoints/best.pt config.json scores.json
     python scripts/download_results.py --list
 
-Wraps `modal volume get`. Each folder is fetched next to its place and moved there once it is whole, so what lies in
+Wraps modal volume get. Each folder is fetched next to its place and moved there once it is whole, so what lies in
 modal_downloads/exp/<name> is never half a run.
+More: docs/launching.md.
 """
 
 import argparse
@@ -28,7 +29,7 @@ DOWNLOADS = REPOSITORY / "modal_downloads"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("names", nargs="*", metavar="NAME", help="folders below exp/ of the volume")
     group = parser.add_argument_group("download")
     group.add_argument("--list", action="store_true", help="print what lies below exp/ of the volume")

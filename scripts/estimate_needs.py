@@ -1,6 +1,11 @@
 """Say what a run of the whole chain needs in disk and time, from the size of the data; too little disk is an error.
 
+Reads the segments or recordings of a language; writes nothing. run_all.sh runs it first.
+
+    python scripts/estimate_needs.py --language spanish --max_minutes 8
+
 The rates are those of Spanish on two cores of a busy server CPU; an encoder's and a GPU's are rough guesses.
+More: docs/usage.md.
 """
 
 import argparse
@@ -37,7 +42,7 @@ FIXED_SECONDS = 60.0  # starting Python and its libraries, six times
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("run")
     group.add_argument("--encoder", default="mfcc", help="phase 1's encoder")

@@ -5,7 +5,7 @@
     python scripts/fetch_models.py --model openai/whisper-base        any model by its id
 
 Only configuration, tokenizer and safetensors files are fetched; where a model has no safetensors, its PyTorch file,
-which is read with weights_only=True. Nothing fetched can run code.
+which is read with weights_only=True. Nothing fetched can run code. More: docs/usage.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from languages import LANGUAGE_CONFIGS, add_language_flags, language_config
 
@@ -33,7 +33,7 @@ GIGABYTE = 1e9
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("models")
     group.add_argument("--model", nargs="+", default=[], metavar="ID", help="models by hub id, instead of the table's")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from core.cli import parse_flags, require_not_negative, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.errors import UserError
 from core.records import Job, JobRecord
 from launching.backends import backend_of, choose_backend, state_of
@@ -43,9 +43,7 @@ from launching.job import (
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The launcher's flags, and in ``command`` the words after ``--``, untouched."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER, allow_abbrev=False)
     parser.add_argument("action", choices=("submit", "status", "logs", "cancel"), help="what to do")
     parser.add_argument("names", nargs="*", metavar="NAME", help="jobs: NAME (all of it) or NAME/2 (its second)")
     add_job_flags(parser)

@@ -4,6 +4,10 @@ Reads ``data/<language>/raw/`` (MP3, WAV, FLAC, OGG, M4A, nested, of any length)
 ``transcripts.tsv`` and ``speakers.tsv`` beside it. Writes ``segments/*.wav`` (16 kHz mono PCM16), ``segments.jsonl``,
 ``splits.json`` and ``segmentation.json`` (the report). Stopped at any moment and started again it redoes no finished
 recording. Exit code 3: more than ``--max_failed`` of the recordings failed.
+
+    python scripts/segment_audio.py --language guarani
+
+More: docs/usage.md.
 """
 
 import argparse
@@ -16,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tqdm import tqdm
 
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import write_json
@@ -33,7 +37,7 @@ LOCK_SECONDS = 10  # workers of a killed run need a moment to notice
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     add_cutting_flags(parser)
     add_keeping_flags(parser)

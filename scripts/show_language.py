@@ -1,4 +1,11 @@
-"""Show what holds for a language and where its files lie: name, tab, value, one a line."""
+"""Show what holds for a language and where its files lie: name, tab, value, one a line.
+
+Reads the table of languages (src/languages.py); writes nothing.
+
+    python scripts/show_language.py --language guarani --block
+
+More: docs/usage.md.
+"""
 
 import argparse
 import json
@@ -7,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.records import LanguageConfig
 from languages import add_language_flags, language_config, language_paths
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     parser.add_argument("--generator", default="v3", help="version of the generator whose vocoder folder is meant")
     parser.add_argument("--block", action="store_true", help="print its entry for LANGUAGE_CONFIGS in src/languages.py")

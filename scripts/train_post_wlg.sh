@@ -4,7 +4,7 @@
 #
 # A speech LLM with a post-norm transformer as connector, in two steps: first behind the encoder of the trainer's default,
 # whose features are cheap, in EXP_ROOT/EXPERIMENT_small; then, from these weights, behind a large encoder, in
-# EXP_ROOT/EXPERIMENT. What the encoder's width decides begins anew. Otherwise as train.sh.
+# EXP_ROOT/EXPERIMENT. What the encoder's width decides starts over. Otherwise as train.sh.
 #
 # Before its time limit a job gets a signal, saves, and ends with code 99, which puts it back into the queue; there it goes on
 # where it was. Plain bash does the same in place: run it again. Once set up (source path.sh), other resources are options:

@@ -6,7 +6,7 @@
 What the volume holds already is skipped: an upload that broke off continues, and new recordings cost only their
 archives.
 The tables (segments.jsonl and its like) follow last: they never name a segment that is not there. Raw recordings stay
-here.
+here. More: docs/launching.md.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main(language: str = "", again: bool = False) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument(
         "--language",
         default=os.environ.get("TRAINING_LANGUAGE"),

@@ -1,10 +1,12 @@
 """One self-contained report.html of one or several experiments: numbers, curves, and players to listen to.
 
+Reads experiments with their scores (src/vocoder_test.py); writes report.html into the first one.
+
     python src/build_report.py exp/spanish_vocoder_v3
     python src/build_report.py exp/spanish_vocoder_v3 exp/spanish_vocoder_v3_w4 --out comparison.html
 
 The page needs no network and no other file: audio is embedded as MP3, pictures as SVG. Several experiments stand side
-by side, the first one being what the others are compared with.
+by side, the first one being what the others are compared with. More: docs/usage.md.
 """
 
 import argparse
@@ -21,7 +23,7 @@ PAGE_LIMIT_MB = 15.0  # beyond this a page is slow to open and to send
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("experiments", nargs="+", type=Path, metavar="exp", help="experiment folders (exp/<name>)")
     parser.add_argument("--out", type=Path, default=None, help="file to write; by default report.html in the first one")
     group = parser.add_argument_group("what to show")

@@ -1,8 +1,10 @@
 """Word and character error rates of one or more experiments, with intervals, differences and the worst utterances.
 
-python src/calculate_wer.py --input exp/a/test_predictions.json
-python src/calculate_wer.py --input exp/a/test_predictions.json exp/b/test_predictions.json --normaliser unicode
-python src/calculate_wer.py --input exp/a/test_predictions.json --json scores.json --worst 20
+Reads texts beside their references (test_predictions.json); prints tables and, with --json, writes them.
+
+    python src/calculate_wer.py --input exp/a/test_predictions.json
+    python src/calculate_wer.py --input exp/a/test_predictions.json exp/b/test_predictions.json --normaliser unicode
+    python src/calculate_wer.py --input exp/a/test_predictions.json --json scores.json --worst 20
 
 Rates are of the corpus, as jiwer defines them; the second and further inputs are compared with the first, utterance by
 utterance. Definitions: docs/speech_llm.md.
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.cli import parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.files import write_json
 from evaluation.bootstrap import N_RESAMPLES
@@ -93,7 +95,7 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_scoring_flags(parser)
     add_output_flags(parser)
     args = parse_flags(parser, argv)

@@ -1,9 +1,11 @@
 """Write what the project knows of each recording as annotations for ELAN, Praat, Audacity, subtitles or a table.
 
+Reads segments.jsonl and, where they are finished, phases 1 and 2; writes a file for each recording to --out.
+
     python src/export_annotations.py --language spanish --format eaf --out annotations
     python src/export_annotations.py --language spanish --format textgrid --tiers units motifs --out annotations
 
-One file for each recording, under the recording's own name. Nothing is trained or changed.
+A file has the name of its recording. Nothing is trained or changed. More: docs/usage.md.
 """
 
 import argparse
@@ -42,7 +44,7 @@ class Runs(NamedTuple):
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("annotations")
     group.add_argument("--format", choices=sorted(FORMATS), default="eaf", help="tool that opens the files")

@@ -1,7 +1,11 @@
 """Save a trained voice as a folder that speaks elsewhere: config.json, safetensors, TorchScript, a card.
 
-python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --out voices/spanish
-python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --out voices/spanish
+Reads a trained voice and, with --prosody, a trained prosody predictor; writes the folder --out.
+
+    python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --out voices/spanish
+    python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --out voices/spanish
+
+More: docs/phase3.md.
 """
 
 import argparse
@@ -40,7 +44,7 @@ VOICE_FILE, PROSODY_FILE, SPEAK_FILE = "voice.torchscript", "prosody.torchscript
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     what = parser.add_argument_group("what to save")
     what.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder")
     what.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")

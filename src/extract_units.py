@@ -86,10 +86,19 @@ EVERYDAY_FLAGS = (
 )
 
 
+DESCRIPTION = """Phase 1: turn segments into acoustic units, one every 20 ms.
+
+Reads the segments of a language (data/<language>/segments.jsonl). Writes exp/<language>_units/ with
+corpus_timestamped.json (the units), kmeans.npz (the clusters) and config.json.
+
+    python src/extract_units.py --language spanish
+
+More: docs/phase1.md.
+"""
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Phase 1: segments -> discrete acoustic units at 50 Hz.", formatter_class=HELP_FORMATTER
-    )
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     add_experiment_flags(parser)
     add_encoder_flags(parser.add_argument_group("encoder"))

@@ -1,9 +1,11 @@
 """Score a prosody predictor on held-out speech: durations, voicing and F0, beside the corpus mean and the unit mean.
 
 Durations are predicted from the units alone; voicing and F0 at the true durations, so that frames can be compared.
-Written: exp/<name>/scores.json; printed: a table with bootstrap 95 % intervals.
+Reads a trained predictor and its corpus; writes exp/<name>/scores.json and prints a table with 95 % intervals.
 
-python src/prosody_test.py --exp exp/spanish_prosody
+    python src/prosody_test.py --exp exp/spanish_prosody
+
+More: docs/phase3.md.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from units.phase1_inputs import find_inputs
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder of the prosody predictor")
     parser.add_argument("--split", default="test", choices=("test", "val", "train"), help="split of the corpus")
     parser.add_argument(

@@ -1,6 +1,8 @@
 """Speak units with an exported voice. Needs torch, numpy and soundfile, and no other code than this file.
 
-python speak.py units.json --out spoken
+Reads the voice that lies beside it and a file of units; writes a WAV file for each utterance to --out.
+
+    python speak.py units.json --out spoken
 
 units.json is an array, or one object a line, of utterances: "id"; "units"; "durations" (frames of 20 ms, one a unit);
 "f0" (Hz a frame, 0 = unvoiced); "residual_units" where the voice speaks several streams. Where durations or F0 are
@@ -24,7 +26,7 @@ NOISE_SEED = 0  # with the utterance's id: the same words sound the same every t
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("units", type=Path, help="JSON file of utterances")
     parser.add_argument("--voice", type=Path, default=Path(__file__).parent, help="folder of the exported voice")
     parser.add_argument("--speaker", default=None, help="one of the speakers in the voice's config.json")

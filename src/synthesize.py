@@ -1,10 +1,14 @@
-"""Speak with a trained vocoder: from recordings, units, deduplicated units, or BPE tokens.
+"""Speak with a trained voice: from recordings, units, deduplicated units, or BPE tokens.
 
-python src/synthesize.py --exp exp/spanish_vocoder_v3 recording.mp3 folder/ --out spoken
-python src/synthesize.py --exp exp/spanish_vocoder_v3 --units exp/spanish_units/corpus_timestamped.json --split test
-python src/synthesize.py --exp exp/spanish_vocoder_v3 --units hours.json --stream --out spoken
-python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
-python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --tokens t.txt --bpe exp/spanish_bpe
+Reads a trained voice, and recordings or units; writes a WAV file for each of them to --out.
+
+    python src/synthesize.py --exp exp/spanish_vocoder_v3 recording.mp3 folder/ --out spoken
+    python src/synthesize.py --exp exp/spanish_vocoder_v3 --units exp/spanish_units/corpus_timestamped.json --split test
+    python src/synthesize.py --exp exp/spanish_vocoder_v3 --units hours.json --stream --out spoken
+    python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
+    python src/synthesize.py --exp voices/spanish --bpe exp/spanish_bpe --tokens tokens.txt --out spoken
+
+More: docs/phase3.md.
 """
 
 import argparse
@@ -38,11 +42,14 @@ log = logging.getLogger("oral_units")
 
 PREDICTIONS = {"missing": (), "f0": ("f0",), "durations": ("durations",), "durations,f0": ("durations", "f0")}
 TEXT_FORMAT = "text with one utterance a line, 'id<TAB>12 12 45 …'"
-EVERYDAY_FLAGS = ("units", "tokens", "bpe", "split", "exp", "speaker", "f0_scale", "prosody", "out", "stream")
+EVERYDAY_FLAGS = (
+    *("units", "deduplicated", "tokens", "bpe", "split"),
+    *("exp", "speaker", "f0_scale", "prosody", "out", "stream"),
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_input_flags(parser)
     add_voice_flags(parser)
     add_output_flags(parser)

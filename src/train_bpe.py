@@ -66,9 +66,19 @@ SUMMARY_LINE = (
 
 
 # %%
+DESCRIPTION = """Phase 2: find motifs, sequences of units that come back often, by byte-pair encoding.
+
+Reads phase 1's corpus_timestamped.json. Writes exp/<language>_bpe/ with motifs.json and tokenizer.json.
+
+    python src/train_bpe.py --language spanish --vocab_size 500
+
+More: docs/phase2.md.
+"""
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Phase 2: fit BPE to deduplicated units; writes tokenizer.json and motifs.json.",
+        description=DESCRIPTION,
         formatter_class=HELP_FORMATTER,
     )
     add_language_flags(parser)

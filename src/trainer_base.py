@@ -104,8 +104,20 @@ EVERYDAY_FLAGS = (
 
 
 # %%
+DESCRIPTION = """Train speech to text: a frozen speech encoder, a trained connector, a language model.
+
+Reads transcribed speech (--data). Writes the folder --exp with the model (best/) and, with --do_generate, what it reads
+in the test split (test_predictions.json).
+
+    python src/trainer_base.py --data data/english --exp exp/english_llm --speech_enc_id openai/whisper-base \\
+        --llm_id HuggingFaceTB/SmolLM2-135M-Instruct --do_train --do_generate
+
+More: docs/speech_llm.md.
+"""
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train a speech LLM.", formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=HELP_FORMATTER)
     add_run_flags(parser.add_argument_group("run"))
     add_data_flags(parser.add_argument_group("data"))
     add_front_end_flags(parser.add_argument_group("front end"))

@@ -94,9 +94,20 @@ DEFAULT_STEPS = 250
 
 
 # %%
+DESCRIPTION = """Train the prosody predictor: it gives bare units durations and pitch.
+
+Reads phase 1's corpus_timestamped.json and the segments. Writes exp/<language>_prosody/ with the predictor
+(checkpoints/) and the course of the training (metrics.jsonl).
+
+    python src/trainer_prosody.py --language spanish
+
+More: docs/phase3.md.
+"""
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train the prosody predictor: durations, voicing and F0 from bare units.",
+        description=DESCRIPTION,
         formatter_class=HELP_FORMATTER,
     )
     add_language_flags(parser)

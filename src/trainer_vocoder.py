@@ -98,8 +98,19 @@ ENDLESS = 10**9  # steps, while their number is not known
 
 
 # %%
+DESCRIPTION = """Phase 3: train a voice that speaks units with their pitch.
+
+Reads phase 1's corpus_timestamped.json and the segments. Writes exp/<language>_vocoder_v3/ with the voice
+(checkpoints/), samples to listen to (samples/) and the course of the training (metrics.jsonl).
+
+    python src/trainer_vocoder.py --language spanish --max_minutes 8
+
+More: docs/phase3.md.
+"""
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Phase 3: train a unit vocoder.", formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     add_experiment_flags(parser)
     add_model_flags(parser)

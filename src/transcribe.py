@@ -1,12 +1,16 @@
 """Transcribe recordings of any length with a trained speech LLM, with times.
 
-python src/transcribe.py --model exp/x a.mp3 b.wav
-python src/transcribe.py --model exp/x interview.mp3 --out interview.srt
-python src/transcribe.py --model exp/x recordings/ --out transcripts.tsv
-python src/transcribe.py --model exp/x recordings/ --out subtitles/ --format vtt
+Reads a trained model and recordings; prints the texts, or writes them to --out.
+
+    python src/transcribe.py --model exp/x a.mp3 b.wav
+    python src/transcribe.py --model exp/x interview.mp3 --out interview.srt
+    python src/transcribe.py --model exp/x recordings/ --out transcripts.tsv
+    python src/transcribe.py --model exp/x recordings/ --out subtitles/ --format vtt
 
 Recordings are cut at their pauses first. With --out, every text is kept at once: a killed command that is started again
 continues. Recordings that cannot be read are named at the end, the others are transcribed, and the exit code is 3.
+
+More: docs/speech_llm.md.
 """
 
 import argparse
@@ -15,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.cli import parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files
@@ -33,7 +37,7 @@ JOURNAL_SUFFIX = ".partial"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     what = parser.add_argument_group("what to transcribe")
     what.add_argument("recordings", nargs="+", type=Path, help="audio files of any format and length, folders of them")
     what.add_argument(

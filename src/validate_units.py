@@ -3,7 +3,8 @@
     python src/validate_units.py --language spanish
     python src/validate_units.py --exp exp/spanish_units_w4
 
-Reads ``corpus_timestamped.json``, writes ``unit_report.json`` next to it and prints a table and what looks wrong.
+Reads corpus_timestamped.json, writes unit_report.json next to it and prints a table and what looks wrong.
+More: docs/phase1.md.
 """
 
 import argparse
@@ -52,7 +53,7 @@ class UnitReport(NamedTuple):
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("report")
     group.add_argument("--exp", type=Path, default=None, help="phase 1 folder; by default the language's")

@@ -1,8 +1,12 @@
 """Score vocoders on the test split: how close, how intelligible and how natural their voice is.
 
-Each test utterance is spoken from its units and its own F0, and compared with the recording. Written: the audio of both
-sides in exp/<name>/test/, every number in exp/<name>/scores.json, and a table with bootstrap 95 % intervals. With
---pairs, two folders of audio from anywhere are compared instead.
+Reads a trained voice and its test split: each utterance is spoken from its units and its own F0, and compared with the
+recording. Writes the audio of both sides to exp/<name>/test/ and every number to exp/<name>/scores.json, and prints a
+table with bootstrap 95 % intervals.
+
+    python src/vocoder_test.py --exp exp/spanish_vocoder_v3
+
+With --pairs, two folders of audio from anywhere are compared instead. More: docs/phase3.md.
 """
 
 import argparse

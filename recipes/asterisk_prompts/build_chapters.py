@@ -184,7 +184,7 @@ def load_prompts(folder: Path, args: argparse.Namespace) -> list[tuple[str, str,
     prompts = [(name, texts[name], decode_prompt(folder / "sounds" / f"{name}.g722")) for name in chosen]
     usable = [item for item in prompts if len(item[2]) and np.abs(item[2]).max() > 0.01]
     if not usable:
-        raise UserError(f"{folder}: expected prompts with transcripts, found none; delete the folder and fetch anew")
+        raise UserError(f"{folder}: expected prompts with transcripts, found none; delete the folder and fetch again")
     return usable
 
 

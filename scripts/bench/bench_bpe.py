@@ -35,7 +35,7 @@ MEAN_EXTRA_FRAMES = 1.2  # of a run beyond its first frame
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     group = parser.add_argument_group("benchmark")
     group.add_argument("--n_units_total", type=float, default=15e6, help="deduplicated units in the train split")
     group.add_argument("--n_units", type=int, default=200, help="units of the alphabet")

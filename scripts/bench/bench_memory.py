@@ -27,7 +27,7 @@ from segmentation.manifest import read_manifest
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("measurement")
     group.add_argument(

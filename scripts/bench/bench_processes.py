@@ -33,7 +33,7 @@ POLL_SECONDS = 0.1
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("measurement")
     group.add_argument("--processes", type=int, default=2, help="processes to compare with one")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import numpy as np
 
 from audio.audio_io import load_audio, save_audio
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
@@ -31,7 +31,7 @@ POLL_SECONDS = 0.05
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("bench")
     group.add_argument("--threshold_db", type=float, default=10.0, help="as in segment_audio.py, dB (10)")

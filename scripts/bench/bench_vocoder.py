@@ -71,7 +71,7 @@ ABLATIONS = {
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_choice_flags(parser)
     add_speed_flags(parser)
     add_judge_flags(parser)

@@ -54,7 +54,7 @@ class StageResult(NamedTuple):
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument(
         "--language",
         default=os.environ.get("TRAINING_LANGUAGE"),

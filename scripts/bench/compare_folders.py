@@ -11,13 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from equal_runs import folder_differences
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("folders", nargs=2, type=Path, metavar="FOLDER", help="what two checkouts wrote")
     parser.add_argument("--most", type=int, default=40, help="differences shown")
     args = parse_flags(parser, argv)

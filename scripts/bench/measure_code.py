@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from languages import REPOSITORY
 
@@ -21,7 +21,7 @@ BRANCHES = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.With, 
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("paths", nargs="*", help="files or folders (default: src, scripts and recipes)")
     parser.add_argument("--worst", type=int, default=5, help="rows of each list")
     return parse_flags(parser, argv)

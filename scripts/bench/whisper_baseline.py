@@ -23,7 +23,7 @@ from speech_llm.transcribed_items import load_transcribed
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=HELP_FORMATTER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("--data", type=Path, required=True, help="transcribed speech, as of src/trainer_base.py")
     parser.add_argument("--split", default="test", help="split to read")
     parser.add_argument("--asr", required=True, metavar="FOLDER_OR_ID", help="a Whisper")

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,23 @@ from core.disk_errors import describe_disk_error, disk_error_number
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 
-HELP_FORMATTER = argparse.ArgumentDefaultsHelpFormatter
+
+class HELP_FORMATTER(argparse.HelpFormatter):  # noqa: N801: used as a constant of argparse's own kind
+    """Help that names a default only where it says something, and leaves the examples of a description as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = (action.help or "").replace("``", ""), action.default
+        silent = action.required or not action.option_strings or default in (None, "", argparse.SUPPRESS)
+        if silent or isinstance(default, bool | list | tuple) or "default" in text or text.endswith(f"({default})"):
+            return text
+        return f"{text} (default: %(default)s)"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs are wrapped; one with an indented line, such as a command, stays."""
+        paragraphs = [part.strip("\n") for part in re.split(r"\n\s*\n", text.replace("``", ""))]
+        fill = super()._fill_text
+        kept = [part if re.search(r"^ ", part, re.MULTILINE) else fill(part, width, indent) for part in paragraphs]
+        return "\n\n".join(kept)
 
 
 def parse_flags(
@@ -96,7 +113,7 @@ def add_experiment_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentG
         default=None,
         metavar="PATH",
         help="continue an unfinished run from its latest state, or from the checkpoint PATH; "
-        "'auto' continues where there is something to continue and starts anew otherwise",
+        "'auto' continues where there is something to continue and starts over otherwise",
     )
     group.add_argument("--overwrite", action="store_true", help="delete what an earlier run of this name left")
     return group

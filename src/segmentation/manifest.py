@@ -37,7 +37,7 @@ def _parse_row(path: Path, number: int, line: str) -> dict:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path}, line {number}: expected one JSON object, found {error}; run segment_audio.py anew"
+            f"{path}, line {number}: expected one JSON object, found {error}; run segment_audio.py again"
         ) from error
     missing = [key for key in REQUIRED_KEYS if key not in row]
     if missing:
@@ -69,10 +69,10 @@ def check_manifest(path: Path, root: Path, *, needs_train: bool = True) -> dict:
     n_distinct = len(np.unique(np.frombuffer(hashes, np.uint64))) if hashes else 0
     if n_distinct < len(hashes):
         raise UserError(
-            f"{path}: expected unique ids, found {len(hashes) - n_distinct} repeated; run segment_audio.py anew"
+            f"{path}: expected unique ids, found {len(hashes) - n_distinct} repeated; run segment_audio.py again"
         )
     if not hashes:
-        raise UserError(f"{path}: expected segments, found an empty list; run segment_audio.py anew")
+        raise UserError(f"{path}: expected segments, found an empty list; run segment_audio.py again")
     if needs_train and not train_frames:
         raise UserError(f"{path}: expected utterances of the split 'train', found none; check splits.json")
     return {"n_utterances": len(hashes), "seconds": seconds, "train_frames": train_frames}
