@@ -25,6 +25,7 @@ from audio.pitch import extract_f0
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.device import choose_device, has_fast_bf16
 from core.errors import UserError
+from core.exit_codes import EXIT_SOME_FAILED
 from core.frames import HOP_SAMPLES, UNIT_RATE, frames_to_seconds
 from core.records import SPLITS, UnitsRow
 from encoders.encode import encode, load_encoder
@@ -86,6 +87,12 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
     group.add_argument("--split", choices=SPLITS, default=None, help="only this split of a JSON file")
+    group.add_argument(
+        "--max_failed",
+        type=float,
+        default=5.0,
+        help="per cent that may be unreadable before exit code 3 (5)",
+    )
 
 
 def add_voice_flags(parser: argparse.ArgumentParser) -> None:
@@ -186,21 +193,36 @@ def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def read_recordings(exp: Path, recordings: list[tuple[str, Path]], device: str) -> Iterator[Request]:
-    """Recording -> units by the encoder and clusters the vocoder was trained with, and F0."""
+def read_recordings(
+    exp: Path, recordings: list[tuple[str, Path]], device: str, failed: dict[str, str]
+) -> Iterator[Request]:
+    """Recording -> units by the encoder and clusters the vocoder was trained with, and F0.
+
+    What cannot be read is left out, and put in ``failed`` with the reason.
+    """
     kmeans = load_clusters(exp)
     description = read_description(kmeans)
     if description is None:
         raise UserError(f"{exp}: expected clusters with a description of their encoder; rerun phases 1 and 3")
     encoder = load_encoder(description["encoder"], description["layer"], device, **description["options"])
     for name, path in recordings:
-        waveform = load_audio(path)
-        if len(waveform) < HOP_SAMPLES:
-            raise UserError(f"{path}: expected at least {HOP_SAMPLES} samples (20 ms), found {len(waveform)}")
+        try:
+            waveform = read_recording(path)
+        except (UserError, OSError) as error:
+            failed[name] = str(error)
+            continue
         frames = quantize_to_units(encode(encoder, [waveform])[0], kmeans)
         units, durations = deduplicate(frames[:, 0])
         residual = [stream.tolist() for stream in frames.T[1:]]
         yield Request(name, units, durations, residual, extract_f0(waveform))
+
+
+def read_recording(path: Path) -> np.ndarray:
+    """(S,) float32 at 16 kHz, a frame or more."""
+    waveform = load_audio(path)
+    if len(waveform) < HOP_SAMPLES:
+        raise UserError(f"{path}: expected at least {HOP_SAMPLES} samples (20 ms), found {len(waveform)}")
+    return waveform
 
 
 def read_requests(args: argparse.Namespace) -> Iterator[Request]:
@@ -241,6 +263,23 @@ def find_f0(request: Request, *, needed: bool, predicted: Collection[str]) -> Re
     return request if needed else request._replace(f0=np.zeros(request.durations.sum(), np.float32))
 
 
+def name_failed(failed: dict[str, str], n_spoken: int, max_failed: float) -> int:
+    """Name what could not be spoken; returns the exit code. UserError where nothing was spoken at all.
+
+    max_failed: per cent of the utterances.
+    """
+    if failed and not n_spoken:
+        more = f"; and {len(failed) - 1} more could not be read" if len(failed) > 1 else ""
+        raise UserError(f"{next(iter(failed.values()))}{more}")
+    for name, reason in failed.items():
+        log.warning("failed: %s: %s", name, reason)
+    n_all = n_spoken + len(failed)
+    if 100 * len(failed) <= max_failed * n_all:
+        return 0
+    log.error("error: %d of %d utterances failed, over --max_failed %g %%", len(failed), n_all, max_failed)
+    return EXIT_SOME_FAILED
+
+
 def as_row(item: SpokenItem) -> UnitsRow:
     """An item as a row of a units file, so that it can be spoken again, edited, or sent elsewhere."""
     units, durations = deduplicate(item.content[:, 0])
@@ -279,14 +318,19 @@ def main() -> int:
     n_units, n_streams = (vocoder.config["derived"][key] for key in ("n_units", "n_streams"))
     check_units_spoken(args, n_units, n_streams)
     prosody = open_prosody(args.prosody, args.exp, args.device)
+    failed: dict[str, str] = {}
     recordings = find_recordings(args.recordings)
-    requests = read_recordings(args.exp, recordings, args.device) if args.recordings else read_requests(args)
+    requests = read_recordings(args.exp, recordings, args.device, failed) if recordings else read_requests(args)
     predicted, needed = PREDICTIONS[args.predict], prosody is not None or vocoder.generator.uses_f0
     rows: list[UnitsRow] = []
 
-    def prepare(request: Request) -> SpokenItem:
+    def prepare(request: Request) -> SpokenItem | None:
         check_units(request, n_units, n_streams)
-        request = find_f0(request, needed=needed, predicted=predicted)
+        try:
+            request = find_f0(request, needed=needed, predicted=predicted)
+        except (UserError, OSError) as error:
+            failed[request.id] = str(error)
+            return None
         item = add_prosody(request, prosody, predicted, args.speaker or request.speaker)
         item = item._replace(f0=item.f0 * np.float32(args.f0_scale))
         if args.save_units:
@@ -294,14 +338,15 @@ def main() -> int:
         return item
 
     out = args.out or args.exp / "synthesis"
-    items = map(prepare, drop_empty(requests))
+    items = filter(None, map(prepare, drop_empty(requests)))
     spoken = write_spoken(vocoder, items, out, stream=args.stream, max_batch_frames=args.max_batch_frames)
-    total = len(recordings) if args.recordings else None
+    total = len(recordings) or None
     seconds = list(tqdm(spoken, total=total, desc="speaking", unit="utterance", disable=None))
+    code = name_failed(failed, len(seconds), args.max_failed)
     if args.save_units:
         write_corpus(out / "units.json", rows)
     log.info("wrote %d utterances (%.1f s) to %s", len(seconds), sum(seconds), out)
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -205,3 +205,24 @@ def test_units_files_survive_json(from_recordings: Path) -> None:
     entries = json.loads((from_recordings / "units.json").read_text(encoding="utf-8"))
     assert [sum(entry["durations"]) for entry in entries] == [len(entry["f0"]) for entry in entries]
     assert all(entry["duration"] == sum(entry["durations"]) / 50 for entry in entries)
+
+
+def test_one_bad_recording_is_named_and_the_others_are_spoken(roots: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    for name in "ac":
+        save_audio(folder / f"{name}.wav", speech_like(0.3, seed=ord(name)))
+    (folder / "b.mp3").write_bytes(b"not audio")
+    save_audio(folder / "d.wav", np.zeros(319))
+    screen = speak(roots, folder, "--out", tmp_path / "out", "--save_units", code=3)
+    assert "failed: b: " in screen and "failed: d: " in screen and "2 of 4" in screen and "--max_failed 5 %" in screen
+    assert spoken(tmp_path / "out").keys() == {"a", "c"}
+    assert [entry["id"] for entry in read_corpus(tmp_path / "out" / "units.json")] == ["a", "c"]
+    speak(roots, folder, "--out", tmp_path / "out", "--max_failed", 50)
+
+
+def test_units_whose_audio_is_gone_are_named_and_the_others_are_spoken(roots: Path, tmp_path: Path) -> None:
+    entry = {"duration": 0.1, "split": "test", "unit_rate": 50, "units": [1, 2], "durations": [2, 3]}
+    rows = [entry | {"id": "a", "audio": "gone.wav"}, entry | {"id": "b", "audio": "", "f0": [100.0] * 5}]
+    write_corpus(tmp_path / "units.json", rows)
+    screen = speak(roots, "--units", tmp_path / "units.json", "--out", tmp_path / "out", "--max_failed", 50)
+    assert "failed: a: " in screen and "gone.wav" in screen and spoken(tmp_path / "out").keys() == {"b"}

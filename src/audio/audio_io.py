@@ -101,6 +101,8 @@ def is_plain_wav(path: Path | BinaryIO) -> bool:
     A recorder that crashed leaves a header of length 0, one that streams a length of 4 GB: FFmpeg reads what is there.
     """
     try:
+        if not _starts_as_wav(path):
+            return False
         with soundfile.SoundFile(path) as wav:
             if (wav.format, wav.samplerate, wav.channels) != ("WAV", SAMPLE_RATE, 1) or wav.subtype not in PCM_BYTES:
                 return False
@@ -112,6 +114,17 @@ def is_plain_wav(path: Path | BinaryIO) -> bool:
     finally:
         if hasattr(path, "seek"):
             path.seek(0)
+
+
+def _starts_as_wav(path: Path | BinaryIO) -> bool:
+    """Whether libsndfile need look at it at all: its MP3 decoder writes notes to the screen."""
+    if hasattr(path, "seek"):
+        path.seek(0)
+        start = path.read(4)
+        path.seek(0)
+        return start == b"RIFF"
+    with open(path, "rb") as file:
+        return file.read(4) == b"RIFF"
 
 
 def load_audio(path: Path | BinaryIO, *, audio_stream: int = 0) -> np.ndarray:

@@ -19,7 +19,7 @@ def speaker_table(n_speakers: int, width: int) -> nn.Embedding | None:
 
 def embed_units(units: torch.Tensor, tables: nn.ModuleList) -> torch.Tensor:
     """units (B, F) or (B, F, n_streams) integers, -1 = padding -> (B, F, width), summed over the streams."""
-    units = as_streams(units).long()  # a corpus holds int16
+    units = as_streams(units).long()  # utterances in memory hold int16 or int32
     return sum(table(units[..., stream].clamp_min(0)) for stream, table in enumerate(tables))
 
 

@@ -15,11 +15,11 @@ PADDING_UNIT = -1
 
 
 class LoadedUtterance(NamedTuple):
-    """An utterance of phase 1's corpus as training reads it: some 6 bytes a frame in memory."""
+    """An utterance of phase 1's corpus as training reads it: some 6 to 8 bytes a frame in memory."""
 
     id: str
     audio_path: Path
-    frame_units: np.ndarray  # (F, N) int16
+    frame_units: np.ndarray  # (F, N) int16, or int32 for units over 32,767
     f0: np.ndarray  # (F,) float32 Hz, 0 = unvoiced
     speaker: str | None
 
@@ -31,7 +31,7 @@ def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence
     """
     utterances = []
     for entry in read_corpus(corpus, splits=splits):
-        units, name = frame_units(entry).astype(np.int16), entry["id"]
+        units, name = as_small_integers(frame_units(entry)), entry["id"]
         if not len(units):
             continue
         audio_path = resolve_in(data_root, entry["audio"])
@@ -44,6 +44,12 @@ def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence
     if not utterances:
         raise UserError(f"{corpus}: expected utterances in split {' or '.join(splits)}, found none; add recordings")
     return utterances
+
+
+def as_small_integers(units: np.ndarray) -> np.ndarray:
+    """(F, N) unit ids as int16 where they fit, else as int32, so that padding stays the only negative one."""
+    fits = units.max(initial=0) <= np.iinfo(np.int16).max
+    return units.astype(np.int16 if fits else np.int32)
 
 
 def known_speakers(speakers: Iterable[str | None], table: Path) -> list[str]:
