@@ -26,7 +26,7 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.frames import frames_to_seconds
 from core.records import Segment
-from languages import add_language_flags, command_for, language_paths
+from languages import add_language_flags, command_for, command_for_folder, language_paths
 from segmentation.manifest import read_manifest
 from training.experiment import is_finished
 from units.bpe import encode_batch, load_tokenizer, token_edges, token_units
@@ -64,10 +64,13 @@ def choose_tiers(paths: dict[str, Path], wanted: Sequence[str] | None) -> list[s
         "units": is_finished(paths["units"]),
         "motifs": is_finished(paths["bpe"]) and is_finished(paths["units"]),
     }
-    scripts = {"units": "run_phase1.sh", "motifs": "run_phase2.sh"}
+    commands = {
+        "units": command_for_folder("run_phase1.sh", paths["units"]),
+        "motifs": command_for_folder("run_phase2.sh", paths["bpe"]),
+    }
     for tier in wanted or ():
         if not finished.get(tier, True):
-            raise UserError(f"--tiers {tier}: expected a finished phase, found none; run: bash scripts/{scripts[tier]}")
+            raise UserError(f"--tiers {tier}: expected a finished phase, found none; run: {commands[tier]}")
     return [tier for tier in wanted or TIERS if finished.get(tier, True)]
 
 

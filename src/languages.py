@@ -9,6 +9,7 @@ import argparse
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +120,11 @@ def language_config(language: str | None, *, may_be_new: bool = False) -> Langua
     and for one without entry and data, which is probably a typing error: the message lists the names that work.
     """
     if not language:
-        known = ", ".join(sorted(LANGUAGE_CONFIGS))
-        raise UserError(f"no language given: expected --language X (or TRAINING_LANGUAGE=X), X one of: {known}")
+        known = ", ".join(sorted({*LANGUAGE_CONFIGS, *languages_with_data()}))
+        raise UserError(
+            "no language given: expected --language X (or TRAINING_LANGUAGE=X), X the name of a folder with recordings "
+            f"in {data_root()}, or one of: {known}"
+        )
     if language in LANGUAGE_CONFIGS:
         return LANGUAGE_CONFIGS[language]
     _require_folder_name(language)
@@ -156,9 +160,9 @@ def languages_with_data() -> list[str]:
 def _refuse_unknown(language: str) -> NoReturn:
     others = [name for name in languages_with_data() if name not in LANGUAGE_CONFIGS]
     raise UserError(
-        f"unknown language '{language}'{_did_you_mean(language, others)}: expected one of: "
-        f"{', '.join(sorted(LANGUAGE_CONFIGS))}{', or with data: ' if others else ''}{', '.join(others)}; "
-        f"a new language begins with: bash recipes/mp3_folder/prepare.sh {language} FOLDER_OF_RECORDINGS"
+        f"unknown language '{language}'{_did_you_mean(language, others)}: no data under that name in {data_root()}; "
+        f"bring it with: bash recipes/mp3_folder/prepare.sh {language} FOLDER_OF_RECORDINGS, or take one of: "
+        f"{', '.join([*sorted(LANGUAGE_CONFIGS), *others])}"
     )
 
 
@@ -221,6 +225,18 @@ def language_paths(
 def command_for(script: str, language: str | None, tag: str = "") -> str:
     """How to call ``script`` of ``scripts/`` for one chain: what an error or a next step names."""
     return f"{f'TAG={tag} ' if tag else ''}bash scripts/{script} {language or '<language>'}"
+
+
+def command_for_folder(script: str, folder: Path) -> str:
+    """How to call ``script`` (of ``scripts/``, or a path) for the chain whose experiment ``folder`` is, by its name.
+
+    ``exp/guarani_vocoder_v3_w4`` belongs to guarani and the tag w4; where a name says nothing, <language> stands there.
+    """
+    found = re.fullmatch(r"([a-z][a-z0-9_-]*?)_(?:units|bpe|prosody|vocoder_v\d+)(?:_(.+))?", Path(folder).name)
+    language, tag = found.groups() if found else (None, None)
+    if script.endswith(".sh"):
+        return command_for(script, language, tag or "")
+    return f"python {script} --language {language or '<language>'}{f' --tag {tag}' if tag else ''}"
 
 
 def resolve_in(root: Path, relative: str) -> Path:

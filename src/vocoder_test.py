@@ -33,7 +33,7 @@ from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings
 from evaluation.mos import MosJudge, load_mos_judge
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files
-from languages import command_for, find_config, resolve_in
+from languages import command_for, command_for_folder, find_config, resolve_in
 from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
 from units.phase1_inputs import Phase1Inputs, find_inputs
@@ -168,7 +168,7 @@ def describe_rows(rows: list[UtteranceScore]) -> dict[str, object]:
 def locate(args: argparse.Namespace, exp: Path) -> Place:
     """Where the experiment's inputs lie, and what its scores depend on; refuses an unfinished training."""
     if not (exp / "config.json").exists():
-        command = command_for("run_phase3.sh", None)
+        command = command_for_folder("run_phase3.sh", exp)
         raise UserError(f"{exp}: expected a vocoder experiment (config.json), found none; run: {command}")
     derived = read_json(exp / "config.json")["derived"]
     language, checkpoint = derived["language"], exp / "checkpoints" / f"{args.checkpoint}.pt"

@@ -11,6 +11,7 @@ from languages import (
     DEFAULTS_SAID,
     LANGUAGE_CONFIGS,
     _say_defaults,
+    command_for_folder,
     default_config,
     find_config,
     language_config,
@@ -67,7 +68,7 @@ def test_a_typing_error_lists_what_there_is_and_names_the_nearest(guarani: Path)
     assert languages_with_data() == ["guarani"]
     with pytest.raises(UserError, match=r"'spanihs' \(did you mean spanish\?\)") as error:
         language_config("spanihs")
-    assert all(name in str(error.value) for name in (*LANGUAGE_CONFIGS, "with data: guarani", "mp3_folder/prepare.sh"))
+    assert all(name in str(error.value) for name in (*LANGUAGE_CONFIGS, "guarani", "mp3_folder/prepare.sh"))
     with pytest.raises(UserError, match=r"did you mean guarani\?"):
         language_config("guaranni")
     with pytest.raises(UserError, match="'common_voice'"):
@@ -121,3 +122,27 @@ def test_only_the_models_to_fetch_are_read_from_the_table_itself(path: Path) -> 
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = {node.name for node in ast.walk(tree) if isinstance(node, ast.alias)}
     assert "LANGUAGE_CONFIGS" not in imported or path.name == "fetch_models.py"
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("exp/guarani_vocoder_v3", "bash scripts/run_phase3.sh guarani"),
+        ("/x/mbya_guarani_vocoder_v3_w4", "TAG=w4 bash scripts/run_phase3.sh mbya_guarani"),
+        ("exp/guarani_units_a_b", "TAG=a_b bash scripts/run_phase3.sh guarani"),
+        ("somewhere", "bash scripts/run_phase3.sh <language>"),
+    ],
+)
+def test_the_command_for_an_experiment_names_its_language_and_tag(folder: str, command: str) -> None:
+    assert command_for_folder("run_phase3.sh", Path(folder)) == command
+
+
+def test_a_script_in_python_takes_language_and_tag_as_flags() -> None:
+    command = command_for_folder("src/trainer_prosody.py", Path("exp/spanish_prosody_r2"))
+    assert command == "python src/trainer_prosody.py --language spanish --tag r2"
+
+
+def test_an_unknown_language_is_told_that_there_is_no_data_under_that_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    with pytest.raises(UserError, match=r"no data under that name.*prepare\.sh guarani.*or take one of: english"):
+        language_paths("guarani")

@@ -13,6 +13,7 @@ import torch
 from core.errors import UserError
 from core.files import read_json
 from core.frames import F0_CEILING, F0_FLOOR
+from languages import command_for_folder
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
 from training.checkpoints import load_checkpoint
@@ -41,7 +42,7 @@ def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
-    state = load_checkpoint(path, command="python src/trainer_prosody.py --language <language>")
+    state = load_checkpoint(path, command=command_for_folder("src/trainer_prosody.py", exp))
     if "predictor_ema" not in state:
         raise UserError(f"{path}: expected a prosody predictor's checkpoint, found keys {sorted(state)[:5]}")
     predictor = ProsodyPredictor(**state["sizes"])

@@ -10,7 +10,7 @@ import numpy as np
 from core.errors import UserError
 from core.files import read_json
 from core.records import MetricScore, UtteranceScore
-from languages import data_root
+from languages import command_for_folder, data_root
 from training.experiment import is_finished, read_metrics
 from units.corpus import read_corpus
 
@@ -59,7 +59,8 @@ def load_experiment(path: Path) -> Experiment:
     """Everything known about the experiment folder ``path``; UserError where it has no config.json."""
     path = Path(path).resolve()
     if not (path / "config.json").is_file():
-        raise UserError(f"{path}: expected an experiment folder with config.json, found none; give exp/<name>")
+        command = command_for_folder("run_phase3.sh", path)
+        raise UserError(f"{path}: expected an experiment folder with config.json, found none; run: {command}")
     config = read_json(path / "config.json")
     derived = config.get("derived") or {}
     units_path, bpe_path = related_experiments(path, derived)

@@ -22,9 +22,10 @@ FRAMES_PER_SAMPLE = 4
 def read_manifest(path: Path) -> Iterator[dict]:
     """Stream the rows of ``segments.jsonl``. Raises UserError naming file and line for a row that is not one."""
     if not Path(path).is_file():
+        language = Path(path).parent.name
         raise UserError(
-            f"{path}: expected the list of segments, found none; run recipes/<language>/prepare.sh "
-            "(or scripts/segment_audio.py)"
+            f"{path}: expected the list of segments, found none; run: python scripts/segment_audio.py "
+            f"--language {language}"
         )
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):

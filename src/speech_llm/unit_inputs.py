@@ -10,6 +10,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.files import read_json
+from languages import command_for_folder
 from training.experiment import require_finished
 from units.corpus import read_corpus
 
@@ -26,7 +27,7 @@ def load_unit_sequences(
     without utterances, units out of range and a tokenizer of other units.
     """
     units_exp = Path(units_exp)
-    require_finished(units_exp, phase="phase 1", command="bash scripts/run_phase1.sh <language>")
+    require_finished(units_exp, phase="phase 1", command=command_for_folder("run_phase1.sh", units_exp))
     n_units = int(read_json(units_exp / "config.json")["derived"]["n_units"])
     corpus = units_exp / "corpus_timestamped.json"
     sequences = {u["id"]: np.asarray(u["units"], np.int64) for u in read_corpus(corpus, splits=splits)}
@@ -41,7 +42,7 @@ def load_unit_sequences(
 def _as_tokens(sequences: dict[str, np.ndarray], bpe_exp: Path, n_units: int) -> tuple[dict[str, np.ndarray], int]:
     from units.bpe import encode_batch, load_tokenizer  # takes seconds to import
 
-    require_finished(bpe_exp, phase="phase 2", command="bash scripts/run_phase2.sh <language>")
+    require_finished(bpe_exp, phase="phase 2", command=command_for_folder("run_phase2.sh", bpe_exp))
     fitted = read_json(bpe_exp / "config.json")["derived"]["n_units"]
     if fitted != n_units:
         raise UserError(

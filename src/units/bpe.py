@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from core.errors import UserError
 from core.files import write_atomically
+from languages import command_for_folder
 
 # Supplementary Private Use Area-A: 65,534 characters that no text, normaliser or tokenizer gives a meaning.
 ALPHABET_START = 0xF0000
@@ -109,7 +110,8 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a phase 2 folder; UserError where there is none."""
     if not (Path(folder) / "tokenizer.json").is_file():
-        raise UserError(f"{folder}: expected tokenizer.json, found none; run: bash scripts/run_phase2.sh <language>")
+        command = command_for_folder("run_phase2.sh", folder)
+        raise UserError(f"{folder}: expected tokenizer.json, found none; run: {command}")
     return PreTrainedTokenizerFast.from_pretrained(str(folder))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from core.errors import UserError
 from core.files import write_atomically
 from core.records import Utterance
+from languages import command_for_folder
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split", "unit_rate", "units", "durations")
 
@@ -64,7 +65,8 @@ def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[
     Raises UserError, naming file and line, for a file that is missing, cut short, or lacks a key.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path}: expected phase 1's corpus, found none; run: bash scripts/run_phase1.sh <language>")
+        command = command_for_folder("run_phase1.sh", Path(path).parent)
+        raise UserError(f"{path}: expected phase 1's corpus, found none; run: {command}")
     wanted, last = set(splits) if splits is not None else None, ""
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):

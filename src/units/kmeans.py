@@ -25,6 +25,7 @@ from core.errors import UserError
 from core.files import write_atomically
 from core.hashing import hash_fraction
 from core.records import EncoderOrigin
+from languages import command_for_folder
 
 REQUIRED_ARRAYS = ("centroids", "mean", "scale")
 MAX_ITERATIONS = 100
@@ -175,7 +176,8 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> UnitClusters:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: expected k-means clusters, found no file; run: bash scripts/run_phase1.sh <language>")
+        command = command_for_folder("run_phase1.sh", path.parent)
+        raise UserError(f"{path}: expected k-means clusters, found no file; run: {command}")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix == ".npz":

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.files import write_text
 from core.frames import UNIT_RATE, frames_to_seconds
 from core.records import Motif, MotifExample, Utterance
+from languages import command_for_folder
 from units.bpe import token_edges
 
 
@@ -116,9 +117,8 @@ def read_motifs(path: Path) -> list[Motif]:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: expected phase 2's motifs, found none; run: bash scripts/run_phase2.sh <language>"
-        ) from error
+        command = command_for_folder("run_phase2.sh", Path(path).parent)
+        raise UserError(f"{path}: expected phase 2's motifs, found none; run: {command}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: expected JSON, found {error}; rerun phase 2 with --overwrite") from error
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from core.errors import UserError
 from core.files import read_json
+from languages import command_for_folder
 from models.discriminator import Discriminator
 from models.discriminator_v2 import DiscriminatorV2
 from models.discriminator_v3 import DiscriminatorV3
@@ -63,7 +64,7 @@ def load_vocoder(
     """
     exp = Path(exp)
     path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
-    state = load_checkpoint(path, command="bash scripts/run_phase3.sh <language>")
+    state = load_checkpoint(path, command=command_for_folder("run_phase3.sh", exp))
     if "generator_ema" not in state:
         raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
     version, sizes = state["version"], state["sizes"]
