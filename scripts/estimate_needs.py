@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import av
 
-from audio.audio_io import AUDIO_SUFFIXES
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from languages import add_language_flags, exp_root, language_paths
+from segmentation.recordings import list_sources
 
 RECIPE_HOURS = 0.6  # of speech: what a small recipe prepares where nothing is there yet
 PROBED_FILES = 40
@@ -57,7 +57,7 @@ def measure_hours(paths: dict[str, Path]) -> tuple[float, str]:
     if paths["manifest"].exists():
         with open(paths["manifest"], encoding="utf-8") as lines:
             return sum(json.loads(line)["duration"] for line in lines if line.strip()) / 3600, "in segments"
-    files = [path for path in sorted(paths["raw"].rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+    files = list(list_sources(paths["raw"]).values())
     if files:
         return probe_hours(files), f"in {len(files)} recordings"
     return RECIPE_HOURS, "expected from the recipe"

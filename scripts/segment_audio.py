@@ -1,9 +1,10 @@
 """Cut the recordings of a language into segments at their pauses, and write the manifest.
 
-Reads ``data/<language>/raw/`` (MP3, WAV, FLAC, OGG, M4A, nested, of any length) with the optional tables
-``transcripts.tsv`` and ``speakers.tsv`` beside it. Writes ``segments/*.wav`` (16 kHz mono PCM16), ``segments.jsonl``,
-``splits.json`` and ``segmentation.json`` (the report). Stopped at any moment and started again it redoes no finished
-recording. Exit code 3: more than ``--max_failed`` of the recordings failed.
+Reads ``data/<language>/raw/`` (whatever holds sound, nested, of any length) with the optional tables
+``transcripts.tsv`` and ``speakers.tsv`` beside it (.csv and .xlsx do as well). Writes ``segments/*.wav`` (16 kHz mono
+PCM16), ``segments.jsonl``, ``splits.json`` and ``segmentation.json`` (the report). Stopped at any moment and started
+again it redoes no finished recording; without flags it keeps those of the last run. Exit code 3: more than
+``--max_failed`` of the recordings failed.
 
     python scripts/segment_audio.py --language guarani
 
@@ -20,19 +21,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tqdm import tqdm
 
-from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
-from core.files import write_json
+from core.files import read_json, write_json
 from core.locks import only_one
 from core.process_pool import run_in_processes
 from languages import add_language_flags, language_paths
-from segmentation.cut_recording import CutFlags, CutJob, cut_recording, delete_segments, is_current, result_file
-from segmentation.manifest_writing import ManifestTally, write_manifest
+from segmentation.cut_recording import (
+    CutFlags,
+    CutJob,
+    cut_recording,
+    delete_segments,
+    flags_of_results,
+    is_current,
+    result_file,
+)
+from segmentation.folder_survey import Survey, describe_ignored, printable, survey_folder
+from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
-from segmentation.recordings import list_sources, name_stems
+from segmentation.recordings import name_stems
+from segmentation.tables import CUT_THROUGH, find_table
 
 EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "num_workers")
+KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "max_failed", "speaker_from", "split_by")
+WHOLE_FILE = (0.0, float("inf"))  # times of a text
+CUT_ADVICE = "raise --min_pause so that less is cut, or give each recording up to --max_duration one text without times"
 LOCK_SECONDS = 10  # workers of a killed run need a moment to notice
 
 
@@ -44,7 +58,21 @@ def parse_args(argv=None) -> argparse.Namespace:
     running = parser.add_argument_group("running")
     running.add_argument("--num_workers", type=int, default=os.cpu_count(), help="recordings at a time (all cores)")
     running.add_argument("--quiet", action="store_true", help="no progress bar")
-    return check_args(parse_flags(parser, argv, everyday=EVERYDAY))
+    args = parse_flags(parser, argv, everyday=EVERYDAY)
+    return check_args(args if given_flags(parser, argv) & set(KEPT) else restore_flags(args))
+
+
+def restore_flags(args: argparse.Namespace) -> argparse.Namespace:
+    """The flags of the last run, where none of them is given now."""
+    paths = language_paths(args.language, args.tag)
+    report = paths["data"] / "segmentation.json"
+    last = read_json(report).get("flags", {}) if report.is_file() else {}
+    last = last or flags_of_results(paths["cache"] / "segments")
+    other = {name: last[name] for name in KEPT if name in last and last[name] != getattr(args, name)}
+    if other:
+        words = " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in other.items())
+        print(f"with the flags of the last run: {words} (give any of them to decide again)", file=sys.stderr)
+    return argparse.Namespace(**(vars(args) | other))
 
 
 def add_cutting_flags(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +89,7 @@ def add_cutting_flags(parser: argparse.ArgumentParser) -> None:
         "--min_duration",
         type=float,
         default=MIN_SEGMENT_DURATION,
-        help=f"shorter pieces join a neighbour, seconds ({MIN_SEGMENT_DURATION})",
+        help=f"shorter pieces join a neighbour, shorter recordings stay as they are, seconds ({MIN_SEGMENT_DURATION})",
     )
     cutting.add_argument(
         "--max_duration",
@@ -86,6 +114,12 @@ def add_keeping_flags(parser: argparse.ArgumentParser) -> None:
         default="table",
         help="speaker from speakers.tsv where there is one, from the recording's first folder, or not at all (table)",
     )
+    keeping.add_argument(
+        "--split_by",
+        choices=("source", "folder", "speaker"),
+        default="source",
+        help="what never lies in two splits: a recording, all of a folder, or all of a speaker (source)",
+    )
 
 
 def check_args(args: argparse.Namespace) -> argparse.Namespace:
@@ -98,19 +132,33 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
     return args
 
 
-def plan(
-    language: str | None, paths: dict[str, Path], flags: CutFlags, *, keep_truncated: bool = False
-) -> list[CutJob]:
-    """One job a recording: everything that a worker needs to cut it, and what its result depends on."""
-    sources = list_sources(paths["raw"])
-    if not sources:
+def survey_recordings(language: str | None, raw: Path) -> Survey:
+    """What lies in ``raw``, and one line on what is left aside; UserError where there is no recording."""
+    if raw.is_symlink() and not raw.exists():
+        raise UserError(f"{raw}: is a link to {os.readlink(raw)}, which is not there; connect the drive it lies on")
+    survey = survey_folder(raw) if raw.is_dir() else Survey({}, Counter(), {})
+    ignored = describe_ignored(survey.ignored)
+    if not survey.recordings:
+        found = "; ".join(
+            [f"{name}: {why}" for name, why in list(survey.unreadable.items())[:1]] + [ignored][: ignored > ""]
+        )
         raise UserError(
-            f"{paths['raw']}: expected recordings (MP3, WAV, FLAC, OGG, M4A), found none; "
+            f"{raw}: expected recordings, found none{f' ({found})' if found else ''}; "
             f"run: bash recipes/mp3_folder/prepare.sh {language} <folder of recordings>"
         )
+    if ignored:
+        print(ignored)
+    return survey
+
+
+def plan(
+    sources: dict[str, Path], paths: dict[str, Path], texts: Texts, flags: CutFlags, *, keep_truncated: bool = False
+) -> list[CutJob]:
+    """One job a recording: everything that a worker needs to cut it, and what its result depends on."""
     stems, results = name_stems(sources), paths["cache"] / "segments"
+    whole = {source for source, rows in texts.items() if [row[:2] for row in rows] == [WHOLE_FILE]}
     return [
-        CutJob(source, path, stems[source], flags, keep_truncated, paths["segments"], results)
+        CutJob(source, path, stems[source], flags, keep_truncated, paths["segments"], results, source in whole)
         for source, path in sources.items()
     ]
 
@@ -135,7 +183,7 @@ def cut_all(jobs: list[CutJob], n_workers: int, *, quiet: bool = True) -> dict[s
     waiting = [job for job in jobs if not is_current(job)]
     if len(waiting) < len(jobs):
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} recordings are cut already", file=sys.stderr)
-    sizes = {job.source: os.path.getsize(job.path) for job in waiting}
+    sizes = {job.source: size_of(job.path) for job in waiting}
     failed = {}
     with tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, desc="segments", disable=quiet or None) as progress:
         for job, reason in run_in_processes(cut_recording, waiting, n_workers):
@@ -143,6 +191,16 @@ def cut_all(jobs: list[CutJob], n_workers: int, *, quiet: bool = True) -> dict[s
                 failed[job.source] = reason
             progress.update(sizes[job.source])
     return dict(sorted(failed.items()))
+
+
+def size_of(path: Path) -> int:
+    """Bytes; 0 for a file that has gone since it was found."""
+    return os.path.getsize(path) if path.exists() else 0
+
+
+def describe_failures(failed: dict[str, str]) -> str:
+    source, reason = next(iter(failed.items()))
+    return f"the first: {printable(source)}: {reason}"
 
 
 def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, paths: dict[str, Path]) -> None:
@@ -156,40 +214,49 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
     print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in tally.split_seconds.items()))
     if counts["flagged"] and not hours["flagged"]:
         print(f"{counts['flagged']} segments look like noise or music; --drop_flagged leaves them out")
-    if counts["texts_lost"]:
-        print(
-            f"texts in no one segment: {counts['texts_lost']} of {paths['transcripts']}, left out; give shorter ones "
-            "with their times, or raise --min_pause, so that less is cut"
-        )
+    if tally.texts_lost:
+        print_lost_texts(tally.texts_lost, find_table(paths["transcripts"]))
     if tally.unknown:
-        print(f"in the tables but not among the recordings: {', '.join(tally.unknown[:20])}")
+        print(f"in the tables but not among the recordings: {', '.join(map(printable, tally.unknown[:20]))}")
+    if tally.empty:
+        print(f"nothing kept of {len(tally.empty)} recordings: {', '.join(map(printable, tally.empty[:20]))}")
     for source, reason in failed.items():
-        print(f"failed: {source}: {reason}")
+        print(f"failed: {printable(source)}: {reason}")
     print(f"wrote {paths['manifest']}")
+
+
+def print_lost_texts(lost: Counter[str], table: Path) -> None:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items(), key=lambda pair: -pair[1]))
+    advice = f"; to keep those, {CUT_ADVICE}" if lost[CUT_THROUGH] else ""
+    print(f"texts left out: {lost.total()} of {table.name}: {reasons}{advice}")
 
 
 def main() -> int:
     args = parse_args()
     paths = language_paths(args.language, args.tag)
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
-    jobs = plan(args.language, paths, flags, keep_truncated=args.keep_truncated)
+    survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
+    jobs = plan(survey.recordings, paths, texts, flags, keep_truncated=args.keep_truncated)
+    n_sources = len(jobs) + len(survey.unreadable)
     paths["cache"].mkdir(parents=True, exist_ok=True)
     busy = f"{paths['cache']}: another segment_audio.py is at work; wait for it to end"
     # Two runs at once would clean up each other's files.
     with only_one(paths["cache"] / "segments.lock", patience=LOCK_SECONDS, busy=busy):
         clean_up(jobs, paths["segments"], paths["cache"] / "segments")
-        failed = cut_all(jobs, args.num_workers, quiet=args.quiet)
+        failed = survey.unreadable | cut_all(jobs, args.num_workers, quiet=args.quiet)
         cut = [job for job in jobs if job.source not in failed]
         if not cut:
-            raise UserError(f"none of {len(jobs)} recordings could be used; first: {next(iter(failed.items()))}")
-        tally = write_manifest(cut, paths, speaker_from=args.speaker_from, drop_flagged=args.drop_flagged)
-        too_many = 100 * len(failed) > args.max_failed * len(jobs)
-        summary = {"failed": failed, "n_sources": len(jobs), "too_many_failed": too_many}
+            raise UserError(f"none of {n_sources} recordings could be used; {describe_failures(failed)}")
+        keeping = {name: getattr(args, name) for name in ("speaker_from", "drop_flagged", "split_by")}
+        tally = write_manifest(cut, paths, texts=texts, failed=failed, **keeping)
+        too_many = 100 * len(failed) > args.max_failed * n_sources
+        summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
+        summary |= {"ignored": survey.ignored, "flags": {name: getattr(args, name) for name in KEPT}}
         write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
-    print_report(tally, failed, len(jobs), paths)
+    print_report(tally, failed, n_sources, paths)
     if too_many:
         print(
-            f"error: {len(failed)} of {len(jobs)} recordings failed, over --max_failed {args.max_failed} %",
+            f"error: {len(failed)} of {n_sources} recordings failed, over --max_failed {args.max_failed} %",
             file=sys.stderr,
         )
         return EXIT_SOME_FAILED

@@ -20,7 +20,7 @@ import numpy as np
 
 from tqdm import tqdm
 
-from audio.audio_io import AUDIO_SUFFIXES, load_audio, save_audio
+from audio.audio_io import load_audio, save_audio
 from audio.pitch import cached_f0
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.device import choose_device
@@ -34,6 +34,7 @@ from evaluation.mos import MosJudge, load_mos_judge
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files
 from languages import command_for, command_for_folder, find_config, resolve_in
+from segmentation.recordings import find_sources
 from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
 from units.phase1_inputs import Phase1Inputs, find_inputs
@@ -277,8 +278,7 @@ def score_folders(args: argparse.Namespace, judges: Judges) -> VocoderScores:
 def _files_by_name(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder of audio, found none")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return {str(path.relative_to(folder).with_suffix("")): path for path in files}
+    return {os.path.splitext(name)[0]: path for name, path in find_sources([folder]).items()}
 
 
 def add_naturalness(judges: Judges, rows: list[UtteranceScore], files: list[Pair], caches: Caches = NO_CACHES) -> None:

@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from core.cli import parse_flags, run_main
 from core.errors import UserError
 from languages import add_language_flags, language_paths
-from segmentation.recordings import list_sources
+from segmentation.folder_survey import describe_ignored, survey_folder
 from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES, find_table
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_language_flags(parser)
-    parser.add_argument("--folder", type=Path, required=True, help="folder of MP3, WAV, FLAC, OGG or M4A files, nested")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of recordings, nested")
     return parse_flags(parser, argv)
 
 
@@ -36,7 +36,13 @@ def link_folder(folder: Path, raw: Path) -> None:
             )
         raw.rmdir()
     raw.parent.mkdir(parents=True, exist_ok=True)
-    os.symlink(folder.resolve(), raw, target_is_directory=True)
+    try:
+        os.symlink(folder.resolve(), raw, target_is_directory=True)
+    except OSError as error:
+        raise UserError(
+            f"{raw}: expected a drive that knows links, found one that does not ({error.strerror}); copy the "
+            "recordings into that folder, or set DATA_ROOT to a folder on another drive"
+        ) from error
 
 
 def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
@@ -68,14 +74,13 @@ def main() -> int:
     paths = language_paths(args.language, may_be_new=True)
     if not args.folder.is_dir():
         raise UserError(f"{args.folder}: expected a folder of recordings, found none; check the path")
-    sources = list_sources(args.folder)
-    if not sources:
-        raise UserError(
-            f"{args.folder}: expected MP3, WAV, FLAC, OGG or M4A files, found none; put the recordings there"
-        )
+    survey = survey_folder(args.folder)
+    if not survey.recordings:
+        found = describe_ignored(survey.ignored) or "an empty folder"
+        raise UserError(f"{args.folder}: expected recordings, found none ({found}); put the recordings there")
     link_folder(args.folder, paths["raw"])
     tables = copy_tables(args.folder, paths)
-    print(f"{paths['raw']}: {len(sources)} recordings" + "".join(f", with {name}" for name in tables))
+    print(f"{paths['raw']}: {len(survey.recordings)} recordings" + "".join(f", with {name}" for name in tables))
     return 0
 
 

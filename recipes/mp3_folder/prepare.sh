@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Any folder of recordings (MP3, WAV, FLAC, OGG, M4A, nested) → data/<language>/
+# Any folder of recordings (whatever holds sound, nested) → data/<language>/
 # Usage: bash recipes/mp3_folder/prepare.sh <language> <folder> [flags of scripts/segment_audio.py]
-# In the folder may lie transcripts.tsv (source, start, end, text) and speakers.tsv (source, speaker).
+# In the folder may lie transcripts.tsv (source, start, end, text) and speakers.tsv (source, speaker); .csv and .xlsx do
+# as well.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"

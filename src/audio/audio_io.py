@@ -21,7 +21,6 @@ from core.errors import UserError
 from core.files import write_atomically
 from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE, samples_to_frames
 
-AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
 PCM_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # of a sample
@@ -46,6 +45,17 @@ def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0, audio_st
             held, n_held = [whole[block:]], len(whole) - block
     if n_held:
         yield np.concatenate(held)
+
+
+def probe_audio(path: Path) -> bool | None:
+    """Whether a file holds sound: True where some can be decoded, False for media without, None for anything else."""
+    try:
+        with av.open(str(path)) as found:
+            if not any(stream.codec_context is not None for stream in found.streams.audio):
+                return False if found.streams.video else None
+            return any(True for _ in found.decode(audio=0)) or None
+    except (av.FFmpegError, UnicodeEncodeError, OSError, ValueError):
+        return None
 
 
 def _decode(path: Path | BinaryIO, audio_stream: int = 0) -> Iterator[np.ndarray]:

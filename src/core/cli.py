@@ -50,6 +50,15 @@ def parse_flags(
     return parser.parse_args(words, defaults)
 
 
+def given_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> set[str]:
+    """Names of the flags that stand in ``argv``, whatever their values; ``parse_flags`` has accepted them before."""
+    words = [] if argv is None and "ipykernel" in sys.modules else sys.argv[1:] if argv is None else argv
+    absent = object()
+    blank = argparse.Namespace(**dict.fromkeys(_flag_names(parser), absent))
+    found, _ = parser.parse_known_args([_with_underscores(word) for word in words], blank)
+    return {name for name, value in vars(found).items() if value is not absent}
+
+
 def _check_everyday(parser: argparse.ArgumentParser, everyday: Sequence[str]) -> None:
     unknown = set(everyday) - {action.dest for action in parser._actions}
     assert not unknown, f"everyday flags that the parser lacks: {sorted(unknown)}"

@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import filecmp
 import hashlib
 import json
 import os
@@ -33,6 +34,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         if isinstance(error, Exception) and (number := disk_error_number(error)):
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
+
+
+def write_if_changed(path: Path, write: Callable[[Path], None]) -> None:
+    """``write_atomically``, but a file that would hold the same bytes keeps its date."""
+
+    def write_new(temporary: Path) -> None:
+        write(temporary)
+        if Path(path).is_file() and filecmp.cmp(temporary, path, shallow=False):
+            times = os.stat(path)
+            os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    write_atomically(path, write_new)
 
 
 def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:

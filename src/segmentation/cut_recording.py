@@ -3,21 +3,26 @@
 The result is written last; what it depends on stands in it.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from audio.audio_io import save_audio, stream_audio
 from audio.stated_length import stated_seconds
 from core.errors import UserError
-from core.files import write_json
+from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
 from core.records import CutSegment
 from segmentation.pauses import (
     MAX_SEGMENT_DURATION,
+    MIN_ACTIVE_STEPS,
     MIN_SEGMENT_DURATION,
     STEP_SAMPLES,
+    STEPS_PER_SECOND,
     FoundSegments,
     cut_blocks,
     find_segments,
@@ -26,8 +31,9 @@ from segmentation.pauses import (
     measure_piece,
 )
 
-RESULT_VERSION = 1  # raise it where the same flags cut elsewhere
+RESULT_VERSION = 2  # raise it where the same flags cut elsewhere
 WAV_HEADER_BYTES = 44
+CHANGED = "changed while it was read; run again when it is complete"
 MISSING_SHARE, MISSING_SECONDS = 0.02, 1.0  # what decoding may lack of the stated duration
 
 
@@ -51,6 +57,7 @@ class CutJob(NamedTuple):
     keep_truncated: bool
     segments: Path  # folder of the segments
     results: Path  # folder of the results
+    has_one_text: bool = False  # that holds for the whole recording
 
 
 def result_file(job: CutJob) -> Path:
@@ -67,16 +74,25 @@ def dependencies(job: CutJob) -> dict[str, object]:
         "flags": job.flags._asdict(),
         "keep_truncated": job.keep_truncated,
         "version": RESULT_VERSION,
+        **({"has_one_text": True} if job.has_one_text else {}),
     }
+
+
+def flags_of_results(results: Path) -> dict[str, object]:
+    """The cutting flags of a finished result in this folder; empty where there is none."""
+    for file in sorted(results.glob("*.json"))[:1]:
+        depends_on = read_json(file)["depends_on"]
+        return {**depends_on["flags"], "keep_truncated": depends_on["keep_truncated"]}
+    return {}
 
 
 def is_current(job: CutJob) -> bool:
     """Whether the job's result was made from this very recording with these flags, and all its files are there."""
     try:
         result = json.loads(result_file(job).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    if result["depends_on"] != dependencies(job):
+        if result["depends_on"] != dependencies(job):
+            return False
+    except (OSError, json.JSONDecodeError):
         return False
     for number, segment in enumerate(result["segments"]):
         n_samples = round((segment["end"] - segment["start"]) * SAMPLE_RATE)
@@ -102,19 +118,38 @@ def delete_segments(folder: Path, stem: str, first: int = 0) -> None:
 
 def cut_recording(job: CutJob) -> str | None:
     """Cut one recording and write its segments, then its result. Returns why it failed, None when it did not."""
-    depends_on = dependencies(job)
     result_file(job).unlink(missing_ok=True)
     try:
-        if os.path.getsize(job.path) == 0:
-            raise UserError("is empty (0 bytes)")
-        levels, flatness, n_samples = measure_levels(stream_audio(job.path))
-        check_length(job.path, n_samples, keep_truncated=job.keep_truncated)
-        found = find_segments(levels, **job.flags._asdict())
-        if is_silent(found.threshold):
-            raise UserError(f"is silent (its loudest parts lie at {found.threshold.loud_db:.0f} dB of full scale)")
+        depends_on = dependencies(job)
+        result = find_and_write_segments(job)
+        if dependencies(job) != depends_on:
+            raise UserError(CHANGED)
     except UserError as error:
-        delete_segments(job.segments, job.stem)
-        return str(error).removeprefix(f"{job.path}: ")
+        reason = str(error).removeprefix(f"{job.path}: ")
+    except OSError as error:
+        if is_own_fault(error, job):
+            raise
+        reason = f"cannot be read ({error.strerror})"
+    else:
+        write_json(result_file(job), {"depends_on": depends_on, **result})
+        return None
+    delete_segments(job.segments, job.stem)
+    return reason
+
+
+def is_own_fault(error: OSError, job: CutJob) -> bool:
+    """Whether writing went wrong, not reading: then no other recording would do better."""
+    ours = str(error.filename or "").startswith((str(job.segments), str(job.results)))
+    return ours or error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def find_and_write_segments(job: CutJob) -> dict[str, object]:
+    """Decode, find the segments, write them; returns the result but for what it depends on."""
+    if os.path.getsize(job.path) == 0:
+        raise UserError("is empty (0 bytes)")
+    levels, flatness, n_samples = measure_levels(stream_audio(job.path))
+    check_length(job.path, n_samples, keep_truncated=job.keep_truncated)
+    found = choose_segments(job, levels, n_samples / SAMPLE_RATE)
     bounds = piece_bounds(found, n_samples)
     write_segments(job, bounds)
     segments: list[CutSegment] = [
@@ -125,9 +160,39 @@ def cut_recording(job: CutJob) -> str | None:
         }
         for (start, end), piece in zip(bounds, found.pieces)
     ]
-    parts = {**found._asdict(), "threshold": found.threshold._asdict()}
-    write_json(result_file(job), {"depends_on": depends_on, "n_samples": n_samples, **parts, "segments": segments})
-    return None
+    return {
+        "n_samples": n_samples,
+        **found._asdict(),
+        "threshold": found.threshold._asdict(),
+        "segments": segments,
+    }
+
+
+def choose_segments(job: CutJob, levels: np.ndarray, seconds: float) -> FoundSegments:
+    """Where a recording of levels (T,) is cut. A short one is kept as it is; one with a text of its own is not cut.
+
+    Raises UserError for a recording that gives nothing.
+    """
+    found = find_segments(levels, **job.flags._asdict())
+    if is_silent(found.threshold):
+        raise UserError(f"is silent (its loudest parts lie at {found.threshold.loud_db:.0f} dB of full scale)")
+    if len(levels) < MIN_ACTIVE_STEPS:
+        raise UserError(f"is too short ({seconds:.3f} s)")
+    if seconds < job.flags.min_duration:
+        return keep_whole(found, [(0, len(levels))], len(levels))
+    if job.has_one_text and seconds <= job.flags.max_duration and len(found.pieces) != 1:
+        all_kept = found.pieces and not found.dropped["too_short"]
+        piece = (found.pieces[0][0], found.pieces[-1][1]) if all_kept else (0, len(levels))
+        return keep_whole(found, [piece], len(levels))
+    if not found.pieces:
+        parts = ", ".join(f"{value:.1f} s {name.replace('_', ' ')}" for name, value in found.dropped.items() if value)
+        raise UserError(f"gives no segment ({parts}); listen to it, or give a lower --threshold_db or --min_duration")
+    return found
+
+
+def keep_whole(found: FoundSegments, pieces: list[tuple[int, int]], n_steps: int) -> FoundSegments:
+    silence = n_steps - sum(end - start for start, end in pieces)
+    return found._replace(pieces=pieces, dropped={"silence": silence / STEPS_PER_SECOND, "clicks": 0, "too_short": 0})
 
 
 def piece_bounds(found: FoundSegments, n_samples: int) -> list[tuple[int, int]]:
@@ -141,7 +206,8 @@ def write_segments(job: CutJob, bounds: list[tuple[int, int]]) -> None:
     for waveform in cut_blocks(stream_audio(job.path), bounds):
         save_audio(segment_file(job.segments, job.stem, n_written), waveform)
         n_written += 1
-    assert n_written == len(bounds), f"{job.path}: decoded differently the second time"
+    if n_written != len(bounds):
+        raise UserError(CHANGED)
     delete_segments(job.segments, job.stem, n_written)
 
 

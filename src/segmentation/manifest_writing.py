@@ -2,20 +2,24 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from core.files import read_json, write_atomically, write_json
+from core.files import read_json, write_if_changed, write_json
 from core.frames import SAMPLE_RATE
 from core.records import CutResult, CutSegment, Segment
 from languages import data_root
 from segmentation.cut_recording import CutJob, result_file
 from segmentation.pauses import is_noise_or_music
-from segmentation.splits import Split, assign_splits, split_at
+from segmentation.splits import Split, assign_group_splits, assign_splits, split_at
 from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
 
 NOISE_OR_MUSIC = "noise_or_music"
+OF_FAILED, NOT_FOUND = "of a recording that failed", "recording not found"
+IN_NOISE = "in segments left out as noise or music"
+
+Texts = dict[str, list[tuple[float, float, str]]]  # recording: start and end in seconds, text
 
 
 class ManifestTally(NamedTuple):
@@ -26,56 +30,87 @@ class ManifestTally(NamedTuple):
     split_seconds: Counter[str]
     unknown: list[str]  # recordings that only the tables name
     texts_lost: Counter[str]  # by reason
+    empty: list[str]  # recordings of which nothing was kept
 
 
 class Known(NamedTuple):
     """What tables and splits say about the recordings, by their relative names."""
 
     splits: dict[str, Split]
-    texts: dict[str, list[tuple[float, float, str]]]
+    texts: Texts
     speakers: dict[str, str]
 
 
 def write_manifest(
-    jobs: Sequence[CutJob], paths: dict[str, Path], *, speaker_from: str, drop_flagged: bool
+    jobs: Sequence[CutJob],
+    paths: dict[str, Path],
+    *,
+    speaker_from: str,
+    drop_flagged: bool,
+    texts: Texts,
+    split_by: str = "source",
+    failed: Collection[str] = (),
 ) -> ManifestTally:
-    """Stream the results of all ``jobs`` into ``segments.jsonl``.
+    """Stream the results of all ``jobs`` into ``segments.jsonl``, which stays untouched where nothing changed.
 
     speaker_from: "table" (speakers.tsv), "folder" (the recording's first) or "none". drop_flagged: leave out noise and
-    music.
+    music. texts: of ``read_texts``. split_by: what never lies in two splits: a source, a folder or a speaker. failed:
+    names of recordings that gave nothing.
     """
-    known = read_known(jobs, paths, use_speakers=speaker_from == "table")
-    unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs})
-    tally = ManifestTally(Counter(), Counter(), Counter(), unknown, Counter())
+    known = read_known(jobs, paths, texts, speaker_from=speaker_from, split_by=split_by)
+    unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs} - set(failed))
+    tally = ManifestTally(Counter(), Counter(), Counter(), unknown, Counter(), [])
+    for reason, names in ((OF_FAILED, failed), (NOT_FOUND, unknown)):
+        if n_texts := sum(len(known.texts.get(name, ())) for name in names):
+            tally.texts_lost[reason] += n_texts
 
     def write(temporary: Path) -> None:
         with open(temporary, "w", encoding="utf-8") as out:
             for job in jobs:
-                for segment in describe_recording(job, known, speaker_from, tally):
-                    if count_segment(segment, tally, drop_flagged):
-                        out.write(json.dumps(segment, ensure_ascii=False) + "\n")
+                rows = list(describe_recording(job, known, speaker_from, tally))
+                kept = [segment for segment in rows if count_segment(segment, tally, drop_flagged)]
+                out.writelines(json.dumps(segment, ensure_ascii=False) + "\n" for segment in kept)
+                if not kept:
+                    tally.empty.append(job.source)
 
-    write_atomically(paths["manifest"], write)
+    write_if_changed(paths["manifest"], write)
+    tally.counts["texts_lost"] = tally.texts_lost.total()
     return tally
 
 
-def read_known(jobs: Sequence[CutJob], paths: dict[str, Path], *, use_speakers: bool) -> Known:
+def read_texts(paths: dict[str, Path]) -> Texts:
+    """The table of texts, where there is one."""
+    table = find_table(paths["transcripts"])
+    return read_transcripts(table) if table else {}
+
+
+def read_known(
+    jobs: Sequence[CutJob], paths: dict[str, Path], texts: Texts, *, speaker_from: str, split_by: str
+) -> Known:
     """The tables, where there are any, and the splits: extended by new recordings, never changed for old ones."""
-    splits = freeze_splits(jobs, paths["splits"])
-    transcripts, speakers = find_table(paths["transcripts"]), find_table(paths["speakers"])
-    return Known(
-        splits,
-        read_transcripts(transcripts) if transcripts else {},
-        read_speakers(speakers) if use_speakers and speakers else {},
-    )
+    speakers = find_table(paths["speakers"])
+    named = read_speakers(speakers) if speaker_from == "table" and speakers else {}
+    groups = {job.source: group_of(job.source, named, speaker_from, split_by) for job in jobs}
+    return Known(freeze_splits(jobs, paths["splits"], groups if split_by != "source" else None), texts, named)
 
 
-def freeze_splits(jobs: Sequence[CutJob], path: Path) -> dict[str, Split]:
+def group_of(source: str, speakers: dict[str, str], speaker_from: str, split_by: str) -> str:
+    """What a recording is held together with: its folder or its speaker; itself where it has none."""
+    group = source.rpartition("/")[0] if split_by == "folder" else speaker_of(source, speakers, speaker_from)
+    return group or source
+
+
+def freeze_splits(jobs: Sequence[CutJob], path: Path, groups: dict[str, str] | None) -> dict[str, Split]:
     """Read, extend and write ``splits.json``; what stands there never changes."""
     bounds = {job.source: _bounds(read_json(result_file(job))["segments"]) for job in jobs}
     frozen = read_json(path) if path.exists() else {}
-    splits = assign_splits({source: found for source, found in bounds.items() if found}, frozen)
-    write_json(path, splits)
+    given = {source: found for source, found in bounds.items() if found}
+    if groups is None:
+        splits = assign_splits(given, frozen)
+    else:
+        splits = assign_group_splits({source: groups[source] for source in given}, frozen)
+    if splits != frozen:
+        write_json(path, splits)
     return splits
 
 
@@ -90,7 +125,6 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     tally.seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
     texts, lost = texts_of_segments(_bounds(segments), known.texts.get(job.source, []))
     tally.texts_lost.update(lost)
-    tally.counts["texts_lost"] += lost.total()
     speaker = speaker_of(job.source, known.speakers, speaker_from)
     folder = job.segments.relative_to(data_root()).as_posix()
     for number, (segment, text) in enumerate(zip(segments, texts)):
@@ -124,6 +158,8 @@ def count_segment(segment: Segment, tally: ManifestTally, drop_flagged: bool) ->
     tally.counts["flagged"] += is_flagged
     if is_flagged and drop_flagged:
         tally.seconds["flagged"] += duration
+        if "text" in segment:
+            tally.texts_lost[IN_NOISE] += 1
         return False
     tally.counts.update({"segments": 1, "with_text": "text" in segment})
     tally.seconds["kept"] += duration

@@ -3,6 +3,8 @@
 import hashlib
 from collections import Counter
 
+from core.errors import UserError
+
 TEST_SHARE, VAL_SHARE = 0.15, 0.10  # of the sources; the rest trains
 FEWEST_SOURCES = 3  # with fewer, each source is split into blocks of time
 
@@ -40,6 +42,22 @@ def assign_splits(lengths: dict[str, list[tuple[float, float]]], frozen: dict[st
         if not sizes[split] and movable:
             splits[min(movable, key=lambda source: (splits[source] != "train", split_fraction(source)))] = split
     return dict(sorted(splits.items()))
+
+
+def assign_group_splits(groups: dict[str, str], frozen: dict[str, Split]) -> dict[str, Split]:
+    """The split of every source, the same in a whole group (a folder, a speaker); ``groups``: source -> its group.
+
+    ``frozen`` sources stay as they are, and new ones join their group. Raises UserError for fewer than three groups.
+    """
+    decided = {groups[source]: split for source, split in frozen.items() if source in groups and isinstance(split, str)}
+    names = sorted(set(groups.values()))
+    if len(names) < FEWEST_SOURCES:
+        raise UserError(
+            f"--split_by: expected at least {FEWEST_SOURCES} folders or speakers to hold together, found {len(names)} "
+            f"({', '.join(names[:5])}); give --split_by source"
+        )
+    placed = assign_splits({name: [(0.0, 1.0)] for name in names}, decided)
+    return dict(sorted(({source: placed[group] for source, group in groups.items()} | frozen).items()))
 
 
 def split_into_blocks(segments: list[tuple[float, float]]) -> Blocks:

@@ -21,6 +21,7 @@ from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from languages import resolve_in
 from segmentation import cut_recording
+from segmentation.recordings import list_sources
 from synthetic import REPOSITORY, speech_like
 
 SCRIPT = REPOSITORY / "scripts" / "segment_audio.py"
@@ -241,7 +242,9 @@ def test_texts_speakers_and_unknown_sources(raw, monkeypatch, capsys):
     assert row["text"] == "whole text" and row["speaker"] == "ana" and row["id"] == "ana_tape_0000"
     assert "../../etc/passwd" in capsys.readouterr().out
     segment(monkeypatch, "--max_duration", "5")
-    assert "texts in no one segment: 1 of" in capsys.readouterr().out and "text" not in read_manifest(raw)[0]
+    printed = capsys.readouterr().out
+    lost = "texts left out: 2 of transcripts.tsv: 1 recording not found, 1 cut through by a pause; to keep those"
+    assert lost in printed and "text" not in read_manifest(raw)[0]
     (raw.parent / "speakers.tsv").write_text("source\tspeaker\nana/tape.wav\tAna M.\n")
     segment(monkeypatch, "--min_pause", "3")
     assert read_manifest(raw)[0]["speaker"] == "Ana M."
@@ -295,7 +298,7 @@ def test_a_crash_of_the_decoder_costs_one_recording(raw, monkeypatch):
 
     monkeypatch.setattr(segment_audio, "cut_recording", cut_or_crash)
     paths = segment_audio.language_paths("satere")
-    jobs = segment_audio.plan("satere", paths, cut_recording.CutFlags())
+    jobs = segment_audio.plan(list_sources(raw), paths, {}, cut_recording.CutFlags())
     segment_audio.clean_up(jobs, paths["segments"], paths["cache"] / "segments")
     failed = segment_audio.cut_all(jobs, 2)
     assert list(failed) == ["tape_2.wav"] and "crashed" in failed["tape_2.wav"]
@@ -310,3 +313,124 @@ def test_impossible_flags_are_refused(raw, monkeypatch, flags):
 def test_no_recordings_names_the_remedy(raw, monkeypatch):
     with pytest.raises(UserError, match="mp3_folder"):
         segment(monkeypatch)
+
+
+def test_short_recordings_stay_as_they_are_and_keep_their_texts(raw, monkeypatch, capsys):
+    """A list of words: clips under --min_duration, and longer ones with a pause, each with one text."""
+    rows = ["source\ttext"]
+    for number in range(6):
+        record(raw / f"word_{number}.wav", 0.3 + 0.3 * number, seed=number)
+        rows.append(f"word_{number}.wav\tword {number}")
+    phrase = np.concatenate([speech_like(1.5, 1), np.zeros(SAMPLE_RATE * 3), speech_like(2.5, 2)])
+    soundfile.write(raw / "phrase.wav", phrase, SAMPLE_RATE)
+    soundfile.write(raw / "untold.wav", phrase, SAMPLE_RATE)
+    rows += ["phrase.wav\ttwo halves", "absent.wav\tnobody recorded this", "silent.wav\tnothing to hear"]
+    soundfile.write(raw / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    (raw.parent / "transcripts.tsv").write_text("\n".join(rows))
+    assert segment(monkeypatch, "--max_failed", "50") == 0
+    texts = {row["source"]: row.get("text") for row in read_manifest(raw) if row["source"] != "untold.wav"}
+    assert texts == {f"word_{number}.wav": f"word {number}" for number in range(6)} | {"phrase.wav": "two halves"}
+    assert sum(row["source"] == "untold.wav" for row in read_manifest(raw)) == 2
+    (first,) = (row for row in read_manifest(raw) if row["source"] == "word_0.wav")
+    assert (first["start"], first["end"]) == (0.0, 0.3)
+    report = json.loads((raw.parent / "segmentation.json").read_text())
+    assert report["texts_lost"] == {"of a recording that failed": 1, "recording not found": 1}
+    assert "failed: silent.wav: " in capsys.readouterr().out
+    (raw.parent / "transcripts.tsv").write_text("phrase.wav\t0\t1.4\tfirst\nphrase.wav\t4.6\t7\tsecond\n")
+    segment(monkeypatch)
+    texts = [row.get("text") for row in read_manifest(raw) if row["source"] == "phrase.wav"]
+    assert texts == ["first", "second"]
+
+
+def test_a_recording_that_gives_nothing_is_named(raw, monkeypatch):
+    record(raw / "tape.wav")
+    clicks = np.zeros(SAMPLE_RATE * 5, np.float32)
+    clicks[:: SAMPLE_RATE * 2] = 0.9
+    soundfile.write(raw / "clicks.wav", clicks + 1e-4, SAMPLE_RATE)
+    assert segment(monkeypatch) == 3
+    (reason,) = json.loads((raw.parent / "segmentation.json").read_text())["failed"].values()
+    assert "gives no segment" in reason or "is silent" in reason
+
+
+def test_what_is_no_recording_is_counted_and_what_cannot_be_read_named(raw, monkeypatch, capsys):
+    record(raw / "tape.wav")
+    for name in ("a.jpg", "b.JPG", "notes.docx", "tape.eaf", "nameless"):
+        (raw / name).write_bytes(b"no sound in here")
+    os.symlink("/media/gone/tape1.wav", raw / "lost.wav")
+    with open(os.fsencode(raw) + b"/Jos\xe9.wav", "wb") as latin:
+        latin.write((raw / "tape.wav").read_bytes())
+    (raw / "two\nlines \U0001f3a4.wav").write_bytes((raw / "tape.wav").read_bytes())
+    assert segment(monkeypatch) == 3
+    printed = capsys.readouterr().out
+    assert "2 .jpg, 1 .docx, 1 .eaf, 1 without ending ignored" in printed
+    assert "failed: lost.wav: is a link to /media/gone/tape1.wav, which is not there" in printed
+    assert "failed: Jos\\xe9.wav: its name, or its folder's, is not UTF-8; rename it" in printed
+    assert {row["source"] for row in read_manifest(raw)} == {"tape.wav", "two\nlines \U0001f3a4.wav"}
+    report = json.loads((raw.parent / "segmentation.json").read_text())
+    assert report["ignored"] == {".jpg": 2, ".docx": 1, ".eaf": 1, "without ending": 1} and report["n_sources"] == 4
+
+
+def test_a_recording_that_changes_while_it_is_read_is_named(raw, monkeypatch):
+    record(raw / "tape.wav")
+    record(raw / "other.wav", seed=1)
+    stream = cut_recording.stream_audio
+
+    def stream_and_touch(path):
+        yield from stream(path)
+        if path.name == "tape.wav":
+            os.utime(path, (1e9, 1e9 + time.time() % 1e6))
+
+    monkeypatch.setattr(cut_recording, "stream_audio", stream_and_touch)
+    assert segment(monkeypatch) == 3
+    failed = json.loads((raw.parent / "segmentation.json").read_text())["failed"]
+    assert list(failed) == ["tape.wav"] and "changed while it was read" in failed["tape.wav"]
+    assert not list((raw.parent / "segments").glob("tape_*"))
+
+    def vanish(path):
+        path.unlink()
+        return stream(path)
+
+    (raw / "other.wav").touch()
+    monkeypatch.setattr(cut_recording, "stream_audio", vanish)
+    with pytest.raises(UserError, match="none of 2 recordings could be used"):
+        segment(monkeypatch)
+
+
+def test_flags_of_the_last_run_hold_until_others_are_given(raw, monkeypatch, capsys):
+    record(raw / "tape.wav", 40.0)
+    segment(monkeypatch, "--min_pause", "2.0", "--drop_flagged")
+    before = fingerprint(raw)
+    date = (raw.parent / "segments.jsonl").stat().st_mtime_ns
+    assert segment(monkeypatch) == 0
+    assert "with the flags of the last run: --min_pause 2.0 --drop_flagged" in capsys.readouterr().err
+    assert fingerprint(raw) == before and (raw.parent / "segments.jsonl").stat().st_mtime_ns == date
+    segment(monkeypatch, "--min_pause", "0.4")
+    flags = json.loads((raw.parent / "segmentation.json").read_text())["flags"]
+    assert flags["min_pause"] == 0.4 and not flags["drop_flagged"]
+
+
+def test_folders_and_speakers_stay_in_one_split(raw, monkeypatch):
+    speakers = []
+    for number in range(12):
+        source = f"day_{number % 4}/tape_{number}.wav"
+        record(raw / source, 3.0, seed=number)
+        speakers.append(f"{source}\tspeaker {number % 3}\n")
+    (raw.parent / "speakers.tsv").write_text("".join(speakers))
+
+    def placed(key):
+        found = {}
+        for row in read_manifest(raw):
+            found.setdefault(key(row), set()).add(row["split"])
+        return found
+
+    segment(monkeypatch, "--split_by", "folder")
+    by_folder = placed(lambda row: row["source"].partition("/")[0])
+    assert len(by_folder) == 4 and all(len(splits) == 1 for splits in by_folder.values())
+    assert set.union(*by_folder.values()) == {"train", "val", "test"}
+    record(raw / "day_1" / "later.wav", 3.0)
+    segment(monkeypatch)
+    assert placed(lambda row: row["source"].partition("/")[0]) == by_folder
+    (raw.parent / "splits.json").unlink()
+    segment(monkeypatch, "--split_by", "speaker")
+    by_speaker = placed(lambda row: row["speaker"])
+    assert all(len(splits) == 1 for speaker, splits in by_speaker.items() if speaker) and len(by_speaker) == 4

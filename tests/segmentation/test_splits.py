@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from segmentation.splits import assign_splits, split_at, split_fraction, split_of_name
+from core.errors import UserError
+from segmentation.splits import assign_group_splits, assign_splits, split_at, split_fraction, split_of_name
 
 ONE = [(0.0, 5.0)]
 
@@ -55,3 +56,14 @@ def test_blocks_of_few_segments(n_segments):
     assert found == {1: ["train"], 2: ["train", "test"], 3: ["train", "val", "test"]}.get(
         n_segments, ["train", "train", "val", "test"]
     )
+
+
+def test_groups_stay_together_and_new_members_join_theirs():
+    groups = {f"{group}/{number}.wav": group for group in ("a", "b", "c", "d", "e") for number in range(3)}
+    splits = assign_group_splits(groups, {})
+    assert {len({splits[source] for source in groups if groups[source] == group}) for group in "abcde"} == {1}
+    assert set(splits.values()) == {"train", "val", "test"}
+    later = assign_group_splits(groups | {"a/9.wav": "a"}, splits)
+    assert later["a/9.wav"] == splits["a/0.wav"] and later | splits == later
+    with pytest.raises(UserError, match="at least 3"):
+        assign_group_splits({"a/1.wav": "a", "b/1.wav": "b"}, {})
