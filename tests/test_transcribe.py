@@ -82,7 +82,7 @@ def test_a_truncated_recording_is_heard_and_said_to_be(tmp_path: Path) -> None:
     soundfile.write(whole, speech_like(12.0, 3), SAMPLE_RATE, subtype="PCM_16")
     (tmp_path / "cut.wav").write_bytes(whole.read_bytes()[: 44 + 2 * 6 * SAMPLE_RATE])
     plan = plan_pieces(tmp_path / "cut.wav")
-    assert plan.bounds and "truncated: 12.0 s stated, 6.0 s there" in plan.notes[0]
+    assert plan.bounds and "truncated: 12.0 s stated, 6.0 s found" in plan.notes[0]
 
 
 def test_what_was_heard_before_a_kill_is_not_heard_again(long_recording: Path, tmp_path: Path) -> None:
