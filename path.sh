@@ -5,7 +5,7 @@
 #
 # The first use installs the tested set of packages into .venv (ORAL_UNITS_VENV names another place); an active conda or
 # virtual environment that satisfies pyproject.toml is used as it is. HF_HOME, DATA_ROOT and EXP_ROOT keep the values
-# they have. On error it says why in one line and returns 1; it never ends the shell that sources it.
+# they have. Folders of PYTHONPATH that would hide packages of the environment are left out, by name. On error it says why in one line and returns 1; it never ends the shell that sources it.
 # shellcheck shell=bash
 
 _oral_units_prepend() { # sets $reply to $1 and, after it, the rest of the list $2
@@ -31,7 +31,11 @@ _oral_units_path() {
   _oral_units_prepend "$prefix/bin" "$PATH"
   export PATH="$reply"
   _oral_units_prepend "$root/src" "${PYTHONPATH:-}"
+  if [ "$reply" != "$root/src" ]; then
+    reply="$("$prefix/bin/python" -I "$root/scripts/check_pythonpath.py" "$root" "$reply")" || return 1
+  fi
   export PYTHONPATH="$reply"
+  export PYTHONUTF8=1 # names and texts are UTF-8, whatever the locale
   if [ -e "$prefix/pyvenv.cfg" ]; then export VIRTUAL_ENV="$prefix"; fi
   hash -r 2> /dev/null || true
 

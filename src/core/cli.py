@@ -134,6 +134,7 @@ def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
     ORAL_UNITS_TRACEBACK=1 shows the rest. less_memory: flags with which the script needs less, for the line that says
     the memory has run out.
     """
+    use_utf8()
     try:
         sys.exit(main() or 0)
     except BrokenPipeError:
@@ -145,6 +146,14 @@ def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
             raise
         print(f"error: {said}", file=sys.stderr)
         sys.exit(EXIT_USER_MISTAKE)
+
+
+def use_utf8() -> None:
+    """Where the locale has another encoding, start this script again with UTF-8 for names, texts and output."""
+    if sys.getfilesystemencoding() == "utf-8" or "PYTHONUTF8" in os.environ:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _in_one_line(error: Exception, less_memory: str) -> str | None:

@@ -103,6 +103,7 @@ def inherited_environment() -> dict[str, str]:
     """What the command needs to find its code, its data and its packages on another machine of the same file system."""
     found = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     roots = {"DATA_ROOT": str(data_root()), "EXP_ROOT": str(exp_root()), "PYTHONPATH": str(REPOSITORY / "src")}
+    roots["PYTHONUTF8"] = "1"  # a node may have another locale
     return found | roots
 
 

@@ -67,7 +67,7 @@ def _script(job: Job) -> str:
     lines.append(f'exec >> {shlex.quote(str(engine_folder(job)))}/"$JOB_ID.${{SGE_TASK_ID/undefined/0}}.log" 2>&1')
     # Grid Engine sets no TMPDIR for root, and says of no GPU which one it is.
     lines.append('export TMPDIR="${TMPDIR:-/tmp}"')
-    shared = [name for name in ("PATH", "PYTHONPATH") if name in environment]
+    shared = [name for name in ("PATH", "PYTHONPATH", "PYTHONUTF8") if name in environment]
     lines += [f"export {name}={shlex.quote(environment[name])}" for name in shared]
     if n_gpus:
         lines += [

@@ -86,7 +86,7 @@ def _parameters(job: Job) -> dict[str, object]:
         "ntasks_per_node": 1,
         "cpus_per_task": resources.cpus,
         "signal_delay_s": min(SIGNAL_SECONDS, minutes * 60 // 4),
-        "setup": [f"export PYTHONPATH={shlex.quote(job['environment']['PYTHONPATH'])}"],
+        "setup": [f"export PYTHONPATH={shlex.quote(job['environment']['PYTHONPATH'])}", "export PYTHONUTF8=1"],
         # Since Slurm 22.05, srun no longer takes the number of CPUs from the job.
         "srun_args": [f"--cpus-per-task={resources.cpus}"],
         # A node that fails gives the job back to the queue; a job that can never start leaves it.

@@ -1,11 +1,27 @@
 """Flags and their help: the everyday ones at first sight, every one on request."""
 
 import argparse
+import os
 import re
+import sys
 
 import pytest
 
-from core.cli import parse_flags
+from core.cli import parse_flags, use_utf8
+
+
+def test_in_a_locale_that_is_not_utf8_the_script_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setenv("PYTHONUTF8", "")
+    monkeypatch.delenv("PYTHONUTF8")
+    monkeypatch.setattr(os, "execv", lambda *words: started.append((*words, os.environ["PYTHONUTF8"])))
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "utf-8")
+    use_utf8()
+    assert started == []
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    use_utf8()
+    use_utf8()  # once is enough
+    assert started == [(sys.executable, [sys.executable, *sys.orig_argv[1:]], "1")]
 
 
 def make_parser(**settings: object) -> argparse.ArgumentParser:

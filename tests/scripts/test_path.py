@@ -29,7 +29,7 @@ def make_repository(folder: Path, *requirements: str) -> Path:
     """path.sh and what it calls, in a repository that asks for little, so that installing takes seconds."""
     (folder / "scripts").mkdir(parents=True)
     shutil.copy(REPOSITORY / "path.sh", folder)
-    for name in ("make_environment.sh", "check_environment.py"):
+    for name in ("make_environment.sh", "check_environment.py", "check_pythonpath.py"):
         shutil.copy(REPOSITORY / "scripts" / name, folder / "scripts")
     write_requirements(folder, *requirements)
     (folder / "constraints.txt").write_text("# nothing\n")
@@ -105,6 +105,30 @@ def test_keeps_what_the_user_has_set(repository: Path, shell: str) -> None:
         **mine,
     )
     assert done.stdout.splitlines() == ["/mine/hf", "/mine/data", "/mine/exp", f"{repository}/src:/mine/lib:/other"]
+
+
+def test_a_modules_packages_do_not_hide_the_environments(repository: Path, tmp_path: Path) -> None:
+    # The tiny environment holds pip alone; json is Python's own.
+    (tmp_path / "packages" / "pip").mkdir(parents=True)
+    (tmp_path / "packages" / "pip" / "__init__.py").write_text("raise ImportError('the wrong one')\n")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "json.py").write_text("raise ImportError('the wrong one')\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_helpers.py").touch()
+    before = ":".join(str(tmp_path / name) for name in ("packages", "mine", "old"))
+    text = f"source '{repository}/path.sh' && python -c 'import json, pip, my_helpers' && echo \"$PYTHONPATH\""
+    done = run_shell("bash", text, PYTHONPATH=before)
+    assert done.stdout == f"{repository}/src:{tmp_path}/mine\n", done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == 2 and f"{tmp_path}/packages hides the environment's pip;" in said[0]
+    assert f"{tmp_path}/old hides the environment's json;" in said[1]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_python_reads_utf8_in_any_locale(repository: Path, shell: str) -> None:
+    text = f"source '{repository}/path.sh'; python -c 'import sys; print(sys.flags.utf8_mode, sys.argv)' Сказка"
+    for variables in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "POSIX"}, {"LC_ALL": "none_such"}):
+        assert run_shell(shell, text, **variables).stdout == "1 ['-c', 'Сказка']\n"
 
 
 def test_arguments_of_a_calling_script_are_not_taken_for_its_own(repository: Path, tmp_path: Path) -> None:
