@@ -1,8 +1,8 @@
 """k-means over feature frames: which frames to fit on, the fit, the assignment, the files.
 
 ``kmeans.npz`` holds ``centroids`` (K, D), ``mean`` (D,), ``scale`` (D,), with several streams ``residual_centroids``
-(N - 1, K, D), all float32, and ``description``, a string of JSON with the encoder they belong to. Axes: F frames, D
-features, K units, N streams.
+(N - 1, K, D), all float32, and ``description``, a string of JSON with the encoder they belong to. Those of a pipeline
+with a PCA hold ``projection`` (D, P) too, and centroids of P numbers. Axes: F frames, D features, K units, N streams.
 """
 
 import json
@@ -16,7 +16,8 @@ import numpy as np
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -44,6 +45,7 @@ class UnitClusters(NamedTuple):
     mean: np.ndarray  # (D,) float32, taken away from features
     scale: np.ndarray  # (D,) float32, that they are divided by
     description: EncoderOrigin | None = None
+    projection: np.ndarray | None = None  # (D, P) float32 that scaled features are multiplied by; centroids are (K, P)
 
 
 def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: str) -> np.ndarray:
@@ -109,6 +111,8 @@ def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarra
             "use the encoder and options the clusters were made with"
         )
     residual, streams = (features - clusters.mean) / clusters.scale, []
+    if clusters.projection is not None:
+        residual = residual @ clusters.projection
     for centroids in clusters.books:
         streams.append(assign(residual, centroids))
         residual = residual - centroids[streams[-1]]
@@ -141,6 +145,7 @@ def save_kmeans(folder: Path, clusters: UnitClusters, description: EncoderOrigin
 def _named_arrays(clusters: UnitClusters) -> dict[str, np.ndarray]:
     first, *residual = clusters.books
     arrays = {"centroids": first, "mean": clusters.mean, "scale": clusters.scale}
+    arrays |= {} if clusters.projection is None else {"projection": clusters.projection}
     return {**arrays, "residual_centroids": np.stack(residual)} if residual else arrays
 
 
@@ -153,12 +158,18 @@ def as_estimator(clusters: UnitClusters):
     books = [_as_kmeans(centroids) for centroids in clusters.books]
     if len(books) > 1:
         return books
-    if not clusters.mean.any() and (clusters.scale == 1).all():
+    if clusters.projection is None and not clusters.mean.any() and (clusters.scale == 1).all():
         return books[0]
     scaler = StandardScaler()
     scaler.mean_, scaler.scale_ = clusters.mean, clusters.scale
     scaler.var_, scaler.n_features_in_ = np.square(clusters.scale), len(clusters.scale)
-    return make_pipeline(scaler, books[0])
+    if clusters.projection is None:
+        return make_pipeline(scaler, books[0])
+    turning = PCA(clusters.projection.shape[1])
+    turning.components_, turning.mean_ = clusters.projection.T, np.zeros_like(clusters.mean)
+    turning.n_features_in_ = len(clusters.mean)
+    turning.n_components_, turning.explained_variance_ = clusters.projection.shape[1], clusters.projection.var(axis=0)
+    return make_pipeline(scaler, turning, books[0])
 
 
 def _as_kmeans(centroids: np.ndarray) -> KMeans:
@@ -205,7 +216,8 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str 
         raise UserError(f"{path}: expected the arrays {', '.join(REQUIRED_ARRAYS)}, missing {', '.join(missing)}")
     centroids, mean, scale = (arrays[name] for name in REQUIRED_ARRAYS)
     books = [centroids, *arrays.get("residual_centroids", ())]
-    return UnitClusters(books, mean, scale, None if description is None else json.loads(description))
+    origin = None if description is None else json.loads(description)
+    return UnitClusters(books, mean, scale, origin, arrays.get("projection"))
 
 
 def save_safetensors(path: Path, clusters: UnitClusters) -> None:
@@ -228,16 +240,60 @@ def _read_safetensors(path: Path) -> UnitClusters:
 def _read_estimator(path: Path) -> UnitClusters:
     import joblib  # reads plain pickles and joblib's own; only ever reached with --trust_pickle
 
-    estimator = joblib.load(path)
-    books = estimator if isinstance(estimator, list) else [getattr(estimator, "steps", [("", estimator)])[-1][1]]
-    if not all(hasattr(book, "cluster_centers_") for book in books):
-        raise UserError(f"{path}: expected a scikit-learn k-means, found {type(estimator).__name__}")
-    centroids = [book.cluster_centers_.astype(np.float32) for book in books]
-    mean, scale = np.zeros(centroids[0].shape[1], np.float32), np.ones(centroids[0].shape[1], np.float32)
-    if len(getattr(estimator, "steps", ())) == 2:
-        scaler = estimator.steps[0][1]
-        mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
-    return UnitClusters(centroids, mean, scale)
+    try:
+        estimator = joblib.load(path)
+    except Exception as error:  # whatever the bytes of a damaged pickle lead to
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"{path}: expected a scikit-learn k-means, found: {type(error).__name__}: {reason:.200}; save it again"
+        ) from error
+    *before, last = (step for _, step in getattr(estimator, "steps", [("", estimator)]))
+    books = [_read_centroids(path, book) for book in (last if isinstance(last, list) else [last])]
+    if len({book.shape for book in books}) != 1:
+        raise UserError(f"{path}: expected centroids of one shape, found {[book.shape for book in books]}")
+    return _behind_steps(path, [step for step in before if step not in (None, "passthrough")], books)
+
+
+def _read_centroids(path: Path, estimator: object) -> np.ndarray:
+    """(K, D) float32 of a fitted KMeans or MiniBatchKMeans: no other estimator assigns as ``assign`` does."""
+    centroids = getattr(estimator, "cluster_centers_", None)
+    if not isinstance(estimator, (KMeans, MiniBatchKMeans)) or centroids is None:
+        fitted = "one that is not fitted" if isinstance(estimator, (KMeans, MiniBatchKMeans)) else "this"
+        raise UserError(
+            f"{path}: expected a fitted scikit-learn KMeans, alone or at the end of a pipeline, found {fitted}: "
+            f"{type(estimator).__name__}"
+        )
+    return np.asarray(centroids, np.float32)
+
+
+def _behind_steps(path: Path, steps: Sequence[object], books: Sequence[np.ndarray]) -> UnitClusters:
+    """The clusters with all steps of a pipeline as one: (x - mean) / scale @ projection, added up in float64."""
+    n_features = getattr(steps[0], "n_features_in_", 0) if steps else books[0].shape[1]
+    mean, scale, projection = np.zeros(n_features), np.ones(n_features), None
+    for step in steps:
+        offset, factors = _read_step(path, step)
+        mean = mean + scale * (offset if projection is None else offset @ np.linalg.pinv(projection))
+        if projection is None and factors.ndim == 1:
+            scale = scale / factors
+            continue
+        matrix = np.diag(factors) if factors.ndim == 1 else factors
+        projection = matrix if projection is None else projection @ matrix
+    if projection is not None:
+        projection = projection.astype(np.float32)
+    return UnitClusters(books, mean.astype(np.float32), scale.astype(np.float32), projection=projection)
+
+
+def _read_step(path: Path, step: object) -> tuple[np.ndarray, np.ndarray]:
+    """A step of a pipeline as (offset (D,), factors (D,) or (D, P)): it makes (x - offset) * or @ factors of x."""
+    if type(step) is StandardScaler and hasattr(step, "n_features_in_"):
+        zeros, ones = np.zeros(step.n_features_in_), np.ones(step.n_features_in_)
+        return step.mean_ if step.with_mean else zeros, 1 / (step.scale_ if step.with_std else ones)
+    if type(step) is PCA and hasattr(step, "components_"):
+        return step.mean_, step.transform(np.eye(step.n_features_in_) + step.mean_)
+    raise UserError(
+        f"{path}: expected fitted StandardScaler and PCA steps before the k-means, found {type(step).__name__}; "
+        "let phase 1 fit its own (leave --kmeans out)"
+    )
 
 
 def read_description(clusters: UnitClusters) -> EncoderOrigin | None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+import joblib
 import pytest
+from sklearn.cluster import AffinityPropagation, KMeans, MiniBatchKMeans
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from core.errors import UserError
 from core.files import write_features
@@ -30,6 +36,7 @@ from units.kmeans import (
     read_description,
     sample_frames,
     save_kmeans,
+    save_safetensors,
     unit_counts,
 )
 from units.quality import entropy_bits
@@ -165,6 +172,56 @@ def test_pickle_is_read_on_trust_only(normalize: str, n_streams: int, tmp_path: 
         load_kmeans(tmp_path / "kmeans.pkl")
     trusted = load_kmeans(tmp_path / "kmeans.pkl", trust_pickle=True)
     assert_equal_clusters(trusted, kmeans)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [StandardScaler()],
+        [StandardScaler(with_mean=False)],
+        [StandardScaler(with_std=False), "passthrough"],
+        [PCA(2)],
+        [StandardScaler(), PCA(3, whiten=True)],
+        [StandardScaler(), PCA(2), StandardScaler(), PCA(2, whiten=True)],
+    ],
+)
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans])
+def test_a_pipeline_gives_the_units_that_it_gives_itself(steps: list, kind: type, tmp_path: Path) -> None:
+    features, _ = blobs()
+    pipeline = make_pipeline(*steps, kind(6, n_init=1, random_state=0)).fit(features)
+    joblib.dump(pipeline, tmp_path / "given.pkl")
+    clusters = load_kmeans(tmp_path / "given.pkl", trust_pickle=True)
+    expected = pipeline.predict(features)
+    np.testing.assert_array_equal(quantize_to_units(features, clusters)[:, 0], expected)
+    save_kmeans(tmp_path, clusters, {"encoder": "mfcc"})
+    for again in (load_kmeans(tmp_path / "kmeans.npz"), load_kmeans(tmp_path / "kmeans.pkl", trust_pickle=True)):
+        np.testing.assert_array_equal(quantize_to_units(features, again)[:, 0], expected)
+    save_safetensors(tmp_path / "units.safetensors", clusters)
+    voice = load_kmeans(tmp_path / "units.safetensors")
+    np.testing.assert_array_equal(quantize_to_units(features, voice)[:, 0], expected)
+
+
+def test_other_estimators_and_damaged_pickles_are_one_line(tmp_path: Path) -> None:
+    features, path = blobs()[0], tmp_path / "given.pkl"
+    for estimator, expected in (
+        (make_pipeline(Normalizer(), KMeans(4, n_init=1)).fit(features), "found Normalizer"),
+        (make_pipeline(StandardScaler(), GaussianMixture(2)).fit(features), "GaussianMixture"),
+        (AffinityPropagation().fit(features[:20]), "AffinityPropagation"),
+        (KMeans(4), "KMeans"),
+        ({"centroids": 1}, "dict"),
+        ([], "found"),
+    ):
+        joblib.dump(estimator, path)
+        with pytest.raises(UserError, match=expected) as caught:
+            load_kmeans(path, trust_pickle=True)
+        assert "\n" not in str(caught.value)
+    joblib.dump(make_pipeline(StandardScaler(), KMeans(4, n_init=1)).fit(features), path)
+    content = path.read_bytes()
+    for damaged in (b"", b"no pickle", content[: len(content) // 2], content[:-40], b"\x80\x04cnowhere\nThing\n."):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"given\.pkl: expected a scikit-learn k-means") as caught:
+            load_kmeans(path, trust_pickle=True)
+        assert "\n" not in str(caught.value)
 
 
 class Harmful:
