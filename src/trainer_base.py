@@ -156,6 +156,7 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--text_field", default="text", help="column of the transcripts")
     group.add_argument("--audio_field", default="audio", help="column of the audio")
+    group.add_argument("--id_field", default=None, help="column of a data set that names its rows (id, where there)")
     group.add_argument("--train_split", default="train", help="split to train on")
     group.add_argument("--validation_split", default="val", help="split that chooses the best weights")
     group.add_argument("--test_splits", nargs="+", default=["test"], help="splits to transcribe")
@@ -321,7 +322,8 @@ class Data(NamedTuple):
 
 
 def load_splits(args: argparse.Namespace, splits: Sequence[str]) -> dict[str, list[TranscribedItem]]:
-    return load_transcribed(args.data, splits, text_field=args.text_field, audio_field=args.audio_field)
+    fields = {"text_field": args.text_field, "audio_field": args.audio_field, "id_field": args.id_field}
+    return load_transcribed(args.data, splits, **fields)
 
 
 def training_speeds(args: argparse.Namespace) -> tuple[float, ...]:

@@ -29,6 +29,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--splits", nargs="+", default=None, help="splits to take (default: all)")
     group.add_argument("--audio_field", default="audio", help="column of the audio")
     group.add_argument("--text_field", default="text", help="column of the transcripts")
+    group.add_argument("--id_field", default=None, help="column that names the rows (id, where there is one)")
     group.add_argument("--out", type=Path, default=None, help="folder to write (default: NAME under the data root)")
     return parse_flags(parser, argv)
 
@@ -63,7 +64,7 @@ def describe(folder: Path, args: argparse.Namespace) -> None:
     """What the trainer will find: utterances, hours, lengths; what it leaves out is named by ``load_transcribed``."""
     splits = args.splits or list_splits(folder, args.audio_field)
     for split in splits:
-        fields = {"text_field": args.text_field, "audio_field": args.audio_field}
+        fields = {"text_field": args.text_field, "audio_field": args.audio_field, "id_field": args.id_field}
         items = load_transcribed(folder, [split], **fields)[split]
         seconds = np.array([item["duration"] for item in items])
         print(
@@ -85,6 +86,7 @@ def main() -> int:
             convert(args, folder)
     describe(folder, args)
     fields = f"--text_field {args.text_field} --audio_field {args.audio_field}"
+    fields += f" --id_field {args.id_field}" if args.id_field else ""
     print(f"train on it with: python src/trainer_base.py --data {folder} {fields} --do_train …")
     return 0
 

@@ -106,8 +106,14 @@ def decode_bytes(content: bytes) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(S,) or (channels, S) or (S, channels) samples, float or int16, at any rate -> (S',) float32 mono at 16 kHz."""
+    """(S,) or (channels, S) or (S, channels) samples, at any rate -> (S',) float32 mono at 16 kHz.
+
+    Integers of any width count from their full scale; those of 64 bits, as lists of numbers become, from that of 16
+    bits or, where they do not fit, of 32.
+    """
     values = np.asarray(samples)
+    if values.dtype in (np.int64, np.uint64):
+        values = _narrow(values)
     scale = 1 / -float(np.iinfo(values.dtype).min) if np.issubdtype(values.dtype, np.signedinteger) else 1.0
     if np.issubdtype(values.dtype, np.unsignedinteger):  # the middle of the range is silence
         scale = 2 / (float(np.iinfo(values.dtype).max) + 1)
@@ -117,6 +123,15 @@ def resample(samples: np.ndarray, sample_rate: int) -> np.ndarray:
         values = values.mean(axis=int(values.shape[0] > values.shape[1]))
     wave = torch.from_numpy(np.ascontiguousarray(values, np.float32) * np.float32(scale))
     return torchaudio.functional.resample(wave, sample_rate, SAMPLE_RATE).numpy()
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Integers of 64 bits in the 16 or 32 that they were recorded in; as they are where they do not fit."""
+    lowest, highest = values.min(initial=0), values.max(initial=0)
+    for kind in (np.int16, np.int32):
+        if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
+            return values.astype(kind)
+    return values
 
 
 def change_speed(waveform: np.ndarray, speed: float) -> np.ndarray:

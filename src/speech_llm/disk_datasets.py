@@ -5,6 +5,7 @@
 """
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -41,15 +42,15 @@ def list_splits(folder: Path, audio_field: str = "audio") -> list[str]:
 
 
 def read_disk_dataset(
-    folder: Path, splits: list[str], *, text_field: str, audio_field: str
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str, id_field: str | None = None
 ) -> dict[str, list[TranscribedItem]]:
     """{split: items} as in ``speech_llm.transcribed_items``; a data set without splits counts as ``train``."""
     known = _open(str(folder), audio_field)
     refuse_unknown_splits(folder, splits, known)
     for split in splits:
         columns = ", ".join(f"{name} ({kind})" for name, kind in _describe_columns(known[split]))
-        for flag, field in (("text_field", text_field), ("audio_field", audio_field)):
-            if field not in known[split].column_names:
+        for flag, field in (("text_field", text_field), ("audio_field", audio_field), ("id_field", id_field)):
+            if field is not None and field not in known[split].column_names:
                 raise UserError(
                     f"{folder}, {split}: expected a column '{field}', found {columns}; --{flag} names another"
                 )
@@ -57,7 +58,8 @@ def read_disk_dataset(
             raise UserError(
                 f"{folder}, {split}: expected text in '{text_field}', found {columns}; --text_field names it"
             )
-    return {split: list(_read_items(folder, split, known[split], text_field, audio_field)) for split in splits}
+    fields = {"text_field": text_field, "audio_field": audio_field, "id_field": id_field}
+    return {split: list(_read_items(folder, split, known[split], **fields)) for split in splits}
 
 
 def _describe_columns(rows) -> list[tuple[str, str]]:
@@ -77,28 +79,49 @@ def _open(folder: str, audio_field: str) -> dict[str, object]:
     return splits
 
 
-def _read_items(folder: Path, split: str, rows, text_field: str, audio_field: str) -> Iterator[TranscribedItem]:
-    names = [name for name in ("id", "duration", *SPEAKER_COLUMNS) if name in rows.column_names]
+def _read_items(
+    folder: Path, split: str, rows, *, text_field: str, audio_field: str, id_field: str | None
+) -> Iterator[TranscribedItem]:
+    names = [name for name in ("duration", *SPEAKER_COLUMNS) if name in rows.column_names]
     columns = {name: rows[name][:] for name in names}
-    ids, durations = columns.get("id"), columns.get("duration")
-    speakers = next((columns[name] for name in SPEAKER_COLUMNS if name in columns), None)
-    texts, width = rows[text_field][:], len(str(len(rows)))
+    ids, durations = _name_rows(split, rows, id_field), columns.get("duration", [None] * len(rows))
+    speakers = next((columns[name] for name in SPEAKER_COLUMNS if name in columns), [None] * len(rows))
+    texts = rows[text_field][:]
     for index in tqdm(range(len(rows)), desc=f"reading {split}", unit=" items", disable=None):
         item: TranscribedItem = {
-            "id": str(ids[index]) if ids is not None else f"{split}_{index:0{width}d}",
+            "id": ids[index],
             "duration": 0.0,
             "text": " ".join((texts[index] or "").split()),
-            "speaker": None if speakers is None or speakers[index] is None else str(speakers[index]),
+            "speaker": None if speakers[index] is None else str(speakers[index]),
             "hash": "",
             "load": functools.partial(load_row, str(folder), split, index, audio_field),
         }
-        stated = durations[index] if durations is not None else None
         try:
-            audio_hash, seconds = _identify(folder, rows[index], audio_field, stated)
+            audio_hash, seconds = _identify(folder, rows[index], audio_field, _as_seconds(durations[index]))
             item |= {"hash": audio_hash, "duration": seconds}
         except (UserError, OSError) as error:
             item |= {"failure": str(error)}
         yield item
+
+
+def _name_rows(split: str, rows, id_field: str | None) -> list[str]:
+    """A name for each row: its own id, with the row's number where several rows share one or it has none."""
+    width, field = len(str(len(rows))), id_field or "id"
+    given = rows[field][:] if field in rows.column_names else [None] * len(rows)
+    counts = Counter(map(str, given))
+    numbered = [f"{split if name is None else name}_{index:0{width}d}" for index, name in enumerate(given)]
+    names = [number if name is None or counts[str(name)] > 1 else str(name) for name, number in zip(given, numbered)]
+    # A number may make a name that another row has already.
+    return names if len(set(names)) == len(names) else [f"{number}_row" for number in numbered]
+
+
+def _as_seconds(stated: object) -> float | None:
+    """A duration as the data set states it, if it is one."""
+    try:
+        seconds = float(stated)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < float("inf") else None
 
 
 def _identify(
@@ -129,12 +152,23 @@ def _stored_audio(folder: Path, row: dict[str, object], audio_field: str) -> tup
     raise UserError(f"expected audio in '{audio_field}' (content, path or samples), found none")
 
 
+def _sample_type(feature: object) -> str | None:
+    """The integer type that a column of samples states, which rows lose as lists of numbers; None for all others."""
+    if isinstance(feature, dict):
+        feature = feature.get("array")
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    name = str(getattr(feature, "dtype", ""))
+    return name if name in ("int8", "uint8", "int16", "uint16", "int32", "uint32") else None
+
+
 def load_row(folder: str, split: str, index: int, audio_field: str) -> np.ndarray:
     """(S,) float32 mono at 16 kHz of one row."""
-    kind, value, rate = _stored_audio(Path(folder), _open(folder, audio_field)[split][index], audio_field)
+    rows = _open(folder, audio_field)[split]
+    kind, value, rate = _stored_audio(Path(folder), rows[index], audio_field)
     try:
         if kind == "array":
-            return resample(value, rate)
+            return resample(value.astype(_sample_type(rows.features[audio_field]) or value.dtype), rate)
         return decode_bytes(value) if kind == "bytes" else load_audio(value)
     except UserError as error:
         raise UserError(f"{folder}, {split}, row {index}: {error}") from error

@@ -34,20 +34,30 @@ log = logging.getLogger("oral_units")
 
 
 def load_transcribed(
-    data: str | Path, splits: Sequence[str], *, text_field: str = "text", audio_field: str = "audio"
+    data: str | Path,
+    splits: Sequence[str],
+    *,
+    text_field: str = "text",
+    audio_field: str = "audio",
+    id_field: str | None = None,
 ) -> dict[str, list[TranscribedItem]]:
     """The transcribed items of each of ``splits``, in the order of the data.
 
-    data: a folder written by ``datasets.save_to_disk`` (columns ``audio_field`` and ``text_field``; ``id``,
-    ``speaker``, ``duration`` and ``sampling_rate`` are read where there), a ``data/<language>`` folder with
-    segments.jsonl, or a folder of recordings with transcripts.tsv (splits by recording as in
-    segmentation.recordings, or by the splits.json in the folder). Items without text are skipped, counted and named.
+    data: a folder written by ``datasets.save_to_disk`` (columns ``audio_field`` and ``text_field``; ``id_field`` or
+    ``id``, ``speaker``, ``duration`` and ``sampling_rate`` are read where there; rows of one id are numbered), a
+    ``data/<language>`` folder with segments.jsonl, or a folder of recordings with transcripts.tsv (splits by recording
+    as in segmentation.recordings, or by the splits.json in the folder). Items without text are skipped, counted and
+    named.
     Raises UserError for a folder that is none of these, a split or a column that is not there, a repeated id, and
     where nothing is left.
     """
     folder = Path(data)
-    read = _reader_of(folder)
-    found = read(folder, list(dict.fromkeys(splits)), text_field=text_field, audio_field=audio_field)
+    read, fields = _reader_of(folder), {"text_field": text_field, "audio_field": audio_field}
+    if id_field is not None:
+        if read is not read_disk_dataset:
+            raise UserError(f"--id_field {id_field}: names a column of a data set, and {folder} is none; leave it out")
+        fields["id_field"] = id_field
+    found = read(folder, list(dict.fromkeys(splits)), **fields)
     return {split: _check_split(folder, split, items, text_field) for split, items in found.items()}
 
 

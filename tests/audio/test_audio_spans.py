@@ -81,6 +81,11 @@ def test_arrays_of_any_shape_and_rate() -> None:
         assert found.dtype == np.float32
         np.testing.assert_allclose(found[500:-500], expected[500:-500], atol=5e-3)
     np.testing.assert_allclose(resample(np.array([16384, -32768], np.int16), 16000), [0.5, -1.0])
+    np.testing.assert_allclose(resample(np.array([2**30, -(2**31)], np.int32), 16000), [0.5, -1.0])
+    np.testing.assert_allclose(resample(np.array([64, -128], np.int8), 16000), [0.5, -1.0])
+    np.testing.assert_allclose(resample(np.array([192, 0], np.uint8), 16000), [0.5, -1.0])
+    np.testing.assert_allclose(resample(np.array([16384, -32768], np.int64), 16000), [0.5, -1.0])
+    np.testing.assert_allclose(resample(np.array([2**30, -(2**31)], np.int64), 16000), [0.5, -1.0])
 
 
 def test_speed_changes_length_and_pitch_alike() -> None:

@@ -236,3 +236,41 @@ def test_mistakes_in_a_dataset_are_told(tmp_path: Path) -> None:
     numbers.save_to_disk(tmp_path / "numbers")
     with pytest.raises(UserError, match=r"expected text in 'text', found .*text \(int64\)"):
         load_transcribed(tmp_path / "numbers", ["train"])
+
+
+def content_of(waveform: np.ndarray) -> dict[str, object]:
+    out = io.BytesIO()
+    soundfile.write(out, waveform, SAMPLE_RATE, format="WAV")
+    return {"bytes": out.getvalue(), "path": None}
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "int64", "uint8", "float32"])
+def test_samples_of_any_integer_type_are_within_one(kind: str, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    waveform = speech_like(0.2)
+    full = {"int16": 2**15, "int32": 2**31, "int64": 2**31, "uint8": 2**7, "float32": 1}[kind]
+    samples = (0.02 * waveform * full + (full if kind == "uint8" else 0)).astype(kind)
+    stored = {"array": datasets.Sequence(datasets.Value(kind)), "sampling_rate": datasets.Value("int64")}
+    features = datasets.Features({"audio": stored, "text": datasets.Value("string")})
+    rows = {"audio": [{"array": samples, "sampling_rate": SAMPLE_RATE}], "text": ["some words"]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
+    found = load_transcribed(tmp_path / "set", ["train"])["train"][0]["load"]()
+    np.testing.assert_allclose(found, 0.02 * waveform, atol=1.01 / full if kind == "uint8" else 1e-4)
+
+
+def test_rows_without_a_duration_or_with_a_shared_id(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    audio = [content_of(speech_like(0.2 + number / 10)) for number in range(5)]
+    columns = {"id": [7, 7, 8, None, 7], "name": list("abcde"), "duration": [None, 0.3, 0.4, float("nan"), -1.0]}
+    rows = datasets.Dataset.from_dict({"audio": audio, "text": ["some words"] * 5} | columns)
+    rows.save_to_disk(tmp_path / "set")
+    items = load_transcribed(tmp_path / "set", ["train"])["train"]
+    assert [item["duration"] for item in items] == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6])
+    assert [item["id"] for item in items] == ["7_0", "7_1", "8", "train_3", "7_4"]
+    named = load_transcribed(tmp_path / "set", ["train"], id_field="name")["train"]
+    assert [item["id"] for item in named] == list("abcde")
+    with pytest.raises(UserError, match="a column 'other', found .*; --id_field"):
+        load_transcribed(tmp_path / "set", ["train"], id_field="other")
+    shared = rows.remove_columns("id").add_column("id", ["x", "x", "x_0", "y", "z"])
+    shared.save_to_disk(tmp_path / "shared")
+    assert len({item["id"] for item in load_transcribed(tmp_path / "shared", ["train"])["train"]}) == 5
