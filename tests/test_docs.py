@@ -246,6 +246,24 @@ def test_the_readme_says_consent_and_foreign_licences() -> None:
     assert "Praat is GPL" in licences and "non-commercial" in licences and "CC-BY-SA" in licences
 
 
+def test_the_readme_sets_the_shell_up_before_a_script_that_needs_it() -> None:
+    for section in re.split(r"^## ", read("README.md"), flags=re.MULTILINE):
+        if "python src/" in section:
+            assert "source path.sh" in section.split("python src/")[0], section.splitlines()[0]
+
+
+def test_results_lists_every_page_once_and_a_link_a_line() -> None:
+    lines = [line for line in read("RESULTS.md").splitlines() if line.startswith("- ")]
+    linked = [re.match(r"- \[[^\]]+\]\(docs/results/(\w+)\.md\) \S", line) for line in lines]
+    assert all(linked) and "](" not in "".join(line.split(")", 1)[1] for line in lines)
+    assert sorted(found[1] for found in linked) == sorted(path.stem for path in REPOSITORY.glob("docs/results/*.md"))
+
+
+def test_the_glossary_is_in_alphabetical_order() -> None:
+    terms = re.findall(r"^\*\*(.+?)\.\*\*", read("docs/glossary.md"), re.MULTILINE)
+    assert len(terms) > 55 and terms == sorted(terms, key=str.casefold)
+
+
 def test_the_licence_is_the_same_everywhere() -> None:
     text = read("LICENSE")
     assert "Apache License" in text and "9. Accepting Warranty or Additional Liability" in text and len(text) > 11_000
