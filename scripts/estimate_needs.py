@@ -24,6 +24,7 @@ import av
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
+from encoders.table import stays_on_cpu
 from languages import add_language_flags, exp_root, language_paths
 from segmentation.recordings import list_sources
 
@@ -32,7 +33,7 @@ PROBED_FILES = 40
 MEGABYTE = 1e6
 CHECKPOINT_MEGABYTES = 200  # latest and best, each with averaged weights and optimiser
 # Two cores, an hour of audio; scores with Whisper-base as a judge, a fourth of it without.
-SECONDS_AN_HOUR = {"segmentation": 40.0, "mfcc": 10.0, "pitch": 12.0, "scores": 900.0}
+SECONDS_AN_HOUR = {"segmentation": 40.0, "cheap_encoder": 10.0, "pitch": 12.0, "scores": 900.0}
 ENCODER_SECONDS_AN_HOUR = {"cpu": 1800.0, "cuda": 30.0}  # a model of XLS-R 300M's size
 STEP_SECONDS = {"cpu": 0.45, "cuda": 0.05}
 DEFAULT_STEPS = 200_000  # the trainer's own
@@ -85,7 +86,7 @@ def estimate_megabytes(hours: float) -> float:
 
 def estimate_minutes(args: argparse.Namespace, hours: float, device: str) -> dict[str, float]:
     """Minutes of each part of the chain."""
-    encoder = SECONDS_AN_HOUR["mfcc"] if args.encoder == "mfcc" else ENCODER_SECONDS_AN_HOUR[device]
+    encoder = SECONDS_AN_HOUR["cheap_encoder"] if stays_on_cpu(args.encoder) else ENCODER_SECONDS_AN_HOUR[device]
     parts = {
         "data": hours * SECONDS_AN_HOUR["segmentation"] / 60,
         "units": hours * (encoder + SECONDS_AN_HOUR["pitch"]) / 60,

@@ -22,6 +22,7 @@ from huggingface_hub.hf_api import ModelInfo
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
+from encoders.table import OWN_ENCODERS, needs_download
 from languages import LANGUAGE_CONFIGS, add_language_flags, language_config
 
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
@@ -42,10 +43,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def choose_models(args: argparse.Namespace) -> list[str]:
-    """The ids asked for, else the language's encoder, else every encoder of the table; ``mfcc`` needs no download."""
+    """The ids asked for, else the language's encoder, else those of all languages; less what needs no download."""
     languages = [args.language] if args.language else list(LANGUAGE_CONFIGS)
     models = args.model or [language_config(language)["encoder"] for language in languages]
-    return [model for model in dict.fromkeys(models) if model != "mfcc"]
+    return [model for model in dict.fromkeys(models) if needs_download(model)]
 
 
 def choose_files(names: list[str]) -> tuple[list[str], bool]:
@@ -126,7 +127,7 @@ def main() -> None:
     constants.HF_HUB_OFFLINE = False  # path.sh's default switch; fetching is this script's whole purpose
     models = choose_models(args)
     if not models:
-        print(f"{args.language}: its encoder is mfcc, which needs no download")
+        print(f"nothing to fetch: {', '.join(OWN_ENCODERS)} need no download")
     for model in models:
         if Path(model).is_dir():
             raise UserError(f"{model}: expected a hub id, found a local folder; use it as it is")

@@ -117,13 +117,18 @@ try_step() {
 
 # shellcheck disable=SC2120
 chosen_encoder() { # chosen_encoder FLAG…: phase 1's by its flags, else that of its units, else the language's
-  local encoder
-  encoder="$(look_up encoder)"
-  if grep -qs '"encoder": "mfcc"' "$(flag_value --exp "$(look_up units)" "$@")/config.json"; then encoder=mfcc; fi
-  flag_value --encoder "$encoder" "$@"
+  local encoder config
+  config="$(flag_value --exp "$(look_up units)" "$@")/config.json"
+  if [ -e "$config" ]; then encoder="$(sed -n 's/^.*"encoder": "\([^"]*\)".*$/\1/p' "$config" | tail -n 1)"; fi
+  flag_value --encoder "${encoder:-$(look_up encoder)}" "$@"
 }
 
-read_budget() { # read_budget ENCODER FLAG…: sets budget to phase 3's, by default what suits small recipes' mfcc units
+needs_download() { # needs_download ENCODER: whether it is a model of Hugging Face, as encoders/table.py knows
+  local ask="import sys; from encoders.table import needs_download; print(needs_download(sys.argv[1]))"
+  [ "$(python -c "$ask" "$1")" != False ]
+}
+
+read_budget() { # read_budget ENCODER FLAG…: sets budget to phase 3's, by default what suits small recipes' units, which need no download
   local name value encoder="$1"
   shift
   budget=()
@@ -131,7 +136,7 @@ read_budget() { # read_budget ENCODER FLAG…: sets budget to phase 3's, by defa
     value="$(flag_value "--$name" "" "$@")"
     if [ -n "$value" ]; then budget=("--$name=$value"); fi
   done
-  if [ "${#budget[@]}" = 0 ] && [ "$encoder" = mfcc ]; then budget=("--max-minutes=$SMALL_RECIPE_MINUTES"); fi
+  if [ "${#budget[@]}" = 0 ] && ! needs_download "$encoder"; then budget=("--max-minutes=$SMALL_RECIPE_MINUTES"); fi
 }
 
 python_command() { # python_command SCRIPT: sets command; NPROC processes, by torchrun, where NPROC is over 1

@@ -34,7 +34,8 @@ from core.cli import (
 from core.errors import UserError
 from core.frames import UNIT_RATE
 from core.records import EncoderOrigin
-from encoders.encode import Encoder, describe_encoder, load_encoder
+from encoders.encode import Encoder, load_encoder
+from encoders.table import OWN_ENCODERS, describe_encoder, stays_on_cpu
 from languages import add_language_flags, data_root, language_config, language_paths
 from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
 from training.experiment import hash_arguments, is_finished, open_experiment
@@ -111,8 +112,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--encoder",
-        help="'mfcc', or a Hugging Face speech encoder by hub id or folder (wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM, "
-        "Whisper); by default the language's",
+        help=f"{', '.join(OWN_ENCODERS)} (no download), or a Hugging Face speech encoder by hub id or folder (wav2vec "
+        "2.0, XLS-R, MMS, HuBERT, WavLM, Whisper); by default the language's",
     )
     group.add_argument(
         "--layer", type=int, help="hidden layer to read, 0 = what enters the first; by default the language's"
@@ -174,7 +175,7 @@ def add_execution_flags(group: argparse._ArgumentGroup) -> None:
         "--num_workers",
         type=int,
         default=os.cpu_count() or 1,
-        help="threads that read audio, and compute mfcc, in each process",
+        help="threads that read audio, and compute encoders without a download, in each process",
     )
     group.add_argument(
         "--max_failed",
@@ -230,9 +231,10 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
 
 # %%
 def start_processes(args: argparse.Namespace) -> Accelerator:
-    if args.encoder == "mfcc":
+    cheap = stays_on_cpu(args.encoder)
+    if cheap:
         torch.set_num_threads(1)  # the threads of --num_workers share the cores already
-    return start_accelerator(cpu=args.cpu or args.encoder == "mfcc", patience=PATIENCE)
+    return start_accelerator(cpu=args.cpu or cheap, patience=PATIENCE)
 
 
 def encoder_options(args: argparse.Namespace) -> dict[str, float]:

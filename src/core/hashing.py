@@ -35,17 +35,15 @@ def hash_content(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def hash_encoder(name: str) -> str:
-    """SHA-256 over a model's configuration, preprocessor and weights, by hub id or folder, without loading it.
+def hash_model(name: str) -> str:
+    """SHA-256 over a transformers model's configuration, preprocessor and weights, by hub id or folder, not loading it.
 
-    Of weights, which differ everywhere once they differ at all, 64 places and the size are read. ``mfcc`` is its name.
+    Of weights, which differ everywhere once they differ at all, 64 places and the size are read.
     """
-    if name == "mfcc":
-        return hashlib.sha256(b"mfcc").hexdigest()
     digest, folder = hashlib.sha256(), _model_folder(name)
     for pattern in ("config.json", "preprocessor_config.json", "*.safetensors", "*.bin"):
         for path in sorted(folder.glob(pattern)):
-            digest.update(path.name.encode() + _sample_weights(path))
+            digest.update(path.name.encode() + hash_weights(path))
     return digest.hexdigest()
 
 
@@ -56,7 +54,8 @@ def _model_folder(name: str) -> Path:
     return Path(cached_file(name, "config.json")).parent
 
 
-def _sample_weights(path: Path) -> bytes:
+def hash_weights(path: Path) -> bytes:
+    """SHA-256 of a file: of a long one's size and 64 places in it, wherever and whenever it was written."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with open(path, "rb") as stream:

@@ -25,8 +25,8 @@ class LanguageConfig(TypedDict):
     bpe_dir: str
     vocoder_dir: str
     prosody_dir: str
-    encoder: str  # mfcc, or a model's hub id or folder
-    layer: int | None  # of the encoder, counted from 1; None with mfcc
+    encoder: str  # a name of encoders/table.py, or a model's hub id or folder
+    layer: int | None  # of the encoder, counted from 1; None where it has none
     n_units: int
     vocab_size: int  # motifs
     asr_language: str | None  # Whisper's code, for judging; None where it knows none

@@ -7,7 +7,7 @@ from torch import nn
 from core.errors import UserError
 from core.frames import HOP_SAMPLES
 from encoders.pretrained import load_weights, read_feature_extractor
-from encoders.windows import UNBOUNDED
+from encoders.windows import UNBOUNDED, stack_pieces
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -17,6 +17,7 @@ class ConvolutionalEncoder(nn.Module):
     behind the last one stands the model's final norm, if it has one.
     """
 
+    options = ()
     longest_window = UNBOUNDED
     has_positions = False  # its position embedding is a convolution: relative
     is_cheap = False
@@ -42,8 +43,7 @@ class ConvolutionalEncoder(nn.Module):
     def prepare(self, pieces: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """Zero-padded (B, S) ``input_values``, with ``attention_mask`` where the lengths differ."""
         lengths = torch.tensor([len(piece) for piece in pieces])
-        longest = int(lengths.max())
-        values = torch.from_numpy(np.stack([np.pad(piece, (0, longest - len(piece))) for piece in pieces]))
+        values, longest = stack_pieces(pieces), int(lengths.max())
         if self.equal_only or bool((lengths == longest).all()):
             return {"input_values": values}
         return {"input_values": values, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}

@@ -1,19 +1,32 @@
 """Speech encoders, one interface: 16 kHz waveforms in, exactly S // 320 feature frames at 50 Hz out.
 
-``mfcc`` needs no download; any Hugging Face speech encoder of ``FAMILIES`` goes by hub id or folder. Windows over long
-signals and batches of similar lengths are made here, for all of them.
+Those of ``OWN_ENCODERS`` (encoders/table.py) need no download; any Hugging Face speech encoder of ``FAMILIES`` goes by
+hub id or folder. Windows over long signals and batches of similar lengths are made here, for all of them.
 
-**To add an encoder**, write one file with an ``nn.Module`` (encoders/convolutional.py is the shortest example) and add
-one line: to ``FAMILIES`` for a family of transformers models, to ``load_encoder`` for anything else. The module has
+**To add an encoder**, write one file in this folder with one ``nn.Module``, and one line in encoders/table.py: in
+``OWN_ENCODERS`` for features or a torch model of your own (encoders/logmel.py is the shortest example), in ``FAMILIES``
+for a family of transformers models (encoders/convolutional.py). Nothing else names an encoder: the table's name is what
+``--encoder`` takes, and all the rest is read from these attributes of the **class**:
 
-- ``dim``, the features of a frame; ``margins``, samples of context it wants left and right of a window, so that the
-  field of view of frame f is centred on sample 320 f + 160; ``longest_window``, in frames
+- ``options``: the keywords of its constructor among ``file``, ``layer`` (of OWN_ENCODERS alone), ``subtract_mean``,
+  ``context`` and ``padding``. With ``file``, ``--encoder NAME:FILE`` gives the path of the weights, which are hashed
+- ``dim``, the features of a frame, and ``n_layers``, 0 where there is no ``--layer`` to choose: of OWN_ENCODERS alone;
+  a model of FAMILIES has them in its configuration, and is called with (name, config, layer, **options)
+- ``is_cheap``: it costs so little that the threads which read audio run it, on the CPU, each signal whole
+
+and from these of the module, class or instance:
+
+- ``dim``, where options change it; ``longest_window``, in frames
+- ``margins``: samples of context it wants left and right of a window, so that the field of view of frame f is centred
+  on sample 320 f + 160
 - ``equal_only``: a batch holds signals of one length, since padding would change the others
 - ``has_positions``: it adds an absolute position embedding (see ``position_slack``)
-- ``is_cheap``: it costs so little that the threads which read audio may run it
 - ``normalize(waveform)``, over a whole signal; ``padded_frames(n_frames)``, what an input costs with its padding
 - ``prepare(pieces)``: pieces of left margin + 320 F + right margin samples -> the tensors of a batch
 - ``forward(**tensors)`` -> (B, F, D), frame f for the samples 320 f to 320 (f + 1) behind the left margin
+
+tests/encoders/test_encode.py tests each of OWN_ENCODERS without a file by itself; a family needs a tiny model with
+random weights in tests/synthetic.py. docs/phase1.md shows an encoder in 20 lines.
 
 Axes: S samples, F frames of 320 samples, D features, B batch.
 """
@@ -27,28 +40,18 @@ from torch import nn
 
 from core.errors import UserError
 from core.frames import UNIT_RATE, frames_to_samples, samples_to_frames
-from encoders.convolutional import ConvolutionalEncoder
-from encoders.mfcc import MFCC_DIM, MfccEncoder
 from encoders.pretrained import bound_memory, read_pretrained_config
-from encoders.whisper import WhisperEncoder
-from encoders.windows import UNBOUNDED, plan_batches, plan_windows, slice_frames, stitch_windows
-
-# What a model's config.json calls its type -> the module that reads it. XLS-R and MMS are wav2vec2.
-FAMILIES = {
-    "wav2vec2": ConvolutionalEncoder,
-    "hubert": ConvolutionalEncoder,
-    "wavlm": ConvolutionalEncoder,
-    "whisper": WhisperEncoder,
-}
-
-
-class EncoderDescription(NamedTuple):
-    """What is known of an encoder without loading its weights."""
-
-    family: str
-    layer: int | None
-    n_layers: int
-    dim: int  # features of a frame
+from encoders.table import (
+    FAMILIES,
+    OWN_ENCODERS,
+    check_cepstral_options,
+    check_padding,
+    describe_encoder,
+    encoder_file,
+    needs_download,
+    stays_on_cpu,
+)
+from encoders.windows import plan_batches, plan_windows, slice_frames, stitch_windows
 
 
 class Encoder(NamedTuple):
@@ -73,35 +76,6 @@ class _Piece(NamedTuple):
     shift: int
 
 
-def describe_encoder(name: str, layer: int | None) -> EncoderDescription:
-    """What can be said without loading weights.
-
-    Raises UserError for an unknown model, a family we do not serve, or a layer out of range.
-    """
-    if name == "mfcc":
-        if layer is not None:
-            raise UserError(f"mfcc has no layers: expected no --layer, found {layer}; leave it out")
-        return EncoderDescription("mfcc", None, 0, MFCC_DIM)
-    config = read_pretrained_config(name, FAMILIES)
-    n_layers = config.num_hidden_layers
-    if layer is None:
-        raise UserError(f"{name}: expected --layer 0..{n_layers} (0 = what enters the first layer), found none")
-    if not 0 <= layer <= n_layers:
-        raise UserError(f"{name}: expected --layer between 0 and {n_layers}, found {layer}; give one in that range")
-    return EncoderDescription(config.model_type, layer, n_layers, config.hidden_size)
-
-
-def last_layer(name: str) -> int | None:
-    """The number of the last layer; None for mfcc, which has none."""
-    return None if name == "mfcc" else read_pretrained_config(name, FAMILIES).num_hidden_layers
-
-
-def check_padding(name: str, family: str, padding: str) -> None:
-    """Refuse a ``padding`` other than "full" where the input has no fixed length."""
-    if padding != "full" and family != "whisper":
-        raise UserError(f"{name}: expected padding 'full', found '{padding}'; only Whisper pads its input to 30 s")
-
-
 def load_encoder(
     name: str,
     layer: int | None,
@@ -120,33 +94,40 @@ def load_encoder(
     Layer 0 is what enters the first transformer layer, layer n what the n-th returns; the last comes behind the model's
     final norm, if it has one. ``dtype`` other than float32 runs the model under autocast; weights stay float32.
     ``window_seconds`` and ``overlap_seconds`` cut longer signals (Whisper: never longer than its own 30 s);
-    ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc, which
-    sees every signal whole and stays on the CPU. ``padding`` "short" gives Whisper the signal and a second or two of
-    silence instead of its 30 s; the input of others has no fixed length, and the option is refused.
+    ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc. What
+    ``is_cheap`` sees every signal whole and stays on the CPU. ``padding`` "short" gives Whisper the signal and a second
+    or two of silence instead of its 30 s; the input of others has no fixed length, and the option is refused.
     """
     if not 0 <= overlap_seconds < window_seconds:
         raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
     family = describe_encoder(name, layer).family
     check_padding(name, family, padding)
-    if name == "mfcc":
-        model = MfccEncoder(subtract_mean=subtract_mean, context=context).eval()
-        return Encoder(name, None, model, torch.device("cpu"), torch.float32, UNBOUNDED, 0, batch_frames=0)
-    if subtract_mean or context:
-        raise UserError(f"{name}: mean subtraction and context are options of mfcc alone; leave them out")
-    bound_memory()
-    config = read_pretrained_config(name, FAMILIES)
-    model = FAMILIES[family](name, config, layer, **({"padding": padding} if family == "whisper" else {}))
-    window = min(round(window_seconds * UNIT_RATE), model.longest_window)
+    check_cepstral_options(name, family, subtract_mean=subtract_mean, context=context)
+    if not stays_on_cpu(name):
+        bound_memory()
+    model = _build_model(name, family, layer, {"subtract_mean": subtract_mean, "context": context, "padding": padding})
+    cheap = model.is_cheap
+    device = torch.device("cpu" if cheap else device)
+    window = model.longest_window if cheap else min(round(window_seconds * UNIT_RATE), model.longest_window)
     return Encoder(
         name,
         layer,
         model.to(device).eval().requires_grad_(False),
-        torch.device(device),
-        dtype,
+        device,
+        torch.float32 if cheap else dtype,
         window=window,
         overlap=min(round(overlap_seconds * UNIT_RATE), window // 2),
-        batch_frames=round(max_batch_seconds * UNIT_RATE),
+        batch_frames=0 if cheap else round(max_batch_seconds * UNIT_RATE),
     )
+
+
+def _build_model(name: str, family: str, layer: int | None, options: dict[str, bool | int | str]) -> nn.Module:
+    """The module of the table, with those options that its constructor takes."""
+    if needs_download(name):
+        taken = {key: options[key] for key in FAMILIES[family].options}
+        return FAMILIES[family](name, read_pretrained_config(name, FAMILIES), layer, **taken)
+    known = options | {"file": encoder_file(name), "layer": layer}
+    return OWN_ENCODERS[family](**{key: known[key] for key in OWN_ENCODERS[family].options})
 
 
 def position_slack(encoder: Encoder, n_frames: int) -> int:

@@ -21,10 +21,10 @@ import torch
 from audio.audio_spans import change_speed
 from core.device import has_fast_bf16
 from core.errors import UserError
-from core.hashing import hash_encoder
 from core.records import AudioItem, FailedItem, FeatureSettings
-from encoders.encode import Encoder, check_padding, describe_encoder, encode, last_layer, load_encoder
+from encoders.encode import Encoder, encode, load_encoder
 from encoders.feature_shards import ShardRows, fill_part, name_failures, open_part, open_shard
+from encoders.table import check_padding, describe_encoder, hash_encoder, last_layer, stays_on_cpu
 from encoders.whisper import PADDINGS
 
 FORMAT_VERSION = 1
@@ -77,7 +77,7 @@ def describe_features(
         "layer": layer,
         "dim": described.dim,
         "padding": padding,
-        "precision": "fp32" if encoder_id == "mfcc" else precision,
+        "precision": "fp32" if stays_on_cpu(encoder_id) else precision,
         "version": FORMAT_VERSION,
     }
 

@@ -6,7 +6,7 @@ import torchaudio
 from torch import nn
 
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
-from encoders.windows import UNBOUNDED
+from encoders.windows import UNBOUNDED, stack_pieces
 
 N_CEPSTRA = 13
 N_FFT = 512  # samples; the Hann window inside it is 400 samples (25 ms) long
@@ -21,6 +21,7 @@ class MfccEncoder(nn.Module):
     neighbours on either side next to each frame. Davis and Mermelstein 1980; deltas over ±2 frames as in HTK.
     """
 
+    dim, n_layers, options = MFCC_DIM, 0, ("subtract_mean", "context")
     margins = (MARGIN, MARGIN)
     longest_window = UNBOUNDED
     equal_only = True  # deltas repeat the ends of a signal, which padding would move
@@ -41,7 +42,7 @@ class MfccEncoder(nn.Module):
         return waveform
 
     def prepare(self, pieces: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        return {"samples": torch.from_numpy(np.stack(pieces))}
+        return {"samples": stack_pieces(pieces)}
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """(B, S) float32, margins included -> (B, F, 39 * (2 * context + 1)) float32."""

@@ -21,19 +21,21 @@ ONEDNN_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": 
 log = logging.getLogger("oral_units")
 
 
-def read_pretrained_config(name: str, families: Collection[str]):
+def read_pretrained_config(name: str, families: Collection[str], others: Collection[str] = ()):
     """The model's configuration (a transformers PretrainedConfig); code in the hub is never run.
 
-    Raises UserError where there is none (with the command that fetches it) or the family is not in ``families``.
+    Raises UserError where there is none (with the command that fetches it) or the family is not in ``families``;
+    ``others`` are the names that need no model, for the message.
     """
-    from transformers import AutoConfig  # takes seconds to import, and mfcc does without
+    from transformers import AutoConfig  # takes seconds to import, and the project's own encoders do without
 
+    without = f", nor one of {', '.join(others)}" if others else ""
     try:
         config = AutoConfig.from_pretrained(name)
     except OSError as error:
         raise UserError(
             f"{name}: expected a speech encoder in this folder or in the local cache, found none (offline, or no such "
-            f"model); where there is a network run: python scripts/fetch_models.py --model {name}"
+            f"model{without}); where there is a network run: python scripts/fetch_models.py --model {name}"
         ) from error
     except (ValueError, KeyError) as error:
         raise UserError(f"{name}: expected a model of {', '.join(families)}, found: {_first_line(error)}") from error

@@ -23,6 +23,7 @@ class WhisperEncoder(nn.Module):
     adds a second or two.
     """
 
+    options = ("padding",)
     margins = (LEAD, 0)
     has_positions = True
     is_cheap = False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from core.frames import frames_to_samples
 
@@ -19,6 +20,12 @@ def slice_frames(waveform: np.ndarray, start: int, stop: int, *, left: int, righ
     inside = waveform[max(first, 0) : max(last, 0)]
     before = max(-first, 0)
     return np.pad(inside, (before, last - first - before - len(inside)))
+
+
+def stack_pieces(pieces: list[np.ndarray]) -> torch.Tensor:
+    """(S,) float32 each -> (B, S) of the longest, the others with zeros behind them."""
+    longest = max(map(len, pieces))
+    return torch.from_numpy(np.stack([np.pad(piece, (0, longest - len(piece))) for piece in pieces]))
 
 
 def plan_windows(n_frames: int, window: int, overlap: int) -> list[tuple[int, int]]:

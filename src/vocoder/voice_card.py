@@ -6,6 +6,7 @@ from huggingface_hub import ModelCardData
 
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE
 from core.records import EncoderOrigin, VocoderScores, VoiceConfig, VoiceOrigin
+from encoders.table import encoder_file, needs_download
 
 SCORES = {
     "cer": "character error rate, a recogniser's reading of the resynthesis against its reading of the original",
@@ -83,9 +84,9 @@ def _scores(scores: VocoderScores | None) -> str:
 
 
 def _licence(licence: str, encoder: EncoderOrigin | None) -> str:
-    name = encoder["encoder"] if encoder else "mfcc"
+    name = encoder["encoder"] if encoder else ""
     text = f"The weights: {licence}. A voice is derived from recordings of a person and from an encoder"
-    text += f" (`{name}`)" if name != "mfcc" else ""
+    text += f" (`{name}`)" if name and (needs_download(name) or encoder_file(name)) else ""
     text += "; their licences, and what the speaker agreed to, hold for it."
     return f"## Licence\n\n{text}"
 

@@ -12,15 +12,19 @@ from torch import nn
 
 import pytest
 
+from audio.audio_io import compute_mel_spectrogram
 from core.errors import UserError
-from core.frames import HOP_SAMPLES, samples_to_frames
-from encoders.encode import Encoder, describe_encoder, encode, load_encoder, position_slack
+from core.frames import HOP_SAMPLES, N_MELS, samples_to_frames
+from encoders.encode import Encoder, encode, load_encoder, position_slack
 from encoders.mfcc import stack_context
-from encoders.windows import plan_batches, plan_windows, slice_frames, stitch_windows
+from encoders.table import FAMILIES, OWN_ENCODERS, describe_encoder, last_layer
+from encoders.windows import plan_batches, plan_windows, slice_frames, stack_pieces, stitch_windows
 from synthetic import save_tiny_encoder, speech_like
 from units.kmeans import fit_kmeans, quantize_to_units
 
-FAMILIES = ("xlsr", "hubert", "wavlm", "whisper", "wav2vec2_base", "wavlm_base")
+# Tiny models with random weights, of every one of the table's FAMILIES; those of OWN_ENCODERS need none.
+TINY_MODELS = ("xlsr", "hubert", "wavlm", "whisper", "wav2vec2_base", "wavlm_base")
+FILELESS = [name for name, model_class in OWN_ENCODERS.items() if "file" not in model_class.options]
 GROUP_NORM = ("hubert", "wav2vec2_base", "wavlm_base")
 LENGTHS = (320, 639, 640, 16000, 16319, 24007, 16000)
 
@@ -48,7 +52,7 @@ def save_base_encoder(folder: Path, family: str) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folders = {family: tmp_path_factory.mktemp(family) for family in FAMILIES}
+    folders = {family: tmp_path_factory.mktemp(family) for family in TINY_MODELS}
     for family, folder in folders.items():
         (save_base_encoder if family.endswith("_base") else save_tiny_encoder)(folder, family)
     return folders
@@ -63,9 +67,12 @@ def waveforms_of(lengths: tuple[int, ...]) -> list[np.ndarray]:
     return [speech[number * 500 :][:length] for number, length in enumerate(lengths)]
 
 
-@pytest.mark.parametrize("family", ["mfcc", *FAMILIES])
+@pytest.mark.parametrize("family", [*FILELESS, *TINY_MODELS])
 def test_frame_counts_and_batched_equals_single(family: str, encoder_folders: dict[str, Path]) -> None:
-    encoder = load_encoder("mfcc", None) if family == "mfcc" else load_encoder(str(encoder_folders[family]), 2)
+    if family in OWN_ENCODERS:
+        encoder = load_encoder(family, last_layer(family))
+    else:
+        encoder = load_encoder(str(encoder_folders[family]), 2)
     waveforms = waveforms_of((*LENGTHS, 0, 319))
     batched = encode(encoder, waveforms)
     for waveform, features in zip(waveforms, batched):
@@ -76,7 +83,7 @@ def test_frame_counts_and_batched_equals_single(family: str, encoder_folders: di
     assert np.concatenate(batched).std() > 1e-2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TINY_MODELS)
 def test_mixed_lengths_share_batches_except_with_group_norm(family: str, encoder_folders: dict[str, Path]) -> None:
     encoder = load_encoder(str(encoder_folders[family]), 1)
     sizes: list[int] = []
@@ -85,7 +92,7 @@ def test_mixed_lengths_share_batches_except_with_group_norm(family: str, encoder
     assert sorted(sizes) == ([1, 1, 2] if family in GROUP_NORM else [4])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TINY_MODELS)
 @pytest.mark.parametrize("layer", [0, 1, 3])
 def test_layer_is_the_hidden_state_of_the_whole_model(
     family: str, layer: int, encoder_folders: dict[str, Path]
@@ -122,13 +129,13 @@ def test_convolutions_see_as_far_left_as_right_of_the_middle(family: str, encode
     assert (int(seen[0]) + int(seen[-1]) + 1) // 2 == 320 * 4 + 160
 
 
-@pytest.mark.parametrize("name", ["mfcc", "whisper"])
+@pytest.mark.parametrize("name", ["mfcc", "logmel", "whisper"])
 def test_a_click_moves_the_frames_around_it_alike(name: str, encoder_folders: dict[str, Path]) -> None:
     """A click in the middle of frame 20 moves 20 and as many on either side; one between 19 and 20 moves both."""
-    encoder = load_encoder("mfcc", None) if name == "mfcc" else load_encoder(str(encoder_folders[name]), 0)
+    encoder = load_encoder(name, None) if name in OWN_ENCODERS else load_encoder(str(encoder_folders[name]), 0)
     noise = 1e-2 * np.random.default_rng(0).standard_normal(50 * HOP_SAMPLES).astype(np.float32)
     noise[5 * HOP_SAMPLES] = 0.9  # the loudest place is the same with and without the click
-    reach = {"mfcc": (0, 1), "whisper": (1, 2)}[name]
+    reach = {"mfcc": (0, 1), "logmel": (1, 2), "whisper": (1, 2)}[name]
     for sample, expected in ((20.5, range(20 - reach[0], 21 + reach[0])), (20, range(20 - reach[1], 20 + reach[1]))):
         click = noise.copy()
         click[int(sample * HOP_SAMPLES)] += 0.3
@@ -234,6 +241,10 @@ def test_refusals(encoder_folders: dict[str, Path], tmp_path: Path, monkeypatch:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"python scripts/fetch_models.py --model nobody/no-such-model"):
         load_encoder("nobody/no-such-model", 3)
+    with pytest.raises(UserError, match=r"nor one of mfcc, logmel\); .* --model mfc$"):
+        describe_encoder("mfc", None)
+    with pytest.raises(UserError, match="mfcc reads no file; expected --encoder mfcc$"):
+        describe_encoder("mfcc:weights.pt", None)
     with pytest.raises(UserError, match="expected --layer 0..3"):
         describe_encoder(str(encoder_folders["xlsr"]), None)
     with pytest.raises(UserError, match="mfcc has no layers"):
@@ -274,6 +285,21 @@ def test_pickled_weights_run_no_code(encoder_folders: dict[str, Path], tmp_path:
     with pytest.raises((UserError, pickle.UnpicklingError, RuntimeError)):
         load_encoder(str(folder), 1)
     assert not mark.exists()
+
+
+def test_every_family_of_the_table_has_a_tiny_model(encoder_folders: dict[str, Path]) -> None:
+    assert {json.loads((folder / "config.json").read_text())["model_type"] for folder in encoder_folders.values()} == {
+        *FAMILIES
+    }
+
+
+def test_log_mel_is_the_projects_own() -> None:
+    for n_samples in (320, 16000, 24007, 31999):
+        waveform = speech_like(2.0, seed=7)[:n_samples]
+        expected = compute_mel_spectrogram(torch.from_numpy(waveform)[None])[0].T.numpy()
+        found = encode(load_encoder("logmel", None), [waveform])[0]
+        assert found.shape == (samples_to_frames(n_samples), N_MELS)
+        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
 
 
 def test_mfcc_definition() -> None:
@@ -353,8 +379,7 @@ class LoudnessEncoder(nn.Module):
         return waveform
 
     def prepare(self, pieces: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        longest = max(map(len, pieces))
-        return {"samples": torch.from_numpy(np.stack([np.pad(piece, (0, longest - len(piece))) for piece in pieces]))}
+        return {"samples": stack_pieces(pieces)}
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         frames = samples.unfold(1, 400, HOP_SAMPLES)

@@ -20,10 +20,11 @@ import encoders.feature_cache
 from audio.audio_spans import change_speed
 from core.errors import UserError
 from core.frames import samples_to_frames
-from core.hashing import hash_content, hash_encoder
+from core.hashing import hash_content
 from encoders.encode import encode, load_encoder
 from encoders.feature_cache import FeatureCache, cached_features, encode_features, fill_feature_cache, open_encoder
 from encoders.feature_shards import MissingAudio, Part, _cut_shards, _order_shards, fill_part, open_part
+from encoders.table import OWN_ENCODERS, hash_encoder
 from synthetic import save_tiny_encoder, speech_like
 
 SECONDS = (0.5, 1.3, 2.0, 0.9, 2.4, 1.7)
@@ -334,8 +335,9 @@ def test_the_same_audio_twice_is_encoded_once(spoken_items: list[dict], tmp_path
     assert fill_and_count(tmp_path, [spoken_items[0], twin])[1] == 1
 
 
-def test_cepstra_need_no_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OWN_ENCODERS)
+def test_encoders_of_ones_own_need_no_model(name: str, tmp_path: Path) -> None:
     item = make_items((1.0,))[0]
-    cache = fill_feature_cache(tmp_path, [item], encoder_id="mfcc", quiet=True)
-    expected = encode(load_encoder("mfcc", None), [item["load"]()])[0]
+    cache = fill_feature_cache(tmp_path, [item], encoder_id=name, quiet=True)
+    expected = encode(load_encoder(name, None), [item["load"]()])[0]
     np.testing.assert_allclose(cached_features(cache, item), expected, rtol=2**-10, atol=1e-3)

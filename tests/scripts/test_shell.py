@@ -160,15 +160,25 @@ def test_small_recipes_have_a_budget_and_others_the_trainers_own() -> None:
     assert call_functions(f"start_phase satere; {show}").stdout.strip() == ""
 
 
-def test_mfcc_units_of_any_language_have_the_small_budget(language_roots: dict[str, Path]) -> None:
+@pytest.mark.parametrize("encoder", ["mfcc", "logmel"])
+def test_units_without_a_download_have_the_small_budget(language_roots: dict[str, Path], encoder: str) -> None:
     """Chosen by a flag of phase 1, or by what phase 1 was run with."""
-    show = 'read_budget "$(chosen_encoder --encoder mfcc)"; printf "%s " "${budget[@]}"'
+    show = f'read_budget "$(chosen_encoder --encoder {encoder})"; printf "%s " "${{budget[@]}}"'
     assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=8 "
     units = language_paths("satere")["units"]
     units.mkdir(parents=True)
-    (units / "config.json").write_text('{\n  "derived": {\n    "encoder": "mfcc"\n  }\n}')
+    (units / "config.json").write_text(f'{{\n  "derived": {{\n    "encoder": "{encoder}"\n  }}\n}}')
     show = 'read_budget "$(chosen_encoder)"; printf "%s " "${budget[@]}"'
     assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=8 "
+
+
+def test_units_of_a_fetched_encoder_have_the_trainers_budget(language_roots: dict[str, Path]) -> None:
+    """Of a language, too, whose own encoder is mfcc."""
+    units = language_paths("spanish")["units"]
+    units.mkdir(parents=True)
+    (units / "config.json").write_text('{"arguments": {"encoder": "facebook/hubert"}, "derived": {"n_units": 3}}')
+    show = 'chosen_encoder; read_budget "$(chosen_encoder)"; echo "${budget[@]}"'
+    assert call_functions(f"start_phase spanish; {show}").stdout.split() == ["facebook/hubert"]
 
 
 def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture) -> None:

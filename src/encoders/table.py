@@ -1,0 +1,122 @@
+"""The table of encoders, and what it says of each without loading weights. encoders/encode.py says how to add one."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from core.errors import UserError
+from core.hashing import hash_content, hash_model, hash_weights
+from encoders.convolutional import ConvolutionalEncoder
+from encoders.logmel import LogMelEncoder
+from encoders.mfcc import MfccEncoder
+from encoders.pretrained import read_pretrained_config
+from encoders.whisper import WhisperEncoder
+
+# What --encoder calls them. One with weights of its own goes by NAME:FILE. Nothing here is downloaded.
+OWN_ENCODERS = {
+    "mfcc": MfccEncoder,
+    "logmel": LogMelEncoder,
+}
+# What a transformers model's config.json calls its type -> the module that reads it. XLS-R and MMS are wav2vec2.
+FAMILIES = {
+    "wav2vec2": ConvolutionalEncoder,
+    "hubert": ConvolutionalEncoder,
+    "wavlm": ConvolutionalEncoder,
+    "whisper": WhisperEncoder,
+}
+
+
+class EncoderDescription(NamedTuple):
+    """What is known of an encoder without loading its weights."""
+
+    family: str  # of OWN_ENCODERS or FAMILIES
+    layer: int | None
+    n_layers: int
+    dim: int  # features of a frame
+
+
+def encoder_class(family: str) -> type[nn.Module]:
+    return OWN_ENCODERS.get(family) or FAMILIES[family]
+
+
+def own_encoder(name: str) -> type[nn.Module] | None:
+    """The class that ``name`` or ``name:file`` has in OWN_ENCODERS; None for models of Hugging Face."""
+    return OWN_ENCODERS.get(name.partition(":")[0])
+
+
+def encoder_file(name: str) -> Path | None:
+    """The weights in the name of one of OWN_ENCODERS; None where it has none."""
+    file = name.partition(":")[2]
+    return Path(file) if own_encoder(name) and file else None
+
+
+def needs_download(name: str) -> bool:
+    """Whether it is a model of Hugging Face, by hub id or folder."""
+    return own_encoder(name) is None
+
+
+def stays_on_cpu(name: str) -> bool:
+    """Whether it costs so little that the threads which read audio run it."""
+    found = own_encoder(name)
+    return found is not None and found.is_cheap
+
+
+def describe_encoder(name: str, layer: int | None) -> EncoderDescription:
+    """What can be said without loading weights.
+
+    Raises UserError for an unknown model, a family we do not serve, a layer out of range, or a file that is missing.
+    """
+    if needs_download(name):
+        config = read_pretrained_config(name, FAMILIES, OWN_ENCODERS)
+        family, n_layers, dim = config.model_type, config.num_hidden_layers, config.hidden_size
+    else:
+        _check_file(name)
+        family, n_layers, dim = name.partition(":")[0], own_encoder(name).n_layers, own_encoder(name).dim
+    _check_layer(name, layer, n_layers)
+    return EncoderDescription(family, layer, n_layers, dim)
+
+
+def _check_layer(name: str, layer: int | None, n_layers: int) -> None:
+    if n_layers == 0:
+        if layer is not None:
+            raise UserError(f"{name} has no layers: expected no --layer, found {layer}; leave it out")
+    elif layer is None:
+        raise UserError(f"{name}: expected --layer 0..{n_layers} (0 = what enters the first layer), found none")
+    elif not 0 <= layer <= n_layers:
+        raise UserError(f"{name}: expected --layer between 0 and {n_layers}, found {layer}; give one in that range")
+
+
+def _check_file(name: str) -> None:
+    short, file, takes_file = name.partition(":")[0], encoder_file(name), "file" in own_encoder(name).options
+    if not takes_file and name != short:
+        raise UserError(f"{name}: {short} reads no file; expected --encoder {short}")
+    if takes_file and (file is None or not file.is_file()):
+        raise UserError(f"{name}: expected a file of weights, found none; give --encoder {short}:FILE")
+
+
+def last_layer(name: str) -> int | None:
+    """The number of the last layer; None for an encoder without layers."""
+    if needs_download(name):
+        return read_pretrained_config(name, FAMILIES, OWN_ENCODERS).num_hidden_layers
+    return own_encoder(name).n_layers or None
+
+
+def check_padding(name: str, family: str, padding: str) -> None:
+    """Refuse a ``padding`` other than "full" where the input has no fixed length."""
+    if padding != "full" and "padding" not in encoder_class(family).options:
+        raise UserError(f"{name}: expected padding 'full', found '{padding}'; only Whisper pads its input to 30 s")
+
+
+def check_cepstral_options(name: str, family: str, *, subtract_mean: bool, context: int) -> None:
+    """Refuse what only cepstra know."""
+    if (subtract_mean or context) and "context" not in encoder_class(family).options:
+        raise UserError(f"{name}: mean subtraction and context are options of mfcc alone; leave them out")
+
+
+def hash_encoder(name: str) -> str:
+    """SHA-256 of what the features come from: the name of one of OWN_ENCODERS and its file, or a model's files."""
+    if needs_download(name):
+        return hash_model(name)
+    file = encoder_file(name)
+    return hash_content(name.partition(":")[0].encode() + (hash_weights(file) if file else b""))
