@@ -12,7 +12,7 @@ fi
 if [ ! -d "$folder" ]; then
     cat >&2 <<TEXT
 error: $folder: expected the recordings of Sateré-Mawé, found no such folder. Either
-  put them (MP3, WAV, FLAC, OGG or M4A, in folders as you like) into $raw, or
+  put them (any audio or video files, in folders as you like) into $raw, or
   name their folder: bash recipes/satere/prepare.sh <folder>
 Beside the recordings may lie transcripts.tsv (source, start, end, text) and speakers.tsv (source, speaker).
 A community's consent comes before its recordings.
