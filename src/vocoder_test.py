@@ -29,7 +29,7 @@ from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
 from core.records import UnitsRow, UtteranceScore, VocoderScores
 from evaluation.asr import Recogniser, load_asr
-from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings
+from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings, settle_on_originals
 from evaluation.mos import MosJudge, load_mos_judge
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files
@@ -94,7 +94,10 @@ def add_choice_flags(parser: argparse.ArgumentParser) -> None:
 def add_judge_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("judges")
     group.add_argument("--asr", metavar="FOLDER_OR_ID", help="a Whisper that listens to both sides, for CER and WER")
-    group.add_argument("--asr_language", help="its language, as in es; by default the language table's, else guessed")
+    group.add_argument(
+        "--asr_language",
+        help="its language, as in es; by default the language table's, else the likeliest for the originals",
+    )
     group.add_argument(
         "--asr_dtype",
         default="auto",
@@ -187,7 +190,7 @@ def locate(args: argparse.Namespace, exp: Path) -> Place:
         "definitions": DEFINITIONS_VERSION,
         "inputs": hash_files([checkpoint, inputs.corpus]),
         **{flag: getattr(args, flag) for flag in flags},
-        "asr_language": asr_language if args.asr else None,
+        "asr_language": (asr_language or "likeliest") if args.asr else None,
     }
     return Place(inputs, derived.get("condition", "units"), asr_language, identity)
 
@@ -300,9 +303,11 @@ def add_intelligibility(
     """Add error rates to ``rows``, where asked for; returns what was left out, by name, and the recogniser."""
     if not judges.asr:
         return [], None
-    asr = judges.asr(language)
+    asr = settle_on_originals(judges.asr(language), files, batch_size=batch_size)
+    if asr.language != language:
+        print(f"read as '{asr.language}', the likeliest for the originals; --asr_language names another")
     skipped = add_readings(asr, rows, files, texts=texts, caches=caches, batch_size=batch_size)
-    return skipped, {"model": asr.name, "language": language, "dtype": asr.dtype}
+    return skipped, {"model": asr.name, "language": asr.language, "dtype": asr.dtype}
 
 
 def print_scores(name: str, scores: VocoderScores) -> None:

@@ -48,8 +48,8 @@ class Recogniser(NamedTuple):
 def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dtype: str = "auto") -> Recogniser:
     """Whisper from a folder or a hub id, ready for ``transcribe``.
 
-    language: as Whisper names it ("es", "pt"); None lets the model guess for each window. dtype: "fp32", "bf16", or
-    "auto": bf16 where the processor or GPU computes in it (1.5 x faster), else fp32. Raises UserError for a model that
+    language: as Whisper names it ("es", "pt"); None lets the model guess for each window (``settle_language``: once).
+    dtype: "fp32", "bf16", or "auto": bf16 where the processor or GPU computes in it (1.5 x faster), else fp32. Raises UserError for a model that
     does not exist or is no Whisper, and for a language that it does not know.
     """
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
@@ -98,6 +98,33 @@ def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> st
     limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {MIN_CHARACTERS_PER_SECOND} {BEAMS}"
     decoding = f"{language} {dtype} {limits} timestamps"
     return fingerprint(model, decoding)
+
+
+def settle_language(asr: Recogniser, waveforms: Sequence[np.ndarray], *, batch_size: int = 8) -> Recogniser:
+    """The recogniser with one language for all it will read, so that two sides are never read in two.
+
+    Where it is to guess, it takes the language likeliest over all (S,) float32 ``waveforms`` together.
+    """
+    heard = [waveform[:WINDOW_SAMPLES] for waveform in waveforms if len(waveform)]
+    if asr.language is not None or not _is_multilingual(asr.model) or not heard:
+        return asr
+    language = _guess_language(asr, heard, batch_size)
+    return asr._replace(language=language, fingerprint=_fingerprint(asr.model, language, asr.dtype))
+
+
+@torch.inference_mode()
+def _guess_language(asr: Recogniser, waveforms: Sequence[np.ndarray], batch_size: int) -> str:
+    """The code of the highest mean probability, each waveform of at most 30 s counting alike."""
+    model, tokens = asr.model, asr.model.generation_config.lang_to_id
+    total = torch.zeros(len(tokens), dtype=torch.float64)
+    for start in range(0, len(waveforms), batch_size):
+        batch = list(waveforms[start : start + batch_size])
+        inputs = asr.extractor(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        features = inputs.input_features.to(model.device, model.dtype)
+        first = torch.full((len(batch), 1), model.generation_config.decoder_start_token_id, device=model.device)
+        scores = model(features, decoder_input_ids=first).logits[:, -1, list(tokens.values())]
+        total += scores.double().softmax(-1).sum(0).cpu()
+    return list(tokens)[int(total.argmax())].strip("<|>")
 
 
 def find_windows(waveform: np.ndarray) -> list[tuple[int, int]]:

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from audio.audio_io import load_audio
 from core.records import UtteranceScore
-from evaluation.asr import Recogniser, transcribe_cached
+from evaluation.asr import Recogniser, settle_language, transcribe_cached
 from evaluation.mos import MosJudge, predict_mos_cached
 from evaluation.scores import score_readings
 
 UTTERANCES_AT_ONCE = 128
+UTTERANCES_FOR_LANGUAGE = 32  # originals that the language is guessed by, spread over all
 Pair = tuple[str, Path, Path]  # id, original, resynthesis
 Caches = tuple[Path | None, Path | None]  # of the originals, of the resyntheses
 NO_CACHES: Caches = (None, None)
@@ -36,6 +37,14 @@ def add_mos(
                     row[key] = score
 
 
+def settle_on_originals(asr: Recogniser, files: Sequence[Pair], *, batch_size: int = 8) -> Recogniser:
+    """The recogniser with one language for both sides of all pairs: its own, else the likeliest for the originals."""
+    if asr.language is not None:
+        return asr
+    step = -(-len(files) // UTTERANCES_FOR_LANGUAGE) or 1
+    return settle_language(asr, [load_audio(original) for _, original, _ in files[::step]], batch_size=batch_size)
+
+
 def add_readings(
     asr: Recogniser,
     rows: Sequence[UtteranceScore],
@@ -48,8 +57,9 @@ def add_readings(
     """Add to every row what the recogniser reads on both sides, and the error rates of ``scores.score_readings``.
 
     asr: from ``load_asr``; texts: transcripts, None where there is none; caches: folders that keep the readings of
-    originals and of resyntheses. Returns what a rate had to leave out, by name.
+    originals and of resyntheses. Returns what a rate had to leave out, by name. Both sides are read in one language.
     """
+    asr = settle_on_originals(asr, files, batch_size=batch_size)
     with _seconds_bar("ASR", rows) as bar:
         for block, *sides in _blocks(files):
             originals, resyntheses = (

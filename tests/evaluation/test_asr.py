@@ -8,18 +8,22 @@ import numpy as np
 
 import pytest
 
+from audio.audio_io import load_audio, save_audio
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from evaluation.asr import (
     BEAMS,
     WINDOW_SAMPLES,
+    _fingerprint,
     find_windows,
     load_asr,
+    settle_language,
     stopped_early,
     transcribe,
     transcribe_cached,
 )
 from evaluation.judgement_cache import hash_audio
+from evaluation.judges import add_readings
 from synthetic import speech_like
 from tiny_asr import save_tiny_whisper_asr
 
@@ -119,3 +123,41 @@ def test_a_real_whisper_reads_batches_alike():
     assert transcribe(asr, waveforms) == [transcribe(asr, [waveform])[0] for waveform in waveforms]
     with pytest.raises(UserError, match="asr_language"):
         load_asr(os.environ["ORAL_UNITS_WHISPER"], language="xx")
+
+
+def make_multilingual(asr):
+    """The tiny Whisper as one of three languages, whose tokens are syllables."""
+    config = asr.model.generation_config
+    config.is_multilingual, config.lang_to_id = True, {"<|es|>": 5, "<|pt|>": 9, "<|th|>": 14}
+    config.task_to_id, config.decoder_start_token_id = {"transcribe": 3, "translate": 3}, 3
+    return asr
+
+
+def test_one_language_is_found_for_all_that_is_read(tiny_whisper_asr):
+    asr = make_multilingual(load_asr(str(tiny_whisper_asr), dtype="fp32"))
+    waveforms = [speech_like(1.0, seed=seed) for seed in range(3)]
+    settled = settle_language(asr, waveforms, batch_size=2)
+    alone = [settle_language(asr, [waveform]).language for waveform in waveforms]
+    assert settled.language in alone and settled.fingerprint != asr.fingerprint
+    assert settled.fingerprint == _fingerprint(asr.model, settled.language, asr.dtype)
+    assert settle_language(settled, waveforms[:1]) is settled
+    assert settle_language(asr, [np.zeros(0, np.float32)]) is asr
+    english = load_asr(str(tiny_whisper_asr), dtype="fp32")
+    assert settle_language(english, waveforms) is english, "a model of one language has nothing to guess"
+
+
+def test_both_sides_are_read_in_the_language_of_the_originals(tiny_whisper_asr, tmp_path, monkeypatch):
+    asr = make_multilingual(load_asr(str(tiny_whisper_asr), dtype="fp32"))
+    files = [("a", tmp_path / "original.wav", tmp_path / "resynthesis.wav")]
+    for seed, path in enumerate(files[0][1:]):
+        save_audio(path, speech_like(0.5, seed=seed))
+    languages = []
+
+    def read(asr, windows, **_):
+        languages.append(asr.language)
+        return ["uno dos"] * len(windows)
+
+    monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
+    expected = settle_language(asr, [load_audio(files[0][1])]).language
+    add_readings(asr, [{"id": "a", "duration": 0.5}], files, texts=[None])
+    assert languages == [expected] * 2
