@@ -49,8 +49,8 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
     """Whisper from a folder or a hub id, ready for ``transcribe``.
 
     language: as Whisper names it ("es", "pt"); None lets the model guess for each window (``settle_language``: once).
-    dtype: "fp32", "bf16", or "auto": bf16 where the processor or GPU computes in it (1.5 x faster), else fp32. Raises UserError for a model that
-    does not exist or is no Whisper, and for a language that it does not know.
+    dtype: "fp32", "bf16", or "auto": bf16 where the processor or GPU computes in it (1.5 x faster), else fp32. Raises
+    UserError for a model that does not exist or is no Whisper, and for a language that it does not know.
     """
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
