@@ -7,7 +7,7 @@
 
 Systems take turns within each repetition, so that ratios are of one run. Every training is an experiment of its own
 under --out and goes on where it stopped; what is trained and scored already is only read. Written: JSON and, ready for
-RESULTS.md, Markdown. Needs phase 1 of every language.
+docs/results/, Markdown. Needs phase 1 of every language.
 """
 
 import argparse

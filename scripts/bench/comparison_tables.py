@@ -1,4 +1,4 @@
-"""Systems side by side, in Markdown for RESULTS.md: what they cost, how they score, and where that was measured."""
+"""Systems side by side, in Markdown for docs/results/: what they cost, how they score, and where that was measured."""
 
 import statistics
 from collections.abc import Sequence

@@ -18,6 +18,10 @@ STEP_SAMPLES = SAMPLE_RATE // 100  # 10 ms
 STEPS_PER_SECOND = SAMPLE_RATE // STEP_SAMPLES
 LOWEST_DB = -127.5  # dB below full scale that level 0 stands for
 INAUDIBLE_DB = -85.0  # quieter is digital silence, and says nothing about the room
+BLOCK_SAMPLES = 30 * SAMPLE_RATE
+# Of 78 blocks of prompts the means of their seconds lie below 0.3 % of the level; 3 % is 30 dB below it.
+OFFSET_SHARE, LEAST_OFFSET = 0.03, 1e-4
+OFFSET_WINDOW = SAMPLE_RATE // 4  # of the mean that is taken off: nothing above 50 Hz changes by 0.3 dB
 SILENT_DB = -60.0  # a recording whose loudest 5 % stay below this holds no speech
 LONG_PIECE_STEPS = 20 * STEPS_PER_SECOND
 MIN_ACTIVE_STEPS = 5  # a lone sound shorter than 50 ms is a click
@@ -58,17 +62,40 @@ def measure_levels(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     ``levels``: half decibels of the RMS above -127.5 dB of full scale. ``flatness``: half decibels below 0 of the ratio
     of the geometric to the arithmetic mean of the power spectrum at 100 to 7000 Hz. An incomplete last step is padded.
     """
-    levels, flatness, rest, n_samples = [], [], np.zeros(0, np.float32), 0
-    for block in blocks:
+    levels, flatness, n_samples = [], [], 0
+    for block in _regroup(blocks):
         n_samples += len(block)
-        joined = np.concatenate([rest, block])
-        whole = len(joined) // STEP_SAMPLES * STEP_SAMPLES
-        _append_measures(joined[:whole], levels, flatness)
-        rest = joined[whole:]
-    if len(rest):
-        _append_measures(np.pad(rest, (0, STEP_SAMPLES - len(rest))), levels, flatness)
+        _append_measures(np.pad(remove_offset(block), (0, -len(block) % STEP_SAMPLES)), levels, flatness)
     empty = [np.zeros(0, np.uint8)]
     return np.concatenate(levels or empty), np.concatenate(flatness or empty), n_samples
+
+
+def _regroup(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks (S,) of any length -> blocks of 30 s, the last one of 30 to 60 s: the measures depend on no others."""
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= 2 * BLOCK_SAMPLES:
+            yield held[:BLOCK_SAMPLES]
+            held = held[BLOCK_SAMPLES:]
+    if len(held):
+        yield held
+
+
+def remove_offset(samples: np.ndarray) -> np.ndarray:
+    """(S,) without its slow mean, where that is as loud as to hide pauses; any other recording as it is.
+
+    Some sound cards and old recorders add a steady voltage; in the level it would look like a noise without pauses.
+    """
+    n_seconds = max(1, len(samples) // SAMPLE_RATE)
+    means = np.array([np.mean(second, dtype=np.float64) for second in np.array_split(samples, n_seconds)])
+    offset = np.sqrt(np.mean(np.square(means)))
+    level = np.sqrt(np.mean(np.square(samples), dtype=np.float64))
+    if offset < LEAST_OFFSET or offset < OFFSET_SHARE * level:
+        return samples
+    sums = np.cumsum(np.pad(samples, OFFSET_WINDOW // 2, mode="reflect"), dtype=np.float64)
+    slow = (sums[OFFSET_WINDOW - 1 :] - np.concatenate([[0.0], sums[:-OFFSET_WINDOW]])) / OFFSET_WINDOW
+    return samples - slow[: len(samples)].astype(np.float32)
 
 
 def _append_measures(samples: np.ndarray, levels: list[np.ndarray], flatness: list[np.ndarray]) -> None:

@@ -8,6 +8,7 @@ from core.frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE
 from core.records import EncoderOrigin, VocoderScores, VoiceConfig, VoiceOrigin
 from encoders.table import encoder_file, needs_download
 
+LICENCE_FILES = ("LICENSE*", "LICENCE*", "ATTRIBUTION*", "NOTICE*")
 SCORES = {
     "cer": "character error rate, a recogniser's reading of the resynthesis against its reading of the original",
     "mcd_db": "mel-cepstral distortion, dB",
@@ -92,5 +93,5 @@ def _licence(licence: str, encoder: EncoderOrigin | None) -> str:
 
 
 def licence_texts(data: Path) -> list[Path]:
-    """The licence files that a recipe left beside the data."""
-    return sorted(Path(data).glob("LICENSE*"))
+    """What a recipe left beside the data on its licence, and on whom it asks to name."""
+    return sorted(path for pattern in LICENCE_FILES for path in Path(data).glob(pattern))

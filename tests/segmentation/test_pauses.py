@@ -21,6 +21,7 @@ from segmentation.pauses import (
     join_short,
     measure_levels,
     measure_piece,
+    remove_offset,
     to_decibels,
 )
 from synthetic import speech_like
@@ -44,6 +45,38 @@ def steady_speech(stretches, seconds, *, floor=1e-3, seed=0):
 
 def seconds_of(found):
     return [(start / 100, end / 100) for start, end in found.pieces]
+
+
+@pytest.mark.parametrize("kind", ["steady", "jump", "drift"])
+@pytest.mark.parametrize("loudness", [1.0, 0.1])
+def test_an_offset_is_no_sound(kind: str, loudness: float) -> None:
+    speech = loudness * steady_speech([(start, start + 4) for start in range(1, 69, 6)], 70)
+    n_samples = len(speech)
+    offset = {
+        "steady": np.full(n_samples, 0.2),
+        "jump": np.where(np.arange(n_samples) < n_samples // 3, 0.2, -0.1),
+        "drift": np.linspace(-0.2, 0.2, n_samples),
+    }[kind]
+    levels, flatness, _ = measure_levels([speech])
+    shifted, shifted_flatness, _ = measure_levels([(speech + offset).astype(np.float32)])
+    assert np.mean(np.abs(levels.astype(int) - shifted) > 1) < 0.1
+    plain, moved = find_segments(levels).pieces, find_segments(shifted).pieces
+    assert len(plain) == len(moved) == 12 and np.median(np.abs(np.subtract(plain, moved))) <= 2
+    # A jump is a click, and a drift leaves a trace where a block of 30 s ends.
+    assert kind != "steady" or np.abs(np.subtract(plain, moved)).max() <= 2
+    flags = [
+        [is_noise_or_music(*measure_piece(measured[slice(*piece)], flat[slice(*piece)])) for piece in pieces]
+        for pieces, measured, flat in ((plain, levels, flatness), (moved, shifted, shifted_flatness))
+    ]
+    assert flags[0] == flags[1]
+
+
+def test_a_recording_without_an_offset_stays_as_it_is() -> None:
+    speech = steady_speech([(start, start + 4) for start in range(1, 69, 6)], 70)
+    assert remove_offset(speech) is speech
+    silence = np.full(SAMPLE_RATE, 0.2, np.float32)
+    assert np.abs(remove_offset(silence)).max() < 1e-6
+    assert len(remove_offset(silence[:37])) == 37 and len(remove_offset(silence[:1])) == 1
 
 
 def test_levels_are_the_rms_in_half_decibels():

@@ -163,6 +163,7 @@ def voice(roots: Path) -> Path:
         patch.setenv("DATA_ROOT", str(roots / "data"))
         (roots / "data" / "spanish").mkdir(parents=True)
         (roots / "data" / "spanish" / "LICENSE_SOURCE.txt").write_text("share alike")
+        (roots / "data" / "spanish" / "ATTRIBUTION.txt").write_text("recorded by Allison Smith")
         flags = ("--exp", roots / "spanish_vocoder_v3", "--prosody", roots / "spanish_prosody")
         assert export(patch, *flags, "--out", roots / "voice", "--license", "cc-by-sa-3.0") == 0
     return roots / "voice"
@@ -225,6 +226,7 @@ def test_a_saved_voice_tells_nothing_of_the_machine(roots: Path, voice: Path) ->
     card = (voice / "README.md").read_text(encoding="utf-8")
     assert "license: cc-by-sa-3.0" in card and "ana, rui" in card and "`mfcc`" in card
     assert (voice / "LICENSE_SOURCE.txt").read_text() == "share alike"
+    assert (voice / "ATTRIBUTION.txt").read_text() == "recorded by Allison Smith"
 
 
 def say(patch: pytest.MonkeyPatch, exp: Path, out: Path, *flags: object) -> dict[str, np.ndarray]:
