@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# usage: bash scripts/run_all.sh <language>
+# usage: bash scripts/run_all.sh <language> [folder of recordings]
 #
 # From recordings to a voice: data, phases 1 to 3, resynthesis of the test split, scores, report. Run again, it does only
-# what is missing or unfinished. Ctrl-C stops it at once.
+# what is missing or unfinished: new recordings are cut, those taken away are left out. Ctrl-C stops it at once.
 #
 #   TRAINING_LANGUAGE      the language, where none is given
 #   TAG                    suffix of the experiments' names: TAG=w4 makes exp/<language>_units_w4 and so on
@@ -29,30 +29,30 @@ estimate() { # what this run needs, from the size of the data and phase 3's budg
     --encoder "$(chosen_encoder "${phase1[@]}")"
 }
 
-# Newer than every recording, folder and table, and not of a run that failed: the flags given by hand stay. A link to
-# other recordings is as new as the recipe that made it, however old these are.
-data_is_current() {
-  [ "${#data_flags[@]}" = 0 ] && [ -e "$1/segments.jsonl" ] && [ -e "$1/raw" ] &&
-    ! grep -qs '"too_many_failed": true' "$1/segmentation.json" &&
-    [ -z "$(find "$1/raw" -maxdepth 0 -newer "$1/segments.jsonl" -print -quit)" ] &&
-    [ -z "$(find -L "$1"/{raw,transcripts.tsv,speakers.tsv} -newer "$1/segments.jsonl" -print -quit 2> /dev/null)" ]
-}
-
-prepare_data() {
+prepare_data() { # the list of recordings decides, not their dates; flags given once hold (scripts/segment_audio.py)
   local recipe="$repository/recipes/$language/prepare.sh" data
   data="$(look_up data)"
-  if data_is_current "$data"; then
-    echo "$data/segments.jsonl: newer than the recordings; nothing to do"
-  elif [ -e "$data/segments.jsonl" ] && [ ! -e "$data/raw" ]; then
+  if [ -z "$folder" ] && [ -e "$data/segments.jsonl" ] &&
+    { [ ! -e "$data/raw" ] || [ ! -e "$data/segmentation.json" ]; }; then
     echo "$data/segments.jsonl: segments without raw recordings, used as they are"
+  elif [ -n "$folder" ] || { [ "${#data_flags[@]}" = 0 ] && [ -e "$data/segments.jsonl" ]; }; then
+    run_step python "$repository/scripts/segment_audio.py" --language "$language" "${data_flags[@]}"
   elif [ -e "$recipe" ]; then
     run_step bash "$recipe" "${data_flags[@]}"
   elif [ -e "$data/raw" ]; then
     run_step python "$repository/scripts/segment_audio.py" --language "$language" "${data_flags[@]}"
   else
     fail "$data: expected recordings, found none, and $language has no recipe of its own;" \
-      "run first: bash recipes/mp3_folder/prepare.sh $language FOLDER_OF_RECORDINGS"
+      "run: bash scripts/run_all.sh $language FOLDER_OF_RECORDINGS"
   fi
+}
+
+link_folder() { # link_folder WORD…: the recordings of $folder become those of the language, before it is looked up
+  local name="$1"
+  if [ "${name#-}" != "$name" ]; then name="$(flag_value --language "${TRAINING_LANGUAGE:-}" "$@")"; fi
+  source "$repository/path.sh" "${HF_HUB_OFFLINE:-1}"
+  run_step python "$repository/recipes/mp3_folder/link_recordings.py" --language="$name" --folder="$folder"
+  export ORAL_UNITS_DEFAULTS_SAID="$name"
 }
 
 scores_are_current() { # newer than the checkpoint, with Whisper's reading where it is asked for
@@ -74,14 +74,23 @@ submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everythin
   echo "watch: python scripts/launch.py status ${units##*/} ${bpe##*/} ${vocoder##*/}"
 }
 
+folder=""
 rest=("$@")
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then rest=("${@:2}"); fi
 while [ "${#rest[@]}" -gt 0 ]; do
   case "${rest[0]}" in
     -h | --help | --language=* | --tag=*) rest=("${rest[@]:1}") ;;
     --language | --tag) rest=("${rest[@]:2}") ;;
-    *) fail "run_all.sh takes a language only, found: ${rest[*]}; flags go into DATA_ARGS, PHASE1_ARGS, PHASE2_ARGS," \
-      "PHASE3_ARGS" ;;
+    -*) fail "run_all.sh takes a language and a folder only, found: ${rest[*]}; flags go into DATA_ARGS, PHASE1_ARGS," \
+      "PHASE2_ARGS, PHASE3_ARGS" ;;
+    *)
+      if [ -n "$folder" ] || [ ! -d "${rest[0]}" ]; then
+        fail "${rest[0]}: expected one folder of recordings after the language, found ${rest[*]}; flags go into" \
+          "DATA_ARGS, PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS"
+      fi
+      folder="${rest[0]}"
+      rest=("${rest[@]:1}")
+      ;;
   esac
 done
 read_words "${DATA_ARGS:-}"
@@ -92,6 +101,7 @@ read_words "${PHASE2_ARGS:-}"
 phase2=("${words[@]}")
 read_words "${PHASE3_ARGS:-}"
 phase3=("${words[@]}")
+if [ -n "$folder" ]; then link_folder "$@"; fi
 start_phase "$@" --generator="$(flag_value --generator v3 "${phase3[@]}")"
 vocoder="$(flag_value --exp "$(look_up vocoder)" "${phase3[@]}")"
 export TAG="$tag"

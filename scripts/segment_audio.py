@@ -12,6 +12,8 @@ More: docs/usage.md.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 from collections import Counter
@@ -24,7 +26,7 @@ from tqdm import tqdm
 from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
-from core.files import read_json, write_json
+from core.files import hash_files, read_json, write_json
 from core.locks import only_one
 from core.process_pool import run_in_processes
 from languages import add_language_flags, language_paths
@@ -33,6 +35,7 @@ from segmentation.cut_recording import (
     CutJob,
     cut_recording,
     delete_segments,
+    dependencies,
     flags_of_results,
     is_current,
     result_file,
@@ -41,7 +44,7 @@ from segmentation.folder_survey import Survey, describe_ignored, printable, surv
 from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
-from segmentation.tables import CUT_THROUGH, find_table
+from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table
 
 EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "num_workers")
 KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "max_failed", "speaker_from", "split_by")
@@ -231,6 +234,23 @@ def print_lost_texts(lost: Counter[str], table: Path) -> None:
     print(f"texts left out: {lost.total()} of {table.name}: {reasons}{advice}")
 
 
+def fingerprint_inputs(jobs: list[CutJob], survey: Survey, paths: dict[str, Path], kept: dict[str, object]) -> str:
+    """SHA-256 of what the manifest is made from: the list of recordings with size and time, the tables, the flags."""
+    listed = [dependencies(job) for job in jobs if job.path.exists()]
+    parts = [listed, survey.unreadable, survey.ignored, kept]
+    parts += [hash_files([table]) for name in TABLE_NAMES if (table := find_table(paths[name]))]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def is_up_to_date(jobs: list[CutJob], paths: dict[str, Path], made_from: str) -> bool:
+    """Whether the manifest was made from just these recordings, tables and flags, and every file is there."""
+    report = paths["data"] / "segmentation.json"
+    if not all(path.is_file() for path in (report, paths["manifest"], paths["splits"])):
+        return False
+    last = read_json(report)
+    return last.get("made_from") == made_from and not last["failed"] and all(is_current(job) for job in jobs)
+
+
 def main() -> int:
     args = parse_args()
     paths = language_paths(args.language, args.tag)
@@ -238,6 +258,11 @@ def main() -> int:
     survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
     jobs = plan(survey.recordings, paths, texts, flags, keep_truncated=args.keep_truncated)
     n_sources = len(jobs) + len(survey.unreadable)
+    kept = {name: getattr(args, name) for name in KEPT}
+    made_from = fingerprint_inputs(jobs, survey, paths, kept)
+    if is_up_to_date(jobs, paths, made_from):
+        print(f"{paths['manifest']}: made from just these {n_sources} recordings; nothing to do")
+        return 0
     paths["cache"].mkdir(parents=True, exist_ok=True)
     busy = f"{paths['cache']}: another segment_audio.py is at work; wait for it to end"
     # Two runs at once would clean up each other's files.
@@ -251,7 +276,7 @@ def main() -> int:
         tally = write_manifest(cut, paths, texts=texts, failed=failed, **keeping)
         too_many = 100 * len(failed) > args.max_failed * n_sources
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
-        summary |= {"ignored": survey.ignored, "flags": {name: getattr(args, name) for name in KEPT}}
+        summary |= {"ignored": survey.ignored, "flags": kept, "made_from": made_from}
         write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
     print_report(tally, failed, n_sources, paths)
     if too_many:

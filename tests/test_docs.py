@@ -241,7 +241,7 @@ def test_old_names_lead_to_commands() -> None:
 
 def test_the_readme_says_consent_and_foreign_licences() -> None:
     readme = read("README.md")
-    assert readme.index("Consent first") < readme.index("mp3_folder/prepare.sh")
+    assert readme.index("Consent first") < readme.index("run_all.sh guarani /path/to/recordings")
     licences = readme.split("\n## Licences\n")[1]
     assert "Praat is GPL" in licences and "non-commercial" in licences and "CC-BY-SA" in licences
 

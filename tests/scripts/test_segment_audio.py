@@ -168,6 +168,7 @@ def test_a_second_run_redoes_nothing_and_changes_nothing(raw, monkeypatch):
     segment(monkeypatch)
     before = fingerprint(raw)
     monkeypatch.setattr(segment_audio, "cut_recording", lambda job: pytest.fail(f"cut {job.source} again"))
+    monkeypatch.setattr(segment_audio, "write_manifest", lambda *args, **flags: pytest.fail("written again"))
     assert segment(monkeypatch) == 0
     assert fingerprint(raw) == before
 

@@ -1,5 +1,6 @@
 import argparse
 import importlib
+import json
 import os
 import re
 import shutil
@@ -123,6 +124,27 @@ def test_a_phase_alone_does_not_ignore_the_variable_of_its_flags(phase: int) -> 
     assert f"PHASE{phase}_ARGS is read by run_all.sh only, found: --seed 3" in done.stderr
     done = run_bash(script, "nowhere", "--seed", "3", **variable)
     assert "is read by" not in done.stderr and "nowhere" in done.stderr, "as run_all.sh calls it"
+
+
+def test_a_folder_and_a_name_are_enough_and_its_list_counts_not_its_dates(language_roots, tmp_path) -> None:
+    """The data step of run_all.sh; phase 1 is stopped at once by a flag that it refuses."""
+    folder, script = tmp_path / "my tapes", REPOSITORY / "scripts" / "run_all.sh"
+
+    def sources(*words: object) -> set[str]:
+        done = run_bash(script, "hunsrik", *words, PHASE1_ARGS="--n_units few", PHASE3_ARGS="--steps 5")
+        assert done.returncode == 2 and "--n_units" in done.stderr, done.stderr
+        lines = (language_roots["data"] / "hunsrik" / "segments.jsonl").read_text().splitlines()
+        return {json.loads(line)["source"] for line in lines}
+
+    for number in range(3):
+        write_mp3(folder / f"tape_{number}.mp3", speech_like(4.0, seed=number))
+    assert sources(folder) == {f"tape_{number}.mp3" for number in range(3)}
+    write_mp3(folder / "old.mp3", speech_like(4.0, seed=7))
+    os.utime(folder / "old.mp3", (1e9, 1e9))
+    (folder / "tape_0.mp3").unlink()
+    assert sources() == {"old.mp3", "tape_1.mp3", "tape_2.mp3"}
+    done = run_bash(script, "hunsrik", tmp_path / "nowhere")
+    assert done.returncode == 2 and "expected one folder of recordings" in done.stderr
 
 
 def test_without_recordings_the_recipe_for_folders_is_named(language_roots: dict[str, Path]) -> None:
