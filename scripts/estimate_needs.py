@@ -23,6 +23,7 @@ import av
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
+from core.estimates import TEST_SHARE, phase_minutes, spoken_time
 from core.frames import SAMPLE_RATE
 from encoders.table import stays_on_cpu
 from languages import add_language_flags, exp_root, language_paths
@@ -32,14 +33,7 @@ RECIPE_HOURS = 0.6  # of speech: what a small recipe prepares where nothing is t
 PROBED_FILES = 40
 MEGABYTE = 1e6
 CHECKPOINT_MEGABYTES = 200  # latest and best, each with averaged weights and optimiser
-# Two cores, an hour of audio; scores with Whisper-base as a judge, a fourth of it without.
-SECONDS_AN_HOUR = {"segmentation": 40.0, "cheap_encoder": 10.0, "pitch": 12.0, "scores": 900.0}
-ENCODER_SECONDS_AN_HOUR = {"cpu": 1800.0, "cuda": 30.0}  # a model of XLS-R 300M's size
-STEP_SECONDS = {"cpu": 0.45, "cuda": 0.05}
-DEFAULT_STEPS = 200_000  # the trainer's own
-TEST_SHARE = 0.15
 LONG_MINUTES = 180  # of training, from which on a shorter one is named
-FIXED_SECONDS = 60.0  # starting Python and its libraries, six times
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -86,32 +80,12 @@ def estimate_megabytes(hours: float) -> float:
 
 def estimate_minutes(args: argparse.Namespace, hours: float, device: str) -> dict[str, float]:
     """Minutes of each part of the chain."""
-    encoder = SECONDS_AN_HOUR["cheap_encoder"] if stays_on_cpu(args.encoder) else ENCODER_SECONDS_AN_HOUR[device]
-    parts = {
-        "data": hours * SECONDS_AN_HOUR["segmentation"] / 60,
-        "units": hours * (encoder + SECONDS_AN_HOUR["pitch"]) / 60,
-        "training": estimate_training(args, hours, device),
-        "scores": hours * TEST_SHARE * SECONDS_AN_HOUR["scores"] / 60,
-        "starting": FIXED_SECONDS / 60,
-    }
-    return parts
-
-
-def estimate_training(args: argparse.Namespace, hours: float, device: str) -> float:
-    """Minutes of phase 3 under its budget."""
-    if args.max_minutes is not None:
-        return args.max_minutes
-    crops = hours * (1 - 2 * TEST_SHARE) * 3600 / 0.96
-    steps = args.epochs * crops / 16 if args.epochs is not None else args.steps or DEFAULT_STEPS
-    return steps * STEP_SECONDS[device] / 60
+    budget = {name: getattr(args, name) for name in ("max_minutes", "steps", "epochs")}
+    return phase_minutes(hours, device=device, cheap_encoder=stays_on_cpu(args.encoder), **budget)
 
 
 def existing_parent(path: Path) -> Path:
     return path if path.exists() else existing_parent(path.parent)
-
-
-def spoken_time(minutes: float) -> str:
-    return f"{max(1, round(minutes))} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
 
 
 def main() -> None:

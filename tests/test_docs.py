@@ -264,6 +264,12 @@ def test_the_glossary_is_in_alphabetical_order() -> None:
     assert len(terms) > 55 and terms == sorted(terms, key=str.casefold)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/usage.md"])
+def test_own_recordings_begin_with_a_first_look(page: str) -> None:
+    own = [command for command in commands(page) if "/path/to/recordings" in command]
+    assert own[0] == "python scripts/inspect_recordings.py /path/to/recordings"
+
+
 def test_the_licence_is_the_same_everywhere() -> None:
     text = read("LICENSE")
     assert "Apache License" in text and "9. Accepting Warranty or Additional Liability" in text and len(text) > 11_000

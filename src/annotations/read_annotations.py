@@ -58,6 +58,14 @@ def linked_media(path: Path) -> list[str]:
     return [re.split(r"[\\/]", link)[-1] for link in links if link]
 
 
+def named_languages(path: Path) -> list[str]:
+    """The languages that an ELAN file names; none for other formats."""
+    if Path(path).suffix.lower() != ".eaf":
+        return []
+    found = [element.get("LANG_LABEL") or element.get("LANG_ID") for element in _eaf_root(path).iter("LANGUAGE")]
+    return [name.strip() for name in found if name and name.strip()]
+
+
 def _eaf_root(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()

@@ -6,7 +6,7 @@ Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
 import functools
 import os
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,15 +28,22 @@ LONGEST_WAV_HEADER = 1 << 20  # bytes beside the samples: comments and marks, se
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
 
-def stream_audio(path: Path | BinaryIO, *, block_seconds: float = 30.0, audio_stream: int = 0) -> Iterator[np.ndarray]:
+def stream_audio(
+    path: Path | BinaryIO,
+    *,
+    block_seconds: float = 30.0,
+    audio_stream: int = 0,
+    watch: Callable[[av.AudioFrame], object] | None = None,
+) -> Iterator[np.ndarray]:
     """Decode any audio or video file, or an open one, as 16 kHz mono float32 blocks in [-1, 1], in bounded memory.
 
-    ``audio_stream`` counts the audio streams of a video from 0. A few damaged packets (old MP3s end in tags that are no
+    ``audio_stream`` counts the audio streams of a video from 0. ``watch`` is shown each frame as the decoder gives it,
+    before it is resampled. A few damaged packets (old MP3s end in tags that are no
     audio) are passed over; a file whose format changes on the way is read to its end. Raises UserError for a file
     without such a stream, without channels, or that cannot be decoded.
     """
     block, held, n_held = int(block_seconds * SAMPLE_RATE), [], 0
-    for piece in _decode(path, audio_stream):
+    for piece in _decode(path, audio_stream, watch):
         held.append(piece)
         n_held += len(piece)
         if n_held >= block:
@@ -58,7 +65,9 @@ def probe_audio(path: Path) -> bool | None:
         return None
 
 
-def _decode(path: Path | BinaryIO, audio_stream: int = 0) -> Iterator[np.ndarray]:
+def _decode(
+    path: Path | BinaryIO, audio_stream: int = 0, watch: Callable[[av.AudioFrame], object] | None = None
+) -> Iterator[np.ndarray]:
     try:
         with av.open(path if hasattr(path, "read") else str(path)) as found:
             streams = [stream for stream in found.streams.audio if stream.codec_context is not None]
@@ -69,11 +78,18 @@ def _decode(path: Path | BinaryIO, audio_stream: int = 0) -> Iterator[np.ndarray
                 )
             if not streams[audio_stream].codec_context.channels:
                 raise UserError(f"{path}: expected at least one channel, found 0; convert the file again")
-            yield from _resample_frames(_decode_packets(found, streams[audio_stream]))
+            frames = _decode_packets(found, streams[audio_stream])
+            yield from _resample_frames(_shown(frames, watch) if watch else frames)
     except (av.FFmpegError, UnicodeEncodeError) as error:
         raise UserError(
             f"{path}: expected decodable audio, found: {error}; remove the file or convert it again"
         ) from error
+
+
+def _shown(frames: Iterable[av.AudioFrame], watch: Callable[[av.AudioFrame], object]) -> Iterator[av.AudioFrame]:
+    for frame in frames:
+        watch(frame)
+        yield frame
 
 
 def _resample_frames(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
@@ -89,7 +105,12 @@ def _resample_frames(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
 
 
 def _resampled(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> list[np.ndarray]:
-    return [part.to_ndarray().mean(axis=0) for part in resampler.resample(frame)] if resampler else []
+    return [_mix(part.to_ndarray()) for part in resampler.resample(frame)] if resampler else []
+
+
+def _mix(samples: np.ndarray) -> np.ndarray:
+    """(C, S) -> (S,)."""
+    return samples[0] if len(samples) == 1 else samples.mean(axis=0)
 
 
 def _decode_packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:

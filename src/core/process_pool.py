@@ -3,6 +3,7 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -34,19 +35,30 @@ def run_in_processes(
 
 def _run_pool(function: Callable, waiting: Iterator[Job], n_workers: int):
     """Work until all is done or a process dies; returns the jobs then in flight and whether others may be left."""
-    in_flight = {}
-    with _make_pool(n_workers) as pool:
-        try:
-            while True:
-                while len(in_flight) < 2 * n_workers and (job := next(waiting, None)) is not None:
-                    in_flight[pool.submit(function, job)] = job
-                if not in_flight:
-                    return [], False
-                for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-                    result = future.result()
-                    yield in_flight.pop(future), result
-        except BrokenProcessPool:
-            return list(in_flight.values()), True
+    in_flight, pool = {}, _make_pool(n_workers)
+    try:
+        while True:
+            while len(in_flight) < 2 * n_workers and (job := next(waiting, None)) is not None:
+                in_flight[pool.submit(function, job)] = job
+            if not in_flight:
+                pool.shutdown()
+                return [], False
+            for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                yield in_flight.pop(future), result
+    except BrokenProcessPool:
+        pool.shutdown()
+        return list(in_flight.values()), True
+    except BaseException:
+        _end_at_once(pool)
+        raise
+
+
+def _end_at_once(pool: ProcessPoolExecutor) -> None:
+    """Waiting for the jobs in hand may take minutes; whoever interrupts wants none of them."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run_alone(function: Callable, job: Job) -> str | None:
@@ -64,7 +76,11 @@ def _make_pool(n_workers: int) -> ProcessPoolExecutor:
 
 
 def _follow_parent() -> None:
-    """End this process when its parent is killed: a pool's worker would wait for ever otherwise."""
+    """End this process when its parent is killed: a pool's worker would wait for ever otherwise.
+
+    Ctrl-C reaches every process of a terminal; the parent alone answers it, and ends these.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sentinel = multiprocessing.parent_process().sentinel
 
     def watch() -> None:

@@ -471,3 +471,32 @@ class SavedSpeechLLM(TypedDict):
     format_version: int
     model: SpeechLLMConfig
     notes: dict[str, object]  # step, scores, decoding
+
+
+class InspectedRecording(TypedDict, total=False):
+    """A recording as ``scripts/inspect_recordings.py --json`` describes it; levels in dB of full scale (dBFS)."""
+
+    source: str  # relative path
+    container: str
+    codec: str
+    audio_streams: int
+    video: bool
+    seconds: float  # of decoded samples
+    rate_hz: int
+    channels: int
+    changes: bool  # of rate or channels on the way
+    peak_dbfs: float
+    clipped_share: float  # of the samples
+    offset: float  # largest mean of a channel, of full scale
+    dead_channels: list[int]  # from 1
+    opposed_channels: bool  # left and right cancel each other
+    level_dbfs: float  # of speech
+    noise_dbfs: float | None  # None: the pauses are digital silence
+    snr_db: float | None
+    speech_seconds: float  # between pauses of 0.4 s
+    noise_seconds: float  # of its segments, noise or music
+    treble_db: float | None  # 4.5 to 7.5 kHz over 0.3 to 3.4 kHz
+    curve_dbfs: list[float]  # at most 240 points over the recording
+    fingerprint: str  # equal where the sound is
+    note: str
+    flags: list[str]

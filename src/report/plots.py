@@ -28,6 +28,7 @@ MAX_POINTS = 400  # a curve is thinned to this many points: more cannot be told 
 MEL_LEVELS = 40  # grey levels of a spectrogram: fewer levels pack into a smaller PNG
 LOG_MEL_RANGE = (-9.0, 2.0)  # natural log of mel amplitude, the same for every picture so that they compare
 MEL_TICKS_HZ = (250, 1000, 2000, 4000)
+LOWEST_LEVEL_DB = -90.0  # of full scale: the foot of a curve of levels
 # Left and right edge of the plotting area as fractions of the width: the page's playhead relies on them.
 PLOT_LEFT, PLOT_RIGHT = 0.11, 0.97
 STYLE = {
@@ -204,3 +205,28 @@ def plot_bars(
         axes.set_ylabel(y_label, labelpad=1)
         axes.tick_params(length=2)
         return _to_picture(figure, alternative, name)
+
+
+def plot_level(
+    levels: Sequence[float], seconds: float, *, marks: Sequence[tuple[str, float]], title: str, name: str
+) -> Picture:
+    """The level of a recording over time, dB of full scale, with a dashed line for each of ``marks`` (label, dB)."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _new_axes(4.6, 1.5, bottom=0.24, top=0.16)
+        times = np.linspace(0, seconds, len(levels))
+        axes.fill_between(times, levels, LOWEST_LEVEL_DB, color=SERIES[0], linewidth=0)
+        for number, (label, level) in enumerate(marks, 1):
+            axes.axhline(level, color=SERIES[number], linewidth=1, linestyle=(0, (4, 2)), label=label)
+        axes.set_xlim(0, max(seconds, 0.01))
+        axes.set_ylim(LOWEST_LEVEL_DB, 0)
+        axes.set_yticks(range(-80, 1, 20))
+        axes.grid(color=GRID, linewidth=0.6, axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlabel("seconds", labelpad=1)
+        axes.tick_params(length=2)
+        if marks:
+            # Above the axes: inside, it would hide the curve.
+            place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "borderpad": 0, "ncols": len(marks)}
+            axes.legend(frameon=False, fontsize=7, labelcolor=INK, **place)
+        described = "; ".join(f"{label} {level:.0f} dB" for label, level in marks)
+        return _to_picture(figure, f"Level of {title} over {seconds:.0f} seconds. {described}", name)

@@ -1,0 +1,92 @@
+"""What is written about a folder of recordings: tables of texts and speakers, and annotation files beside them."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from annotations.read_annotations import (
+    READERS,
+    TABLES,
+    linked_media,
+    named_languages,
+    read_annotations,
+)
+from annotations.spans import Span, choose_text_tiers, speaker_of_tier
+from core.errors import UserError
+from segmentation.folder_survey import printable
+from segmentation.tables import TABLE_NAMES, read_speakers, read_transcripts
+
+ANNOTATION_SUFFIXES = tuple(suffix for suffix in READERS if suffix not in (*TABLES, ".txt"))
+
+
+class KnownTexts(NamedTuple):
+    """What is written about the recordings. Sources and files are names relative to the folder."""
+
+    files: list[str]  # annotation files and tables that could be read
+    texts: Counter[str]  # source -> texts
+    speakers: Counter[str]  # speaker -> recordings
+    tiers: Counter[str]  # tier of an annotation file -> spans
+    languages: Counter[str]  # as ELAN files name them -> files
+    unmatched: list[str]  # files and rows without a recording
+    plain: list[str]  # text files of a recording's name that are no label tracks
+    unreadable: dict[str, str]  # file -> reason
+
+
+def read_known_texts(folder: Path, files: Sequence[Path], sources: Mapping[str, Path]) -> KnownTexts:
+    """Everything written in ``files``, those of ``folder`` that are no recordings."""
+    known = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {})
+    stems = {source.rpartition(".")[0]: source for source in sources}
+    names = {Path(source).name: source for source in sources}
+    for path in files:
+        suffix, name = path.suffix.lower(), relative_name(path, folder)
+        is_table = path.parent == folder and path.stem in TABLE_NAMES and suffix in TABLES
+        beside = stems.get(name.rpartition(".")[0])
+        if not is_table and suffix not in ANNOTATION_SUFFIXES and (beside is None or suffix not in READERS):
+            continue
+        try:
+            if is_table:
+                _add_table(path, sources, known)
+            else:
+                _add_annotations(path, name, beside, names, known)
+            known.files.append(name)
+        except UserError as error:
+            if suffix == ".txt":  # no labels of Audacity: words, without times
+                known.plain.append(name)
+            else:
+                known.unreadable[name] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, ")
+    return known
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    return printable(unicodedata.normalize("NFC", path.relative_to(folder).as_posix()))
+
+
+def _add_table(path: Path, sources: Mapping[str, Path], known: KnownTexts) -> None:
+    if path.stem == "speakers":
+        rows = read_speakers(path)
+        known.speakers.update(speaker for source, speaker in rows.items() if source in sources)
+    else:
+        rows = read_transcripts(path)
+        known.texts.update({source: len(texts) for source, texts in rows.items() if source in sources})
+    known.unmatched.extend(f"{source} ({path.name})" for source in rows if source not in sources)
+
+
+def _add_annotations(path: Path, name: str, source: str | None, names: Mapping[str, str], known: KnownTexts) -> None:
+    """An annotation file belongs to the recording of its name, or to one that it is linked to."""
+    linked = [names[media] for media in linked_media(path) if media in names]
+    source = source or next(iter(linked), None)
+    spans = read_annotations(path)
+    if source is None:
+        known.unmatched.append(name)
+        return
+    tiers = choose_text_tiers(spans)
+    known.texts[source] += sum(span.tier in tiers for span in spans)
+    known.tiers.update(span.tier for span in spans)
+    known.languages.update(set(named_languages(path)))
+    known.speakers.update(set(filter(None, map(_speaker, spans))))
+
+
+def _speaker(span: Span) -> str | None:
+    return span.speaker or speaker_of_tier(span.tier)
