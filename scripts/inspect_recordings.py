@@ -1,6 +1,10 @@
 """A first look at a folder of recordings: what is in it, what to mend, how long the chain takes, the voice to expect.
 
-Every file is decoded once; nothing is written unless a flag says where. Levels are in dB of full scale, 0 the loudest.
+Reads every file of the folder once; prints a table.
+
+    python scripts/inspect_recordings.py /path/to/recordings --out page.html
+
+More: docs/usage.md. Nothing is written unless a flag says where. Levels are in dB of full scale, 0 the loudest.
 """
 
 import argparse
