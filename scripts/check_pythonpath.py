@@ -3,7 +3,7 @@
     python -I scripts/check_pythonpath.py <repository> "$PYTHONPATH"
 
 Prints the list without the folders that hold modules of the environment's own names, as an environment module
-(``module load …``) sets them: Python would take those instead. Each folder that is left out is named on stderr.
+(module load …) sets them: Python would take those instead. Each folder that is left out is named on stderr.
 """
 
 import argparse

@@ -19,7 +19,7 @@ HELPS = sorted(
 )
 OWN_FORMATTER = ("src/speak_exported.py", "scripts/check_environment.py")  # run without this repository's code
 # None of them reads data or writes a result of its own.
-SHORT = ("scripts/check_environment.py", "scripts/launch.py", "scripts/modal_run.py")
+SHORT = ("scripts/check_environment.py", "scripts/check_pythonpath.py", "scripts/launch.py", "scripts/modal_run.py")
 
 
 @functools.cache
