@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from tqdm import tqdm
 
+from annotations.find_annotations import find_annotations
 from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
@@ -31,6 +32,8 @@ from core.locks import only_one
 from core.process_pool import run_in_processes
 from languages import add_language_flags, language_paths
 from segmentation.cut_recording import (
+    DETECTORS,
+    ENERGY,
     CutFlags,
     CutJob,
     cut_recording,
@@ -44,10 +47,14 @@ from segmentation.folder_survey import Survey, describe_ignored, printable, surv
 from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
-from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table
+from segmentation.tables import CUT_THROUGH, find_table
+from segmentation.voice_activity import load_network
 
-EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "num_workers")
+EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "annotations")
+EVERYDAY += ("vad", "num_workers")
 KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "max_failed", "speaker_from", "split_by")
+KEPT += ("annotations", "text_tier", "vad")
+BESIDE, NOWHERE = "beside", "none"
 WHOLE_FILE = (0.0, float("inf"))  # times of a text
 CUT_ADVICE = "raise --min_pause so that less is cut, or give each recording up to --max_duration one text without times"
 LOCK_SECONDS = 10  # workers of a killed run need a moment to notice
@@ -101,11 +108,29 @@ def add_cutting_flags(parser: argparse.ArgumentParser) -> None:
         help=f"longer pieces are cut at their longest pause, seconds ({MAX_SEGMENT_DURATION})",
     )
 
+    cutting.add_argument(
+        "--vad",
+        choices=DETECTORS,
+        default=ENERGY,
+        help="find speech by loudness (energy); by a neural network, for music, rain or motors under it (silero, needs "
+        "pip install silero-vad); or by what a try on each recording says (auto) (energy)",
+    )
+    cutting.add_argument(
+        "--annotations",
+        default=BESIDE,
+        metavar="FOLDER",
+        help="cut at annotations of ELAN, Praat, Audacity, subtitles or tables, which give speakers and texts too: a "
+        "folder of them; beside: those that lie beside a recording under its name; none: cut at pauses (beside)",
+    )
+    cutting.add_argument(
+        "--text_tier", nargs="+", default=[], help="tiers that hold what is said (chosen by their names)"
+    )
+
 
 def add_keeping_flags(parser: argparse.ArgumentParser) -> None:
     keeping = parser.add_argument_group("what to keep")
     keeping.add_argument(
-        "--drop_flagged", action="store_true", help="leave out segments that are mostly noise or music"
+        "--drop_flagged", action="store_true", help="leave out segments of noise, music or overlapping speech"
     )
     keeping.add_argument("--keep_truncated", action="store_true", help="use what is there of recordings cut short")
     keeping.add_argument(
@@ -155,15 +180,47 @@ def survey_recordings(language: str | None, raw: Path) -> Survey:
 
 
 def plan(
-    sources: dict[str, Path], paths: dict[str, Path], texts: Texts, flags: CutFlags, *, keep_truncated: bool = False
+    sources: dict[str, Path],
+    paths: dict[str, Path],
+    texts: Texts,
+    flags: CutFlags,
+    *,
+    annotated: dict[str, Path] | None = None,
+    keep_truncated: bool = False,
+    **options: object,
 ) -> list[CutJob]:
-    """One job a recording: everything that a worker needs to cut it, and what its result depends on."""
+    """One job a recording: everything that a worker needs to cut it, and what its result depends on.
+
+    annotated: recording -> its annotation file. options: further fields of a CutJob, the same for all.
+    """
     stems, results = name_stems(sources), paths["cache"] / "segments"
     whole = {source for source, rows in texts.items() if [row[:2] for row in rows] == [WHOLE_FILE]}
     return [
-        CutJob(source, path, stems[source], flags, keep_truncated, paths["segments"], results, source in whole)
+        CutJob(
+            source=source,
+            path=path,
+            stem=stems[source],
+            flags=flags,
+            keep_truncated=keep_truncated,
+            segments=paths["segments"],
+            results=results,
+            has_one_text=source in whole,
+            annotations=(annotated or {}).get(source),
+            **options,
+        )
         for source, path in sources.items()
     ]
+
+
+def read_annotation_files(sources: dict[str, Path], where: str) -> dict[str, Path]:
+    """Recording -> its annotation file; says which files belong to none."""
+    if where == NOWHERE:
+        return {}
+    found, unused = find_annotations(sources, None if where == BESIDE else Path(where))
+    if unused:
+        names = ", ".join(path.name for path in unused[:20])
+        print(f"annotations of no recording here: {names}; name them after the recordings", file=sys.stderr)
+    return found
 
 
 def clean_up(jobs: list[CutJob], segments: Path, results: Path) -> None:
@@ -213,6 +270,11 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
         f"{counts['segments']} segments ({counts['with_text']} with text)"
     )
     reasons = {"silence": "silence", "clicks": "clicks", "too_short": "too short", "flagged": "noise or music"}
+    if counts["annotated"]:
+        reasons["not_annotated"] = "not annotated"
+        print(f"{counts['annotated']} recordings are cut at their annotations (--annotations none cuts at pauses)")
+    if counts["heard_by_network"]:
+        print(f"in {counts['heard_by_network']} recordings speech was found by the network")
     print("dropped: " + ", ".join(f"{hours[key]:.3f} h {name}" for key, name in reasons.items()))
     print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in tally.split_seconds.items()))
     if counts["flagged"] and not hours["flagged"]:
@@ -228,10 +290,10 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
     print(f"wrote {paths['manifest']}")
 
 
-def print_lost_texts(lost: Counter[str], table: Path) -> None:
+def print_lost_texts(lost: Counter[str], table: Path | None) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items(), key=lambda pair: -pair[1]))
     advice = f"; to keep those, {CUT_ADVICE}" if lost[CUT_THROUGH] else ""
-    print(f"texts left out: {lost.total()} of {table.name}: {reasons}{advice}")
+    print(f"texts left out: {lost.total()}{f' of {table.name}' if table else ''}: {reasons}{advice}")
 
 
 def fingerprint_inputs(jobs: list[CutJob], survey: Survey, paths: dict[str, Path], kept: dict[str, object]) -> str:
@@ -256,7 +318,11 @@ def main() -> int:
     paths = language_paths(args.language, args.tag)
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
     survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
-    jobs = plan(survey.recordings, paths, texts, flags, keep_truncated=args.keep_truncated)
+    annotated = read_annotation_files(survey.recordings, args.annotations)
+    options = {"keep_truncated": args.keep_truncated, "text_tiers": tuple(args.text_tier), "vad": args.vad}
+    if args.vad != ENERGY:
+        load_network()  # one clear line where it is not installed, before any recording fails of it
+    jobs = plan(survey.recordings, paths, texts, flags, annotated=annotated, **options)
     n_sources = len(jobs) + len(survey.unreadable)
     kept = {name: getattr(args, name) for name in KEPT}
     made_from = fingerprint_inputs(jobs, survey, paths, kept)

@@ -47,7 +47,7 @@ class Segment(TypedDict):
     speaker: str | None
     split: str  # train, val or test
     text: NotRequired[str]
-    flags: NotRequired[list[str]]  # noise_or_music
+    flags: NotRequired[list[str]]  # noise_or_music, overlapping_speech
 
 
 class CutSegment(TypedDict):
@@ -57,6 +57,9 @@ class CutSegment(TypedDict):
     end: float  # s
     modulation: float
     flatness_db: float
+    speaker: NotRequired[str | None]  # these three: by an annotation file
+    text: NotRequired[str]
+    is_overlapped: NotRequired[bool]  # somebody else speaks at the same time
 
 
 class CutResult(TypedDict):
@@ -66,8 +69,10 @@ class CutResult(TypedDict):
     n_samples: int
     pieces: list[tuple[int, int]]  # steps of 10 ms
     threshold: dict[str, float]  # dB of full scale
-    dropped: dict[str, float]  # s left out: silence, clicks, too_short
+    dropped: dict[str, float]  # s left out: silence, clicks, too_short, not_annotated
     segments: list[CutSegment]
+    texts_lost: NotRequired[dict[str, int]]  # of an annotation file, by reason
+    detector: NotRequired[str]  # energy or silero, where --vad was given
 
 
 # Scores of voices (exp/<name>/scores.json).

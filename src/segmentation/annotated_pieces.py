@@ -13,6 +13,13 @@ LONGEST_GAP = 1.0  # s: annotations of one speaker that are farther apart are no
 SMALLEST_OVERLAP = 0.1  # s: less is how people mark the turn of a speaker
 
 
+class AnnotatedPlan(NamedTuple):
+    """What becomes of a recording's annotations."""
+
+    pieces: list["AnnotatedPiece"]  # in order of time
+    left_out: dict[str, int]  # texts, by reason
+
+
 class AnnotatedPiece(NamedTuple):
     """``is_overlapped``: somebody else speaks at the same time, so that no voice should be trained on it."""
 
@@ -25,8 +32,8 @@ class AnnotatedPiece(NamedTuple):
 
 def plan_annotated(
     spans: Sequence[Span], *, n_seconds: float, min_duration: float, max_duration: float
-) -> tuple[list[AnnotatedPiece], dict[str, int]]:
-    """The pieces of a recording, in order of time, and how many texts were left out, by reason.
+) -> AnnotatedPlan:
+    """The pieces of a recording.
 
     spans: those of the tiers that hold what is said. Annotations shorter than ``min_duration`` join the next one of the
     same speaker across gaps of at most a second, unless somebody else speaks between; what stays short is kept as it
@@ -56,7 +63,7 @@ def plan_annotated(
         )
         for group in joined
     ]
-    return sorted(pieces), {reason: count for reason, count in left_out.items() if count}
+    return AnnotatedPlan(sorted(pieces), {reason: count for reason, count in left_out.items() if count})
 
 
 def _finder(spans: Sequence[Span], max_duration: float) -> Callable[[float, float], Sequence[Span]]:
@@ -110,11 +117,11 @@ def _is_overlapped(group: list[Span], near: Callable[[float, float], Sequence[Sp
     )
 
 
-def lanes(pieces: Sequence[AnnotatedPiece]) -> list[list[int]]:
-    """Numbers of pieces in lists in which nothing overlaps, so that each list can be cut in one pass."""
+def lanes(bounds: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """Numbers of (start, end), in order of time, in lists in which nothing overlaps: each can be cut in one pass."""
     found: list[list[int]] = []
-    for number, piece in enumerate(pieces):
-        lane = next((lane for lane in found if pieces[lane[-1]].end <= piece.start), None)
+    for number, (start, _) in enumerate(bounds):
+        lane = next((lane for lane in found if bounds[lane[-1]][1] <= start), None)
         if lane is None:
             found.append(lane := [])
         lane.append(number)

@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from annotations.read_annotations import read_annotations
+from annotations.spans import choose_text_tiers, tier_names
 from audio.audio_io import save_audio, stream_audio
 from audio.stated_length import stated_seconds
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
 from core.records import CutSegment
+from segmentation.annotated_pieces import AnnotatedPlan, lanes, plan_annotated
 from segmentation.pauses import (
     MAX_SEGMENT_DURATION,
     MIN_ACTIVE_STEPS,
@@ -25,16 +28,29 @@ from segmentation.pauses import (
     STEPS_PER_SECOND,
     FoundSegments,
     cut_blocks,
+    find_active,
     find_segments,
+    find_threshold,
     is_silent,
     measure_levels,
     measure_piece,
+)
+from segmentation.voice_activity import (
+    MOST_FALSE_SOUND,
+    Windows,
+    false_sound,
+    find_speech,
+    keep_windows,
+    speech_probabilities,
 )
 
 RESULT_VERSION = 2  # raise it where the same flags cut elsewhere
 WAV_HEADER_BYTES = 44
 CHANGED = "changed while it was read; run again when it is complete"
 MISSING_SHARE, MISSING_SECONDS = 0.02, 1.0  # what decoding may lack of the stated duration
+
+
+ENERGY, SILERO, AUTO = DETECTORS = ("energy", "silero", "auto")
 
 
 class CutFlags(NamedTuple):
@@ -58,6 +74,9 @@ class CutJob(NamedTuple):
     segments: Path  # folder of the segments
     results: Path  # folder of the results
     has_one_text: bool = False  # that holds for the whole recording
+    annotations: Path | None = None  # a file of ELAN, Praat, …: cut at its annotations instead of at pauses
+    text_tiers: tuple[str, ...] = ()  # tiers that hold what is said; () chooses by their names
+    vad: str = ENERGY
 
 
 def result_file(job: CutJob) -> Path:
@@ -75,7 +94,15 @@ def dependencies(job: CutJob) -> dict[str, object]:
         "keep_truncated": job.keep_truncated,
         "version": RESULT_VERSION,
         **({"has_one_text": True} if job.has_one_text else {}),
+        **({"vad": job.vad} if job.vad != ENERGY else {}),
+        **(describe_annotations(job) if job.annotations else {}),
     }
+
+
+def describe_annotations(job: CutJob) -> dict[str, object]:
+    status = os.stat(job.annotations)
+    described = [str(job.annotations), status.st_size, status.st_mtime_ns, list(job.text_tiers)]
+    return {"annotations": described}
 
 
 def flags_of_results(results: Path) -> dict[str, object]:
@@ -147,33 +174,96 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
     """Decode, find the segments, write them; returns the result but for what it depends on."""
     if os.path.getsize(job.path) == 0:
         raise UserError("is empty (0 bytes)")
-    levels, flatness, n_samples = measure_levels(stream_audio(job.path))
+    windows: Windows = []
+    blocks = stream_audio(job.path)
+    levels, flatness, n_samples = measure_levels(keep_windows(blocks, windows) if job.vad == AUTO else blocks)
     check_length(job.path, n_samples, keep_truncated=job.keep_truncated)
-    found = choose_segments(job, levels, n_samples / SAMPLE_RATE)
+    annotated = read_pieces(job, n_samples / SAMPLE_RATE) if job.annotations else None
+    if annotated is not None and annotated.pieces:
+        return write_annotated(job, annotated, levels, flatness, n_samples=n_samples)
+    active = hear_speech(job, levels, windows)
+    found = choose_segments(job, levels, n_samples / SAMPLE_RATE, active)
     bounds = piece_bounds(found, n_samples)
     write_segments(job, bounds)
-    segments: list[CutSegment] = [
-        {
-            "start": round(start / SAMPLE_RATE, 4),
-            "end": round(end / SAMPLE_RATE, 4),
-            **measure_piece(levels[slice(*piece)], flatness[slice(*piece)])._asdict(),
-        }
-        for (start, end), piece in zip(bounds, found.pieces)
-    ]
+    segments = [describe_segment(*bound, levels, flatness) for bound in bounds]
     return {
         "n_samples": n_samples,
         **found._asdict(),
         "threshold": found.threshold._asdict(),
         "segments": segments,
+        **({"detector": ENERGY if active is None else SILERO} if job.vad != ENERGY else {}),
     }
 
 
-def choose_segments(job: CutJob, levels: np.ndarray, seconds: float) -> FoundSegments:
+def describe_segment(start: int, end: int, levels: np.ndarray, flatness: np.ndarray) -> CutSegment:
+    """The row of the samples from ``start`` to ``end``."""
+    steps = slice(start // STEP_SAMPLES, -(-end // STEP_SAMPLES))
+    times = {"start": round(start / SAMPLE_RATE, 4), "end": round(end / SAMPLE_RATE, 4)}
+    return {**times, **measure_piece(levels[steps], flatness[steps])._asdict()}
+
+
+def hear_speech(job: CutJob, levels: np.ndarray, windows: Windows) -> np.ndarray | None:
+    """(T,) bool: where a network hears speech; None where loudness serves, as ``job.vad`` says or measures."""
+    if job.vad == ENERGY:
+        return None
+    if job.vad == AUTO:
+        loud = find_active(levels, find_threshold(levels, job.flags.threshold_db))
+        if false_sound(loud, windows) <= MOST_FALSE_SOUND:
+            return None
+    return find_speech(speech_probabilities(stream_audio(job.path)), len(levels))
+
+
+def read_pieces(job: CutJob, seconds: float) -> AnnotatedPlan:
+    """What the job's annotation file says: the pieces to cut, and the texts that have no place, by reason."""
+    spans = read_annotations(job.annotations)
+    tiers = choose_text_tiers(spans, job.text_tiers)
+    if spans and not tiers:
+        found = ", ".join(tier_names(spans))
+        wanted = f"the tier {' or '.join(job.text_tiers)}" if job.text_tiers else "a tier of texts"
+        raise UserError(f"{job.annotations}: expected {wanted}, found {found}; name one with --text_tier")
+    spoken = [span for span in spans if span.tier in tiers]
+    _, _, _, min_duration, max_duration = job.flags
+    return plan_annotated(spoken, n_seconds=seconds, min_duration=min_duration, max_duration=max_duration)
+
+
+def write_annotated(
+    job: CutJob, annotated: AnnotatedPlan, levels: np.ndarray, flatness: np.ndarray, *, n_samples: int
+) -> dict[str, object]:
+    """Write a segment for each annotated piece; returns the result but for what it depends on."""
+    bounds = [
+        (round(piece.start * SAMPLE_RATE), min(round(piece.end * SAMPLE_RATE), n_samples)) for piece in annotated.pieces
+    ]
+    write_segments(job, bounds)
+    segments = [
+        {
+            **describe_segment(*bound, levels, flatness),
+            "speaker": piece.speaker,
+            "text": piece.text,
+            "is_overlapped": piece.is_overlapped,
+        }
+        for bound, piece in zip(bounds, annotated.pieces)
+    ]
+    covered = np.zeros(len(levels), bool)
+    for start, end in bounds:
+        covered[start // STEP_SAMPLES : -(-end // STEP_SAMPLES)] = True
+    return {
+        "n_samples": n_samples,
+        "pieces": [(start // STEP_SAMPLES, -(-end // STEP_SAMPLES)) for start, end in bounds],
+        "threshold": find_threshold(levels, job.flags.threshold_db)._asdict(),
+        "dropped": {"not_annotated": int((~covered).sum()) / STEPS_PER_SECOND},
+        "segments": segments,
+        "texts_lost": annotated.left_out,
+    }
+
+
+def choose_segments(job: CutJob, levels: np.ndarray, seconds: float, active: np.ndarray | None = None) -> FoundSegments:
     """Where a recording of levels (T,) is cut. A short one is kept as it is; one with a text of its own is not cut.
+
+    active: (T,) bool, where somebody speaks, if that was heard by other means than loudness.
 
     Raises UserError for a recording that gives nothing.
     """
-    found = find_segments(levels, **job.flags._asdict())
+    found = find_segments(levels, active=active, **job.flags._asdict())
     if is_silent(found.threshold):
         raise UserError(f"is silent (its loudest parts lie at {found.threshold.loud_db:.0f} dB of full scale)")
     if len(levels) < MIN_ACTIVE_STEPS:
@@ -201,11 +291,15 @@ def piece_bounds(found: FoundSegments, n_samples: int) -> list[tuple[int, int]]:
 
 
 def write_segments(job: CutJob, bounds: list[tuple[int, int]]) -> None:
-    """Decode again and write the samples of each (start, end); what an earlier cut left over goes."""
+    """Decode again and write the samples of each (start, end); what an earlier cut left over goes.
+
+    Where annotations overlap, the recording is read once for each lane of bounds that do not.
+    """
     n_written = 0
-    for waveform in cut_blocks(stream_audio(job.path), bounds):
-        save_audio(segment_file(job.segments, job.stem, n_written), waveform)
-        n_written += 1
+    for lane in lanes(bounds):
+        for number, waveform in zip(lane, cut_blocks(stream_audio(job.path), [bounds[number] for number in lane])):
+            save_audio(segment_file(job.segments, job.stem, number), waveform)
+            n_written += 1
     if n_written != len(bounds):
         raise UserError(CHANGED)
     delete_segments(job.segments, job.stem, n_written)

@@ -15,7 +15,7 @@ from segmentation.pauses import is_noise_or_music
 from segmentation.splits import Split, assign_group_splits, assign_splits, split_at
 from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
 
-NOISE_OR_MUSIC = "noise_or_music"
+NOISE_OR_MUSIC, OVERLAPPING_SPEECH = "noise_or_music", "overlapping_speech"
 OF_FAILED, NOT_FOUND = "of a recording that failed", "recording not found"
 IN_NOISE = "in segments left out as noise or music"
 
@@ -26,7 +26,7 @@ class ManifestTally(NamedTuple):
     """What went into a manifest, and what did not."""
 
     seconds: Counter[str]  # in, kept, and left out by reason
-    counts: Counter[str]  # segments, with_text, flagged, texts_lost
+    counts: Counter[str]  # segments, with_text, flagged, texts_lost; recordings: annotated, heard_by_network
     split_seconds: Counter[str]
     unknown: list[str]  # recordings that only the tables name
     texts_lost: Counter[str]  # by reason
@@ -123,14 +123,15 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     result: CutResult = read_json(result_file(job))
     segments = result["segments"]
     tally.seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
-    texts, lost = texts_of_segments(_bounds(segments), known.texts.get(job.source, []))
-    tally.texts_lost.update(lost)
+    is_annotated = "texts_lost" in result
+    tally.counts.update({"annotated": is_annotated, "heard_by_network": result.get("detector") == "silero"})
+    texts, lost = texts_of_segments(_bounds(segments), [] if is_annotated else known.texts.get(job.source, []))
+    tally.texts_lost.update(result["texts_lost"] if is_annotated else lost)
     speaker = speaker_of(job.source, known.speakers, speaker_from)
     folder = job.segments.relative_to(data_root()).as_posix()
     for number, (segment, text) in enumerate(zip(segments, texts)):
         name = f"{job.stem}_{number:04d}"
-        start, end = segment["start"], segment["end"]
-        is_flagged = is_noise_or_music(segment["modulation"], segment["flatness_db"])
+        start, end, said = segment["start"], segment["end"], segment.get("text") or text
         yield {
             "id": name,
             "audio": f"{folder}/{name}.wav",
@@ -138,11 +139,17 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
             "start": start,
             "end": end,
             "duration": round(end - start, 4),
-            "speaker": speaker,
+            "speaker": segment.get("speaker") or speaker,
             "split": split_at(known.splits[job.source], start, end),
-            **({"text": text} if text else {}),
-            "flags": [NOISE_OR_MUSIC] if is_flagged else [],
+            **({"text": said} if said else {}),
+            "flags": flags_of(segment),
         }
+
+
+def flags_of(segment: CutSegment) -> list[str]:
+    """What speaks against training a voice on a segment."""
+    is_flagged = is_noise_or_music(segment["modulation"], segment["flatness_db"])
+    return [NOISE_OR_MUSIC] * is_flagged + [OVERLAPPING_SPEECH] * segment.get("is_overlapped", False)
 
 
 def speaker_of(source: str, speakers: dict[str, str], speaker_from: str) -> str | None:

@@ -257,6 +257,7 @@ def add_margins(
 def find_segments(
     levels: np.ndarray,
     *,
+    active: np.ndarray | None = None,
     threshold_db: float = 10.0,
     min_pause: float = 0.4,
     margin: float = 0.2,
@@ -265,17 +266,18 @@ def find_segments(
 ) -> FoundSegments:
     """Cut a recording's levels (T,) at its pauses; durations in seconds, thresholds in dB.
 
-    Seconds are left out as ``clicks``, as ``too_short`` (shorter than ``min_duration`` with nothing to join) and as
-    ``silence``.
+    active: (T,) bool, where somebody speaks, if that was heard by other means than loudness. Seconds are left out as
+    ``clicks``, as ``too_short`` (shorter than ``min_duration`` with nothing to join) and as ``silence``.
     """
     shortest, longest = math.ceil(min_duration * STEPS_PER_SECOND), int(max_duration * STEPS_PER_SECOND)
     border, threshold = round(margin * STEPS_PER_SECOND), find_threshold(levels, threshold_db)
     pause = max(1, round(min_pause * STEPS_PER_SECOND))
-    active = find_active(levels, threshold)
-    pieces, clicks = find_pieces(active, pause)
-    pieces = [part for piece in pieces for part in recut_by_local_noise(piece, levels, active, threshold_db, pause)]
+    heard = find_active(levels, threshold) if active is None else active.copy()
+    pieces, clicks = find_pieces(heard, pause)
+    if active is None:
+        pieces = [part for piece in pieces for part in recut_by_local_noise(piece, levels, heard, threshold_db, pause)]
     joined = join_short(pieces, shortest, longest, farthest=shortest + border)
-    cut = [part for piece in joined for part in cut_long(piece, levels, active, shortest, longest)]
+    cut = [part for piece in joined for part in cut_long(piece, levels, heard, shortest, longest)]
     kept, lost = add_margins(cut, len(levels), border, shortest, longest)
     silence = len(levels) - sum(end - start for start, end in kept) - clicks - lost
     dropped = {"silence": silence, "clicks": clicks, "too_short": lost}

@@ -29,6 +29,8 @@ SHORTEST_SPEECH, SHORTEST_GAP = 10, 10  # steps of 10 ms: a click is no word, a 
 WINDOW_SECONDS, MOST_WINDOWS = 4.0, 32
 MOST_FALSE_SOUND = 0.25  # of the loud steps may hold no speech before loudness is not trusted
 
+Windows = list[tuple[int, np.ndarray]]  # first step, samples
+
 
 @functools.lru_cache(maxsize=1)
 def load_network() -> torch.jit.ScriptModule:
@@ -95,7 +97,7 @@ def find_speech(probabilities: np.ndarray, n_steps: int) -> np.ndarray:
     return active
 
 
-def keep_windows(blocks: Iterable[np.ndarray], kept: list[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+def keep_windows(blocks: Iterable[np.ndarray], kept: Windows) -> Iterator[np.ndarray]:
     """Hand on blocks (S,) and keep windows of 4 s of them in ``kept`` as (first step, samples), evenly spread.
 
     However long the recording is, at most 32 are held: when there are more, every second one goes.
@@ -113,7 +115,7 @@ def keep_windows(blocks: Iterable[np.ndarray], kept: list[tuple[int, np.ndarray]
         position += len(block)
 
 
-def false_sound(active: np.ndarray, windows: list[tuple[int, np.ndarray]]) -> float:
+def false_sound(active: np.ndarray, windows: Windows) -> float:
     """The share of the loud steps of ``windows`` in which the network hears no speech; 0 where nothing is loud.
 
     active: (T,) bool by loudness.

@@ -11,8 +11,8 @@ SRC = REPOSITORY / "src"
 FLOORS = (
     ("core",),
     ("languages",),
-    ("audio", "models", "training"),
-    ("segmentation", "encoders", "evaluation", "annotations"),
+    ("audio", "models", "training", "annotations"),
+    ("segmentation", "encoders", "evaluation"),
     ("units",),
     ("prosody", "speech_llm", "launching"),
     ("vocoder",),

@@ -16,6 +16,8 @@ import soundfile
 
 import segment_audio
 
+from annotations.spans import Span
+from annotations.write_annotations import write_annotations
 from audio import stated_length
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
@@ -435,3 +437,70 @@ def test_folders_and_speakers_stay_in_one_split(raw, monkeypatch):
     segment(monkeypatch, "--split_by", "speaker")
     by_speaker = placed(lambda row: row["speaker"])
     assert all(len(splits) == 1 for speaker, splits in by_speaker.items() if speaker) and len(by_speaker) == 4
+
+
+def annotate(path, spans):
+    write_annotations(path, spans, form="eaf", media=path.with_suffix(".wav"), seconds=30.0)
+
+
+SESSION = [
+    Span("ref@Ana", 1.0, 4.0, "001", "Ana"),
+    Span("tx@Ana", 1.0, 4.0, "wakʼa toi", "Ana"),
+    Span("tx@Rui", 3.5, 6.0, "não", "Rui"),
+    Span("tx@Eva", 8.0, 8.6, "ẽ", "Eva"),
+    Span("tx@Eva", 9.0, 9.9, "ũ", "Eva"),
+    Span("tx@Ana", 12.0, 15.25, "sa’o", "Ana"),
+    Span("notes", 0.0, 16.0, "rain on the roof"),
+]
+
+
+def test_a_session_in_elan_gives_speakers_texts_and_overlaps(raw, monkeypatch, capsys):
+    for number in range(3):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    annotate(raw / "session_0.eaf", SESSION)
+    assert segment(monkeypatch) == 0
+    assert "1 recordings are cut at their annotations" in capsys.readouterr().out
+    rows = [row for row in read_manifest(raw) if row["source"] == "session_0.wav"]
+    assert [(row["start"], row["end"], row["speaker"], row["text"]) for row in rows] == [
+        (1.0, 4.0, "Ana", "wakʼa toi"),
+        (3.5, 6.0, "Rui", "não"),
+        (8.0, 9.9, "Eva", "ẽ ũ"),
+        (12.0, 15.25, "Ana", "sa’o"),
+    ]
+    assert ["overlapping_speech" in row["flags"] for row in rows] == [True, True, False, False]
+    original = soundfile.read(raw / "session_0.wav", dtype="int16")[0]
+    for row in rows:
+        waveform = soundfile.read(resolve_in(raw.parent.parent, row["audio"]), dtype="int16")[0]
+        start = round(row["start"] * SAMPLE_RATE)
+        assert np.abs(waveform - original[start : start + len(waveform)].astype(int)).max() <= 1
+    before = fingerprint(raw)
+    assert segment(monkeypatch) == 0 and fingerprint(raw) == before
+    assert segment(monkeypatch, "--annotations", "none") == 0
+    assert not any(row.get("text") for row in read_manifest(raw))
+
+
+def test_annotations_that_change_or_lack_the_tier_asked_for(raw, monkeypatch, capsys):
+    for number in range(3):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    annotate(raw / "session_0.eaf", SESSION)
+    assert segment(monkeypatch) == 0
+    annotate(raw / "session_0.eaf", SESSION[:2])
+    assert segment(monkeypatch) == 0
+    assert [row["text"] for row in read_manifest(raw) if row["source"] == "session_0.wav"] == ["wakʼa toi"]
+    capsys.readouterr()
+    assert segment(monkeypatch, "--text_tier", "gloss") == 3
+    assert "expected the tier gloss, found ref@Ana, tx@Ana" in capsys.readouterr().out
+
+
+def test_steady_noise_is_no_speech_for_the_network(raw, monkeypatch, capsys):
+    """Loudness takes bursts of noise for speech; the network does not, and auto finds out by itself."""
+    pytest.importorskip("silero_vad", reason="needs the optional package silero-vad")
+    random = np.random.default_rng(0)
+    is_on = np.arange(24 * SAMPLE_RATE) % (4 * SAMPLE_RATE) < 2.5 * SAMPLE_RATE
+    bursts = random.normal(0, 0.1, 24 * SAMPLE_RATE) * is_on
+    soundfile.write(raw / "motor.wav", bursts + random.normal(0, 0.001, len(bursts)), SAMPLE_RATE)
+    assert segment(monkeypatch) == 0
+    assert read_manifest(raw)
+    for vad in ("silero", "auto"):
+        with pytest.raises(UserError, match="gives no segment"):
+            segment(monkeypatch, "--vad", vad)

@@ -38,9 +38,7 @@ def test_overlapping_speech_is_marked_and_cut_in_lanes() -> None:
     spans = [say(0, 4, "Ana", "a"), say(3, 6, "Rui", "b"), say(6.05, 9, "Ana", "c")]
     pieces, _ = plan_annotated(spans, **LIMITS)
     assert [piece.is_overlapped for piece in pieces] == [True, True, False]
-    assert lanes(pieces) == [[0, 2], [1]]
-    for lane in lanes(pieces):
-        assert all(pieces[before].end <= pieces[after].start for before, after in zip(lane, lane[1:]))
+    assert lanes([(piece.start, piece.end) for piece in pieces]) == [[0, 2], [1]]
 
 
 def test_every_text_left_out_has_a_reason() -> None:
