@@ -47,7 +47,7 @@ from segmentation.folder_survey import Survey, describe_ignored, printable, surv
 from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
-from segmentation.tables import CUT_THROUGH, find_table
+from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table
 from segmentation.voice_activity import load_network
 
 EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "annotations")
