@@ -357,7 +357,7 @@ def test_a_recording_that_gives_nothing_is_named(raw, monkeypatch):
 
 def test_what_is_no_recording_is_counted_and_what_cannot_be_read_named(raw, monkeypatch, capsys):
     record(raw / "tape.wav")
-    for name in ("a.jpg", "b.JPG", "notes.docx", "tape.eaf", "nameless"):
+    for name in ("a.jpg", "b.JPG", "notes.docx", "other.eaf", "nameless"):
         (raw / name).write_bytes(b"no sound in here")
     os.symlink("/media/gone/tape1.wav", raw / "lost.wav")
     with open(os.fsencode(raw) + b"/Jos\xe9.wav", "wb") as latin:
