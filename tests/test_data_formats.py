@@ -135,7 +135,8 @@ def test_data_and_units_are_written_as_the_page_says(chain: Path) -> None:
 def test_motifs_are_written_as_the_page_says(chain: Path) -> None:
     bpe = chain / "exp" / "spanish_bpe"
     motifs = read_json(bpe / "motifs.json")
-    check("motifs.json", set(motifs[0]) | set(motifs[0]["examples"][0]) - {"utterance", "audio", "start", "end"})
+    motif = next(motif for motif in motifs if motif["examples"])  # a single unit may occur in longer motifs only
+    check("motifs.json", set(motif) | set(motif["examples"][0]) - {"utterance", "audio", "start", "end"})
     text = SECTIONS["tokenizer.json, tokenizer_config.json"].split("It has the keys")[1]
     assert set(re.findall(r"`(\w+)`", text)) == set(read_json(bpe / "tokenizer.json"))
 

@@ -186,7 +186,7 @@ def test_other_mistakes_are_one_line(roots: Path, recordings: Path, tmp_path: Pa
         (tmp_path / "missing.wav",): "missing.wav",
         (tmp_path / "broken.mp3",): "broken.mp3",
         (tmp_path / "short.wav",): "short.wav",
-        (tmp_path / "empty",): "expected audio files",
+        (tmp_path / "empty",): "expected recordings",
         (recordings / "first.wav", tmp_path / "twice"): "first",
         (): "expected one of",
         (recordings, "--units", "x.json"): "expected one of",

@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
@@ -23,11 +26,20 @@ from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
 from core.tables import read_table
 from languages import add_language_flags, language_paths
-from segmentation.cut_recording import CutFlags, CutJob, cut_recording, result_file
+from segmentation.cut_recording import DETECTORS, ENERGY, SILERO, CutFlags, CutJob, cut_recording, result_file
 from segmentation.recordings import list_sources
 
 SCRIPT = Path(__file__).resolve().parents[1] / "segment_audio.py"
 POLL_SECONDS = 0.05
+
+
+class CutRun(NamedTuple):
+    """What cutting all recordings gave."""
+
+    segments: dict[str, list[tuple[float, float]]]
+    seconds: dict[str, float]  # of each recording
+    taken: float  # CPU seconds
+    n_by_network: int  # recordings in which the network found the speech
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -38,6 +50,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--min_pause", type=float, default=0.4, help="as in segment_audio.py, seconds (0.4)")
     group.add_argument("--margin", type=float, default=0.2, help="as in segment_audio.py, seconds (0.2)")
     group.add_argument("--noise_db", type=float, default=None, help="add white noise to the recordings first, dB RMS")
+    group.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="as in segment_audio.py (energy)")
+    group.add_argument("--under", type=Path, default=None, help="mix the recordings of this folder under the speech")
+    group.add_argument("--snr_db", type=float, default=10.0, help="speech over what --under mixes in, dB (10)")
     group.add_argument(
         "--memory", action="store_true", help="also measure peak memory on 10 and 100 times one recording"
     )
@@ -47,28 +62,52 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def cut_all(
-    raw: Path, folder: Path, flags: CutFlags, noise_db: float | None
-) -> tuple[dict[str, list[tuple[float, float]]], float, float]:
-    """Cut every recording into ``folder`` in this one process -> segments by source, seconds of audio, of work."""
-    segments, audio, taken = {}, 0.0, 0.0
+    raw: Path, folder: Path, flags: CutFlags, *, vad: str, change: Callable[[np.ndarray, int], np.ndarray] | None
+) -> CutRun:
+    """Cut every recording into ``folder`` in this one process, after ``change`` (waveform, its number)."""
+    segments, seconds, taken, n_by_network = {}, {}, 0.0, 0
     for number, (source, path) in enumerate(list_sources(raw).items()):
-        heard = path if noise_db is None else add_noise(path, folder / f"{number}.wav", noise_db, number)
-        job = CutJob(source, heard, str(number), flags, False, folder / "segments", folder / "results")
+        heard = path
+        if change:
+            heard = folder / f"{number}.wav"
+            save_audio(heard, change(load_audio(path), number))
+        job = CutJob(source, heard, str(number), flags, False, folder / "segments", folder / "results", vad=vad)
         started = time.process_time()
         if reason := cut_recording(job):
             raise UserError(f"{path}: {reason}")
         taken += time.process_time() - started
         result = read_json(result_file(job))
         segments[source] = [(segment["start"], segment["end"]) for segment in result["segments"]]
-        audio += result["n_samples"] / SAMPLE_RATE
-    return segments, audio, taken
+        seconds[source] = result["n_samples"] / SAMPLE_RATE
+        n_by_network += result.get("detector") == SILERO
+    return CutRun(segments, seconds, taken, n_by_network)
 
 
-def add_noise(path: Path, noisy: Path, noise_db: float, seed: int) -> Path:
-    waveform = load_audio(path)
+def choose_change(
+    noise_db: float | None, under: Path | None, snr_db: float
+) -> Callable[[np.ndarray, int], np.ndarray] | None:
+    """What is done to a waveform before it is cut: white noise, or other recordings below it, or nothing."""
+    if under is None:
+        return None if noise_db is None else partial(add_noise, noise_db=noise_db)
+    below = np.concatenate([load_audio(path) for path in list_sources(under).values()] or [np.zeros(0, np.float32)])
+    if not below.any():
+        raise UserError(f"{under}: expected recordings to mix under the speech, found none")
+    return partial(mix_under, below=below, snr_db=snr_db)
+
+
+def add_noise(waveform: np.ndarray, seed: int, *, noise_db: float) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(len(waveform), dtype=np.float32)
-    save_audio(noisy, waveform + noise * 10 ** (noise_db / 20))
-    return noisy
+    return waveform + noise * 10 ** (noise_db / 20)
+
+
+def mix_under(waveform: np.ndarray, seed: int, *, below: np.ndarray, snr_db: float) -> np.ndarray:
+    """(S,) with a stretch of ``below`` from a random place on, ``snr_db`` below the loud half of the speech."""
+    start = np.random.default_rng(seed).integers(len(below))
+    other = np.resize(np.roll(below, -start), len(waveform))
+    loud = np.abs(waveform)[np.abs(waveform) > np.abs(waveform).mean()]
+    gain = np.sqrt(np.mean(loud**2) / max(np.mean(other**2), 1e-12)) * 10 ** (-snr_db / 20)
+    mixed = waveform + np.float32(gain) * other
+    return mixed / max(1.0, np.abs(mixed).max())
 
 
 def read_truth(path: Path) -> dict[str, list[tuple[float, float]]]:
@@ -78,13 +117,14 @@ def read_truth(path: Path) -> dict[str, list[tuple[float, float]]]:
     return truth
 
 
-def compare(segments: dict[str, list], truth: dict[str, list]) -> dict[str, float]:
-    """Per cent of the true speech that lies in segments, and per cent of the segments' ends that lie in no speech."""
-    speech = kept = 0.0
+def compare(segments: dict[str, list], truth: dict[str, list], seconds: dict[str, float]) -> dict[str, float]:
+    """Per cent of the true speech that lies in segments, of the rest that does not, and of the ends in no speech."""
+    speech = kept = inside = 0.0
     n_cuts = n_in_pause = 0
     for source, stretches in truth.items():
         known = np.asarray(stretches)
         for start, end in segments[source]:
+            inside += end - start
             kept += np.maximum(0, np.minimum(end, known[:, 1]) - np.maximum(start, known[:, 0])).sum()
             for cut in (start, end):
                 n_cuts += 1
@@ -92,6 +132,7 @@ def compare(segments: dict[str, list], truth: dict[str, list]) -> dict[str, floa
         speech += float((known[:, 1] - known[:, 0]).sum())
     return {
         "speech_kept_percent": 100 * kept / speech,
+        "rest_dropped_percent": 100 * (1 - (inside - kept) / (sum(seconds[source] for source in truth) - speech)),
         "cuts_in_pauses_percent": 100 * n_in_pause / n_cuts,
         "n_cuts": n_cuts,
     }
@@ -160,11 +201,14 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench_segmentation_"))
     try:
         flags = CutFlags(args.threshold_db, args.min_pause, args.margin)
-        segments, audio, taken = cut_all(paths["raw"], folder, flags, args.noise_db)
+        change = choose_change(args.noise_db, args.under, args.snr_db)
+        run = cut_all(paths["raw"], folder, flags, vad=args.vad, change=change)
     finally:
         shutil.rmtree(folder)
-    numbers = {**compare(segments, read_truth(truth_file)), **describe_lengths(segments)}
-    numbers |= {"audio_hours": audio / 3600, "times_real_time_per_core": audio / taken}
+    numbers = {**compare(run.segments, read_truth(truth_file), run.seconds), **describe_lengths(run.segments)}
+    audio = sum(run.seconds.values())
+    numbers |= {"audio_hours": audio / 3600, "times_real_time_per_core": audio / run.taken}
+    numbers |= {"recordings_by_network": run.n_by_network} if args.vad != ENERGY else {}
     if args.memory:
         numbers |= measure_memory(next(iter(list_sources(paths["raw"]).values())), args.language, args.num_workers)
     for name, value in numbers.items():

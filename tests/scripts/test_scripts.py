@@ -74,8 +74,8 @@ def test_phases_leave_what_the_next_one_reads(chain: dict) -> None:
     for utterance in utterances:
         audio = load_audio(chain["root"] / "data" / utterance["audio"])
         assert sum(utterance["durations"]) == len(audio) // HOP_SAMPLES
-    assert (exp / "satere_bpe" / "tokenizer.json").exists()
-    assert load_vocoder(exp / "satere_vocoder_v3").step == 4
+    assert (exp / "guarani_bpe" / "tokenizer.json").exists()
+    assert load_vocoder(exp / "guarani_vocoder_v3").step == 4
 
 
 def test_each_phase_says_what_it_wrote_and_what_comes_next(chain: dict) -> None:
