@@ -1,4 +1,4 @@
-"""Speak units with an exported voice. Needs torch, numpy and soundfile, and no other code than this file.
+"""Speak units with an exported voice. Needs torch and numpy, and no other code than this file.
 
 Reads the voice that lies beside it and a file of units; writes a WAV file for each utterance to --out.
 
@@ -12,15 +12,15 @@ missing, the prosody predictor beside the voice fills them in.
 import argparse
 import hashlib
 import json
+import os
 import re
 import warnings
+import wave
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-
-import soundfile
 
 NOISE_SEED = 0  # with the utterance's id: the same words sound the same every time
 
@@ -156,18 +156,32 @@ def row_of(speakers: list[str], speaker: str | None) -> int:
     return speakers.index(speaker) + 1 if speaker in speakers else 0
 
 
+def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write (S,) float in [-1, 1] as mono PCM16, whole or not at all: a full disk is one line."""
+    pcm = np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767).astype("<i2")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file, wave.open(file, "wb") as wav:
+            wav.setparams((1, 2, sample_rate, len(pcm), "NONE", ""))
+            wav.writeframesraw(pcm.tobytes())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        remedy = "make room, or give --out on another disk"
+        raise SystemExit(f"error: {path}: cannot be written ({error.strerror or error}); {remedy}") from error
+
+
 def main() -> None:
     args = parse_args()
     loaded = load_exported(args.voice)
     if args.speaker and args.speaker not in loaded.speakers:
         raise SystemExit(f"error: unknown speaker '{args.speaker}': expected one of {loaded.speakers}")
-    args.out.mkdir(parents=True, exist_ok=True)
     for utterance in read_utterances(args.units):
         check_utterance(utterance, loaded.n_units, loaded.n_streams)
         with torch.inference_mode():
             waveform = speak(loaded, add_prosody(loaded, utterance, args.speaker), args.speaker)
-        pcm = np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
-        soundfile.write(args.out / f"{utterance.id}.wav", pcm, loaded.sample_rate)
+        save_wav(args.out / f"{utterance.id}.wav", waveform, loaded.sample_rate)
         print(args.out / f"{utterance.id}.wav")
 
 

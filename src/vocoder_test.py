@@ -12,6 +12,7 @@ With --pairs, two folders of audio from anywhere are compared instead. More: doc
 import argparse
 import functools
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +23,10 @@ from tqdm import tqdm
 
 from audio.audio_io import load_audio, save_audio
 from audio.pitch import cached_f0
-from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.device import choose_device
 from core.errors import UserError
+from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
 from core.records import UnitsRow, UtteranceScore, VocoderScores
@@ -32,9 +34,10 @@ from evaluation.asr import Recogniser, load_asr
 from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings, settle_on_originals
 from evaluation.mos import MosJudge, load_mos_judge
 from evaluation.scores import compare, format_table, summarise
-from evaluation.signal_scores import score_files
+from evaluation.signal_scores import score_files, score_readable
 from languages import command_for, command_for_folder, find_config, resolve_in
-from segmentation.recordings import find_sources
+from segmentation.folder_survey import describe_ignored, survey_folder
+from segmentation.recordings import refuse_repeated
 from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
 from units.phase1_inputs import Phase1Inputs, find_inputs
@@ -43,6 +46,7 @@ from vocoder.batches import mel_frames
 from vocoder.generators import Vocoder, load_vocoder
 from vocoder.synthesis import synthesize_utterances
 
+MAX_FAILED = 5.0  # per cent
 DEFINITIONS_VERSION = 2  # raise it where a metric's definition changes: old scores are then computed anew
 
 
@@ -83,6 +87,11 @@ def add_choice_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--out", type=Path, help="with --pairs: JSON file for the scores (printed only where left out)")
     group.add_argument(
+        "--max_failed",
+        type=float,
+        help=f"with --pairs: per cent of the pairs that may be unreadable before exit code 3 ({MAX_FAILED:g})",
+    )
+    group.add_argument(
         "--split", default="test", choices=("test", "val", "train"), help="split of the corpus to score on"
     )
     group.add_argument("--checkpoint", default="best", choices=("best", "latest"), help="best by validation, or latest")
@@ -112,9 +121,12 @@ def check_flags(args: argparse.Namespace) -> None:
         raise UserError("expected either --exp FOLDER [FOLDER …] or --pairs ORIGINAL_DIR RESYNTHESIS_DIR")
     if args.out and not args.pairs:
         raise UserError("--out goes with --pairs; with --exp the scores are written to exp/<name>/scores.json")
+    if args.max_failed is not None and not args.pairs:
+        raise UserError("--max_failed goes with --pairs; with --exp every file is the experiment's own")
     if args.asr_language and not args.asr:
         raise UserError("--asr_language needs --asr FOLDER_OR_ID")
     require_positive(args, "max_utterances", "batch_size", "num_workers")
+    require_not_negative(args, "max_failed")
     args.device = choose_device(args.device)
 
 
@@ -252,15 +264,26 @@ def _remove_stale_audio(folder: Path, names: Collection[str]) -> None:
             file.unlink()
 
 
-def score_folders(args: argparse.Namespace, judges: Judges) -> VocoderScores:
-    """Score --pairs: the files of the same name (whatever the suffix) in two folders."""
-    originals, resyntheses = (_files_by_name(folder) for folder in args.pairs)
-    names = sorted(originals.keys() & resyntheses.keys())
+def score_folders(args: argparse.Namespace, judges: Judges) -> tuple[VocoderScores, bool]:
+    """Score --pairs: the files of the same name (whatever the suffix) in two folders.
+
+    Returns the scores, and whether more pairs than --max_failed could not be read.
+    """
+    (originals, unreadable), (resyntheses, also) = (_files_by_name(folder) for folder in args.pairs)
+    failed = unreadable | also
+    names = sorted((originals.keys() & resyntheses.keys()) - failed.keys())
     if not names:
         raise UserError(f"expected files of the same names in {args.pairs[0]} and {args.pairs[1]}, found none")
-    skipped = [f"{name}: in one of the folders only" for name in sorted(originals.keys() ^ resyntheses.keys())]
+    alone = sorted((originals.keys() ^ resyntheses.keys()) - failed.keys())
     files = [(name, originals[name], resyntheses[name]) for name in spread(names, args.max_utterances)]
-    rows = score_files(files, num_workers=args.num_workers)
+    n_pairs = len(files) + len(failed)
+    rows, found = score_readable(files, num_workers=args.num_workers)
+    failed |= found
+    if not rows:
+        raise UserError(f"none of {len(files)} pairs can be read; the first: {next(iter(found.values()))}")
+    files = [pair for pair in files if pair[0] not in failed]
+    skipped = [f"{name}: cannot be read: {reason}" for name, reason in sorted(failed.items())]
+    skipped += [f"{name}: in one of the folders only" for name in alone]
     add_naturalness(judges, rows, files)
     unread, asr = add_intelligibility(
         judges, rows, files, [None] * len(rows), language=args.asr_language, batch_size=args.batch_size
@@ -275,13 +298,30 @@ def score_folders(args: argparse.Namespace, judges: Judges) -> VocoderScores:
     }
     if args.out:
         write_json(args.out, scores)
-    return scores
+    return scores, name_failures(len(failed), n_pairs, MAX_FAILED if args.max_failed is None else args.max_failed)
 
 
-def _files_by_name(folder: Path) -> dict[str, Path]:
+def name_failures(n_failed: int, n_pairs: int, max_failed: float) -> bool:
+    """Say how many pairs could not be read; returns whether they are over ``max_failed`` per cent."""
+    too_many = 100 * n_failed > max_failed * n_pairs
+    if too_many:
+        said = f"{n_failed} of {n_pairs} pairs could not be read, over --max_failed {max_failed:g} %"
+        print(f"error: {said}; see 'left out'", file=sys.stderr)
+    return too_many
+
+
+def _files_by_name(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Name without suffix -> file, and name -> why nobody can read it."""
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder of audio, found none")
-    return {os.path.splitext(name)[0]: path for name, path in find_sources([folder]).items()}
+    survey = survey_folder(folder)
+    if not survey.recordings:
+        unreadable = [f"{name}: {reason}" for name, reason in survey.unreadable.items()][:1]
+        found = unreadable or [describe_ignored(survey.ignored) or "an empty folder"]
+        raise UserError(f"{folder}: expected recordings that can be read, found none ({found[0]})")
+    stems = {os.path.splitext(name)[0]: path for name, path in survey.recordings.items()}
+    refuse_repeated(os.path.splitext(name)[0] for name in survey.recordings)
+    return stems, {os.path.splitext(name)[0]: reason for name, reason in survey.unreadable.items()}
 
 
 def add_naturalness(judges: Judges, rows: list[UtteranceScore], files: list[Pair], caches: Caches = NO_CACHES) -> None:
@@ -326,13 +366,14 @@ def print_differences(exps: list[Path], scores: list[VocoderScores]) -> None:
         print(format_table(compare(rows, first), signed=True))
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     judges = load_judges(args)
     if args.pairs:
-        print_scores(f"{args.pairs[1]} against {args.pairs[0]}", score_folders(args, judges))
-        return
+        scores, too_many = score_folders(args, judges)
+        print_scores(f"{args.pairs[1]} against {args.pairs[0]}", scores)
+        return EXIT_SOME_FAILED if too_many else 0
     for exp in args.exp:  # all mistakes are named before the first hour of work
         locate(args, exp)
     scores = [score_experiment(args, exp, judges) for exp in args.exp]
@@ -341,6 +382,7 @@ def main() -> None:
     print_differences(args.exp, scores)
     for exp in args.exp:
         print(f"wrote {exp}/scores.json and {exp}/test/; next: python src/build_report.py {exp}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """vocoder_test.py: a tiny vocoder scored as a person would score it, pairs of folders, and what it refuses."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -137,6 +138,26 @@ def test_pairs_of_folders(tmp_path):
     files = [(f"{n}", *(tmp_path / side / f"tale_{n}.wav" for side in ("original", "noisy"))) for n in range(3)]
     noisy = summarise(score_files(files, num_workers=1))
     assert noisy["snr_db"]["mean"] == pytest.approx(20, abs=0.3) and noisy["mcd_db"]["mean"] > 2
+
+
+def test_an_unreadable_pair_is_named_counted_and_left_out(tmp_path, capsys, monkeypatch):
+    for name, side in itertools.product("abc", ("original", "copy")):
+        save_audio(tmp_path / side / f"{name}.wav", speech_like(0.6, seed=ord(name)))
+    (tmp_path / "copy" / "b.wav").write_text("no audio at all")
+    (tmp_path / "original" / "c.wav").write_bytes(b"")
+    flags = ["--pairs", str(tmp_path / "original"), str(tmp_path / "copy"), "--out", str(tmp_path / "scores.json")]
+    monkeypatch.setattr("sys.argv", ["vocoder_test.py", *flags])
+    assert vocoder_test.main() == 3
+    shown = capsys.readouterr()
+    assert "2 of 3 pairs could not be read, over --max_failed 5 %" in shown.err and "left out (2):" in shown.out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [row["id"] for row in scores["utterances"]] == ["a"] and scores["n_utterances"] == 1
+    assert [line[:18] for line in scores["skipped"]] == ["b: cannot be read:", "c: cannot be read:"]
+    monkeypatch.setattr("sys.argv", ["vocoder_test.py", *flags, "--max_failed", "70"])
+    assert vocoder_test.main() == 0
+    for bad in (["--exp", "a", "--max_failed", "5"], [*flags, "--max_failed", "-1"]):
+        with pytest.raises(UserError, match="--max_failed"):
+            vocoder_test.parse_args(bad)
 
 
 def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):

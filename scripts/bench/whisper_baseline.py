@@ -18,8 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.files import write_json
-from evaluation.asr import load_asr, transcribe
+from evaluation.asr import load_asr, settle_language, transcribe
 from speech_llm.transcribed_items import load_transcribed
+
+ITEMS_FOR_LANGUAGE = 32  # spread over all
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -27,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="transcribed speech, as of src/trainer_base.py")
     parser.add_argument("--split", default="test", help="split to read")
     parser.add_argument("--asr", required=True, metavar="FOLDER_OR_ID", help="a Whisper")
-    parser.add_argument("--asr_language", default=None, help="as Whisper names it (default: it guesses)")
+    parser.add_argument("--asr_language", default=None, help="as Whisper names it (default: the likeliest for all)")
     parser.add_argument("--out", type=Path, required=True, help="predictions to write (JSON)")
     parser.add_argument("--batch_size", type=int, default=8, help="recordings of 30 s at a time")
     args = parse_flags(parser, argv)
@@ -39,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     items = load_transcribed(args.data, [args.split])[args.split]
     asr = load_asr(args.asr, language=args.asr_language)
+    if args.asr_language is None:
+        # One for all: guessed for each window, a text may come in another language than its neighbours.
+        heard = [item["load"]() for item in items[:: -(-len(items) // ITEMS_FOR_LANGUAGE)]]
+        asr = settle_language(asr, heard, batch_size=args.batch_size)
+        if asr.language:
+            print(f"read as '{asr.language}', the likeliest for these recordings; --asr_language names another")
     with tqdm(total=round(sum(item["duration"] for item in items)), desc="Whisper", unit="s", disable=None) as bar:
         texts = transcribe(asr, [item["load"]() for item in items], batch_size=args.batch_size, bar=bar)
     rows = [

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from audio.audio_io import load_audio
 from audio.pitch import extract_f0
+from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from core.records import UtteranceScore
 from evaluation.mcd import compute_mel_cepstrum, mcd_dtw_of_cepstra, mcd_of_cepstra
@@ -48,22 +49,46 @@ def score_files(pairs: Sequence[tuple[str, Path, Path]], *, num_workers: int | N
     """``score_pair`` of (id, original file, resynthesis file), in ``num_workers`` processes (default: one per core).
 
     Returns, in the order given, {"id", "duration" (seconds of the original), "length_difference_samples"
-    (resynthesis minus original), and the metrics}.
+    (resynthesis minus original), and the metrics}. Raises UserError for a file that cannot be read.
     """
+    rows, failed = score_readable(pairs, num_workers=num_workers)
+    for reason in failed.values():
+        raise UserError(reason)
+    return rows
+
+
+def score_readable(
+    pairs: Sequence[tuple[str, Path, Path]], *, num_workers: int | None = None
+) -> tuple[list[UtteranceScore], dict[str, str]]:
+    """``score_files`` of the pairs that can be read; beside the rows, id -> reason of the others."""
+    scored = _score_all(pairs, num_workers)
+    rows = [row for row in scored if not isinstance(row, str)]
+    return rows, {name: row for (name, _, _), row in zip(pairs, scored) if isinstance(row, str)}
+
+
+def _score_all(pairs: Sequence[tuple[str, Path, Path]], num_workers: int | None) -> list[UtteranceScore | str]:
     num_workers = min(num_workers or os.cpu_count() or 1, len(pairs))
     bar = {"total": len(pairs), "desc": "signal metrics", "unit": "utterance", "disable": None}
     if num_workers <= 1 or len(pairs) < MIN_PAIRS_FOR_POOL:
         with threadpool_limits(1):  # sums in the same order as in a pool: the same last digit
-            return list(tqdm(map(_score_files, pairs), **bar))
+            return list(tqdm(map(_score_or_reason, pairs), **bar))
     # Spawned, not forked: a fork of a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread) as pool:
-        return list(tqdm(pool.map(_score_files, pairs, chunksize=2), **bar))
+        return list(tqdm(pool.map(_score_or_reason, pairs, chunksize=2), **bar))
 
 
 def _use_one_thread() -> None:
     torch.set_num_threads(1)
     threadpool_limits(1)
+
+
+def _score_or_reason(pair: tuple[str, Path, Path]) -> UtteranceScore | str:
+    """The scores of a pair, or why one of its files cannot be read."""
+    try:
+        return _score_files(pair)
+    except UserError as error:
+        return str(error)
 
 
 def _score_files(pair: tuple[str, Path, Path]) -> UtteranceScore:

@@ -61,7 +61,7 @@ def _usage(exported: list[str]) -> str:
     lines += ["```python", "from vocoder.saved_voice import load_voice", ""]
     lines += ['voice = load_voice("this_folder")  # voice.generator, voice.config, voice.speakers, …', "```"]
     if exported:
-        lines += ["", f"Without it, wherever torch, numpy and soundfile are (`{'`, `'.join(exported)}`):", ""]
+        lines += ["", f"Without it, wherever torch and numpy are (`{'`, `'.join(exported)}`):", ""]
         lines += ["```", "python speak.py units.json --out spoken", "```", "", "```python", "import torch", ""]
         lines += ['voice = torch.jit.load("voice.torchscript")']
         lines += ["# units (1, F, streams) int64, F0 (1, F) float32 Hz, 0 = unvoiced; the key seeds the noise"]

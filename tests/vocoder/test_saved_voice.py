@@ -308,6 +308,19 @@ def test_the_script_beside_the_voice_names_mistakes(text: str, message: str, voi
     assert not (tmp_path / "escaped.wav").exists()
 
 
+def test_the_script_beside_the_voice_says_a_full_disk_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "spoken" / "tale.wav"
+    waveform = 0.5 * np.sin(np.arange(320, dtype=np.float32))
+    speak_exported.save_wav(path, waveform, 16_000)
+    whole = soundfile.read(path, dtype="int16")[0]
+    np.testing.assert_array_equal(whole, np.round(waveform.astype(np.float64) * 32768).astype(np.int16))
+    (path.parent / ".tale.wav.tmp").symlink_to("/dev/full")
+    with pytest.raises(SystemExit, match=r"tale.wav: cannot be written \(No space left on device\); make room"):
+        speak_exported.save_wav(path, -waveform, 16_000)
+    np.testing.assert_array_equal(soundfile.read(path, dtype="int16")[0], whole, err_msg="the old file stays")
+    assert [file.name for file in path.parent.iterdir()] == ["tale.wav"]
+
+
 @pytest.mark.parametrize(("scored", "shown"), [((7, "test"), True), ((6, "test"), False), ((7, "train"), False)])
 def test_the_card_shows_scores_of_these_weights_alone(
     scored: tuple[int, str], shown: bool, roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
