@@ -35,6 +35,7 @@ from prosody.scores import (
 )
 from training.experiment import require_finished
 from units.phase1_inputs import find_inputs
+from units.selection import read_selection
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -102,7 +103,8 @@ def main() -> None:
         require_finished(args.exp, phase="training", command="python src/trainer_prosody.py, or --allow_unfinished")
     prosody = load_prosody(args.exp, args.checkpoint, args.device)
     inputs = find_inputs(prosody.config["derived"])
-    train, held_out = (load_prosody_utterances(*inputs, [split]) for split in ("train", args.split))
+    selection = read_selection(prosody.config.get("arguments") or {})
+    train, held_out = (load_prosody_utterances(*inputs, [split], selection) for split in ("train", args.split))
     if not any((utterance.f0 > 0).any() for utterance in held_out):
         raise UserError(f"{inputs.corpus}: expected voiced speech in split '{args.split}', found none")
     rows, control_rows = score(prosody, train, held_out)

@@ -77,6 +77,7 @@ from training.resuming import (
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
 from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
+from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.utterances import known_speakers
 
 log = logging.getLogger("oral_units")
@@ -112,12 +113,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_language_flags(parser)
     add_experiment_flags(parser)
+    add_selection_flags(parser)
     add_model_flags(parser)
     add_budget_flags(parser, DEFAULT_STEPS)
     add_training_flags(parser)
     add_watching_flags(parser)
     add_machine_flags(parser)
-    everyday = ["language", "tag", "exp", "resume", "overwrite", "speaker_embedding", "steps", "max_minutes", "cpu"]
+    everyday = [
+        "language",
+        "tag",
+        "exp",
+        "resume",
+        "overwrite",
+        "speaker",
+        "speaker_embedding",
+        "steps",
+        "max_minutes",
+        "cpu",
+    ]
     args = parse_flags(parser, argv, everyday=everyday)
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
@@ -195,18 +208,19 @@ class Data(NamedTuple):
 
 def load_data(args: argparse.Namespace, paths: dict[str, Path]) -> Data:
     """Utterances to learn from, and others to validate on."""
-    train = load_split(paths, "train")
-    validation = choose_validation(load_split(paths, "val"), args.validation_seconds)
+    selection = read_selection(vars(args))
+    train = load_split(paths, "train", selection)
+    validation = choose_validation(load_split(paths, "val", selection), args.validation_seconds)
     named = (utterance.speaker for utterance in train)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
     return Data(train, count_crops(train, args.crop_units), validation, pitch_statistics(train), speakers)
 
 
-def load_split(paths: dict[str, Path], split: str) -> list[ProsodyUtterance]:
-    """The utterances of one split, their F0 computed in parallel beforehand."""
+def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[ProsodyUtterance]:
+    """The selected utterances of one split, their F0 computed in parallel beforehand."""
     corpus, cache = paths["corpus"], paths["cache"]
-    fill_split_f0(corpus, cache, split)
-    return load_prosody_utterances(corpus, data_root(), cache, [split])
+    fill_split_f0(corpus, cache, split, selection)
+    return load_prosody_utterances(corpus, data_root(), cache, [split], selection)
 
 
 def choose_validation(utterances: list[ProsodyUtterance], seconds: float) -> list[ProsodyUtterance]:
@@ -408,10 +422,13 @@ def main() -> int:
 def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied: they are what the predictor's units mean."""
     units_exp, corpus = paths["units"], paths["corpus"]
+    taken = check_selection(corpus, read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {"units_hash": hash_files([units_exp / "kmeans.npz"])}
     changeable = ("steps", "patience", "log_every", "cpu")
     open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
+    for line in taken:
+        log.info("%s", line)
     copy_clusters(units_exp, exp)
 
 

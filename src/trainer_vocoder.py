@@ -71,6 +71,7 @@ from training.training_state import Losses, Progress, is_due, is_last, note_vali
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
 from units.requests import SpokenItem
+from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.utterances import LoadedUtterance, known_speakers, load_utterances
 from vocoder.adversarial_setup import adversarial_window, time_judgement, warn_of_collapse
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
@@ -113,13 +114,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     add_experiment_flags(parser)
+    add_selection_flags(parser)
     add_model_flags(parser)
     add_budget_flags(parser, DEFAULT_STEPS)
     add_training_flags(parser)
     add_adversarial_flags(parser)
     add_watching_flags(parser)
     add_machine_flags(parser)
-    everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "speaker_embedding", "cpu"]
+    everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "speaker", "speaker_embedding", "cpu"]
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
@@ -285,7 +287,8 @@ class Data(NamedTuple):
 
 def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) -> Data:
     """Crops to train on, and recordings to validate on and to listen to."""
-    train, validation = load_split(paths, "train"), load_split(paths, "val")
+    selection = read_selection(vars(args))
+    train, validation = load_split(paths, "train", selection), load_split(paths, "val", selection)
     named = (utterance.speaker for utterance in train)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
     crops = CropDataset(
@@ -303,11 +306,11 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) ->
     return Data(crops, judged, sampled, speakers)
 
 
-def load_split(paths: dict[str, Path], split: str) -> list[LoadedUtterance]:
-    """The utterances of one split, their F0 computed in parallel beforehand."""
+def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[LoadedUtterance]:
+    """The selected utterances of one split, their F0 computed in parallel beforehand."""
     corpus, cache = paths["corpus"], paths["cache"]
-    fill_split_f0(corpus, cache, split)
-    return load_utterances(corpus, data_root(), cache, [split])
+    fill_split_f0(corpus, cache, split, selection)
+    return load_utterances(corpus, data_root(), cache, [split], selection)
 
 
 def choose_validation(utterances: Sequence[LoadedUtterance], seconds: float) -> list[LoadedUtterance]:
@@ -657,6 +660,7 @@ def main() -> int:
 
 def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object]) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied, so that the voice can speak recordings alone."""
+    taken = check_selection(paths["corpus"], read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {
         "generator": args.generator,
         "condition": args.condition,
@@ -668,6 +672,8 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
     open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
+    for line in taken:
+        log.info("%s", line)
     copy_clusters(paths["units"], exp)
 
 

@@ -42,6 +42,7 @@ from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
 from units.phase1_inputs import Phase1Inputs, find_inputs
 from units.requests import SpokenItem
+from units.selection import Selection, is_of, is_selected, read_selection
 from vocoder.batches import mel_frames
 from vocoder.generators import Vocoder, load_vocoder
 from vocoder.synthesis import synthesize_utterances
@@ -64,6 +65,7 @@ class Place(NamedTuple):
     condition: str  # what the generator is fed: units or logmel
     asr_language: str | None
     identity: dict[str, object]
+    selection: Selection  # what the voice was trained on, and is scored on
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -150,7 +152,7 @@ def score_experiment(args: argparse.Namespace, exp: Path, judges: Judges) -> Voc
         print(f"{known}: already scored with these flags; --overwrite scores again")
         return scores
     vocoder = load_vocoder(exp, args.checkpoint, args.device, allow_oracle=True)
-    utterances = choose_utterances(place.inputs.corpus, args.split, args.max_utterances)
+    utterances, left_out = choose_utterances(place.inputs.corpus, args.split, args.max_utterances, place.selection)
     speak_utterances(vocoder, utterances, place, exp / "test")
     files = [(item["id"], *audio_files(exp / "test", item["id"])) for item in utterances]
     rows = score_files(files, num_workers=args.num_workers)
@@ -167,7 +169,7 @@ def score_experiment(args: argparse.Namespace, exp: Path, judges: Judges) -> Voc
         "split": args.split,
         **describe_rows(rows),
         "asr": asr,
-        "skipped": skipped,
+        "skipped": left_out + skipped,
         "identity": place.identity,
         "utterances": rows,
     }
@@ -186,7 +188,8 @@ def locate(args: argparse.Namespace, exp: Path) -> Place:
     if not (exp / "config.json").exists():
         command = command_for_folder("run_phase3.sh", exp)
         raise UserError(f"{exp}: expected a vocoder experiment (config.json), found none; run: {command}")
-    derived = read_json(exp / "config.json")["derived"]
+    config = read_json(exp / "config.json")
+    derived, selection = config["derived"], read_selection(config.get("arguments") or {})
     language, checkpoint = derived["language"], exp / "checkpoints" / f"{args.checkpoint}.pt"
     if not args.allow_unfinished:
         require_finished(exp, phase="training", command=f"bash scripts/run_phase3.sh {language}, or --allow_unfinished")
@@ -204,15 +207,27 @@ def locate(args: argparse.Namespace, exp: Path) -> Place:
         **{flag: getattr(args, flag) for flag in flags},
         "asr_language": (asr_language or "likeliest") if args.asr else None,
     }
-    return Place(inputs, derived.get("condition", "units"), asr_language, identity)
+    return Place(inputs, derived.get("condition", "units"), asr_language, identity, selection)
 
 
-def choose_utterances(corpus: Path, split: str, max_utterances: int | None) -> list[UnitsRow]:
-    """The split's utterances in the corpus's order, or ``max_utterances`` of them at even distances."""
-    utterances = list(read_corpus(corpus, splits={split}))
+def choose_utterances(
+    corpus: Path, split: str, max_utterances: int | None, selection: Selection
+) -> tuple[list[UnitsRow], list[str]]:
+    """The split's selected utterances in the corpus's order, or ``max_utterances`` of them at even distances.
+
+    Beside them, a line on the segments that are left out because they are flagged.
+    """
+    found = [entry for entry in read_corpus(corpus, splits={split}) if is_of(entry, selection.speakers)]
+    utterances = [entry for entry in found if is_selected(entry, selection)]
     if not utterances:
-        raise UserError(f"{corpus}: expected utterances of split '{split}', found none; segment more recordings")
-    return spread(utterances, max_utterances)
+        whom = f" of {' and '.join(selection.speakers)}" if selection.speakers else ""
+        flagged = f"only {len(found)} flagged ones" if found else "none"
+        raise UserError(
+            f"{corpus}: expected utterances{whom} in split '{split}', found {flagged}; segment more recordings"
+        )
+    n_flagged = len(found) - len(utterances)
+    left_out = [f"{n_flagged} of {len(found)} segments: flagged, as in the training"] if n_flagged else []
+    return spread(utterances, max_utterances), left_out
 
 
 def spread(items: list, n: int | None) -> list:

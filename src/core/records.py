@@ -228,6 +228,7 @@ class Utterance(TypedDict):
     end: NotRequired[float]  # s
     speaker: NotRequired[str]
     text: NotRequired[str]
+    flags: NotRequired[list[str]]  # of the segment, where it has any
     unit_rate: int  # frames a second: 50
     units: list[int]  # deduplicated
     durations: list[int]  # frames, of each unit

@@ -16,6 +16,7 @@ import torch
 from models.pitch_embedding import REFERENCE_F0
 from models.prosody_predictor import DURATION_EDGES, class_midpoints, duration_classes
 from units.corpus import deduplicate
+from units.selection import EVERYTHING, Selection
 from units.utterances import PADDING_UNIT, load_utterances
 
 CORPUS = ""  # the name under which the statistics of all speakers together are kept
@@ -57,12 +58,12 @@ class ProsodyBatch(NamedTuple):
 
 
 def load_prosody_utterances(
-    corpus: Path, data_root: Path, cache: Path, splits: Sequence[str]
+    corpus: Path, data_root: Path, cache: Path, splits: Sequence[str], selection: Selection = EVERYTHING
 ) -> list[ProsodyUtterance]:
-    """The utterances of ``splits``, their first stream of units deduplicated."""
+    """The selected utterances of ``splits``, their first stream of units deduplicated."""
     return [
         ProsodyUtterance(found.id, *deduplicate(found.frame_units[:, 0]), found.f0, found.speaker)
-        for found in load_utterances(corpus, data_root, cache, splits)
+        for found in load_utterances(corpus, data_root, cache, splits, selection)
     ]
 
 

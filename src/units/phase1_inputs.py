@@ -8,14 +8,14 @@ from audio.pitch import fill_f0_cache
 from core.files import read_json
 from core.records import Phase1Origin
 from languages import data_root, exp_root, resolve_in
-from units.corpus import read_corpus
+from units.selection import EVERYTHING, Selection, read_selected
 
 CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how they are found in a recording
 
 
-def fill_split_f0(corpus: Path, cache: Path, split: str) -> None:
-    """Compute the F0 of a split's utterances that have none in the cache, in parallel."""
-    entries = read_corpus(corpus, splits=[split])
+def fill_split_f0(corpus: Path, cache: Path, split: str, selection: Selection = EVERYTHING) -> None:
+    """Compute the F0 of a split's selected utterances that have none in the cache, in parallel."""
+    entries = read_selected(corpus, [split], selection)
     fill_f0_cache(cache, [(entry["id"], resolve_in(data_root(), entry["audio"])) for entry in entries])
 
 

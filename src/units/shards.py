@@ -44,6 +44,7 @@ def describe_utterance(row: Segment, n_samples: int, frame_units: np.ndarray) ->
         "duration": round(n_samples / SAMPLE_RATE, 4),
         "split": row["split"],
         **{key: row[key] for key in SEGMENT_KEYS if row.get(key) is not None},
+        **({"flags": row["flags"]} if row.get("flags") else {}),
         "unit_rate": UNIT_RATE,
         "units": units.tolist(),
         "durations": durations.tolist(),

@@ -9,7 +9,8 @@ import numpy as np
 from audio.pitch import cached_f0
 from core.errors import UserError
 from languages import resolve_in
-from units.corpus import frame_units, read_corpus
+from units.corpus import frame_units
+from units.selection import EVERYTHING, Selection, read_selected
 
 PADDING_UNIT = -1
 
@@ -24,13 +25,15 @@ class LoadedUtterance(NamedTuple):
     speaker: str | None
 
 
-def load_utterances(corpus: Path, data_root: Path, cache: Path, splits: Sequence[str]) -> list[LoadedUtterance]:
-    """The utterances of ``splits``, with their units and F0 but for empty ones.
+def load_utterances(
+    corpus: Path, data_root: Path, cache: Path, splits: Sequence[str], selection: Selection = EVERYTHING
+) -> list[LoadedUtterance]:
+    """The selected utterances of ``splits``, with their units and F0 but for empty ones.
 
     Raises UserError where no utterance is left, and for units that are not as long as their audio.
     """
     utterances = []
-    for entry in read_corpus(corpus, splits=splits):
+    for entry in read_selected(corpus, splits, selection):
         units, name = as_small_integers(frame_units(entry)), entry["id"]
         if not len(units):
             continue
