@@ -12,6 +12,7 @@ from core.records import InspectedRecording
 from report.expected_voice import expected_voice, spoken_minutes
 from report.recording_texts import KnownTexts
 
+SPEAKERS_SHOWN = 12
 NAMED = 3  # recordings that a line names
 VOICE_MINUTES = 8.0  # phase 3's budget with mfcc units, in run_all.sh
 FEW_SPEECH_MINUTES = 10.0
@@ -210,13 +211,42 @@ def text_rows(folder: Folder) -> list[tuple[str, str]]:
     if texts.speakers:
         named = ", ".join(f"{name} ({count})" for name, count in texts.speakers.most_common(8))
         rows.append(("speakers", f"{len(texts.speakers)}, with recordings: {named}"))
+        rows.append(("who speaks", say_speakers(folder)))
     else:
         rows.append(("speakers", "not named (speakers.tsv, or tiers of annotations)"))
+        rows += folder_rows(folder)
     if texts.tiers:
         rows.append(("tiers", ", ".join(f"{name} ({count})" for name, count in texts.tiers.most_common(8))))
     if texts.languages:
         rows.append(("languages", ", ".join(sorted(texts.languages))))
     return rows
+
+
+def say_speakers(folder: Folder) -> str:
+    """How long each speaker speaks, the most first: by the table, else by the annotations."""
+    texts, of_nobody = folder.texts, 0.0
+    seconds = Counter(texts.spoken_seconds)
+    for row in folder.rows:
+        if speaker := texts.speaker_of.get(row["source"]):
+            seconds[speaker] += row["speech_seconds"]
+        elif row["source"] not in texts.texts or not texts.spoken_seconds:
+            of_nobody += row["speech_seconds"]
+    named = ", ".join(f"{name} {say_hours(amount / 3600)}" for name, amount in seconds.most_common(SPEAKERS_SHOWN))
+    more = f" and {len(seconds) - SPEAKERS_SHOWN} more" if len(seconds) > SPEAKERS_SHOWN else ""
+    return f"{named}{more}" + (f"; {say_hours(of_nobody / 3600)} of nobody named" if of_nobody else "")
+
+
+def folder_rows(folder: Folder) -> list[tuple[str, str]]:
+    """The first folders, which may be speakers: recordings and speech of each."""
+    counts, seconds = Counter(), Counter()
+    for row in folder.rows:
+        name = row["source"].partition("/")[0] if "/" in row["source"] else "beside the folders"
+        counts[name] += 1
+        seconds[name] += row["speech_seconds"]
+    if len(counts) < 2:
+        return []
+    said = say_kinds([(name, counts[name], amount / 3600) for name, amount in seconds.most_common(SPEAKERS_SHOWN)])
+    return [("folders", f"{said} (if they are speakers: --speaker_from folder)")]
 
 
 def say_ignored(folder: Folder) -> str:

@@ -18,7 +18,7 @@ from report.listen import MotifRow, example_cards, motif_rows
 from report.origin import origin_facts, settings
 from report.scores import difference_rows, paired_differences, score_rows
 from report.summary import describe_for_researchers, describe_in_words, headline_tiles, report_title
-from report.units import unit_figures
+from report.units import SpeakerRow, speaker_rows, unit_figures
 from report.warnings import collect_warnings
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -33,6 +33,7 @@ class UnitSection(NamedTuple):
     series: int
     summary: dict[str, Any]
     figures: list[Figure]
+    speakers: list[SpeakerRow]
 
 
 class MotifSection(NamedTuple):
@@ -143,7 +144,7 @@ def _first_of_each(experiments: Sequence[Experiment], folder: str) -> Iterator[t
 def make_unit_sections(experiments: Sequence[Experiment]) -> list[UnitSection]:
     """Unit statistics, once for every unit experiment."""
     return [
-        UnitSection(item, index, unit_summary(item), unit_figures(item, f"u{index}"))
+        UnitSection(item, index, unit_summary(item), unit_figures(item, f"u{index}"), speaker_rows(item))
         for index, item in _first_of_each(experiments, "units_path")
     ]
 

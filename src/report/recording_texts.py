@@ -32,11 +32,13 @@ class KnownTexts(NamedTuple):
     unmatched: list[str]  # files and rows without a recording
     plain: list[str]  # text files of a recording's name that are no label tracks
     unreadable: dict[str, str]  # file -> reason
+    speaker_of: dict[str, str]  # source -> speaker, by the table
+    spoken_seconds: Counter[str]  # speaker -> seconds, by annotations
 
 
 def read_known_texts(folder: Path, files: Sequence[Path], sources: Mapping[str, Path]) -> KnownTexts:
     """Everything written in ``files``, those of ``folder`` that are no recordings."""
-    known = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {})
+    known = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {}, {}, Counter())
     stems = {source.rpartition(".")[0]: source for source in sources}
     names = {Path(source).name: source for source in sources}
     for path in files:
@@ -66,7 +68,8 @@ def relative_name(path: Path, folder: Path) -> str:
 def _add_table(path: Path, sources: Mapping[str, Path], known: KnownTexts) -> None:
     if path.stem == "speakers":
         rows = read_speakers(path)
-        known.speakers.update(speaker for source, speaker in rows.items() if source in sources)
+        known.speaker_of.update({source: speaker for source, speaker in rows.items() if source in sources})
+        known.speakers.update(known.speaker_of.values())
     else:
         rows = read_transcripts(path)
         known.texts.update({source: len(texts) for source, texts in rows.items() if source in sources})
@@ -86,6 +89,9 @@ def _add_annotations(path: Path, name: str, source: str | None, names: Mapping[s
     known.tiers.update(span.tier for span in spans)
     known.languages.update(set(named_languages(path)))
     known.speakers.update(set(filter(None, map(_speaker, spans))))
+    for span in spans:
+        if span.tier in tiers and (speaker := _speaker(span)):
+            known.spoken_seconds[speaker] += span.end - span.start
 
 
 def _speaker(span: Span) -> str | None:

@@ -81,6 +81,8 @@ def describe_for_researchers(experiment: Experiment) -> str:
         source = f" of {experiment.encoder}" if experiment.encoder else ""
         streams = f" in {experiment.n_streams} streams" if experiment.n_streams > 1 else ""
         parts.append(f"{experiment.n_units} units{source}{streams}")
+    if speakers := experiment.arguments.get("speaker"):
+        parts.append(f"trained on {' and '.join(speakers)} alone")
     if experiment.scores:
         parts += _list_scores(experiment.scores)
     return f"{experiment.name}: " + ("; ".join(parts) or "no scores yet")

@@ -112,6 +112,8 @@ def test_the_terminal_says_first_what_to_do(looked: tuple[str, dict, str]) -> No
     said = {line[:16].strip(): line[17:] for line in lines if line[:1].isalpha()}
     assert said["ignored"].startswith("2 .jpg, 1 .docx")
     assert said["speakers"] == "2, with recordings: Maria (1), Jose (1)"
+    minutes = re.fullmatch(r"Maria (\S+) min, Jose (\S+) min; (\S+) min of nobody named", said["who speaks"])
+    assert minutes and all(float(value) > 0 for value in minutes.groups())
     assert said["texts"].startswith("3 for 2 of 8 recordings")
     assert "8000 Hz: 1" in said["sample rates"] and "mov / aac: 1" in said["formats"]
 
@@ -244,6 +246,7 @@ def test_annotations_say_speakers_tiers_and_languages(tmp_path: Path) -> None:
     done = look(tmp_path, "--json", tmp_path / "found.json")
     texts = json.loads((tmp_path / "found.json").read_text("utf-8"))["texts"]
     assert texts["texts"] == {"session.wav": 2} and texts["speakers"] == {"Ana": 1, "Beto": 1}
+    assert texts["spoken_seconds"] == {"Ana": 1.0, "Beto": 1.0}
     assert texts["languages"] == {"Satere": 1} and texts["unmatched"] == ["elsewhere.eaf"]
     assert list(texts["unreadable"]) == ["torn.eaf"]
     assert done.returncode == 0 and "torn.eaf cannot be used" in done.stdout and "2 speakers" in done.stdout
