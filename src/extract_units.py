@@ -28,6 +28,7 @@ from core.cli import (
     add_experiment_flags,
     configure_log,
     parse_flags,
+    require_not_negative,
     require_positive,
     run_main,
 )
@@ -57,6 +58,7 @@ from units.kmeans import (
     fit_kmeans,
     load_kmeans,
     read_description,
+    read_duration_penalty,
     save_kmeans,
     unit_counts,
 )
@@ -82,8 +84,8 @@ log = logging.getLogger("oral_units")
 
 # %%
 EVERYDAY_FLAGS = (
-    *("language", "tag", "exp", "resume", "overwrite", "encoder", "layer", "n_units", "n_streams", "kmeans_frames"),
-    *("seed", "max_batch_seconds", "cpu"),
+    *("language", "tag", "exp", "resume", "overwrite", "encoder", "layer", "n_units", "n_streams", "duration_penalty"),
+    *("kmeans_frames", "seed", "max_batch_seconds", "cpu"),
 )
 
 
@@ -151,6 +153,12 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
         "by nothing (off) before clustering",
     )
     group.add_argument(
+        "--duration_penalty",
+        type=float,
+        help="what a change of unit costs, in squared distances between neighbouring centroids: 1 ends most "
+        "flicker, 0 takes the nearest centroid of each frame alone; by default 0, with --kmeans what the clusters say",
+    )
+    group.add_argument(
         "--kmeans",
         type=Path,
         metavar="FILE",
@@ -211,10 +219,13 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     if args.kmeans is None:
         args.n_units = config["n_units"] if args.n_units is None else args.n_units
         args.n_streams = 1 if args.n_streams is None else args.n_streams
+        args.duration_penalty = args.duration_penalty or 0.0
         if args.trust_pickle:
             raise UserError("--trust_pickle: expected --kmeans FILE with it; leave it out")
+    args.flag_defaults["duration_penalty"] = 0.0  # runs that are older than the flag had none
     require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
     require_positive(args, "num_workers")
+    require_not_negative(args, "duration_penalty")
     part = resolve_part(args.stage, args.shards, args.shard_index, overwrite=args.overwrite)
     args.shards, args.shard_index = part
     if args.stage:
@@ -248,7 +259,10 @@ def encoder_options(args: argparse.Namespace) -> dict[str, float]:
 
 
 def describe_clusters(args: argparse.Namespace) -> EncoderOrigin:
-    return {"encoder": args.encoder, "layer": args.layer, "options": encoder_options(args)}
+    """The description for kmeans.npz; all that encodes new audio reads it, so the same rule holds there."""
+    origin = EncoderOrigin(encoder=args.encoder, layer=args.layer, options=encoder_options(args))
+    # Clusters of runs without a penalty stay what they were, to the byte.
+    return origin | {"duration_penalty": args.duration_penalty} if args.duration_penalty else origin
 
 
 def open_encoder(args: argparse.Namespace, device: torch.device | str) -> Encoder:
@@ -277,8 +291,11 @@ def read_given_clusters(args: argparse.Namespace) -> UnitClusters | None:
     for name, asked, found in (("n_units", args.n_units, n_units), ("n_streams", args.n_streams, n_streams)):
         if asked not in (None, found):
             raise UserError(f"{args.kmeans}: expected --{name} {asked}, found {found}; leave the flag out")
-    description, wanted = read_description(clusters), describe_clusters(args)
-    if description not in (None, wanted):
+    description = read_description(clusters)
+    if args.duration_penalty is None:
+        args.duration_penalty = read_duration_penalty(description)
+    wanted, same = describe_clusters(args), {"duration_penalty": args.duration_penalty}
+    if description is not None and description | same != wanted | same:
         raise UserError(
             f"{args.kmeans}: made with {description}, asked for {wanted}; give the same encoder and options"
         )
@@ -303,6 +320,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
         "encoder_options": encoder_options(args),
         "n_units": args.n_units,
         "n_streams": args.n_streams,
+        "duration_penalty": args.duration_penalty,
         "unit_rate": UNIT_RATE,
         "manifest": str(manifest),
         "data_root": str(data_root()),

@@ -200,6 +200,37 @@ def test_clusters_of_another_language(tiny_language: dict, tmp_path: Path) -> No
     assert not (tmp_path / "refused").exists()
 
 
+def test_a_duration_penalty_holds_wherever_the_clusters_go(tiny_language: dict, tmp_path: Path) -> None:
+    """Units are those of the clusters' file alone, whoever reads it; 0 is as no flag, to the byte."""
+    plain, smooth = extract(tmp_path / "plain"), extract(tmp_path / "smooth", "--duration_penalty", 1.5)
+    assert contents(extract(tmp_path / "zero", "--duration_penalty", 0)) == contents(plain)
+    corpora = {exp: list(read_corpus(exp / "corpus_timestamped.json")) for exp in (plain, smooth)}
+    runs = {exp: sum(len(utterance["units"]) for utterance in corpus) for exp, corpus in corpora.items()}
+    assert runs[smooth] < 0.8 * runs[plain]
+    clusters, encoder = load_kmeans(smooth / "kmeans.npz"), load_encoder("mfcc", None)
+    for utterance in corpora[smooth]:
+        waveform = load_audio(tiny_language["data"] / utterance["audio"])
+        expected = quantize_to_units(encode(encoder, [waveform])[0], clusters)
+        np.testing.assert_array_equal(frame_units(utterance), expected)
+    assert json.loads((smooth / "config.json").read_text())["derived"]["duration_penalty"] == 1.5
+    given = ("--kmeans", smooth / "kmeans.npz")
+    for name, flags, expected in (("own", (), smooth), ("none", ("--duration_penalty", 0), plain)):
+        again = contents(extract(tmp_path / name, *given, *flags))
+        assert again["corpus_timestamped.json"] == contents(expected)["corpus_timestamped.json"]
+    with pytest.raises(UserError, match="--duration_penalty -1.0: expected 0 or more"):
+        extract(tmp_path / "refused", "--duration_penalty", -1)
+
+
+def test_a_run_older_than_the_penalty_goes_on(tiny_language: dict, tmp_path: Path) -> None:
+    exp = extract(tmp_path / "units")
+    config = json.loads((exp / "config.json").read_text())
+    del config["arguments"]["duration_penalty"]
+    (exp / "config.json").write_text(json.dumps(config))
+    extract(exp, "--resume", "auto")
+    with pytest.raises(UserError, match="duration_penalty: 0.0 -> 1.0"):
+        extract(exp, "--resume", "auto", "--duration_penalty", 1)
+
+
 def test_few_failures_are_named_and_many_stop_the_run(
     tiny_language: dict, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

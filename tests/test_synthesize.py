@@ -33,7 +33,9 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = {row["id"]: cepstra_of(load_audio(root / "data" / row["audio"])) for row in rows}
     kmeans = fit_kmeans(np.concatenate(list(features.values())), N_UNITS)
     options = {"subtract_mean": False, "context": 0}
-    save_kmeans(units, kmeans, {"encoder": "mfcc", "layer": None, "options": options})
+    description = {"encoder": "mfcc", "layer": None, "options": options, "duration_penalty": 0.5}
+    save_kmeans(units, kmeans, description)
+    kmeans = load_kmeans(units / "kmeans.npz")
     corpus = list(read_corpus(units / "corpus_timestamped.json"))
     for entry in corpus:
         found = deduplicate(quantize_to_units(features[entry["id"]], kmeans)[:, 0])

@@ -258,6 +258,7 @@ class EncoderOrigin(TypedDict):
     encoder: str
     layer: int | None
     options: dict[str, float]
+    duration_penalty: NotRequired[float]  # in neighbour distances (units.assignment); 0 where it is missing
 
 
 class TokenBits(TypedDict):

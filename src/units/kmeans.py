@@ -27,6 +27,7 @@ from core.files import write_atomically
 from core.hashing import hash_fraction
 from core.records import EncoderOrigin
 from languages import command_for_folder
+from units.assignment import assign, assign_smoothly, neighbour_distance
 
 REQUIRED_ARRAYS = ("centroids", "mean", "scale")
 MAX_ITERATIONS = 100
@@ -35,7 +36,6 @@ MAX_ITERATIONS = 100
 NORMALIZATIONS = {"unit": 1.0, "root": 0.5, "off": 0.0}
 # Two partial sums added in either order are the same number; three are not. More threads would not be reproducible.
 FIT_THREADS = 2
-ASSIGN_BLOCK = 4096  # frames
 
 
 class UnitClusters(NamedTuple):
@@ -46,6 +46,7 @@ class UnitClusters(NamedTuple):
     scale: np.ndarray  # (D,) float32, that they are divided by
     description: EncoderOrigin | None = None
     projection: np.ndarray | None = None  # (D, P) float32 that scaled features are multiplied by; centroids are (K, P)
+    switch_costs: Sequence[float] = ()  # N squared distances that a change of unit costs; none where it costs nothing
 
 
 def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: str) -> np.ndarray:
@@ -94,16 +95,12 @@ def _fit_book(features: np.ndarray, n_units: int, seed: int) -> np.ndarray:
         return estimator.fit(features).cluster_centers_.astype(np.float32)
 
 
-def assign(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Index of the nearest centroid (Euclidean) of each row: (F, D), (K, D) -> (F,) int64."""
-    half_norms = 0.5 * np.square(centroids).sum(axis=1)
-    blocks = [features[start : start + ASSIGN_BLOCK] for start in range(0, len(features), ASSIGN_BLOCK)]
-    found = [np.argmin(half_norms - block @ centroids.T, axis=1) for block in blocks]
-    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
-
-
 def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarray:
-    """(F, D) float32 -> (F, N) int64 in [0, K): nearest centroid, then the nearest to what it leaves over."""
+    """(F, D) float32 -> (F, N) int64 in [0, K): nearest centroid, then the nearest to what it leaves over.
+
+    With ``switch_costs``, each stream is the best path instead of the nearest centroids, one after the other: a stream
+    takes what the path before it leaves over. F must then be a whole utterance, since a path looks ahead.
+    """
     n_features = len(clusters.mean)
     if features.shape[1] != n_features:
         raise UserError(
@@ -113,10 +110,17 @@ def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarra
     residual, streams = (features - clusters.mean) / clusters.scale, []
     if clusters.projection is not None:
         residual = residual @ clusters.projection
-    for centroids in clusters.books:
-        streams.append(assign(residual, centroids))
+    for stream, centroids in enumerate(clusters.books):
+        cost = clusters.switch_costs[stream] if clusters.switch_costs else 0.0
+        streams.append(assign_smoothly(residual, centroids, cost) if cost else assign(residual, centroids))
         residual = residual - centroids[streams[-1]]
     return np.stack(streams, axis=1)
+
+
+def penalise(clusters: UnitClusters, duration_penalty: float) -> UnitClusters:
+    """The clusters with ``duration_penalty`` as the cost of a change, in units of each book's neighbour distance."""
+    costs = [duration_penalty * neighbour_distance(book) for book in clusters.books] if duration_penalty else ()
+    return clusters._replace(switch_costs=costs)
 
 
 def unit_counts(clusters: UnitClusters) -> tuple[int, int]:
@@ -217,7 +221,8 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str 
     centroids, mean, scale = (arrays[name] for name in REQUIRED_ARRAYS)
     books = [centroids, *arrays.get("residual_centroids", ())]
     origin = None if description is None else json.loads(description)
-    return UnitClusters(books, mean, scale, origin, arrays.get("projection"))
+    clusters = UnitClusters(books, mean, scale, origin, arrays.get("projection"))
+    return penalise(clusters, read_duration_penalty(origin))
 
 
 def save_safetensors(path: Path, clusters: UnitClusters) -> None:
@@ -299,3 +304,8 @@ def _read_step(path: Path, step: object) -> tuple[np.ndarray, np.ndarray]:
 def read_description(clusters: UnitClusters) -> EncoderOrigin | None:
     """The encoder, layer and options the clusters belong to; None where the file does not say."""
     return clusters.description
+
+
+def read_duration_penalty(description: EncoderOrigin | None) -> float:
+    """The penalty that the units of these clusters are found with; 0 where the description says nothing."""
+    return (description or {}).get("duration_penalty", 0.0)
