@@ -30,7 +30,7 @@ from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.locks import only_one
 from core.process_pool import run_in_processes
-from languages import add_language_flags, language_paths
+from languages import add_language_flags, data_root, language_paths, resolve_in
 from segmentation.cut_recording import (
     DETECTORS,
     ENERGY,
@@ -44,6 +44,8 @@ from segmentation.cut_recording import (
     result_file,
 )
 from segmentation.folder_survey import Survey, describe_ignored, printable, survey_folder
+from segmentation.joined_clips import JOIN_SECONDS
+from segmentation.manifest import read_manifest
 from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
@@ -51,9 +53,9 @@ from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table
 from segmentation.voice_activity import load_network
 
 EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "annotations")
-EVERYDAY += ("vad", "num_workers")
+EVERYDAY += ("vad", "join_clips", "num_workers")
 KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "max_failed", "speaker_from", "split_by")
-KEPT += ("annotations", "text_tier", "vad")
+KEPT += ("annotations", "text_tier", "vad", "join_clips")
 BESIDE, NOWHERE = "beside", "none"
 WHOLE_FILE = (0.0, float("inf"))  # times of a text
 CUT_ADVICE = "raise --min_pause so that less is cut, or give each recording up to --max_duration one text without times"
@@ -143,6 +145,16 @@ def add_keeping_flags(parser: argparse.ArgumentParser) -> None:
         help="speaker from speakers.tsv where there is one, from the recording's first folder, or not at all (table)",
     )
     keeping.add_argument(
+        "--join_clips",
+        type=float,
+        nargs="?",
+        const=JOIN_SECONDS,
+        default=0.0,
+        metavar="SECONDS",
+        help="join recordings under --min_duration to others of their folder and speaker, with a short silence between "
+        f"them, up to this length ({JOIN_SECONDS:g} where the flag stands alone); 0 keeps each as it is (0)",
+    )
+    keeping.add_argument(
         "--split_by",
         choices=("source", "folder", "speaker"),
         default="source",
@@ -155,6 +167,11 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
         raise UserError(f"--max_duration {args.max_duration}: expected over twice --min_duration ({args.min_duration})")
     if args.min_pause <= 0 or args.margin < 0 or args.threshold_db <= 0:
         raise UserError("expected --min_pause and --threshold_db above 0 and --margin of at least 0")
+    if args.join_clips and not 2 * args.min_duration <= args.join_clips <= args.max_duration:
+        raise UserError(
+            f"--join_clips {args.join_clips}: expected 0, or twice --min_duration ({2 * args.min_duration}) to "
+            f"--max_duration ({args.max_duration}) seconds"
+        )
     if args.num_workers < 1:
         raise UserError(f"--num_workers {args.num_workers}: expected 1 or more")
     return args
@@ -273,6 +290,8 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
     if counts["annotated"]:
         reasons["not_annotated"] = "not annotated"
         print(f"{counts['annotated']} recordings are cut at their annotations (--annotations none cuts at pauses)")
+    if counts["joined_clips"]:
+        print(f"{counts['joined_clips']} short clips are joined in {counts['joined_segments']} segments")
     if counts["heard_by_network"]:
         print(f"in {counts['heard_by_network']} recordings speech was found by the network")
     print("dropped: " + ", ".join(f"{hours[key]:.3f} h {name}" for key, name in reasons.items()))
@@ -310,7 +329,15 @@ def is_up_to_date(jobs: list[CutJob], paths: dict[str, Path], made_from: str) ->
     if not all(path.is_file() for path in (report, paths["manifest"], paths["splits"])):
         return False
     last = read_json(report)
+    if last["counts"].get("joined_segments") and not joined_are_there(paths["manifest"]):
+        return False
     return last.get("made_from") == made_from and not last["failed"] and all(is_current(job) for job in jobs)
+
+
+def joined_are_there(manifest: Path) -> bool:
+    """Whether the audio of every joined segment is where the manifest says."""
+    rows = (row for row in read_manifest(manifest) if "parts" in row)
+    return all(resolve_in(data_root(), row["audio"]).is_file() for row in rows)
 
 
 def main() -> int:
@@ -339,7 +366,7 @@ def main() -> int:
         if not cut:
             raise UserError(f"none of {n_sources} recordings could be used; {describe_failures(failed)}")
         keeping = {name: getattr(args, name) for name in ("speaker_from", "drop_flagged", "split_by")}
-        tally = write_manifest(cut, paths, texts=texts, failed=failed, **keeping)
+        tally = write_manifest(cut, paths, texts=texts, failed=failed, join_seconds=args.join_clips, **keeping)
         too_many = 100 * len(failed) > args.max_failed * n_sources
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
         summary |= {"ignored": survey.ignored, "flags": kept, "made_from": made_from}

@@ -24,9 +24,10 @@ from annotations.spans import Span
 from annotations.write_annotations import FORMATS, write_annotations
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.errors import UserError
-from core.frames import frames_to_seconds
+from core.frames import UNIT_RATE, frames_to_seconds
 from core.records import Segment
 from languages import add_language_flags, command_for, command_for_folder, language_paths
+from segmentation.joined_clips import expand_parts
 from segmentation.manifest import read_manifest
 from training.experiment import is_finished
 from units.bpe import encode_batch, load_tokenizer, token_edges, token_units
@@ -87,7 +88,8 @@ def load_runs(corpus: Path, wanted: set[str] | None) -> dict[str, Runs]:
 def by_source(manifest: Path, wanted: Sequence[str] | None) -> Iterator[tuple[str, list[Segment]]]:
     """(recording, its segments) in the order of the manifest; UserError for a name that it does not hold."""
     missing = set(wanted or ())
-    for source, rows in itertools.groupby(read_manifest(manifest), key=lambda row: row["source"]):
+    rows_by_recording = expand_parts(read_manifest(manifest))
+    for source, rows in itertools.groupby(rows_by_recording, key=lambda row: row["source"]):
         missing.discard(source)
         if wanted is None or source in wanted:
             yield source, list(rows)
@@ -114,6 +116,14 @@ def unit_spans(tier: str, start: float, durations: np.ndarray, labels: Sequence[
     return [Span(tier, first, last, label) for first, last, label in zip(edges, edges[1:], labels)]
 
 
+def cut_runs(runs: Runs, offset: float, seconds: float) -> Runs:
+    """The runs from ``offset`` seconds on for ``seconds``: what one clip of a joined segment holds."""
+    first, last = round(offset * UNIT_RATE), round((offset + seconds) * UNIT_RATE)
+    edges = np.clip(np.concatenate([[0], np.cumsum(runs.durations)]), first, last)
+    durations = np.diff(edges).astype(runs.durations.dtype)
+    return Runs(runs.units[durations > 0], durations[durations > 0])
+
+
 def motif_spans(tokenizer, pieces: list[list[int]], start: float, runs: Runs) -> list[Span]:
     """One span for each motif: the units it stands for, parted by hyphens."""
     ids = encode_batch(tokenizer, [runs.units])[0]
@@ -128,6 +138,8 @@ def spans_of(segments: list[Segment], tiers: Sequence[str], runs: dict[str, Runs
     for segment in segments:
         found += segment_spans(segment, tiers)
         own = runs.get(segment["id"])
+        if own is not None and "offset" in segment:
+            own = cut_runs(own, segment["offset"], segment["end"] - segment["start"])
         if own is not None and "units" in tiers:
             found += unit_spans("units", segment["start"], own.durations, [str(unit) for unit in own.units])
         if own is not None and "motifs" in tiers:

@@ -1,10 +1,13 @@
 """export_annotations.py as a person runs it: what other tools then show lies where it is heard."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 import pytest
+
+import export_annotations
 
 from annotations.read_annotations import read_annotations
 from synthetic import run_script, write_segments, write_units
@@ -46,6 +49,39 @@ def test_units_and_motifs_lie_where_they_are_heard(chain: dict, tmp_path: Path, 
         motifs = [int(unit) for span in inside if span.tier == "motifs" for unit in span.text.split("-")]
         assert motifs == decode_tokens(tokenizer, encode_units(tokenizer, own["units"])).tolist() == own["units"]
         assert len(expand(own["units"], own["durations"])) > 0
+
+
+def test_joined_clips_come_apart_again(tmp_path: Path) -> None:
+    part = {"start": 0.0, "speaker": None}
+    row = part | {"id": "a_joined", "audio": "x.wav", "source": "a.mp3", "end": 2.0, "duration": 2.0, "split": "train"}
+    row["text"], row["parts"] = (
+        "one two",
+        [
+            {"source": "a.mp3", "start": 0.0, "end": 0.8, "offset": 0.0, "text": "one"},
+            {"source": "b.mp3", "start": 0.1, "end": 0.98, "offset": 1.12, "text": "two"},
+        ],
+    )
+    (tmp_path / "segments.jsonl").write_text(json.dumps(row) + "\n")
+    runs = {"a_joined": export_annotations.Runs(np.array([7, 8, 9]), np.array([30, 40, 30]))}
+    found = {
+        source: [(span.tier, round(span.start, 3), round(span.end, 3), span.text) for span in spans]
+        for source, segments in export_annotations.by_source(tmp_path / "segments.jsonl", None)
+        for spans in [export_annotations.spans_of(segments, ("segments", "transcripts", "units"), runs, None)]
+    }
+    assert found == {
+        "a.mp3": [
+            ("segments", 0.0, 0.8, "a_joined"),
+            ("transcript", 0.0, 0.8, "one"),
+            ("units", 0.0, 0.6, "7"),
+            ("units", 0.6, 0.8, "8"),
+        ],
+        "b.mp3": [
+            ("segments", 0.1, 0.98, "a_joined"),
+            ("transcript", 0.1, 0.98, "two"),
+            ("units", 0.1, 0.38, "8"),
+            ("units", 0.38, 0.98, "9"),
+        ],
+    }
 
 
 def test_one_recording_and_chosen_tiers(chain: dict, tmp_path: Path) -> None:

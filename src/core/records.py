@@ -35,6 +35,16 @@ class LanguageConfig(TypedDict):
 # Recordings and segments.
 
 
+class SegmentPart(TypedDict):
+    """A clip in a segment that short clips were joined to."""
+
+    source: str  # relative path of the recording
+    start: float  # s, in the recording
+    end: float  # s
+    offset: float  # s, in the segment: where the clip begins
+    text: NotRequired[str]
+
+
 class Segment(TypedDict):
     """A line of ``segments.jsonl``: one stretch of a recording, as a file of its own."""
 
@@ -48,6 +58,7 @@ class Segment(TypedDict):
     split: str  # train, val or test
     text: NotRequired[str]
     flags: NotRequired[list[str]]  # noise_or_music, overlapping_speech
+    parts: NotRequired[list[SegmentPart]]  # of joined clips; ``source`` is then the first, times are the segment's own
 
 
 class CutSegment(TypedDict):
@@ -229,6 +240,7 @@ class Utterance(TypedDict):
     speaker: NotRequired[str]
     text: NotRequired[str]
     flags: NotRequired[list[str]]  # of the segment, where it has any
+    parts: NotRequired[list[SegmentPart]]  # where clips were joined
     unit_rate: int  # frames a second: 50
     units: list[int]  # deduplicated
     durations: list[int]  # frames, of each unit

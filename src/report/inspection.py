@@ -57,7 +57,7 @@ REMEDIES = {
     "short": (
         "is shorter than 2 seconds",
         "are shorter than 2 seconds",
-        "long enough for a word list; join them for a voice",
+        "long enough for a word list; --join_clips joins them for a voice",
     ),
 }
 

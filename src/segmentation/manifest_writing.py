@@ -11,6 +11,7 @@ from core.frames import SAMPLE_RATE
 from core.records import CutResult, CutSegment, Segment
 from languages import data_root
 from segmentation.cut_recording import CutJob, result_file
+from segmentation.joined_clips import describe_clip, join_rows, plan_joins, remove_other_joined
 from segmentation.pauses import is_noise_or_music
 from segmentation.splits import Split, assign_group_splits, assign_splits, split_at
 from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
@@ -33,6 +34,10 @@ class ManifestTally(NamedTuple):
     empty: list[str]  # recordings of which nothing was kept
 
 
+def empty_tally(unknown: Sequence[str] = ()) -> ManifestTally:
+    return ManifestTally(Counter(), Counter(), Counter(), list(unknown), Counter(), [])
+
+
 class Known(NamedTuple):
     """What tables and splits say about the recordings, by their relative names."""
 
@@ -49,33 +54,53 @@ def write_manifest(
     drop_flagged: bool,
     texts: Texts,
     split_by: str = "source",
+    join_seconds: float = 0.0,
     failed: Collection[str] = (),
 ) -> ManifestTally:
     """Stream the results of all ``jobs`` into ``segments.jsonl``, which stays untouched where nothing changed.
 
     speaker_from: "table" (speakers.tsv), "folder" (the recording's first) or "none". drop_flagged: leave out noise and
-    music. texts: of ``read_texts``. split_by: what never lies in two splits: a source, a folder or a speaker. failed:
+    music. texts: of ``read_texts``. split_by: what never lies in two splits: a source, a folder or a speaker.
+    join_seconds: clips shorter than a segment are joined to others up to this length; 0 keeps them as they are. failed:
     names of recordings that gave nothing.
     """
     known = read_known(jobs, paths, texts, speaker_from=speaker_from, split_by=split_by)
     unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs} - set(failed))
-    tally = ManifestTally(Counter(), Counter(), Counter(), unknown, Counter(), [])
+    tally = empty_tally(unknown)
     for reason, names in ((OF_FAILED, failed), (NOT_FOUND, unknown)):
         if n_texts := sum(len(known.texts.get(name, ())) for name in names):
             tally.texts_lost[reason] += n_texts
 
+    joins = find_joins(jobs, known, speaker_from, join_seconds) if join_seconds else {}
+    waiting: dict[str, Segment] = {}
+    joined: list[str] = []
+
     def write(temporary: Path) -> None:
         with open(temporary, "w", encoding="utf-8") as out:
             for job in jobs:
-                rows = list(describe_recording(job, known, speaker_from, tally))
+                found = list(describe_recording(job, known, speaker_from, tally))
+                rows = list(join_rows(found, joins, waiting, data_root()))
                 kept = [segment for segment in rows if count_segment(segment, tally, drop_flagged)]
+                joined.extend(segment["id"] for segment in kept if "parts" in segment)
                 out.writelines(json.dumps(segment, ensure_ascii=False) + "\n" for segment in kept)
-                if not kept:
+                if not kept and not any(segment["id"] in joins for segment in found):
                     tally.empty.append(job.source)
 
     write_if_changed(paths["manifest"], write)
+    remove_other_joined(paths["segments"], joined)
     tally.counts["texts_lost"] = tally.texts_lost.total()
     return tally
+
+
+def find_joins(jobs: Sequence[CutJob], known: Known, speaker_from: str, join_seconds: float) -> dict[str, list[str]]:
+    """Which clips become one segment (``plan_joins``): whole recordings under the shortest duration, and no noise."""
+    clips = []
+    for job in jobs:
+        rows = list(describe_recording(job, known, speaker_from, empty_tally()))
+        if len(rows) == 1 and job.annotations is None and not rows[0]["flags"]:
+            clips += [describe_clip(row) for row in rows if row["duration"] < job.flags.min_duration]
+    shortest = min((job.flags.min_duration for job in jobs), default=0.0)
+    return plan_joins(clips, longest=join_seconds, shortest=shortest)
 
 
 def read_texts(paths: dict[str, Path]) -> Texts:
@@ -169,6 +194,9 @@ def count_segment(segment: Segment, tally: ManifestTally, drop_flagged: bool) ->
             tally.texts_lost[IN_NOISE] += 1
         return False
     tally.counts.update({"segments": 1, "with_text": "text" in segment})
+    if "parts" in segment:
+        duration = sum(part["end"] - part["start"] for part in segment["parts"])
+        tally.counts.update({"joined_clips": len(segment["parts"]), "joined_segments": 1})
     tally.seconds["kept"] += duration
     tally.split_seconds[segment["split"]] += duration
     return True

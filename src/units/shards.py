@@ -16,7 +16,7 @@ from core.records import FailedItem, Segment, UnitTotals, Utterance
 from units.corpus import deduplicate, write_corpus
 from units.quality import entropy_bits
 
-SEGMENT_KEYS = ("source", "start", "end", "speaker", "text")  # of the manifest, where a row has them
+SEGMENT_KEYS = ("source", "start", "end", "speaker", "text", "parts")  # of the manifest, where a row has them
 RESULTS = {"fit": ".npy", "shards": ".jsonl"}  # folder -> suffix
 RECORD = ".record.json"
 INDEX = ".index.json"

@@ -307,7 +307,16 @@ def test_a_crash_of_the_decoder_costs_one_recording(raw, monkeypatch):
     assert list(failed) == ["tape_2.wav"] and "crashed" in failed["tape_2.wav"]
 
 
-@pytest.mark.parametrize("flags", [["--max_duration", "3"], ["--min_pause", "0"], ["--num_workers", "0"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--max_duration", "3"],
+        ["--min_pause", "0"],
+        ["--num_workers", "0"],
+        ["--join_clips", "3"],
+        ["--join_clips", "121"],
+    ],
+)
 def test_impossible_flags_are_refused(raw, monkeypatch, flags):
     with pytest.raises(UserError):
         segment(monkeypatch, *flags)
@@ -343,6 +352,56 @@ def test_short_recordings_stay_as_they_are_and_keep_their_texts(raw, monkeypatch
     segment(monkeypatch)
     texts = [row.get("text") for row in read_manifest(raw) if row["source"] == "phrase.wav"]
     assert texts == ["first", "second"]
+
+
+def test_short_clips_are_joined_on_demand_within_folder_speaker_and_split(raw, monkeypatch, capsys):
+    texts, speakers = ["source\ttext"], ["source\tspeaker"]
+    for number in range(24):
+        source = f"{'ab'[number % 2]}/word_{number:02d}.wav"
+        record(raw / source, 0.6 + 0.03 * number, seed=number)
+        texts.append(f"{source}\tword {number}")
+        speakers.append(f"{source}\t{('ana', 'rui')[number // 12]}")
+    record(raw / "a" / "long.wav", 5.0)
+    soundfile.write(raw / "b" / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    (raw.parent / "transcripts.tsv").write_text("\n".join(texts))
+    (raw.parent / "speakers.tsv").write_text("\n".join(speakers))
+    assert segment(monkeypatch) == 0
+    apart = {row["source"]: row for row in read_manifest(raw)}
+    assert len(apart) == 25, "each as it is, where nobody asks"
+    groups = {}
+    for row in apart.values():
+        if row["duration"] < 2 and not row["flags"]:
+            groups.setdefault((row["source"][0], row["speaker"], row["split"]), []).append(row["source"])
+    expected = sorted(source for group in groups.values() if len(group) > 1 for source in group)
+    assert segment(monkeypatch, "--join_clips") == 0
+    assert len(expected) > 12 and f"{len(expected)} short clips are joined in " in capsys.readouterr().out
+    rows, splits = read_manifest(raw), json.loads((raw.parent / "splits.json").read_text())
+    joined = [row for row in rows if "parts" in row]
+    assert len(joined) < 8 and sorted(part["source"] for row in joined for part in row["parts"]) == expected
+    assert {row["source"] for row in rows if "parts" not in row} == apart.keys() - set(expected)
+    for row in joined:
+        parts = [apart[part["source"]] for part in row["parts"]]
+        assert {part["split"] for part in parts} == {row["split"]} == {splits[part["source"]] for part in parts}
+        assert {(part["speaker"], part["source"][0]) for part in parts} == {(row["speaker"], row["source"][0])}
+        assert row["text"] == " ".join(part["text"] for part in parts) and row["duration"] <= 10
+        assert soundfile.info(raw.parent / "segments" / f"{row['id']}.wav").frames == round(
+            row["duration"] * SAMPLE_RATE
+        )
+    report = json.loads((raw.parent / "segmentation.json").read_text())
+    assert report["texts_lost"] == {} and report["empty"] == [] and report["counts"]["joined_clips"] == len(expected)
+    heard = sum(row["duration"] for row in apart.values())
+    assert report["seconds"]["kept"] == pytest.approx(heard), "silence between clips is no speech"
+    before = fingerprint(raw)
+    (raw / "b" / "silent.wav").unlink()
+    assert segment(monkeypatch) == 0 and "nothing to do" not in capsys.readouterr().out
+    (raw.parent / "segments" / f"{joined[0]['id']}.wav").unlink()
+    assert segment(monkeypatch) == 0 and segment(monkeypatch) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    without_report = {name: sha for name, sha in before.items() if "segmentation.json" not in name}
+    assert {name: sha for name, sha in fingerprint(raw).items() if "segmentation.json" not in name} == without_report
+    assert segment(monkeypatch, "--join_clips", "0") == 0
+    assert {row["source"]: row for row in read_manifest(raw)} == apart
+    assert not list((raw.parent / "segments").glob("*_joined.wav"))
 
 
 def test_a_recording_that_gives_nothing_is_named(raw, monkeypatch):
