@@ -84,6 +84,7 @@ class CutResult(TypedDict):
     segments: list[CutSegment]
     texts_lost: NotRequired[dict[str, int]]  # of an annotation file, by reason
     detector: NotRequired[str]  # energy or silero, where --vad was given
+    loud_without_speech: NotRequired[float]  # --vad auto: share of what is loud in which no speech is heard
 
 
 # Scores of voices (exp/<name>/scores.json).

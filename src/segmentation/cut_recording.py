@@ -6,6 +6,7 @@ The result is written last; what it depends on stands in it.
 import errno
 import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ from segmentation.voice_activity import (
     Windows,
     false_sound,
     find_speech,
+    hear,
     keep_windows,
     speech_probabilities,
 )
@@ -47,6 +49,7 @@ from segmentation.voice_activity import (
 RESULT_VERSION = 2  # raise it where the same flags cut elsewhere
 WAV_HEADER_BYTES = 44
 CHANGED = "changed while it was read; run again when it is complete"
+HELD_SAMPLES = 10 * 60 * SAMPLE_RATE  # 38 MiB: a recording up to this long is decoded once
 MISSING_SHARE, MISSING_SECONDS = 0.02, 1.0  # what decoding may lack of the stated duration
 
 
@@ -174,17 +177,21 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
     """Decode, find the segments, write them; returns the result but for what it depends on."""
     if os.path.getsize(job.path) == 0:
         raise UserError("is empty (0 bytes)")
+    held: list[np.ndarray] = []
     windows: Windows = []
-    blocks = stream_audio(job.path)
-    levels, flatness, n_samples = measure_levels(keep_windows(blocks, windows) if job.vad == AUTO else blocks)
+    heard: list[np.ndarray] = []
+    blocks = hold_short(stream_audio(job.path), held)
+    blocks = keep_windows(blocks, windows) if job.vad == AUTO else blocks
+    blocks = hear(blocks, heard) if job.vad == SILERO and not job.annotations else blocks
+    levels, flatness, n_samples = measure_levels(blocks)
     check_length(job.path, n_samples, keep_truncated=job.keep_truncated)
     annotated = read_pieces(job, n_samples / SAMPLE_RATE) if job.annotations else None
     if annotated is not None and annotated.pieces:
-        return write_annotated(job, annotated, levels, flatness, n_samples=n_samples)
-    active = hear_speech(job, levels, windows)
+        return write_annotated(job, annotated, levels, flatness, n_samples=n_samples, held=held)
+    active, measured = hear_speech(job, levels, windows=windows, heard=heard, held=held)
     found = choose_segments(job, levels, n_samples / SAMPLE_RATE, active)
     bounds = piece_bounds(found, n_samples)
-    write_segments(job, bounds)
+    write_segments(job, bounds, held)
     segments = [describe_segment(*bound, levels, flatness) for bound in bounds]
     return {
         "n_samples": n_samples,
@@ -192,6 +199,7 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
         "threshold": found.threshold._asdict(),
         "segments": segments,
         **({"detector": ENERGY if active is None else SILERO} if job.vad != ENERGY else {}),
+        **({} if measured is None else {"loud_without_speech": round(measured, 4)}),
     }
 
 
@@ -202,15 +210,41 @@ def describe_segment(start: int, end: int, levels: np.ndarray, flatness: np.ndar
     return {**times, **measure_piece(levels[steps], flatness[steps])._asdict()}
 
 
-def hear_speech(job: CutJob, levels: np.ndarray, windows: Windows) -> np.ndarray | None:
-    """(T,) bool: where a network hears speech; None where loudness serves, as ``job.vad`` says or measures."""
+def hold_short(blocks: Iterable[np.ndarray], held: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Hand on blocks (S,); ``held`` has them all afterwards if they are no more than ten minutes, else none.
+
+    So most recordings are decoded once. A longer one is decoded again where it is needed, and memory stays bounded.
+    """
+    n_samples = 0
+    for block in blocks:
+        n_samples += len(block)
+        if n_samples <= HELD_SAMPLES:
+            held.append(block)
+        else:
+            held.clear()
+        yield block
+
+
+def hear_speech(
+    job: CutJob, levels: np.ndarray, *, windows: Windows, heard: list[np.ndarray], held: list[np.ndarray]
+) -> tuple[np.ndarray | None, float | None]:
+    """(T,) bool: where a network hears speech; None where loudness serves, as ``job.vad`` says or measures.
+
+    Also what ``auto`` measured: the share of loud steps in which the network hears no speech. windows: of ``auto``.
+    heard: probabilities, where the network has heard all. held: the samples, if they are few.
+    """
     if job.vad == ENERGY:
-        return None
+        return None, None
+    share = None
     if job.vad == AUTO:
-        loud = find_active(levels, find_threshold(levels, job.flags.threshold_db))
-        if false_sound(loud, windows) <= MOST_FALSE_SOUND:
-            return None
-    return find_speech(speech_probabilities(stream_audio(job.path)), len(levels))
+        share = false_sound(find_active(levels, find_threshold(levels, job.flags.threshold_db)), windows)
+        if share <= MOST_FALSE_SOUND:
+            return None, share
+    if heard:
+        probabilities = np.concatenate(heard)
+    else:
+        probabilities = speech_probabilities(held or stream_audio(job.path))
+    return find_speech(probabilities, len(levels)), share
 
 
 def read_pieces(job: CutJob, seconds: float) -> AnnotatedPlan:
@@ -227,13 +261,19 @@ def read_pieces(job: CutJob, seconds: float) -> AnnotatedPlan:
 
 
 def write_annotated(
-    job: CutJob, annotated: AnnotatedPlan, levels: np.ndarray, flatness: np.ndarray, *, n_samples: int
+    job: CutJob,
+    annotated: AnnotatedPlan,
+    levels: np.ndarray,
+    flatness: np.ndarray,
+    *,
+    n_samples: int,
+    held: list[np.ndarray],
 ) -> dict[str, object]:
     """Write a segment for each annotated piece; returns the result but for what it depends on."""
     bounds = [
         (round(piece.start * SAMPLE_RATE), min(round(piece.end * SAMPLE_RATE), n_samples)) for piece in annotated.pieces
     ]
-    write_segments(job, bounds)
+    write_segments(job, bounds, held)
     segments = [
         {
             **describe_segment(*bound, levels, flatness),
@@ -290,14 +330,16 @@ def piece_bounds(found: FoundSegments, n_samples: int) -> list[tuple[int, int]]:
     return [(start * STEP_SAMPLES, min(end * STEP_SAMPLES, n_samples)) for start, end in found.pieces]
 
 
-def write_segments(job: CutJob, bounds: list[tuple[int, int]]) -> None:
-    """Decode again and write the samples of each (start, end); what an earlier cut left over goes.
+def write_segments(job: CutJob, bounds: list[tuple[int, int]], held: Sequence[np.ndarray] = ()) -> None:
+    """Write the samples of each (start, end), decoded again if not ``held``; what an earlier cut left over goes.
 
     Where annotations overlap, the recording is read once for each lane of bounds that do not.
     """
     n_written = 0
     for lane in lanes(bounds):
-        for number, waveform in zip(lane, cut_blocks(stream_audio(job.path), [bounds[number] for number in lane])):
+        for number, waveform in zip(
+            lane, cut_blocks(held or stream_audio(job.path), [bounds[number] for number in lane])
+        ):
             save_audio(segment_file(job.segments, job.stem, number), waveform)
             n_written += 1
     if n_written != len(bounds):

@@ -7,9 +7,10 @@ of 512 samples (32 ms), T steps of 10 ms, L lanes.
 
 import functools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from segmentation.pauses import STEP_SAMPLES, find_runs
 
-CHUNK_SAMPLES = 512
-# A recording is heard in many places at once: one row of a batch for each, after a run-up that fills its memory.
+CHUNK_SAMPLES, CONTEXT_SAMPLES = 512, 64  # a chunk is heard with the end of the one before
+# What needs no memory is computed for many chunks at once. The memory follows a recording in many places at once, each
+# after a run-up that fills it.
+CHUNKS_AT_ONCE = 512
 LANES, LANE_SECONDS, RUN_UP_SECONDS = 64, 15.0, 2.0
 LANE_CHUNKS = round(LANE_SECONDS * SAMPLE_RATE / CHUNK_SAMPLES)
 RUN_UP_CHUNKS = round(RUN_UP_SECONDS * SAMPLE_RATE / CHUNK_SAMPLES)
@@ -32,55 +35,84 @@ MOST_FALSE_SOUND = 0.25  # of the loud steps may hold no speech before loudness 
 Windows = list[tuple[int, np.ndarray]]  # first step, samples
 
 
+class Network(NamedTuple):
+    """The parts of the network, so that each is called once for many chunks and not once for each chunk."""
+
+    spectra: Callable[[torch.Tensor], torch.Tensor]  # (B, 576) -> (B, bins, 4)
+    encoder: Callable[[torch.Tensor], torch.Tensor]  # (B, bins, 4) -> (B, D, 1)
+    memory: torch.nn.LSTM
+    decoder: Callable[[torch.Tensor], torch.Tensor]  # (B, D, 1) -> (B, 1, 1)
+
+
 @functools.lru_cache(maxsize=1)
-def load_network() -> torch.jit.ScriptModule:
-    """The network from the installed package; UserError where there is none."""
+def load_network() -> Network:
+    """The network from the installed package; UserError where there is none or its parts have other names."""
     if find_spec("silero_vad") is None:
         raise UserError("--vad silero: expected the package silero-vad, found none; run: pip install silero-vad")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return torch.jit.load(str(resources.files("silero_vad") / "data" / "silero_vad.jit")).eval()
+        whole = torch.jit.load(str(resources.files("silero_vad") / "data" / "silero_vad.jit")).eval()
+    try:
+        model = whole._model
+        weights = {f"{name}_l0": value for name, value in model.decoder.rnn.state_dict().items()}
+        size = weights["weight_hh_l0"].shape[1]
+        memory = torch.nn.LSTM(size, size).eval()
+        memory.load_state_dict(weights)
+        return Network(model.run_extractors, model.encoder, memory, model.decoder.decoder)
+    except (AttributeError, KeyError, RuntimeError) as error:
+        raise UserError(
+            "--vad silero: expected the network of silero-vad 6.2, found another; run: pip install 'silero-vad==6.2.*'"
+        ) from error
 
 
-@torch.inference_mode()
 def speech_probabilities(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """16 kHz blocks (S,) of one recording, streamed -> (C,) float32: how likely each chunk holds speech."""
-    found, before = [], np.zeros(RUN_UP_CHUNKS * CHUNK_SAMPLES, np.float32)
-    for part in regroup(blocks, LANES * LANE_CHUNKS * CHUNK_SAMPLES):
-        n_chunks = -(-len(part) // CHUNK_SAMPLES)
-        padded = np.pad(part, (0, n_chunks * CHUNK_SAMPLES - len(part)))
-        found.append(_hear_lanes(np.concatenate([before, padded]), n_chunks))
-        before = np.concatenate([before, padded])[-len(before) :]
+    found: list[np.ndarray] = []
+    for _ in hear(blocks, found):
+        pass
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
-def regroup(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Blocks of any length as blocks of ``size`` samples, the last one as long as it is."""
-    held, n_held = [], 0
+def hear(blocks: Iterable[np.ndarray], found: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Hand on blocks (S,) of one recording; ``found`` gets the probabilities (C,) of its chunks, part by part."""
+    size, before = CHUNKS_AT_ONCE * CHUNK_SAMPLES, np.zeros(CONTEXT_SAMPLES, np.float32)
+    waiting = [encode_chunks(np.zeros(CONTEXT_SAMPLES + CHUNK_SAMPLES, np.float32)).repeat(RUN_UP_CHUNKS, 1)]
+    n_waiting, most = 0, LANES * LANE_CHUNKS
+    samples = before
     for block in blocks:
-        held.append(block)
-        n_held += len(block)
-        while n_held >= size:
-            whole = np.concatenate(held)
-            yield whole[:size]
-            held, n_held = [whole[size:]], n_held - size
-    if n_held:
-        yield np.concatenate(held)
+        yield block
+        samples = np.concatenate([samples, block])
+        while len(samples) >= CONTEXT_SAMPLES + size:
+            waiting.append(encode_chunks(samples[: CONTEXT_SAMPLES + size]))
+            samples, n_waiting = samples[size:], n_waiting + CHUNKS_AT_ONCE
+        if n_waiting >= most:
+            features = torch.cat(waiting)
+            found.append(follow_lanes(features))
+            waiting, n_waiting = [features[-RUN_UP_CHUNKS:]], 0
+    rest = len(samples) - CONTEXT_SAMPLES
+    if rest:
+        waiting.append(encode_chunks(np.pad(samples, (0, -rest % CHUNK_SAMPLES))))
+    if rest or n_waiting:
+        found.append(follow_lanes(torch.cat(waiting)))
 
 
-def _hear_lanes(samples: np.ndarray, n_chunks: int) -> np.ndarray:
-    """(run-up + chunks,) samples -> (n_chunks,) probabilities, all lanes at once."""
-    n_lanes = -(-n_chunks // LANE_CHUNKS)
-    chunks = samples.reshape(-1, CHUNK_SAMPLES)
-    chunks = np.pad(chunks, ((0, n_lanes * LANE_CHUNKS - n_chunks), (0, 0)))
-    network, heard = load_network(), []
-    network.reset_states()
-    starts = np.arange(n_lanes) * LANE_CHUNKS
-    for chunk in range(RUN_UP_CHUNKS + LANE_CHUNKS):
-        probability = network(torch.from_numpy(np.ascontiguousarray(chunks[starts + chunk])), SAMPLE_RATE)[:, 0]
-        if chunk >= RUN_UP_CHUNKS:
-            heard.append(probability.numpy())
-    return np.stack(heard, axis=1).reshape(-1)[:n_chunks].astype(np.float32)
+@torch.inference_mode()
+def encode_chunks(samples: np.ndarray) -> torch.Tensor:
+    """(64 + 512 C,) samples -> (C, D): what the network makes of each chunk before its memory."""
+    network = load_network()
+    chunks = torch.from_numpy(samples).unfold(0, CONTEXT_SAMPLES + CHUNK_SAMPLES, CHUNK_SAMPLES)
+    return network.encoder(network.spectra(chunks.contiguous()))[:, :, 0]
+
+
+@torch.inference_mode()
+def follow_lanes(features: torch.Tensor) -> np.ndarray:
+    """(run-up + C, D) encoded chunks -> (C,) float32 probabilities, by the memory in all lanes at once."""
+    network, n_chunks = load_network(), len(features) - RUN_UP_CHUNKS
+    padded = torch.nn.functional.pad(features, (0, 0, 0, -n_chunks % LANE_CHUNKS))
+    lanes = padded.unfold(0, RUN_UP_CHUNKS + LANE_CHUNKS, LANE_CHUNKS).permute(2, 0, 1)
+    states, _ = network.memory(lanes.contiguous())
+    heard = states[RUN_UP_CHUNKS:].transpose(0, 1).reshape(-1, states.shape[2], 1)
+    return network.decoder(heard).reshape(-1)[:n_chunks].numpy()
 
 
 def find_speech(probabilities: np.ndarray, n_steps: int) -> np.ndarray:

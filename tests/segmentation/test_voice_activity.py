@@ -1,31 +1,51 @@
 """segmentation/voice_activity.py: chunks equal the whole, memory is bounded, speech is told from noise."""
 
+from importlib import resources
+
 import numpy as np
 
 import pytest
 
 from segmentation import voice_activity
-from segmentation.voice_activity import false_sound, find_speech, keep_windows, regroup, speech_probabilities
+from segmentation.voice_activity import false_sound, find_speech, hear, keep_windows, speech_probabilities
 
 silero_vad = pytest.importorskip("silero_vad", reason="needs the optional package silero-vad")
 RATE = 16_000
 
 
-def test_blocks_of_any_length_are_regrouped() -> None:
-    whole = np.arange(1000, dtype=np.float32)
-    parts = list(regroup(np.split(whole, [3, 3, 500, 501]), 128))
-    assert [len(part) for part in parts] == [128] * 7 + [104]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+@pytest.fixture(scope="module")
+def bursts() -> np.ndarray:
+    """(S,) 40 s of noise that comes and goes."""
+    noise = np.random.default_rng(0).normal(0, 0.05, 40 * RATE).astype(np.float32)
+    return noise * (np.arange(40 * RATE) % (5 * RATE) < 2 * RATE)
 
 
-def test_how_a_recording_is_parted_changes_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_any_length_are_handed_on_and_heard_alike(bursts: np.ndarray) -> None:
+    heard: list[np.ndarray] = []
+    parts = list(hear(np.split(bursts, [3, 3, 9_000, 500_001]), heard))
+    np.testing.assert_array_equal(np.concatenate(parts), bursts)
+    np.testing.assert_array_equal(np.concatenate(heard), speech_probabilities([bursts]))
+    assert speech_probabilities([]).shape == (0,) and speech_probabilities([bursts[:100]]).shape == (1,)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_parts_of_the_network_hear_what_the_whole_hears(bursts: np.ndarray) -> None:
+    """Chunk by chunk, as the package itself does it, after the same run-up."""
+    torch = voice_activity.torch
+    whole = torch.jit.load(str(resources.files("silero_vad") / "data" / "silero_vad.jit"))
+    silence = np.zeros(voice_activity.RUN_UP_CHUNKS * 512, np.float32)
+    chunks = torch.from_numpy(np.concatenate([silence, bursts[: 200 * 512]]).reshape(-1, 1, 512))
+    with torch.inference_mode():
+        expected = [whole(chunk, RATE).item() for chunk in chunks][voice_activity.RUN_UP_CHUNKS :]
+    np.testing.assert_allclose(speech_probabilities([bursts])[:200], expected, atol=1e-4)
+
+
+def test_how_a_recording_is_parted_changes_little(bursts: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes begin after a run-up: what they hear is what one lane hears, but for the network's long memory."""
-    random = np.random.default_rng(0)
-    noise = random.normal(0, 0.05, 40 * RATE).astype(np.float32) * (np.arange(40 * RATE) % (5 * RATE) < 2 * RATE)
-    several = speech_probabilities([noise])
+    several = speech_probabilities([bursts])
     monkeypatch.setattr(voice_activity, "LANE_CHUNKS", 2000)
-    one = speech_probabilities([noise])
-    assert several.shape == one.shape == (-(-len(noise) // 512),)
+    one = speech_probabilities([bursts])
+    assert several.shape == one.shape == (-(-len(bursts) // 512),)
     assert np.mean((several > 0.5) == (one > 0.5)) > 0.98
 
 
