@@ -88,6 +88,19 @@ LANGUAGE_CONFIGS: dict[str, LanguageConfig] = {
         "vocab_size": 500,
         "asr_language": "it",
     },
+    "russian": {
+        "name": "Russian (read sentences with phones)",
+        "segmented_dir": "russian/segments",
+        "output_dir": "russian_units",
+        "bpe_dir": "russian_bpe",
+        "vocoder_dir": "russian_vocoder",
+        "prosody_dir": "russian_prosody",
+        "encoder": "mfcc",
+        "layer": None,
+        "n_units": 200,
+        "vocab_size": 500,
+        "asr_language": "ru",
+    },
 }
 
 
@@ -197,8 +210,8 @@ def language_paths(
     """Every folder and file of one chain, by name.
 
     ``data``, ``raw``, ``segments``, ``manifest`` (segments.jsonl), ``splits``, ``transcripts``, ``speakers``,
-    ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe``, ``vocoder`` and
-    ``prosody`` are under EXP_ROOT and carry the tag.
+    ``phones``, ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe``,
+    ``vocoder`` and ``prosody`` are under EXP_ROOT and carry the tag.
     """
     config = language_config(language, may_be_new=may_be_new)
     suffix = f"_{tag}" if tag else ""
@@ -213,6 +226,7 @@ def language_paths(
         "splits": data / "splits.json",
         "transcripts": data / "transcripts.tsv",
         "speakers": data / "speakers.tsv",
+        "phones": data / "phones.tsv",
         "cache": data / "cache",
         "units": units,
         "corpus": units / "corpus_timestamped.json",

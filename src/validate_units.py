@@ -1,13 +1,14 @@
-"""Phase 1's units judged without any label: usage, entropy, bitrate, run lengths, transitions, drift, speakers.
+"""Phase 1's units judged: usage, entropy, bitrate, run lengths, transitions, drift, speakers; by phones, where known.
 
     python src/validate_units.py --language spanish
     python src/validate_units.py --exp exp/spanish_units_w4
 
-Reads corpus_timestamped.json, writes unit_report.json next to it and prints a table and what looks wrong.
-More: docs/phase1.md.
+Reads corpus_timestamped.json, writes unit_report.json next to it and prints a table and what looks wrong. Where
+data/<language>/phones.tsv says which phone is spoken when, units are compared with phones too. More: docs/phase1.md.
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -23,8 +24,11 @@ from core.files import read_json, write_json
 from core.frames import UNIT_RATE
 from core.records import SPLITS
 from languages import add_language_flags, command_for, language_paths
+from segmentation.tables import find_table
 from training.experiment import require_finished
 from units.corpus import read_corpus
+from units.phone_labels import read_phones
+from units.phone_report import PhoneSummary, label_utterances, phone_rows, summarize_phones
 from units.quality import (
     Interval,
     SpeakerDependence,
@@ -36,6 +40,8 @@ from units.quality import (
 )
 from units.quality_warnings import find_problems
 from units.tally import UnitCounts, check_utterance, count_utterance, finish_tally, merge_counts, new_tally
+
+log = logging.getLogger("oral_units")
 
 
 class UnitReport(NamedTuple):
@@ -49,6 +55,7 @@ class UnitReport(NamedTuple):
     splits: dict[str, UnitSummary]  # and "all" of them together
     drift_bits: dict[str, float]  # Jensen-Shannon divergence of each pair of splits
     speakers: SpeakerDependence | None  # where there are several
+    phones: dict[str, PhoneSummary] | None  # as splits, where phones are known
     problems: list[str]
 
 
@@ -58,7 +65,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("report")
     group.add_argument("--exp", type=Path, default=None, help="phase 1 folder; by default the language's")
     group.add_argument("--n_resamples", type=int, default=500, help="bootstrap resamples of the utterances; 0: none")
-    group.add_argument("--seed", type=int, default=0, help="seed of the bootstrap and of the shuffled speakers")
+    group.add_argument(
+        "--phones",
+        type=Path,
+        default=None,
+        help="table of phones: source, start, end, phone; by default phones.tsv of the language, where there is one",
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the bootstrap, shuffled speakers and units")
     group.add_argument("--out", type=Path, default=None, help="report file; by default unit_report.json in the folder")
     return parse_flags(parser, argv)
 
@@ -105,7 +118,32 @@ def count_corpus(
     return {split: finish_tally(tally) for split, tally in tallies.items() if tally.frames[0].any()}, tables
 
 
-def build_unit_report(exp: Path, *, n_resamples: int, seed: int) -> UnitReport:
+def find_phones(exp: Path, language: str | None, given: Path | None) -> Path | None:
+    """The table of phones: the one ``given``, else the one beside phase 1's manifest, else the language's; or None."""
+    if given is not None:
+        return given
+    manifest = read_json(exp / "config.json").get("derived", {}).get("manifest")
+    beside = [Path(manifest).with_name("phones.tsv")] if manifest else []
+    tables = beside + ([language_paths(language)["phones"]] if language else [])
+    return next((found for table in tables if (found := find_table(table))), None)
+
+
+def score_phones(
+    corpus: Path, phones: Path, *, n_units: int, n_resamples: int, seed: int
+) -> dict[str, PhoneSummary] | None:
+    """The scores of each split that has phones, and of all together; None where no utterance has any."""
+    labels = read_phones(phones)
+    utterances, n_without = label_utterances(read_corpus(corpus), labels)
+    if n_without:
+        log.warning("%s: has no phones for %d utterances; they are left out of the phone scores", phones, n_without)
+    splits = {split: [one for one in utterances if one.split == split] for split in SPLITS} | {"all": utterances}
+    settings = {"n_units": n_units, "n_phones": len(labels.names), "n_resamples": n_resamples, "seed": seed}
+    scored = [(split, found) for split, found in splits.items() if found]
+    bar = tqdm(scored, desc="phones", unit=" splits", disable=None)
+    return {split: summarize_phones(found, **settings) for split, found in bar} or None
+
+
+def build_unit_report(exp: Path, *, n_resamples: int, seed: int, phones: Path | None = None) -> UnitReport:
     """Everything ``unit_report.json`` holds. Raises UserError for an empty corpus or a broken utterance."""
     (n_units, n_streams), corpus = read_unit_settings(exp), exp / "corpus_timestamped.json"
     dealt = shuffle_speakers(corpus, seed)
@@ -124,7 +162,11 @@ def build_unit_report(exp: Path, *, n_resamples: int, seed: int) -> UnitReport:
     several = len({true for true, _ in dealt.values()}) > 1
     speakers = speaker_dependence(*tables) if several else None
     problems = find_problems(splits, n_units, drift_bits, speakers)
-    return UnitReport(str(exp), n_units, n_streams, UNIT_RATE, n_resamples, splits, drift_bits, speakers, problems)
+    settings = {"n_units": n_units, "n_resamples": n_resamples, "seed": seed}
+    by_phones = score_phones(corpus, phones, **settings) if phones else None
+    return UnitReport(
+        str(exp), n_units, n_streams, UNIT_RATE, n_resamples, splits, drift_bits, speakers, by_phones, problems
+    )
 
 
 def _cell(value: object) -> str:
@@ -162,7 +204,10 @@ def describe_split(summary: UnitSummary, n_units: int, n_streams: int) -> dict[s
 def table_rows(report: UnitReport) -> list[list[str]]:
     """Header and rows of the printed table: one column a split."""
     columns = [describe_split(summary, report.n_units, report.n_streams) for summary in report.splits.values()]
-    rows = [[title, *(_cell(column[title]) for column in columns)] for title in columns[0]]
+    for split, column in zip(report.splits, columns):
+        column.update(phone_rows(report.phones[split]) if split in (report.phones or {}) else {})
+    titles = max(columns, key=len)
+    rows = [[title, *(_cell(column.get(title, "")) for column in columns)] for title in titles]
     return [["", *report.splits], *rows]
 
 
@@ -188,7 +233,8 @@ def main() -> None:
     require_not_negative(args, "n_resamples")
     exp = args.exp or language_paths(args.language, args.tag)["units"]
     require_finished(exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
-    report = build_unit_report(exp, n_resamples=args.n_resamples, seed=args.seed)
+    phones = find_phones(exp, args.language, args.phones)
+    report = build_unit_report(exp, n_resamples=args.n_resamples, seed=args.seed, phones=phones)
     out = args.out or exp / "unit_report.json"
     write_json(out, as_json(report))
     print_report(report)

@@ -152,7 +152,7 @@ def write_units(
         n_frames = samples_to_frames(round(row["duration"] * SAMPLE_RATE))
         frames = np.repeat(rng.integers(0, n_units, n_frames), rng.integers(1, 6, n_frames))[:n_frames]
         units, durations = deduplicate(frames)
-        utterance = {key: row[key] for key in ("id", "audio", "duration", "split", "speaker")}
+        utterance = {key: row[key] for key in ("id", "audio", "duration", "split", "source", "start", "end", "speaker")}
         utterance |= {"unit_rate": SAMPLE_RATE // HOP_SAMPLES, "units": units.tolist(), "durations": durations.tolist()}
         if n_streams > 1:
             utterance["residual_units"] = rng.integers(0, n_units, (n_streams - 1, n_frames)).tolist()

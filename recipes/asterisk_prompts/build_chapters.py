@@ -23,6 +23,7 @@ from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
+from core.tables import write_table
 from languages import add_language_flags, language_paths
 from segmentation.splits import split_of_name
 
@@ -140,11 +141,6 @@ def write_mp3(path: Path, waveform: np.ndarray) -> None:
             frame.sample_rate, frame.pts = SAMPLE_RATE, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-
-
-def write_table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
-    lines = ["\t".join(map(str, row)) + "\n" for row in [header, *rows]]
-    write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
 
 
 def describe_session(source: str, prompts: list[tuple[str, str, np.ndarray]], begins: list[int]):

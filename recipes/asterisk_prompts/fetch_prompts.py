@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -18,11 +17,13 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import unpack_tar, write_json
+from debian_packages import CONNECT_SECONDS, download_packages, unpack_package
 from languages import add_language_flags, language_paths
 
 PROMPT_LANGUAGES = {"spanish": "es", "english": "en", "italian": "it"}
@@ -34,7 +35,6 @@ They were recorded by the people named in LICENSE_SOURCE.txt (the text that came
 compressed to MP3. Whatever is derived from them and shared falls under the same licence:
 https://creativecommons.org/licenses/by-sa/3.0/
 """
-CONNECT_SECONDS = 20
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -67,37 +67,7 @@ def package_names(code: str) -> tuple[str, str]:
 
 
 def fetch_from_apt(code: str, folder: Path) -> None:
-    """``apt-get download`` both packages into ``folder``, with private package lists where the machine's do not do."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise UserError("apt-get or dpkg is not on this machine")
-    try:
-        _run(["apt-get", "download", *package_names(code)], folder)
-    except UserError:
-        private = _private_apt_flags(folder)
-        # A foreign source that does not answer fails the update as a whole; the download shows whether ours did.
-        subprocess.run(["apt-get", *private, "update"], cwd=folder, check=False, capture_output=True)
-        _run(["apt-get", *private, "download", *package_names(code)], folder)
-
-
-def _private_apt_flags(folder: Path) -> list[str]:
-    for part in ("lists/partial", "cache/archives/partial"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    settings = {
-        "Dir::State::lists": folder / "lists",
-        "Dir::Cache": folder / "cache",
-        "APT::Sandbox::User": "",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": 1,
-        "Acquire::http::Timeout": CONNECT_SECONDS,
-    }
-    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-
-
-def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"{' '.join(command[:1] + command[-3:])}: {last}")
+    download_packages(package_names(code), folder)
 
 
 def fetch_from_site(code: str, folder: Path, site: str) -> None:
@@ -130,7 +100,7 @@ def unpack(folder: Path) -> Path:
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     for package in sorted(folder.glob("*.deb")):
-        _run(["dpkg", "-x", str(package), str(unpacked)], folder)
+        unpack_package(package, unpacked)
     for archive in sorted(folder.glob("*.tar.gz")):
         with tarfile.open(archive) as tar:
             unpack_tar(tar, unpacked)

@@ -1,14 +1,15 @@
-"""Tables that people write: any encoding, any separator, quoted or not, from an editor or a spreadsheet."""
+"""Tables that people write: any encoding, any separator, quoted or not, from an editor or a spreadsheet; our own."""
 
 import csv
 import datetime
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.files import write_atomically
 
 log = logging.getLogger("oral_units")
 
@@ -201,3 +202,9 @@ def name_cells(
         (number, {column: cells[places[column]] if column in places else "" for column in wanted})
         for number, cells in rows
     ]
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A header and rows as UTF-8 text, parted by tabs; written whole or not at all."""
+    lines = ["\t".join(map(str, row)) + "\n" for row in [header, *rows]]
+    write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,12 +14,13 @@ import numpy as np
 import av
 import pytest
 
-from audio.audio_io import load_audio
+from audio.audio_io import load_audio, save_audio
 from core.errors import UserError
 from core.files import unpack_tar
 from core.tables import read_table
 from languages import LANGUAGE_CONFIGS
 from synthetic import REPOSITORY, speech_like
+from units.phone_labels import read_phones
 
 RECIPES = REPOSITORY / "recipes"
 FETCH = RECIPES / "asterisk_prompts" / "fetch_prompts.py"
@@ -272,3 +274,71 @@ def test_transcripts_may_be_gzipped(release, tmp_path):
     done = run("python", FETCH, "--language", "spanish", "--source", "folder", "--folder", folder, DATA_ROOT=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "spanish" / "cache" / "prompts" / "transcripts.txt").read_bytes() == text
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    """festvox-ru in small: a package with two sentences, their labels and a licence."""
+    folder, inside = tmp_path_factory.mktemp("deb"), tmp_path_factory.mktemp("inside")
+    place = inside / "usr/share/festival/voices/russian/msu_ru_nsh_clunits"
+    for name in ("etc", "lab", "wav"):
+        (place / name).mkdir(parents=True)
+    for name in ("ru_0001", "ru_0002"):
+        save_audio(place / "wav" / f"{name}.wav", speech_like(2.5, 1))
+        (place / "lab" / f"{name}.lab").write_text("#\n0.34200 125 pau\n0.39200 125 k\n0.5 125 oo\n2.492 125 a\n")
+    texts = '( ru_0001 "Вол+ос за  ухо." )\n( ru_0002 "Да (нет)." )\n'
+    (place / "etc" / "txt.done.data").write_text(texts, encoding="utf-8")
+    (inside / "usr/share/doc/festvox-ru").mkdir(parents=True)
+    (inside / "usr/share/doc/festvox-ru/copyright").write_text("BSD-like")
+    (inside / "DEBIAN").mkdir()
+    (inside / "DEBIAN/control").write_text(
+        "Package: festvox-ru\nVersion: 0.5\nArchitecture: all\nMaintainer: n <n@example.org>\nDescription: small\n"
+    )
+    subprocess.run(["dpkg-deb", "-b", inside, folder / "festvox-ru_0.5_all.deb"], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def build_russian(tmp_path, monkeypatch):
+    """build_russian(folder) -> data/russian, or the message of the mistake."""
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    script = runpy.run_path(str(RECIPES / "russian" / "build_corpus.py"))
+
+    def build(folder):
+        monkeypatch.setattr(sys, "argv", ["build_corpus.py", "--folder", str(folder)])
+        try:
+            script["main"]()
+        except UserError as error:
+            return str(error)
+        return tmp_path / "russian"
+
+    return build
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs Debian's dpkg-deb")
+def test_russian_sentences_come_with_phones_texts_and_licence(voice, build_russian):
+    data = build_russian(voice)
+    assert (data / "phones.tsv").read_text(encoding="utf-8").splitlines()[:5] == [
+        "source\tstart\tend\tphone\tstress",
+        "ru_0001.wav\t0.0000\t0.3420\tpau\t",
+        "ru_0001.wav\t0.3420\t0.3920\tk\t",
+        "ru_0001.wav\t0.3920\t0.5000\too\t1",
+        "ru_0001.wav\t0.5000\t2.4920\ta\t0",
+    ]
+    texts = read_built(data / "transcripts.tsv", "source", "text")
+    assert texts == [("ru_0001.wav", "Волос за ухо."), ("ru_0002.wav", "Да (нет).")]
+    assert {path.name for path in (data / "raw").iterdir()} == {"ru_0001.wav", "ru_0002.wav"}
+    assert "Shmyrev" in (data / "ATTRIBUTION.txt").read_text() and "BSD" in (data / "LICENSE_SOURCE.txt").read_text()
+    assert read_phones(data / "phones.tsv").names == ["SIL", "a", "k", "oo"]
+    (data / "phones.tsv").write_text("corrected by hand")
+    assert build_russian(voice) == data and (data / "phones.tsv").read_text() == "corrected by hand"
+
+
+def test_a_folder_without_the_voice_is_one_clear_line(tmp_path, build_russian):
+    assert "expected festvox-ru_*.deb, found none" in build_russian(tmp_path)
+
+
+def test_labels_of_another_length_are_refused():
+    script = runpy.run_path(str(RECIPES / "russian" / "build_corpus.py"))
+    with pytest.raises(UserError, match=r"labels to 3\.000 s"):
+        script["label_rows"]("a.wav", [(0.0, 1.0, "a")], 3.0)
