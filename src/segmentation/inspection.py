@@ -44,6 +44,7 @@ MIN_PAUSE_STEPS = 40
 FEWEST_NOISE_STEPS = 20
 WINDOW = 1024  # samples of a spectrum; one of eight windows is looked at
 BASS_HZ, TREBLE_HZ = (300, 3400), (4500, 7500)
+GATE = 0.1  # 10 dB below the mean
 LOWEST = 1e-7  # amplitude: -140 dB
 # What makes a recording worth a remark.
 CLIPPED_SHARE = 1e-4
@@ -191,15 +192,14 @@ def _length_note(path: Path, n_samples: int) -> str:
 def measure_loudness(levels: np.ndarray, active: np.ndarray, threshold: Threshold) -> Levels:
     """Level of speech, noise floor and SNR of (T,) levels, of which (T,) ``active`` are speech.
 
-    Speech: mean power of the active steps. Noise: median level of the others. SNR: the ratio of the two powers, the
+    Speech: mean power of the active steps (``speech_power``). Noise: median level of the others. SNR: the ratio of the two powers, the
     noise taken off the speech. Digital silence in over half of the pauses hides the noise: then both are None.
     """
     decibels = to_decibels(levels.astype(np.float64))
     audible = decibels > INAUDIBLE_DB
     if not audible.any():
         return Levels(float(decibels.mean()) if len(levels) else INAUDIBLE_DB, None, None)
-    heard = active if active.any() else audible
-    power = float(np.mean(10 ** (decibels[heard] / 10)))
+    power = speech_power(10 ** (decibels[active if active.any() else audible] / 10))
     speech_db = 10 * float(np.log10(power))
     pauses = ~active
     if pauses.sum() >= FEWEST_NOISE_STEPS and audible[pauses].mean() < 0.5:
@@ -209,6 +209,15 @@ def measure_loudness(levels: np.ndarray, active: np.ndarray, threshold: Threshol
     noise_power = 10 ** (noise_db / 10)
     snr_db = 10 * float(np.log10(max(power - noise_power, 0.01 * noise_power) / noise_power))
     return Levels(speech_db, noise_db, snr_db)
+
+
+def speech_power(powers: np.ndarray) -> float:
+    """Mean of the steps' powers (T,), those far below that mean left out, as in EBU R 128.
+
+    How many soft steps pass as speech depends on the noise floor. In a very quiet recording that is hidden.
+    """
+    mean = float(np.mean(powers))
+    return float(np.mean(powers[powers > GATE * mean]))
 
 
 def measure_speech(active: np.ndarray) -> float:
