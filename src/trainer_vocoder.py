@@ -80,6 +80,7 @@ from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.size_flags import read_sizes
 from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
+from vocoder.warm_start import OldVoice, check_same_model, load_old_voice, start_from
 
 log = logging.getLogger("oral_units")
 
@@ -150,6 +151,12 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         "--random_embeddings", action="store_true", help="do not start unit embeddings from the centroids"
+    )
+    model.add_argument(
+        "--init",
+        default="none",
+        metavar="PATH",
+        help="start from the weights of this saved voice or experiment, which may know other units; none: from noise",
     )
     model.add_argument("--speaker_embedding", action="store_true", help="learn one voice for each speaker")
 
@@ -360,17 +367,28 @@ class Models(NamedTuple):
 def choose_sizes(args: argparse.Namespace, units: dict[str, object], n_speakers: int) -> dict[str, object]:
     """The generator's constructor arguments, stored in the checkpoint; ``units``: phase 1's derived values."""
     sizes = {"n_units": units["n_units"], "n_streams": units["n_streams"], "n_speakers": n_speakers}
-    condition = {"condition": args.condition} if args.condition != "units" else {}
-    return sizes | condition | chosen_sizes(args)
+    return sizes | choose_condition(args) | chosen_sizes(args)
+
+
+def choose_condition(args: argparse.Namespace) -> dict[str, object]:
+    return {"condition": args.condition} if args.condition != "units" else {}
 
 
 def build_models(
-    args: argparse.Namespace, sizes: dict[str, object], speakers: list[str], clusters: Path, accelerator: Accelerator
+    args: argparse.Namespace,
+    sizes: dict[str, object],
+    data: Data,
+    clusters: Path,
+    accelerator: Accelerator,
+    *,
+    old: OldVoice | None = None,
 ) -> Models:
-    """The generator, its unit embeddings started from phase 1's ``clusters``, and the discriminator."""
+    """The generator, started from an ``old`` voice or with embeddings from phase 1's ``clusters``, and its opponent."""
     generator = build_generator(args.generator, sizes)
     if not args.random_embeddings:
         seed_embeddings(generator, load_kmeans(clusters).books)
+    if old is not None:
+        start_from(generator, old, data.crops.utterances, load_kmeans(clusters))
     generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
     discriminator = None
     if args.adversarial_after != 1:
@@ -383,7 +401,7 @@ def build_models(
         discriminator = prepare_training(
             accelerator, discriminator, lr=args.discriminator_lr, weight_decay=args.weight_decay
         )
-    return Models(args.generator, sizes, speakers, trained, generator_ema, discriminator)
+    return Models(args.generator, sizes, data.speakers, trained, generator_ema, discriminator)
 
 
 def describe_models(models: Models) -> dict[str, object]:
@@ -622,6 +640,7 @@ def main() -> int:
     exp, units_exp = args.exp or paths["vocoder"], paths["units"]
     require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     units = read_json(units_exp / "config.json")["derived"]
+    old = read_old_voice(args, exp)
     precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
     accelerator = start_accelerator(precision, cpu=args.cpu)
     if accelerator.is_main_process:
@@ -636,7 +655,7 @@ def main() -> int:
     with accelerator.main_process_first():
         data = load_data(args, paths, units["n_units"])
     sizes = choose_sizes(args, units, len(data.speakers))
-    models = build_models(args, sizes, data.speakers, exp / "units" / "kmeans.npz", accelerator)
+    models = build_models(args, sizes, data, exp / "units" / "kmeans.npz", accelerator, old=old)
     progress = Progress(
         total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
     )
@@ -675,6 +694,15 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     for line in taken:
         log.info("%s", line)
     copy_clusters(paths["units"], exp)
+
+
+def read_old_voice(args: argparse.Namespace, exp: Path) -> OldVoice | None:
+    """The voice of --init, where this run begins; a run that continues has its weights in a checkpoint."""
+    if args.init == "none" or (args.resume and find_checkpoint(args.resume, exp)):
+        return None
+    old = load_old_voice(Path(args.init))
+    check_same_model(old, args.generator, chosen_sizes(args) | choose_condition(args))
+    return old
 
 
 def restore(
@@ -734,7 +762,7 @@ if __name__ == "__main__":
 
 # %% tags=["active-ipynb"]
 # sizes = choose_sizes(args, units, len(data.speakers))
-# models = build_models(args, sizes, data.speakers, paths["units"] / "kmeans.npz", accelerator)
+# models = build_models(args, sizes, data, paths["units"] / "kmeans.npz", accelerator)
 # batches = read_batches(data.crops, accelerator, batch_size=args.batch_size, first=0, last=args.steps, num_workers=0)
 # batch = next(batches)
 # {name: tuple(tensor.shape) for name, tensor in batch._asdict().items()}

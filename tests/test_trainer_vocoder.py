@@ -160,6 +160,28 @@ def test_another_experiments_checkpoint_is_taken_or_refused(uninterrupted: Path,
     assert load(other, "best")["step"] > N_STEPS and metrics(other)[0]["step"] > N_STEPS
 
 
+def test_a_run_starts_from_another_voice_of_other_units(uninterrupted: Path, roots: Path) -> None:
+    """What it begins with is nearer to the recordings than noise; resumed it is not begun again."""
+    clusters = np.load(uninterrupted / "units" / "kmeans.npz")
+    described = {"encoder": "mfcc", "layer": None, "options": {}}
+    old = roots / "exp" / "old"
+    shutil.copytree(uninterrupted, old)
+    np.savez(old / "units" / "kmeans.npz", **clusters, description=np.array(json.dumps(described)))
+    exp, flags = roots / "exp" / "warm", [*TINY, *OFTEN, "--init", old, "--exp", roots / "exp" / "warm"]
+    run_to_end(TRAINER, [*flags, "--steps", 2, "--lr", 0], roots=roots)
+    warm, cold = (
+        [row["validation_mel_nat"] for row in metrics(run) if "validation_mel_nat" in row]
+        for run in (exp, uninterrupted)
+    )
+    assert warm[0] < cold[0] - 0.1
+    shutil.rmtree(old)
+    run_to_end(TRAINER, [*flags, "--lr", 0, "--steps", 4, "--resume"], roots=roots)
+    shown = run_to_end(
+        TRAINER, [*TINY, "--init", old, "--exp", roots / "exp" / "none", "--steps", 2], roots=roots, code=2
+    )
+    assert f"--init {old}: expected a saved voice" in shown and not (roots / "exp" / "none").exists()
+
+
 def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
     exp = roots / "exp" / "lengthened"
     run_to_end(TRAINER, [*TINY, *OFTEN, "--steps", 2, "--exp", exp], roots=roots)

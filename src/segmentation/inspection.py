@@ -192,8 +192,9 @@ def _length_note(path: Path, n_samples: int) -> str:
 def measure_loudness(levels: np.ndarray, active: np.ndarray, threshold: Threshold) -> Levels:
     """Level of speech, noise floor and SNR of (T,) levels, of which (T,) ``active`` are speech.
 
-    Speech: mean power of the active steps (``speech_power``). Noise: median level of the others. SNR: the ratio of the two powers, the
-    noise taken off the speech. Digital silence in over half of the pauses hides the noise: then both are None.
+    Speech: mean power of the active steps (``speech_power``). Noise: median level of the others. SNR: the ratio of the
+    two powers, the noise taken off the speech. Digital silence in over half of the pauses hides the noise: then both
+    are None.
     """
     decibels = to_decibels(levels.astype(np.float64))
     audible = decibels > INAUDIBLE_DB
