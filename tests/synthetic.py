@@ -16,9 +16,9 @@ from scipy.signal import lfilter
 
 from audio.audio_io import save_audio
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+from trainer_runs import REPOSITORY, can_share_imports, run_copy
 from units.corpus import deduplicate, write_corpus
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 # Formants F1..F3 in Hz of five vowels.
 VOWELS = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240))
 FORMANT_BANDWIDTHS = (80.0, 110.0, 160.0)  # Hz
@@ -198,12 +198,15 @@ def run_script(
 ) -> subprocess.CompletedProcess:
     """Run ``python <script> <flags…>`` (path relative to the repository) and check that it exits with ``code``.
 
-    ``code=None`` leaves the exit code to the caller. Output is captured as text.
+    ``code=None`` leaves the exit code to the caller. Output is captured as text. Most scripts run in copies of one
+    process that has imported torch.
     """
-    command = [sys.executable, str(REPOSITORY / script), *map(str, flags)]
-    done = subprocess.run(
-        command, check=False, env=script_environment(env), capture_output=True, text=True, timeout=timeout
-    )
+    words, environment = list(map(str, flags)), script_environment(env)
+    if can_share_imports(env or {}):
+        done = run_copy(REPOSITORY / script, words, environment, timeout)
+    else:
+        command = [sys.executable, str(REPOSITORY / script), *words]
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=timeout)
     assert code is None or done.returncode == code, (
         f"{script} exited with {done.returncode}, expected {code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     )

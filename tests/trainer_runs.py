@@ -1,38 +1,89 @@
-"""A trainer in processes of its own: started, watched, killed. They share one import of torch, which takes seconds."""
+"""Scripts in processes of their own: started, watched, killed. They share one import of torch, which takes seconds."""
 
 import importlib
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
 
 from core.cli import run_main
-from synthetic import REPOSITORY
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 TIMEOUT = 240  # seconds; a tiny run takes some two, a busy machine ten times as long
 _server = multiprocessing.get_context("forkserver")
 # The first optimizer of a process imports torch._dynamo, which takes longer than a tiny run.
 _server.set_forkserver_preload(["torch._dynamo", "trainer_vocoder", "synthesize", "trainer_runs"])
 
 
+# What is read when Python or a library starts, and so would come too late in a copy of a started process.
+READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "OMP_", "MKL_", "HF_", "HOME", "PATH", "TMPDIR", "TQDM_")
+
+
+def can_share_imports(changed: Mapping[str, str]) -> bool:
+    """Whether a script with these variables ``changed`` behaves the same in a copy of a process that has started."""
+    return not any(name.startswith(READ_AT_START) for name in changed)
+
+
+def run_copy(
+    script: Path, words: Sequence[str], environment: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess:
+    """What ``subprocess.run([python, script, *words])`` gives as text, in a copy of the shared process."""
+    with tempfile.TemporaryDirectory(prefix="oral_units_screen_") as folder:
+        screens = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = _start(_run_file, str(script), list(words), dict(environment), [str(screen) for screen in screens])
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired([str(script), *words], timeout, screens[0].read_text())
+        texts = [screen.read_text() for screen in screens]
+        return subprocess.CompletedProcess([str(script), *words], process.exitcode, *texts)
+
+
+def _run_file(script: str, words: list[str], environment: dict[str, str], screens: list[str]) -> None:
+    for number, screen in enumerate(screens, 1):
+        os.dup2(os.open(screen, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    sys.argv, sys.path[0] = [script, *words], str(Path(script).parent)
+    code = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as leaving:
+        code = leaving.code
+    sys.exit(code)
+
+
 def start_script(
     module: str, flags: Sequence[object], *, roots: Path, output: Path, environment: dict[str, str] | None = None
 ) -> BaseProcess:
     """Run ``module.main`` with ``flags`` as a person would: data and exp in ``roots``, the screen in ``output``."""
-    inherited = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"}
+    words = [str(flag) for flag in flags]
+    return _start(_run, module, words, str(roots), str(output), environment or {})
+
+
+def _start(target: Callable, *arguments: object) -> BaseProcess:
+    """A process of the shared server, which begins with the first of them, under the variables that it needs."""
+    inherited = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    inherited["PYTHONPATH"] = f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"
     before = {name: os.environ.get(name) for name in inherited}
     os.environ.update(inherited)
     try:
-        words = [str(flag) for flag in flags]
-        process = _server.Process(target=_run, args=(module, words, str(roots), str(output), environment or {}))
+        process = _server.Process(target=target, args=arguments)
         process.start()
     finally:
         for name, value in before.items():
