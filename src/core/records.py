@@ -274,6 +274,41 @@ class EncoderOrigin(TypedDict):
     duration_penalty: NotRequired[float]  # in neighbour distances (units.assignment); 0 where it is missing
 
 
+class SweepRow(TypedDict, total=False):
+    """A setting of ``sweep.json`` and ``sweep.csv``; a score that has an interval has ``…_low`` and ``…_high`` too."""
+
+    encoder: str
+    layer: int | None
+    cmn: bool
+    context: int  # frames on either side
+    normalize: str
+    n_units: int
+    duration_penalty: float
+    seconds: float  # of speech scored
+    units_per_second: float  # deduplicated
+    bits_per_second: float  # of frames
+    bits_per_second_deduplicated: float
+    bits_per_second_timed: float  # deduplicated, with durations
+    one_frame_runs_percent: float
+    mean_run_frames: float
+    pnmi: float
+    phone_error_rate: float
+    unit_boundary_precision: float
+    unit_boundary_recall: float
+    unit_boundary_f1: float  # where the unit changes
+    unit_boundary_r_value: float
+    phone_boundary_f1: float  # where the phone that units are read as changes
+    phone_boundary_r_value: float
+    random_boundary_f1: float  # as many cuts at random
+    unit_error_rate_shift_5ms: float
+    unit_error_rate_shift_10ms: float
+    unit_error_rate_noise_20db: float
+    unit_error_rate_noise_10db: float
+    unit_error_rate_telephone: float
+    unit_error_rate_mp3: float
+    unit_error_rate_opus: float
+
+
 class TokenBits(TypedDict):
     """Entropy of the symbols times symbols a second; all but ``deduplicated_timed`` leave the timing out."""
 
