@@ -80,9 +80,11 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise UserError(f"{out}: expected a saved voice to overwrite, found something else; give another --out")
 
 
-def name_encoder(kmeans: UnitClusters, encoder: str | None) -> UnitClusters:
-    """The clusters, with the encoder under the name that others know it by."""
-    description = read_description(kmeans)
+def name_encoder(kmeans: UnitClusters | None, encoder: str | None) -> UnitClusters | None:
+    """The clusters, with the encoder under the name that others know it by; None where they are not known here."""
+    if kmeans is None and encoder:
+        raise UserError(f"--encoder {encoder}: these units were made elsewhere, without their clusters; leave it out")
+    description = read_description(kmeans) if kmeans else None
     if description is None or not encoder:
         return kmeans
     return kmeans._replace(description=description | {"encoder": encoder})
@@ -148,7 +150,8 @@ def main() -> int:
         save_voice_prosody(unfinished / "prosody", prosody)
     exported = save_torchscript(unfinished, vocoder, prosody)
     scores = read_scores(args.exp / "scores.json", vocoder.step)
-    card = write_card(read_json(unfinished / "config.json"), read_description(kmeans), scores, args.license, exported)
+    encoder = read_description(kmeans) if kmeans else None
+    card = write_card(read_json(unfinished / "config.json"), encoder, scores, args.license, exported)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
     for text in licence_texts(data_root() / language):
         shutil.copyfile(text, unfinished / text.name)
@@ -156,7 +159,8 @@ def main() -> int:
         shutil.rmtree(args.out)
     os.replace(unfinished, args.out)
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()) / 1e6
-    log.info("saved %s (%.0f MB): python src/synthesize.py --exp %s recording.mp3", args.out, size, args.out)
+    spoken = "recording.mp3" if kmeans else "--units units.json"
+    log.info("saved %s (%.0f MB): python src/synthesize.py --exp %s %s", args.out, size, args.out, spoken)
     return 0
 
 

@@ -141,7 +141,7 @@ def language_config(language: str | None, *, may_be_new: bool = False) -> Langua
     if language in LANGUAGE_CONFIGS:
         return LANGUAGE_CONFIGS[language]
     _require_folder_name(language)
-    if not may_be_new and not has_data(language):
+    if not may_be_new and not has_data(language) and not has_units(language):
         _refuse_unknown(language)
     _say_defaults(language)
     return default_config(language)
@@ -162,6 +162,11 @@ def has_data(language: str) -> bool:
     """Whether DATA_ROOT holds recordings or segments of ``language``."""
     folder = data_root() / language
     return any(os.path.lexists(folder / name) for name in ("raw", "segments.jsonl"))
+
+
+def has_units(language: str) -> bool:
+    """Whether EXP_ROOT holds units of ``language``, which may have come from elsewhere without its recordings."""
+    return any(exp_root().glob(f"{language}_units*/corpus_timestamped.json"))
 
 
 def languages_with_data() -> list[str]:

@@ -201,6 +201,8 @@ def read_recordings(
     What cannot be read is left out, and put in ``failed`` with the reason.
     """
     kmeans = load_clusters(exp)
+    if kmeans is None:
+        raise UserError(f"{exp}: its units were made elsewhere, without clusters; give --units instead of recordings")
     description = read_description(kmeans)
     if description is None:
         raise UserError(f"{exp}: expected clusters with a description of their encoder; rerun phases 1 and 3")

@@ -37,7 +37,7 @@ from core.cli import (
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
-from core.files import hash_files, read_json
+from core.files import read_json
 from core.frames import UNIT_RATE
 from languages import add_language_flags, command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
@@ -76,7 +76,7 @@ from training.resuming import (
 )
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
 from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
-from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
+from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, hash_units
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.utterances import known_speakers
 
@@ -423,7 +423,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     """Make or re-enter the folder; phase 1's clusters are copied: they are what the predictor's units mean."""
     units_exp, corpus = paths["units"], paths["corpus"]
     taken = check_selection(corpus, read_selection(vars(args)), splits=paths["splits"])
-    derived = describe_inputs(args.language, paths) | {"units_hash": hash_files([units_exp / "kmeans.npz"])}
+    derived = describe_inputs(args.language, paths) | {"units_hash": hash_units(units_exp)}
     changeable = ("steps", "patience", "log_every", "cpu")
     open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")

@@ -69,7 +69,7 @@ from training.resuming import (
 from training.schedule import add_budget_flags, calibrate, is_adversarial, learning_rate, plan_steps
 from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
-from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0
+from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, lacks_clusters
 from units.requests import SpokenItem
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.utterances import LoadedUtterance, known_speakers, load_utterances
@@ -383,12 +383,16 @@ def build_models(
     *,
     old: OldVoice | None = None,
 ) -> Models:
-    """The generator, started from an ``old`` voice or with embeddings from phase 1's ``clusters``, and its opponent."""
+    """The generator, started from an ``old`` voice or with embeddings from phase 1's ``clusters``, and its opponent.
+
+    Units that were made elsewhere came without clusters; their embeddings start at random.
+    """
     generator = build_generator(args.generator, sizes)
-    if not args.random_embeddings:
-        seed_embeddings(generator, load_kmeans(clusters).books)
+    found = None if lacks_clusters(clusters.parent) else load_kmeans(clusters)
+    if found and not args.random_embeddings:
+        seed_embeddings(generator, found.books)
     if old is not None:
-        start_from(generator, old, data.crops.utterances, load_kmeans(clusters))
+        start_from(generator, old, data.crops.utterances, found)
     generator_ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
     discriminator = None
     if args.adversarial_after != 1:

@@ -400,7 +400,8 @@ class VoiceOrigin(TypedDict, total=False):
     n_streams: int
     encoder: str
     layer: int | None
-    units_hash: str  # of phase 1's kmeans.npz
+    units_hash: str  # of phase 1's kmeans.npz, or of its config.json where the units were made elsewhere
+    made_elsewhere: bool  # only then: there are no clusters
 
 
 class VoiceConfig(TypedDict):

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from audio.pitch import fill_f0_cache
-from core.files import read_json
+from core.errors import UserError
+from core.files import hash_files, read_json
 from core.records import Phase1Origin
 from languages import data_root, exp_root, resolve_in
 from units.selection import EVERYTHING, Selection, read_selected
 
-CLUSTER_FILES = ("kmeans.npz", "config.json")  # what the units mean, and how they are found in a recording
+CLUSTERS, DESCRIPTION = "kmeans.npz", "config.json"
+CLUSTER_FILES = (CLUSTERS, DESCRIPTION)  # what the units mean, and how they are found in a recording
 
 
 def fill_split_f0(corpus: Path, cache: Path, split: str, selection: Selection = EVERYTHING) -> None:
@@ -20,8 +22,18 @@ def fill_split_f0(corpus: Path, cache: Path, split: str, selection: Selection = 
 
 
 def describe_inputs(language: str, paths: dict[str, Path]) -> dict[str, str | int]:
-    """The ``derived`` values of config.json that say where the inputs lie, and the units' number and streams."""
+    """The ``derived`` values of config.json that say where the inputs lie, and the units' number and streams.
+
+    Raises UserError for units of export_units.py that came without their audio.
+    """
     units_exp = paths["units"]
+    summary = units_exp / "finished.json"
+    lacking = read_json(summary).get("n_without_audio", 0) if summary.exists() else 0
+    if lacking:
+        raise UserError(
+            f"{units_exp}: expected audio under DATA_ROOT for every utterance, found none for {lacking}; name it in "
+            "segments.jsonl and read the units again with src/export_units.py"
+        )
     units = read_json(units_exp / "config.json")["derived"]
     return {
         "language": language,
@@ -62,5 +74,17 @@ def _recorded_or(recorded: str, here: Path) -> Path:
 def copy_clusters(units_exp: Path, exp: Path) -> None:
     """Copy phase 1's clusters and their description into ``exp``/units, so that it can be used without phase 1."""
     (exp / "units").mkdir(exist_ok=True)
-    for name in CLUSTER_FILES:
+    for name in [DESCRIPTION] if lacks_clusters(units_exp) else CLUSTER_FILES:
         shutil.copyfile(units_exp / name, exp / "units" / name)
+
+
+def lacks_clusters(units: Path) -> bool:
+    """Whether the units were made elsewhere (src/export_units.py --from), so that their clusters are not known here."""
+    if (units / CLUSTERS).exists() or not (units / DESCRIPTION).exists():
+        return False
+    return bool(read_json(units / DESCRIPTION)["derived"].get("made_elsewhere"))
+
+
+def hash_units(units: Path) -> str:
+    """What tells one phase 1 from another: the hash of its clusters, or of its description where it has none."""
+    return hash_files([units / (DESCRIPTION if lacks_clusters(units) else CLUSTERS)])

@@ -132,17 +132,21 @@ def gather_features(paths: list[Path]) -> np.ndarray:
 
 def merge_shards(shards: Sequence[Path], corpus: Path, n_units: int, n_streams: int) -> UnitTotals:
     """Write ``corpus`` from the shards, in the order of the manifest; returns what there is to say about its units."""
+    return write_counted(corpus, (row for path in shards for row in read_lines(path)), n_units, n_streams)
+
+
+def write_counted(corpus: Path, utterances: Iterable[Utterance], n_units: int, n_streams: int) -> UnitTotals:
+    """``write_corpus``, and what there is to say about the units."""
     counts, seconds = np.zeros((n_streams, n_units), np.int64), 0.0
 
-    def utterances() -> Iterator[Utterance]:
+    def counted() -> Iterator[Utterance]:
         nonlocal seconds
-        for path in shards:
-            for utterance in read_lines(path):
-                count_units(counts, utterance)
-                seconds += utterance["duration"]
-                yield utterance
+        for utterance in utterances:
+            count_units(counts, utterance)
+            seconds += utterance["duration"]
+            yield utterance
 
-    n_written = write_corpus(corpus, utterances())
+    n_written = write_corpus(corpus, counted())
     rates = counts.sum(axis=1) / max(seconds, 1e-9)
     return {
         "n_utterances": n_written,

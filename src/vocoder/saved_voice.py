@@ -14,13 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from core.errors import UserError
-from core.files import hash_files, read_json, write_json
+from core.files import read_json, write_json
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
 from core.records import VoiceConfig, VoiceOrigin
 from models.prosody_predictor import ProsodyPredictor
 from prosody.prediction import Prosody, load_prosody
 from training.checkpoints import rename_old_weights
 from units.kmeans import UnitClusters, load_kmeans, read_description, save_safetensors
+from units.phase1_inputs import hash_units, lacks_clusters
 from vocoder.generators import Vocoder, build_generator, load_vocoder
 
 VOICE_FORMAT, PROSODY_FORMAT, FORMAT_VERSION = "oral-units voice", "oral-units prosody", 1
@@ -74,29 +75,40 @@ def included_prosody(folder: Path) -> Path | None:
     return inside if _is_saved(folder) and _is_saved(inside) else None
 
 
-def load_clusters(folder: Path) -> UnitClusters:
-    """The k-means (``units.kmeans``) whose units a saved voice, or an experiment, speaks."""
+def load_clusters(folder: Path) -> UnitClusters | None:
+    """The k-means (``units.kmeans``) whose units a saved voice, or an experiment, speaks.
+
+    None where the units were made elsewhere, and nobody brought their clusters.
+    """
     folder = Path(folder)
-    return load_kmeans(folder / "units.safetensors" if _is_saved(folder) else folder / "units" / "kmeans.npz")
+    if not _is_saved(folder):
+        return None if lacks_clusters(folder / "units") else load_kmeans(folder / "units" / "kmeans.npz")
+    if _read_config(folder, VOICE_FORMAT)["derived"].get("made_elsewhere"):
+        return None
+    return load_kmeans(folder / "units.safetensors")
 
 
 def units_hash(folder: Path) -> str:
-    """What tells one phase 1 from another: the hash of its kmeans.npz, which a saved voice remembers."""
+    """What tells one phase 1 from another (``units.phase1_inputs.hash_units``), which a saved voice remembers."""
     if _is_saved(folder):
         return _read_config(folder, VOICE_FORMAT)["derived"]["units_hash"]
-    return hash_files([Path(folder) / "units" / "kmeans.npz"])
+    return hash_units(Path(folder) / "units")
 
 
-def save_voice(folder: Path, vocoder: Vocoder, clusters: UnitClusters, units_hash: str) -> None:
+def save_voice(folder: Path, vocoder: Vocoder, clusters: UnitClusters | None, units_hash: str) -> None:
     """Write config.json, model.safetensors and units.safetensors; ``clusters`` come with their encoder's description.
 
+    clusters: None for units that were made elsewhere; then there is no units.safetensors, and config.json says so.
     Nothing of the machine it was trained on is written: no paths, no arguments.
     """
-    description = read_description(clusters) or {}
+    description = (read_description(clusters) if clusters else None) or {}
     encoder = {key: description[key] for key in ("encoder", "layer") if key in description}
     origin = _portable(vocoder) | encoder | {"units_hash": units_hash}
     audio = {"sample_rate_hz": SAMPLE_RATE, "hop_samples": HOP_SAMPLES}
-    save_safetensors(Path(folder) / "units.safetensors", clusters)
+    if clusters is None:
+        origin["made_elsewhere"] = True
+    else:
+        save_safetensors(Path(folder) / "units.safetensors", clusters)
     _save_model(folder, vocoder.generator, _describe(VOICE_FORMAT, vocoder, origin) | audio)
 
 

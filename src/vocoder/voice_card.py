@@ -35,7 +35,7 @@ def write_card(
         f"---\n{ModelCardData(license=licence, tags=['text-to-speech', 'unit-vocoder'])}\n---",
         f"# A voice for units of {origin['language']}",
         _facts(config, origin, encoder),
-        _usage(exported),
+        _usage(exported, takes_recordings=not origin.get("made_elsewhere")),
         _scores(scores),
         _licence(licence, encoder),
     ]
@@ -54,9 +54,10 @@ def _facts(config: VoiceConfig, origin: VoiceOrigin, encoder: EncoderOrigin | No
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
 
 
-def _usage(exported: list[str]) -> str:
-    lines = ["## Speak", "", "With oral-units, from a recording, units, or motifs:", "", "```"]
-    lines += ["python src/synthesize.py --exp this_folder recording.mp3 --out spoken"]
+def _usage(exported: list[str], *, takes_recordings: bool) -> str:
+    source = "a recording, units, or motifs" if takes_recordings else "units or motifs"
+    lines = ["## Speak", "", f"With oral-units, from {source}:", "", "```"]
+    lines += ["python src/synthesize.py --exp this_folder recording.mp3 --out spoken"] if takes_recordings else []
     lines += ["python src/synthesize.py --exp this_folder --units units.json --out spoken", "```", ""]
     lines += ["```python", "from vocoder.saved_voice import load_voice", ""]
     lines += ['voice = load_voice("this_folder")  # voice.generator, voice.config, voice.speakers, …', "```"]

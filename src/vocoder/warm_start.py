@@ -43,7 +43,10 @@ def load_old_voice(folder: Path, checkpoint: str = "best") -> OldVoice:
     """A saved voice or an experiment, on the CPU. Raises UserError where there is none."""
     if not (Path(folder) / "config.json").is_file():
         raise UserError(f"--init {folder}: expected a saved voice or an experiment of phase 3, found none")
-    return OldVoice(Path(folder), load_voice(folder, checkpoint), load_clusters(folder))
+    clusters = load_clusters(folder)
+    if clusters is None:
+        raise UserError(f"--init {folder}: its units were made elsewhere, without clusters; give another voice")
+    return OldVoice(Path(folder), load_voice(folder, checkpoint), clusters)
 
 
 def check_same_model(old: OldVoice, version: str, sizes: dict[str, object]) -> None:
@@ -64,8 +67,10 @@ def _architecture(sizes: dict[str, object]) -> dict[str, object]:
 
 
 @torch.no_grad()
-def start_from(generator: nn.Module, old: OldVoice, utterances: Sequence[LoadedUtterance], new: UnitClusters) -> None:
-    """Give ``generator`` the old voice's weights, in place; ``new``: the clusters of its units.
+def start_from(
+    generator: nn.Module, old: OldVoice, utterances: Sequence[LoadedUtterance], new: UnitClusters | None
+) -> None:
+    """Give ``generator`` the old voice's weights, in place; ``new``: the clusters of its units, where they are known.
 
     utterances: the training split, of which half an hour is listened to where the clusters differ.
     """
@@ -73,7 +78,7 @@ def start_from(generator: nn.Module, old: OldVoice, utterances: Sequence[LoadedU
     shared = {name: value for name, value in weights.items() if not name.startswith(OWN_TABLES)}
     generator.load_state_dict(shared, strict=False)
     old_tables = [table.weight for table in old.vocoder.generator.unit_embedding]
-    if same_clusters(old.clusters, new):
+    if new is not None and same_clusters(old.clusters, new):
         tables = [table.clone() for table in old_tables]
     else:
         heard = listen(old.clusters, choose_utterances(utterances, LISTEN_SECONDS))
