@@ -175,6 +175,12 @@ def test_a_second_run_redoes_nothing_and_changes_nothing(raw, monkeypatch):
     assert fingerprint(raw) == before
 
 
+def test_a_length_that_is_no_round_number_is_not_cut_again(raw, monkeypatch, capsys):
+    record(raw / "word.wav", 1.0 + 1 / SAMPLE_RATE)
+    assert segment(monkeypatch) == 0 and segment(monkeypatch) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
 def test_a_changed_a_missing_and_a_removed_file(raw, monkeypatch):
     for number in range(4):
         record(raw / f"tape_{number}.wav", seed=number)
