@@ -26,7 +26,9 @@ from core.records import SPLITS
 from languages import add_language_flags, command_for, language_paths
 from segmentation.tables import find_table
 from training.experiment import require_finished
+from units.abx_report import UnitAbx, abx_lines, score_units_by_abx
 from units.corpus import read_corpus
+from units.kmeans import load_kmeans
 from units.phone_labels import read_phones
 from units.phone_report import PhoneSummary, label_utterances, phone_rows, summarize_phones
 from units.quality import (
@@ -56,6 +58,7 @@ class UnitReport(NamedTuple):
     drift_bits: dict[str, float]  # Jensen-Shannon divergence of each pair of splits
     speakers: SpeakerDependence | None  # where there are several
     phones: dict[str, PhoneSummary] | None  # as splits, where phones are known
+    abx: UnitAbx | None  # where asked for
     problems: list[str]
 
 
@@ -70,6 +73,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=None,
         help="table of phones: source, start, end, phone; by default phones.tsv of the language, where there is one",
+    )
+    group.add_argument(
+        "--abx",
+        choices=("off", *SPLITS, "all"),
+        default="off",
+        help="ABX errors of the units over triphones of this split, where phones are known; seconds to minutes (off)",
     )
     group.add_argument("--seed", type=int, default=0, help="seed of the bootstrap, shuffled speakers and units")
     group.add_argument("--out", type=Path, default=None, help="report file; by default unit_report.json in the folder")
@@ -143,7 +152,20 @@ def score_phones(
     return {split: summarize_phones(found, **settings) for split, found in bar} or None
 
 
-def build_unit_report(exp: Path, *, n_resamples: int, seed: int, phones: Path | None = None) -> UnitReport:
+def score_abx_of(exp: Path, phones: Path | None, split: str, *, n_resamples: int, seed: int) -> UnitAbx | None:
+    """ABX of one split or "all"; None for "off". Raises UserError where no phones are known."""
+    if split == "off":
+        return None
+    if phones is None:
+        raise UserError(f"--abx: expected phones, found none for {exp}; see phones.tsv in docs/data_formats.md")
+    utterances = list(read_corpus(exp / "corpus_timestamped.json", splits=SPLITS if split == "all" else [split]))
+    centroids, labels = load_kmeans(exp / "kmeans.npz").books[0], read_phones(phones)
+    return score_units_by_abx(utterances, labels, centroids, split=split, n_resamples=n_resamples, seed=seed)
+
+
+def build_unit_report(
+    exp: Path, *, n_resamples: int, seed: int, phones: Path | None = None, abx: str = "off"
+) -> UnitReport:
     """Everything ``unit_report.json`` holds. Raises UserError for an empty corpus or a broken utterance."""
     (n_units, n_streams), corpus = read_unit_settings(exp), exp / "corpus_timestamped.json"
     dealt = shuffle_speakers(corpus, seed)
@@ -164,9 +186,9 @@ def build_unit_report(exp: Path, *, n_resamples: int, seed: int, phones: Path | 
     problems = find_problems(splits, n_units, drift_bits, speakers)
     settings = {"n_units": n_units, "n_resamples": n_resamples, "seed": seed}
     by_phones = score_phones(corpus, phones, **settings) if phones else None
-    return UnitReport(
-        str(exp), n_units, n_streams, UNIT_RATE, n_resamples, splits, drift_bits, speakers, by_phones, problems
-    )
+    by_abx = score_abx_of(exp, phones, abx, n_resamples=n_resamples, seed=seed)
+    described = (str(exp), n_units, n_streams, UNIT_RATE, n_resamples)
+    return UnitReport(*described, splits, drift_bits, speakers, by_phones, by_abx, problems)
 
 
 def _cell(value: object) -> str:
@@ -224,6 +246,8 @@ def print_report(report: UnitReport) -> None:
     if report.speakers:
         share, count = report.speakers.percent_of_speaker_entropy, report.speakers.n_speakers
         print(f"a frame's unit tells {share:.1f} % of which of {count} speakers talks, beyond chance")
+    for line in abx_lines(report.abx) if report.abx else ():
+        print(line)
     for problem in report.problems:
         print(f"PROBLEM {problem}")
 
@@ -234,7 +258,7 @@ def main() -> None:
     exp = args.exp or language_paths(args.language, args.tag)["units"]
     require_finished(exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     phones = find_phones(exp, args.language, args.phones)
-    report = build_unit_report(exp, n_resamples=args.n_resamples, seed=args.seed, phones=phones)
+    report = build_unit_report(exp, n_resamples=args.n_resamples, seed=args.seed, phones=phones, abx=args.abx)
     out = args.out or exp / "unit_report.json"
     write_json(out, as_json(report))
     print_report(report)
