@@ -42,7 +42,8 @@ def _usage_problems(split: str, summary: UnitSummary, n_units: int) -> list[str]
         )
     if single > MAX_SINGLE_FRAME_PERCENT:
         problems.append(
-            f"{split}: {single:.0f} % of the runs last one frame: units flicker, deduplication saves little"
+            f"{split}: {single:.0f} % of the runs last one frame: units flicker, deduplication saves little; "
+            "a --duration_penalty of phase 1 ends that"
         )
     return problems
 
