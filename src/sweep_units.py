@@ -57,7 +57,7 @@ from units.sweep import (
 )
 
 # The grid may grow from one start to the next; what is scored, and on what, may not change.
-GRID_FLAGS = {"encoders", "layers", "cmn", "contexts", "n_units", "normalize", "duration_penalty", "device"}
+GRID_FLAGS = {"encoders", "layers", "cmn", "contexts", "n_units", "normalize", "duration_penalty", "abx", "device"}
 EVERYDAY_FLAGS = (
     *("language", "tag", "exp", "resume", "overwrite", "encoders", "layers", "contexts", "n_units", "normalize"),
     *("duration_penalty", "split"),
@@ -122,6 +122,7 @@ def add_grid_flags(group: argparse._ArgumentGroup) -> None:
 def add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kmeans_frames", type=int, default=100_000, help="training frames to fit on; 50 are a second")
     group.add_argument("--split", choices=SPLITS, default="val", help="split that is scored")
+    group.add_argument("--abx", action="store_true", help="also ABX errors of the units; where phones are known")
     group.add_argument(
         "--n_disturbed",
         type=int,
@@ -162,17 +163,22 @@ def gather_materials(args: argparse.Namespace, manifest: Path, phones: Path) -> 
 
 def sweep(args: argparse.Namespace, exp: Path, settings: Sequence[FeatureSetting], materials: Materials) -> None:
     """Score what is not in the table yet; the table is whole after every row."""
-    rows = read_json(exp / "sweep.json")["rows"] if (exp / "sweep.json").exists() else []
-    done = {tuple(row[key] for key in SETTING_KEYS) for row in rows}
+    table = exp / "sweep.json"
+    rows = {setting_of(row): row for row in read_json(table)["rows"]} if table.exists() else {}
+    done = {setting for setting, row in rows.items() if "abx_within" in row or not args.abx or not materials.labels}
     points = list(product(args.normalize, args.n_units, args.duration_penalty))
     missing = {setting: [point for point in points if (*setting, *point) not in done] for setting in settings}
     left = sum(map(len, missing.values()))
     with tqdm(total=left, desc="sweeping", unit=" settings", disable=None) as bar:
         for setting, wanted in missing.items():
             for row in sweep_features(args, exp, setting, wanted, materials):
-                rows.append(row)
-                write_json(exp / "sweep.json", {"language": args.language, "split": args.split, "rows": rows})
+                rows[setting_of(row)] = row
+                write_json(table, {"language": args.language, "split": args.split, "rows": list(rows.values())})
                 bar.update(1)
+
+
+def setting_of(row: SweepRow) -> tuple:
+    return tuple(row[key] for key in SETTING_KEYS)
 
 
 def sweep_features(
@@ -193,7 +199,7 @@ def sweep_features(
         place = exp / "clusters" / name_of(*setting, normalize, n_units)
         clusters = load_or_fit(place, sample, origin, n_units=n_units, normalize=normalize, seed=seed)
         for *_, cost in group:
-            settings = {"n_resamples": args.n_resamples, "seed": seed}
+            settings = {"abx": args.abx, "n_resamples": args.n_resamples, "seed": seed}
             scores = score_setting(scored, materials.scored, clusters, cost, materials.labels, **settings)
             yield dict(zip(SETTING_KEYS, (*setting, normalize, n_units, cost))) | scores
 

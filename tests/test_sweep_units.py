@@ -28,7 +28,9 @@ def write_phones(language: dict) -> None:
     """A phone every 0.1 s of each segment's recording."""
     lines = ["source\tstart\tend\tphone"]
     for source in sorted({row["source"] for row in language["rows"]}):
-        lines += [f"{source}\t{place / 10:.1f}\t{place / 10 + 0.1:.1f}\t{'abc'[place % 3]}" for place in range(400)]
+        lines += [
+            f"{source}\t{place / 10:.1f}\t{place / 10 + 0.1:.1f}\t{'abcab'[place * place % 5]}" for place in range(400)
+        ]
     (language["data"] / "spanish" / "phones.tsv").write_text("\n".join(lines) + "\n")
 
 
@@ -59,18 +61,21 @@ def test_scores_are_those_of_phase_1(tiny_language: dict, tmp_path: Path) -> Non
     """Clusters of a sweep serve phase 1, and its report says the same of their units."""
     write_phones(tiny_language)
     exp = tmp_path / "sweep"
-    (row,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0)
+    (plain,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0)
+    (row,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0, "--abx", "--resume")
+    assert row.keys() - plain.keys() == {"abx_within"} and plain.items() <= row.items()
     clusters = exp / "clusters" / name_of("mfcc", None, False, 0, "unit", 12) / "kmeans.npz"
     assert len(load_kmeans(clusters).books[0]) == 12
     units = tmp_path / "units"
     given = ("--kmeans", str(clusters), "--duration_penalty", "1.5", "--exp", str(units), "--quiet")
     assert extract_units.main(["--language", "spanish", *given]) == 0
     phones = tiny_language["data"] / "spanish" / "phones.tsv"
-    report = build_unit_report(units, n_resamples=0, seed=0, phones=phones)
+    report = build_unit_report(units, n_resamples=0, seed=0, phones=phones, abx="train")
     usage, heard = report.splits["train"], report.phones["train"]
     assert row["bits_per_second"] == pytest.approx(usage.bits_per_second.frames.value)
     assert row["units_per_second"] == pytest.approx(usage.units_per_second)
     assert row["pnmi"] == pytest.approx(heard.pnmi.value)
+    assert row["abx_within"] == pytest.approx(report.abx.units.within.value)
     assert row["unit_boundary_f1"] == pytest.approx(heard.unit_boundaries.f1.value)
 
 

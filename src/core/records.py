@@ -300,6 +300,8 @@ class SweepRow(TypedDict, total=False):
     phone_boundary_f1: float  # where the phone that units are read as changes
     phone_boundary_r_value: float
     random_boundary_f1: float  # as many cuts at random
+    abx_within: float  # errors; 0.5 by chance
+    abx_across: float
     unit_error_rate_shift_5ms: float
     unit_error_rate_shift_10ms: float
     unit_error_rate_noise_20db: float

@@ -15,6 +15,7 @@ from core.records import SweepRow
 # What is drawn, where a sweep has it: key, label, factor.
 PANELS = (
     ("pnmi", "PNMI", 1.0),
+    ("abx_within", "ABX errors within speakers, %", 100.0),
     ("phone_boundary_f1", "boundary F1 of phones read", 1.0),
     ("unit_boundary_f1", "boundary F1 of units", 1.0),
     ("one_frame_runs_percent", "runs of one frame, %", 1.0),
@@ -48,7 +49,8 @@ def draw_sweep(rows: Sequence[SweepRow], folder: Path) -> None:
 def _draw_panel(axes: Axes, rows: Sequence[SweepRow], key: str, label: str, factor: float) -> None:
     for number, (title, line) in enumerate(_lines(rows)):
         points = [(row[X_KEY], factor * row[key]) for row in line if key in row]
-        axes.plot(*zip(*points), marker="o", markersize=2.5, linewidth=1, color=f"C{number % 10}", label=title)
+        xs, ys = zip(*points) if points else ((), ())
+        axes.plot(xs, ys, marker="o", markersize=2.5, linewidth=1, color=f"C{number % 10}", label=title)
     axes.set_xlabel(X_LABEL)
     axes.set_title(label, fontsize=8)
     axes.grid(linewidth=0.4, alpha=0.5)

@@ -23,6 +23,9 @@ from core.hashing import hash_content, hash_fraction
 from core.records import EncoderOrigin, Segment, SweepRow
 from encoders.encode import Encoder, encode, position_slack
 from languages import resolve_in
+from units.abx import score_abx
+from units.abx_distance import AbxItems, unequal_distance
+from units.abx_report import find_utterance_items
 from units.corpus import deduplicate
 from units.kmeans import (
     UnitClusters,
@@ -167,10 +170,11 @@ def score_setting(
     duration_penalty: float,
     labels: PhoneLabels | None,
     *,
+    abx: bool,
     n_resamples: int,
     seed: int,
 ) -> SweepRow:
-    """All scores of one setting; those of phones where there are ``labels``."""
+    """All scores of one setting: those of phones where there are ``labels``, ABX errors, the slowest, with ``abx``."""
     clusters, n_units = penalise(clusters, duration_penalty), len(clusters.books[0])
     found = [quantize_to_units(features, clusters) for features in scored.features]
     utterances = [describe_utterance(row, frames_to_samples(len(one)), one) for row, one in zip(rows, found)]
@@ -192,6 +196,8 @@ def score_setting(
         labelled, _ = label_utterances(iter(utterances), labels)
         settings = {"n_units": n_units, "n_phones": len(labels.names), "n_resamples": n_resamples, "seed": seed}
         row |= _flat_phones(summarize_phones(labelled, **settings))
+    if labels is not None and abx:
+        row |= _flat_abx(*find_utterance_items(utterances, labels), n_resamples=n_resamples, seed=seed)
     for name, features in scored.disturbed.items():
         heard = [quantize_to_units(one, clusters)[:, 0] for one in features]
         row[f"unit_error_rate_{name}"] = unit_error_rate([one[:, 0] for one in found], heard)
@@ -211,6 +217,13 @@ def _flat_phones(summary: PhoneSummary) -> dict[str, float]:
         "random_boundary_f1": summary.controls.random_cuts.f1,
     }
     return {key: value for name, interval in named.items() for key, value in _with_ends(name, interval).items()}
+
+
+def _flat_abx(items: AbxItems, units: Sequence[np.ndarray], **settings: int) -> dict[str, float]:
+    """Errors within and across speakers, where there are triphones to compare."""
+    found = score_abx(items, units, unequal_distance, **settings)
+    named = {"abx_within": found.within, "abx_across": found.across}
+    return {key: value for name, one in named.items() if one for key, value in _with_ends(name, one).items()}
 
 
 def _with_ends(name: str, interval: Interval) -> dict[str, float]:
