@@ -35,6 +35,7 @@ from report.inspection import (
     recording_cells,
     say_counts,
     say_hours,
+    short_name,
     summary_rows,
     time_rows,
     to_json,
@@ -130,7 +131,7 @@ def terminal_lines(folder: Folder, *, n_shown: int) -> list[str]:
     n_recordings = len(folder.rows) + len(folder.unreadable)
     lines = [f"{folder.name}: {n_recordings} recordings, {say_hours(hours(folder))}", ""]
     lines += [f"! {line}" for line in todo] or ["nothing to mend"]
-    lines += [f"  {source}: {reason}" for source, reason in list(folder.unreadable.items())[:n_shown]]
+    lines += [f"  {short_name(source)}: {reason}" for source, reason in list(folder.unreadable.items())[:n_shown]]
     lines.append("")
     lines += [f"{name:<16} {value}" for name, value in summary_rows(folder)]
     lines += ["", "time on two cores without a GPU, units of mfcc:"]

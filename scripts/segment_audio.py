@@ -294,6 +294,10 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
         print(f"{counts['joined_clips']} short clips are joined in {counts['joined_segments']} segments")
     if counts["heard_by_network"]:
         print(f"in {counts['heard_by_network']} recordings speech was found by the network")
+    if counts["lowered"]:
+        print(f"{counts['lowered']} recordings of 32-bit float go over full scale: each was lowered as a whole to fit")
+    if counts["several_tracks"]:
+        print(f"of {counts['several_tracks']} recordings with several sound tracks the first was taken")
     print("dropped: " + ", ".join(f"{hours[key]:.3f} h {name}" for key, name in reasons.items()))
     print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in tally.split_seconds.items()))
     if counts["flagged"] and not hours["flagged"]:

@@ -5,13 +5,15 @@ Reads segments.jsonl and, where they are finished, phases 1 and 2; writes a file
     python src/export_annotations.py --language spanish --format eaf --out annotations
     python src/export_annotations.py --language spanish --format textgrid --tiers units motifs --out annotations
 
-A file has the name of its recording. Nothing is trained or changed. More: docs/usage.md.
+A file has the name of its recording, with its ending where two differ in that only. Nothing is trained or changed.
+More: docs/usage.md.
 """
 
 import argparse
 import itertools
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -147,6 +149,21 @@ def spans_of(segments: list[Segment], tiers: Sequence[str], runs: dict[str, Runs
     return found
 
 
+def name_files(sources: Sequence[str], suffix: str) -> dict[str, str]:
+    """Recording -> its file's name: ``a.eaf`` for ``a.wav``, but ``a.wav.eaf`` where an ``a.mp3`` lies beside it.
+
+    Names that differ only in their case are one name on many drives.
+    """
+    stems = {source: str(Path(source).with_suffix("")) for source in dict.fromkeys(sources)}
+    counts = Counter(stem.casefold() for stem in stems.values())
+    whole = Counter(source.casefold() for source in stems)
+    names = {}
+    for number, (source, stem) in enumerate(stems.items()):
+        name = stem if counts[stem.casefold()] == 1 else source
+        names[source] = f"{name}{f'.{number}' if whole[source.casefold()] > 1 else ''}{suffix}"
+    return names
+
+
 def main() -> int:
     args = parse_args()
     configure_log()
@@ -160,10 +177,11 @@ def main() -> int:
         wanted = {segment["id"] for _, segments in by_source(paths["manifest"], args.source) for segment in segments}
     runs = load_runs(paths["corpus"], wanted) if {"units", "motifs"} & set(tiers) else {}
     tokenizer = load_tokenizer(paths["bpe"]) if "motifs" in tiers else None
+    names = name_files([row["source"] for row in read_manifest(paths["manifest"])], FORMATS[args.format])
     n_files = n_spans = 0
     for source, segments in tqdm(by_source(paths["manifest"], args.source), unit="recording", disable=None):
         spans = spans_of(segments, tiers, runs, tokenizer)
-        out = (args.out / source).with_suffix(FORMATS[args.format])
+        out = args.out / names[source]
         longest = max(segment["end"] for segment in segments)
         write_annotations(out, spans, form=args.format, media=paths["raw"] / source, seconds=longest)
         n_files, n_spans = n_files + 1, n_spans + len(spans)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from core.cli import parse_flags, run_main
 from core.errors import UserError
+from core.files import hash_files, read_json, write_json
 from languages import add_language_flags, language_paths
 from segmentation.folder_survey import describe_ignored, survey_folder
 from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES, find_table
@@ -48,25 +49,47 @@ def link_folder(folder: Path, raw: Path) -> None:
 def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
     """Copy the tables of texts and speakers, where ``folder`` holds them, to where segment_audio.py reads them.
 
-    A table there that was changed later than the one in ``folder`` is somebody's work: it stays, and that is said.
+    What was copied is remembered by its content, not by its date. A table there that somebody changed since stays, and
+    that is said; one that is gone from ``folder`` goes there too.
     """
-    found = [table for name in TABLE_NAMES if (table := find_table(folder / f"{name}.tsv"))]
-    for given in found:
-        earlier = [paths[given.stem].with_suffix(suffix) for suffix in TABLE_SUFFIXES]
-        edited = [table for table in earlier if table.is_file() and is_edited(table, given)]
-        if edited:
-            print(f"{edited[0]}: changed later than {given}, kept; delete it to take that one", file=sys.stderr)
-            continue
-        for table in earlier:
-            if not (table.exists() and table.samefile(given)):
-                table.unlink(missing_ok=True)
-        if not paths[given.stem].with_suffix(given.suffix).exists():
-            shutil.copy2(given, paths[given.stem].with_suffix(given.suffix))
-    return [table.name for table in found]
+    record = paths["cache"] / "copied_tables.json"
+    copied = read_json(record) if record.is_file() else {}
+    names, hashes = [], {}
+    for name in TABLE_NAMES:
+        given = find_table(folder / f"{name}.tsv")
+        there = [table for suffix in TABLE_SUFFIXES if (table := paths[name].with_suffix(suffix)).is_file()]
+        edited = [table for table in there if is_edited(table, given, copied.get(name))]
+        if given and not edited:
+            replace_tables(there, given, paths[name].with_suffix(given.suffix))
+            names.append(given.name)
+            hashes[name] = hash_files([given])
+        elif given:
+            print(f"{edited[0]}: was changed here, kept; delete it to take {given}", file=sys.stderr)
+            names.append(given.name)
+        elif name in copied and not edited:
+            for table in there:
+                print(f"{table}: is no longer in {folder}; removed here too", file=sys.stderr)
+                table.unlink()
+    if hashes != copied:
+        write_json(record, hashes)
+    return names
 
 
-def is_edited(table: Path, given: Path) -> bool:
-    return table.stat().st_mtime > given.stat().st_mtime and not filecmp.cmp(given, table, shallow=False)
+def replace_tables(there: list[Path], given: Path, target: Path) -> None:
+    for table in there:
+        if not table.samefile(given):
+            table.unlink()
+    if not target.exists():
+        shutil.copy2(given, target)
+
+
+def is_edited(table: Path, given: Path | None, copied: str | None) -> bool:
+    """Whether ``table`` is somebody's work: neither what was copied once (its SHA-256) nor what would be now."""
+    if given and filecmp.cmp(given, table, shallow=False):
+        return False
+    if copied:
+        return hash_files([table]) != copied
+    return given is None or table.stat().st_mtime > given.stat().st_mtime
 
 
 def main() -> int:

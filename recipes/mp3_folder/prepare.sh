@@ -11,6 +11,6 @@ language="${1:?$usage}"
 folder="${2:?$usage}"
 shift 2
 source "$root/path.sh"
-python "$here/link_recordings.py" --language "$language" --folder "$folder"
+python "$here/link_recordings.py" --language="$language" --folder="$folder"
 export ORAL_UNITS_DEFAULTS_SAID="$language" # said once, where the language has no entry
-python "$root/scripts/segment_audio.py" --language "$language" "$@"
+python "$root/scripts/segment_audio.py" --language="$language" "$@"

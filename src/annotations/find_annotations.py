@@ -16,16 +16,11 @@ NAMED_SUFFIXES = (*SUFFIXES, ".txt", ".csv", ".tsv", ".xlsx")
 def find_annotations(sources: Mapping[str, Path], folder: Path | None = None) -> tuple[dict[str, Path], list[Path]]:
     """Recording -> its annotation file, and the files that belong to no recording.
 
-    sources: relative name -> path. Without ``folder``, files that lie beside a recording under its name count; with it,
-    all below that folder, by the recording's name or, for ELAN, by the recording that the file is linked to.
+    sources: relative name -> path. Without ``folder``, files that lie beside a recording count, under its name or, for
+    ELAN, linked to it; with it, all below that folder. A name counts for more than a link.
     """
     if folder is None:
-        beside = {}
-        for source, path in sources.items():
-            found = _best(_siblings(path))
-            if found:
-                beside[source] = found
-        return beside, []
+        return _find_beside(sources), []
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder of annotations, found none; check the path")
     by_name = {_key(Path(source)): source for source in sources}
@@ -41,18 +36,53 @@ def find_annotations(sources: Mapping[str, Path], folder: Path | None = None) ->
     return {source: _best(paths) for source, paths in found.items()}, unused
 
 
-def _siblings(recording: Path) -> Iterable[Path]:
-    for suffix in SUFFIXES:
-        for spelling in (suffix, suffix.upper(), ".TextGrid" if suffix == ".textgrid" else suffix):
-            path = recording.with_suffix(spelling)
-            if path.is_file():
-                yield path
+def _find_beside(sources: Mapping[str, Path]) -> dict[str, Path]:
+    folders: dict[Path, dict[str, Path]] = {}
+    for source, path in sources.items():
+        folders.setdefault(path.parent, {})[source] = path
+    found = {}
+    for folder, inside in folders.items():
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        files = [path for path in files if path.is_file() and not path.name.startswith(".")]
+        by_stem: dict[str, list[Path]] = {}
+        for path in files:
+            by_stem.setdefault(_composed(path.stem), []).append(path)
+        linked = _follow_links(files, inside)
+        for source, path in inside.items():
+            if best := _best(by_stem.get(_composed(path.stem), ())) or linked.get(source):
+                found[source] = best
+    return found
+
+
+def _follow_links(files: Iterable[Path], inside: Mapping[str, Path]) -> dict[str, Path]:
+    """Recording -> the ELAN file that is linked to it, of those that have no recording's name."""
+    by_name = {_composed(path.name).casefold(): source for source, path in inside.items()}
+    stems = {_composed(path.stem) for path in inside.values()}
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.suffix.lower() == ".eaf" and _composed(path.stem) not in stems:
+            names = [_composed(name).casefold() for name in _media_of(path)]
+            if source := next((by_name[name] for name in names if name in by_name), None):
+                found.setdefault(source, path)
+    return found
+
+
+def _media_of(path: Path) -> list[str]:
+    """``linked_media``; nothing for a damaged file, since nobody has asked for it."""
+    try:
+        return linked_media(path)
+    except UserError:
+        return []
 
 
 def _best(paths: Iterable[Path]) -> Path | None:
     return min(paths, key=lambda path: NAMED_SUFFIXES.index(path.suffix.lower()), default=None)
 
 
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def _key(path: Path) -> str:
     """A name without folder and suffix, whatever its accents' form and its case."""
-    return unicodedata.normalize("NFC", path.stem).casefold()
+    return _composed(path.stem).casefold()

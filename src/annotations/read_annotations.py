@@ -6,14 +6,14 @@ Whatever is wrong with a file is one UserError that names it. Times are in secon
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from annotations.spans import Span, speaker_of_tier
 from core.errors import UserError
-from core.tables import read_rows, read_table, read_text
+from core.tables import parse_seconds, read_rows, read_table, read_text, split_lines
 
 LABELS = "labels"  # the tier of formats that have none
-VIDEO_TIME = re.compile(r"^(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)$")
 
 
 def read_annotations(
@@ -55,7 +55,9 @@ def linked_media(path: Path) -> list[str]:
         element.get("RELATIVE_MEDIA_URL") or element.get("MEDIA_URL") or ""
         for element in _eaf_root(path).iter("MEDIA_DESCRIPTOR")
     ]
-    return [re.split(r"[\\/]", link)[-1] for link in links if link]
+    names = [re.split(r"[\\/]", link)[-1] for link in links if link]
+    # A space is written as it is or as %20.
+    return list(dict.fromkeys(form for name in names for form in (name, unquote(name))))
 
 
 def named_languages(path: Path) -> list[str]:
@@ -178,7 +180,8 @@ def read_textgrid(path: Path, encoding: str | None = None) -> list[Span]:
 def read_audacity(path: Path, encoding: str | None = None) -> list[Span]:
     """Audacity's label track: start, end, label, parted by tabs; lines of a spectral selection are left out."""
     spans = []
-    for number, line in enumerate(read_text(path, encoding).splitlines(), 1):
+    for number, whole in enumerate(split_lines(read_text(path, encoding)), 1):
+        line = whole.rstrip("\r\n")
         cells = line.split("\t", 2)
         if not line.strip() or cells[0].strip() == "\\":
             continue
@@ -217,18 +220,6 @@ def read_annotation_table(path: Path, columns: Mapping[str, str], encoding: str 
         start, end = (parse_seconds(row[name], f"{path}, line {number}") for name in ("start", "end"))
         spans.append(Span(row["tier"] or LABELS, start, end, row["text"], row["speaker"] or None))
     return spans
-
-
-def parse_seconds(cell: str, where: str) -> float:
-    """``12.5``, ``12,5``, ``0:12.5`` and ``1:00:12,5`` in seconds."""
-    clock = VIDEO_TIME.match(cell.strip())
-    if clock:
-        hours, minutes, seconds = clock.groups()
-        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
-    try:
-        return float(cell.replace(",", "."))
-    except ValueError as error:
-        raise UserError(f"{where}: expected seconds or h:mm:ss, found '{cell}'; repair the line") from error
 
 
 TABLES = (".csv", ".tsv", ".xlsx", ".xlsm")

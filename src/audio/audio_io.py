@@ -17,13 +17,14 @@ import torchaudio
 import av
 import soundfile
 
+from audio.full_scale import full_scale_gain, require_finite
 from core.errors import UserError
 from core.files import write_atomically
 from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE, samples_to_frames
 
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
-PCM_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # of a sample
+PCM_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4}  # of a sample
 LONGEST_WAV_HEADER = 1 << 20  # bytes beside the samples: comments and marks, seldom pictures
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
@@ -40,7 +41,7 @@ def stream_audio(
     ``audio_stream`` counts the audio streams of a video from 0. ``watch`` is shown each frame as the decoder gives it,
     before it is resampled. A few damaged packets (old MP3s end in tags that are no
     audio) are passed over; a file whose format changes on the way is read to its end. Raises UserError for a file
-    without such a stream, without channels, or that cannot be decoded.
+    without such a stream, without channels, with samples that are no numbers, or that cannot be decoded.
     """
     block, held, n_held = int(block_seconds * SAMPLE_RATE), [], 0
     for piece in _decode(path, audio_stream, watch):
@@ -48,10 +49,13 @@ def stream_audio(
         n_held += len(piece)
         if n_held >= block:
             whole = np.concatenate(held)
+            require_finite(path, whole)
             yield whole[:block]
             held, n_held = [whole[block:]], len(whole) - block
     if n_held:
-        yield np.concatenate(held)
+        whole = np.concatenate(held)
+        require_finite(path, whole)
+        yield whole
 
 
 def probe_audio(path: Path) -> bool | None:
@@ -78,8 +82,10 @@ def _decode(
                 )
             if not streams[audio_stream].codec_context.channels:
                 raise UserError(f"{path}: expected at least one channel, found 0; convert the file again")
+            gain = full_scale_gain(path, streams[audio_stream].codec_context.name, audio_stream)
             frames = _decode_packets(found, streams[audio_stream])
-            yield from _resample_frames(_shown(frames, watch) if watch else frames)
+            for samples in _resample_frames(_shown(frames, watch) if watch else frames):
+                yield samples if gain == 1 else samples * np.float32(gain)
     except (av.FFmpegError, UnicodeEncodeError) as error:
         raise UserError(
             f"{path}: expected decodable audio, found: {error}; remove the file or convert it again"

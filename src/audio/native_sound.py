@@ -94,12 +94,13 @@ def frame_samples(frame: av.AudioFrame) -> np.ndarray:
     return whole / np.float32(FULL_SCALES[name])
 
 
-def measure_frames(frames: Sequence[av.AudioFrame], *, lossless: bool) -> list[BlockSound]:
-    """One block for each run of ``frames`` of the same form."""
+def measure_frames(frames: Sequence[av.AudioFrame], *, lossless: bool, gain: float = 1.0) -> list[BlockSound]:
+    """One block for each run of ``frames`` of the same form; ``gain``: of ``full_scale_gain``."""
     runs = itertools.groupby(frames, key=lambda frame: (frame.sample_rate, frame.layout.name, frame.format.name))
+    blocks = [(form[0], np.concatenate([frame_samples(frame) for frame in run], axis=1)) for form, run in runs]
     return [
-        measure_block(np.concatenate([frame_samples(frame) for frame in run], axis=1), form[0], lossless=lossless)
-        for form, run in runs
+        measure_block(samples if gain == 1 else samples * np.float32(gain), rate_hz, lossless=lossless)
+        for rate_hz, samples in blocks
     ]
 
 

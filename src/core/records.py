@@ -85,6 +85,8 @@ class CutResult(TypedDict):
     texts_lost: NotRequired[dict[str, int]]  # of an annotation file, by reason
     detector: NotRequired[str]  # energy or silero, where --vad was given
     loud_without_speech: NotRequired[float]  # --vad auto: share of what is loud in which no speech is heard
+    lowered_db: NotRequired[float]  # a file of float that went over full scale
+    n_tracks: NotRequired[int]  # of sound, where there are several; the first is cut
 
 
 # Scores of voices (exp/<name>/scores.json).
@@ -538,6 +540,7 @@ class InspectedRecording(TypedDict, total=False):
     container: str
     codec: str
     audio_streams: int
+    lowered_db: float  # by so much a file of float went over full scale, and is lowered
     video: bool
     seconds: float  # of decoded samples
     rate_hz: int

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import io
 import logging
 import re
 import unicodedata
@@ -23,6 +24,8 @@ MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+EXCELS_HINT = re.compile(r"sep=(.)\r?\n?$")  # a first line by which Excel learns the separator
+CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
 WESTERN_RUN = 1.8  # bytes beyond ASCII in a row, on average
 # What Windows calls ANSI in the west; guesses such as cp1250 and mac_roman are hardly ever better.
 WESTERN = ("cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "latin_1", "iso8859", "mac_", "hp_roman", "cp437", "cp85")
@@ -101,41 +104,57 @@ def read_rows(path: Path, *, encoding: str | None = None, delimiter: str | None 
     if Path(path).suffix.lower() in SPREADSHEETS:
         numbered = read_spreadsheet(path)
     else:
-        text = read_text(path, encoding)
-        numbered = split_rows(text, delimiter or find_delimiter(text))
+        numbered = split_rows(split_lines(read_text(path, encoding)), delimiter)
     rows = [(number, [unicodedata.normalize("NFC", cell.strip()) for cell in cells]) for number, cells in numbered]
     return [(number, cells) for number, cells in rows if any(cells)]
 
 
-def find_delimiter(text: str) -> str:
-    first = next((line for line in text.splitlines() if line.strip()), "")
+def split_lines(text: str) -> list[str]:
+    """Lines with their ends. Only line feeds and carriage returns end one: a cell may hold other breaks of a page."""
+    return list(io.StringIO(text, newline=""))
+
+
+def find_delimiter(lines: Sequence[str]) -> str:
+    first = next((line for line in lines if line.strip()), "")
     return max(DELIMITERS, key=lambda mark: (first.count(mark) > 0, mark == "\t", first.count(mark)))
 
 
-def split_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+def split_rows(lines: Sequence[str], delimiter: str | None = None) -> list[tuple[int, list[str]]]:
     """(line number, cells) of every line. Quotes that do not follow Excel's rules are letters like others."""
-    lines = text.splitlines(keepends=True)
+    hint = EXCELS_HINT.match(lines[0]) if lines else None
+    skipped, lines = (1, lines[1:]) if hint else (0, lines)
+    delimiter = delimiter or (hint.group(1) if hint else find_delimiter(lines))
     reader, rows, before = csv.reader(lines, delimiter=delimiter, strict=True), [], 0
     try:
         for cells in reader:
-            rows.append((before + 1, cells))
+            rows.append((before + 1 + skipped, cells))
             before = reader.line_num
     except csv.Error:
         rows = []
-    # One quote at the start of a text would swallow the lines up to the next: then rows have unequal lengths.
-    if not rows or len({len(cells) for _, cells in rows if any(cells)}) > 1:
+    if not rows or has_swallowed(rows):
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        rows = [(number, cells) for number, cells in enumerate(reader, 1)]
+        rows = [(number, cells) for number, cells in enumerate(reader, 1 + skipped)]
     return rows
 
 
+def has_swallowed(rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Whether one quote at the start of a text swallowed the lines up to the next: rows have unequal lengths then."""
+    lengths = {len(cells) for _, cells in rows if any(cells)}
+    return len(lengths) > 1 and any("\n" in cell or "\r" in cell for _, cells in rows for cell in cells)
+
+
 def read_spreadsheet(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows of a workbook's first sheet; times of day become seconds."""
+    """The rows of a workbook's first sheet; times of day become seconds, merged cells all hold what stands in them."""
     import openpyxl  # takes a quarter of a second to import
 
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows = [[cell_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+        book = openpyxl.load_workbook(path, data_only=True)
+        sheet = book.worksheets[0]
+        rows = [[cell_text(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+        for block in sheet.merged_cells.ranges:
+            top, left = block.min_row - 1, block.min_col - 1
+            for row in rows[top : block.max_row]:
+                row[left : block.max_col] = [rows[top][left]] * (block.max_col - left)
         book.close()
     except Exception as error:  # the library raises whatever a damaged archive makes it raise
         raise UserError(f"{path}: expected a workbook of Excel, found: {error}; save it as CSV") from error
@@ -208,3 +227,15 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     """A header and rows as UTF-8 text, parted by tabs; written whole or not at all."""
     lines = ["\t".join(map(str, row)) + "\n" for row in [header, *rows]]
     write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
+
+
+def parse_seconds(cell: str, where: str) -> float:
+    """``12.5``, ``12,5``, ``0:12.5`` and ``1:00:12,5`` in seconds; ``where`` it stands, for the UserError."""
+    clock = CLOCK.fullmatch(cell.strip())
+    if clock:
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
+    try:
+        return float(cell.replace(",", "."))
+    except ValueError as error:
+        raise UserError(f"{where}: expected seconds or h:mm:ss, found '{cell}'; repair the line") from error

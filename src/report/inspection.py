@@ -11,8 +11,10 @@ from core.estimates import phase_minutes, spoken_time
 from core.records import InspectedRecording
 from report.expected_voice import expected_voice, spoken_minutes
 from report.recording_texts import KnownTexts
+from segmentation.folder_survey import printable
 
 SPEAKERS_SHOWN = 12
+LONGEST_NAME = 60  # characters of a recording in tables
 NAMED = 3  # recordings that a line names
 VOICE_MINUTES = 8.0  # phase 3's budget with mfcc units, in run_all.sh
 FEW_SPEECH_MINUTES = 10.0
@@ -52,6 +54,16 @@ REMEDIES = {
         "changes its rate or channels",
         "change their rate or channels",
         "harmless here; joined files sound different in parts",
+    ),
+    "over_full_scale": (
+        "goes over full scale, as 32-bit float may",
+        "go over full scale, as 32-bit float may",
+        "harmless here: each is lowered as a whole, nothing is clipped",
+    ),
+    "several_tracks": (
+        "has several sound tracks",
+        "have several sound tracks",
+        "the first is taken; where that is the wrong one, export the other alone",
     ),
     "repeated": ("repeats another", "repeat another", "leave out: a copy in training and test spoils the scores"),
     "short": (
@@ -116,7 +128,13 @@ def say_finding(flag: str, sources: Sequence[str], n_recordings: int) -> str:
 
 def name_some(names: Sequence[str]) -> str:
     more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(short_name, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def short_name(name: str) -> str:
+    """A recording's name on one line, its middle left out where it is long."""
+    shown, half = printable(name), LONGEST_NAME // 2
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[: half - 1]}…{shown[-half:]}"
 
 
 def count_of(number: int, what: str) -> str:
@@ -319,7 +337,7 @@ COLUMNS = ("recording", "length", "format", "Hz", "ch", "level", "noise", "SNR",
 def recording_cells(row: InspectedRecording) -> list[str]:
     """The cells of ``COLUMNS``."""
     return [
-        row["source"],
+        short_name(row["source"]),
         say_clock(row["seconds"]),
         "/".join(dict.fromkeys((row["container"], row["codec"]))),
         str(row["rate_hz"]),

@@ -20,6 +20,7 @@ from report.inspection import (
     recording_cells,
     say_clock,
     say_hours,
+    short_name,
     speech_hours,
     spread,
     summary_rows,
@@ -126,7 +127,7 @@ def make_card(row: InspectedRecording, sample: bytes | None, name: str) -> Card:
     levels = [("speech", row["level_dbfs"])]
     if row["noise_dbfs"] is not None:
         levels.append(("noise", row["noise_dbfs"]))
-    source, length = row["source"], say_clock(row["seconds"])
+    source, length = short_name(row["source"]), say_clock(row["seconds"])
     picture = plots.plot_level(row["curve_dbfs"], row["seconds"], marks=levels, title=f"{source}, {length}", name=name)
     remarks = [f"{REMEDIES[flag][0]}: {REMEDIES[flag][2]}" for flag in row["flags"]]
     player = None

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from annotations.spans import Span
+from segmentation.tables import OUTSIDE
 
 LONGEST_GAP = 1.0  # s: annotations of one speaker that are farther apart are not joined
+LEAST_INSIDE = 1 / 3  # of an annotation that reaches past the end of the recording
 SMALLEST_OVERLAP = 0.1  # s: less is how people mark the turn of a speaker
 
 
@@ -37,16 +39,18 @@ def plan_annotated(
 
     spans: those of the tiers that hold what is said. Annotations shorter than ``min_duration`` join the next one of the
     same speaker across gaps of at most a second, unless somebody else speaks between; what stays short is kept as it
-    is. An annotation longer than ``max_duration`` or outside the recording is left out: its text has no place.
+    is. An annotation longer than ``max_duration``, or with most of it past the end of the recording, is left out.
     """
-    left_out = {"outside the recording": 0, "longer than --max_duration": 0, "without length": 0}
+    left_out = {OUTSIDE: 0, "longer than --max_duration": 0, "without length": 0}
     usable = []
     for span in sorted(spans, key=lambda span: (span.start, span.end)):
         end = min(span.end, n_seconds)
         if span.start >= n_seconds:
-            left_out["outside the recording"] += 1
+            left_out[OUTSIDE] += 1
         elif end <= span.start:
             left_out["without length"] += 1
+        elif end - span.start < LEAST_INSIDE * (span.end - span.start):
+            left_out[OUTSIDE] += 1
         elif end - span.start > max_duration:
             left_out["longer than --max_duration"] += 1
         else:

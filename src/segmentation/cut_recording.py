@@ -5,6 +5,7 @@ The result is written last; what it depends on stands in it.
 
 import errno
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 from annotations.read_annotations import read_annotations
 from annotations.spans import choose_text_tiers, tier_names
 from audio.audio_io import save_audio, stream_audio
+from audio.full_scale import full_scale_gain
+from audio.native_sound import describe_container
 from audio.stated_length import stated_seconds
 from core.errors import UserError
 from core.files import read_json, write_json
@@ -178,6 +181,7 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
     """Decode, find the segments, write them; returns the result but for what it depends on."""
     if os.path.getsize(job.path) == 0:
         raise UserError("is empty (0 bytes)")
+    tracks = describe_tracks(job.path)
     held: list[np.ndarray] = []
     windows: Windows = []
     heard: list[np.ndarray] = []
@@ -188,9 +192,10 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
     check_length(job.path, n_samples, keep_truncated=job.keep_truncated)
     annotated = read_pieces(job, n_samples / SAMPLE_RATE) if job.annotations else None
     if annotated is not None and annotated.pieces:
-        return write_annotated(job, annotated, levels, flatness, n_samples=n_samples, held=held)
+        return write_annotated(job, annotated, levels, flatness, n_samples=n_samples, held=held) | tracks
+    refuse_foreign(job, annotated)
     active, measured = hear_speech(job, levels, windows=windows, heard=heard, held=held)
-    found = choose_segments(job, levels, n_samples / SAMPLE_RATE, active)
+    found = choose_segments(job, levels, n_samples / SAMPLE_RATE, active, n_tracks=tracks.get("n_tracks", 1))
     bounds = piece_bounds(found, n_samples)
     write_segments(job, bounds, held)
     segments = [describe_segment(*bound, levels, flatness) for bound in bounds]
@@ -201,7 +206,26 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
         "segments": segments,
         **({"detector": ENERGY if active is None else SILERO} if job.vad != ENERGY else {}),
         **({} if measured is None else {"loud_without_speech": round(measured, 4)}),
+        **tracks,
     }
+
+
+def refuse_foreign(job: CutJob, annotated: AnnotatedPlan | None) -> None:
+    """UserError for annotations of which none lies in the recording: cutting at pauses would hide that."""
+    if annotated is not None and annotated.left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in annotated.left_out.items())
+        raise UserError(
+            f"{job.annotations.name}: none of its texts lies in the recording ({reasons}); is it of another one? "
+            "--annotations none cuts at pauses"
+        )
+
+
+def describe_tracks(path: Path) -> dict[str, float]:
+    """What a user should know of the sound in a file: several tracks, or samples over full scale; mostly nothing."""
+    container = describe_container(path)
+    gain = full_scale_gain(path, container.codec)
+    lowered = {"lowered_db": round(-20 * math.log10(gain), 1)} if gain < 1 else {}
+    return lowered | ({"n_tracks": container.n_audio_streams} if container.n_audio_streams > 1 else {})
 
 
 def describe_segment(start: int, end: int, levels: np.ndarray, flatness: np.ndarray) -> CutSegment:
@@ -297,7 +321,9 @@ def write_annotated(
     }
 
 
-def choose_segments(job: CutJob, levels: np.ndarray, seconds: float, active: np.ndarray | None = None) -> FoundSegments:
+def choose_segments(
+    job: CutJob, levels: np.ndarray, seconds: float, active: np.ndarray | None = None, *, n_tracks: int = 1
+) -> FoundSegments:
     """Where a recording of levels (T,) is cut. A short one is kept as it is; one with a text of its own is not cut.
 
     active: (T,) bool, where somebody speaks, if that was heard by other means than loudness.
@@ -306,7 +332,8 @@ def choose_segments(job: CutJob, levels: np.ndarray, seconds: float, active: np.
     """
     found = find_segments(levels, active=active, **job.flags._asdict())
     if is_silent(found.threshold):
-        raise UserError(f"is silent (its loudest parts lie at {found.threshold.loud_db:.0f} dB of full scale)")
+        other = f"; the first of {n_tracks} sound tracks was taken: export the other alone" if n_tracks > 1 else ""
+        raise UserError(f"is silent (its loudest parts lie at {found.threshold.loud_db:.0f} dB of full scale){other}")
     if len(levels) < MIN_ACTIVE_STEPS:
         raise UserError(f"is too short ({seconds:.3f} s)")
     if seconds < job.flags.min_duration:

@@ -3,7 +3,9 @@
 What a file is, its content says. Endings that leave no doubt need no look inside: a folder may hold ten thousand files.
 """
 
+import errno
 import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -50,6 +52,8 @@ def survey_folder(folder: Path) -> Survey:
         name = path.relative_to(folder).as_posix()
         if path.name.startswith("."):
             survey.ignored["hidden"] += 1
+        elif is_special(path):
+            survey.ignored["pipe or device"] += 1
         elif reason := find_obstacle(path, name):
             survey.unreadable[printable(name)] = reason
         elif is_recording(path):
@@ -79,6 +83,16 @@ def walk_files(folder: Path, unreadable: dict[str, str]) -> Iterator[Path]:
         yield from (Path(parent) / name for name in sorted(files))
 
 
+def is_special(path: Path) -> bool:
+    """Whether a name is a pipe, a socket or a device, and not named like sound: there is no recording to miss."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    is_plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    return not is_plain and path.suffix.lower() not in AUDIO | VIDEO
+
+
 def find_obstacle(path: Path, name: str) -> str | None:
     """Why a file that may be a recording cannot be read; None where it can, or where nobody would want to."""
     if path.suffix.lower() in OTHER:
@@ -87,7 +101,7 @@ def find_obstacle(path: Path, name: str) -> str | None:
         name.encode()
         if not os.path.isfile(path):
             if os.path.islink(path) and not os.path.exists(path):
-                return f"is a link to {printable(os.readlink(path))}, which is not there"
+                return describe_dead_link(path)
             os.stat(path)
             return "is neither a file nor a folder"
         return None if os.access(path, os.R_OK) else "may not be read; ask for the right to (chmod a+r)"
@@ -95,6 +109,16 @@ def find_obstacle(path: Path, name: str) -> str | None:
         return "its name, or its folder's, is not UTF-8; rename it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
+
+
+def describe_dead_link(path: Path) -> str:
+    target = printable(os.readlink(path))
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"is a link to {target}, which leads back to it; delete both"
+    return f"is a link to {target}, which is not there"
 
 
 def is_recording(path: Path) -> bool:

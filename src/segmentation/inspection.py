@@ -14,6 +14,7 @@ import numpy as np
 import av
 
 from audio.audio_io import stream_audio
+from audio.full_scale import full_scale_gain
 from audio.mp3 import encode_mp3
 from audio.native_sound import BlockSound, describe_container, is_lossless, measure_frames, sum_up
 from core.errors import UserError
@@ -94,7 +95,9 @@ def inspect_recording(job: InspectionJob) -> Inspection | str:
             return f"{job.path}: is empty (0 bytes); copy it again"
         container = describe_container(job.path)
         gathered = _Gathered([], [], {})
-        levels, flatness, n_samples = measure_levels(_watched_blocks(job, is_lossless(container.codec), gathered))
+        gain = full_scale_gain(job.path, container.codec)
+        blocks = _watched_blocks(job, gathered, lossless=is_lossless(container.codec), gain=gain)
+        levels, flatness, n_samples = measure_levels(blocks)
         if not n_samples:
             return f"{job.path}: holds no audio; copy it again"
         row = _describe(job, n_samples, levels, flatness, gathered)
@@ -105,24 +108,25 @@ def inspect_recording(job: InspectionJob) -> Inspection | str:
         "container": container.container,
         "codec": container.codec,
         "audio_streams": container.n_audio_streams,
+        "lowered_db": _decibels(1 / gain),
         "video": container.has_video,
     }
     row["flags"] = find_flags(row)
     return Inspection(row, _excerpt(row, gathered) if job.listen and row["flags"] else None)
 
 
-def _watched_blocks(job: InspectionJob, lossless: bool, gathered: _Gathered) -> Iterator[np.ndarray]:
-    """The blocks (S,) of a recording, measured as they pass."""
+def _watched_blocks(job: InspectionJob, gathered: _Gathered, **how: bool | float) -> Iterator[np.ndarray]:
+    """The blocks (S,) of a recording, measured as they pass; ``how``: of ``measure_frames``."""
     held: list[av.AudioFrame] = []
     for block in stream_audio(job.path, block_seconds=BLOCK_SECONDS, watch=held.append):
-        measured = measure_frames(held, lossless=lossless)
+        measured = measure_frames(held, **how)
         held.clear()
         gathered.blocks.extend(measured)
         gathered.spectra.append(power_spectrum(block))
         if job.listen:
             _keep_excerpts(block, measured, gathered.excerpts)
         yield without_offset(block)
-    gathered.blocks.extend(measure_frames(held, lossless=lossless))
+    gathered.blocks.extend(measure_frames(held, **how))
 
 
 def without_offset(block: np.ndarray) -> np.ndarray:
@@ -260,7 +264,8 @@ def thin_levels(levels: np.ndarray) -> list[float]:
 def find_flags(row: InspectedRecording) -> list[str]:
     """What is wrong with a recording, the gravest first."""
     if row["level_dbfs"] < SILENT_DB:
-        return ["opposed_channels"] if row["opposed_channels"] else ["silent"]
+        several = ["several_tracks"] if row["audio_streams"] > 1 else []
+        return ["opposed_channels"] if row["opposed_channels"] else ["silent", *several]
     snr_db, treble_db = row["snr_db"], row["treble_db"]
     checks = {
         "cut_short": bool(row["note"]),
@@ -275,6 +280,8 @@ def find_flags(row: InspectedRecording) -> list[str]:
         "dull": row["rate_hz"] >= SAMPLE_RATE and treble_db is not None and treble_db < DULL_DB,
         "offset": abs(row["offset"]) > OFFSET,
         "changes": row["changes"],
+        "over_full_scale": row["lowered_db"] > 0,
+        "several_tracks": row["audio_streams"] > 1,
         "short": row["seconds"] < MIN_SEGMENT_DURATION,
     }
     return [name for name, found in checks.items() if found]

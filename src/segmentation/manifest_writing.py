@@ -27,7 +27,7 @@ class ManifestTally(NamedTuple):
     """What went into a manifest, and what did not."""
 
     seconds: Counter[str]  # in, kept, and left out by reason
-    counts: Counter[str]  # segments, with_text, flagged, texts_lost; recordings: annotated, heard_by_network
+    counts: Counter[str]  # segments, with_text, flagged, texts_lost; recordings: annotated, lowered, several_tracks…
     split_seconds: Counter[str]
     unknown: list[str]  # recordings that only the tables name
     texts_lost: Counter[str]  # by reason
@@ -150,7 +150,9 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     tally.seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
     is_annotated = "texts_lost" in result
     tally.counts.update({"annotated": is_annotated, "heard_by_network": result.get("detector") == "silero"})
-    texts, lost = texts_of_segments(_bounds(segments), [] if is_annotated else known.texts.get(job.source, []))
+    tally.counts.update({"lowered": "lowered_db" in result, "several_tracks": "n_tracks" in result})
+    said = [] if is_annotated else known.texts.get(job.source, [])
+    texts, lost = texts_of_segments(_bounds(segments), said, result["n_samples"] / SAMPLE_RATE)
     tally.texts_lost.update(result["texts_lost"] if is_annotated else lost)
     speaker = speaker_of(job.source, known.speakers, speaker_from)
     folder = job.segments.relative_to(data_root()).as_posix()
