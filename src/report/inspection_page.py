@@ -45,6 +45,7 @@ class Player(NamedTuple):
 class Card(NamedTuple):
     """A flagged recording: its curve, what is wrong, and a few seconds to listen to, where there are."""
 
+    name: str  # on one line
     row: InspectedRecording
     remarks: list[str]
     picture: plots.Picture
@@ -61,6 +62,7 @@ def build_inspection_page(folder: Folder, samples: Mapping[str, bytes]) -> str:
         .render(
             title=f"Recordings in {folder.name.rstrip('/').rpartition('/')[2] or folder.name}",
             folder=folder,
+            unreadable={short_name(source): reason for source, reason in folder.unreadable.items()},
             tiles=headline_tiles(folder),
             findings=list_findings(folder),
             advice=list_advice(folder),
@@ -135,4 +137,4 @@ def make_card(row: InspectedRecording, sample: bytes | None, name: str) -> Card:
         player = Player(
             f"a few seconds of {source}", "data:audio/mpeg;base64," + base64.b64encode(sample).decode("ascii")
         )
-    return Card(row, remarks + ([row["note"]] if row["note"] else []), picture, player)
+    return Card(source, row, remarks + ([row["note"]] if row["note"] else []), picture, player)
