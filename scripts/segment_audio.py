@@ -17,6 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -178,7 +179,7 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def survey_recordings(language: str | None, raw: Path) -> Survey:
-    """What lies in ``raw``, and one line on what is left aside; UserError where there is no recording."""
+    """What lies in ``raw``; UserError where there is no recording."""
     if raw.is_symlink() and not raw.exists():
         raise UserError(f"{raw}: is a link to {os.readlink(raw)}, which is not there; connect the drive it lies on")
     survey = survey_folder(raw) if raw.is_dir() else Survey({}, Counter(), {})
@@ -191,9 +192,15 @@ def survey_recordings(language: str | None, raw: Path) -> Survey:
             f"{raw}: expected recordings, found none{f' ({found})' if found else ''}; "
             f"run: bash recipes/mp3_folder/prepare.sh {language} <folder of recordings>"
         )
-    if ignored:
-        print(ignored)
     return survey
+
+
+def say_ignored(survey: Survey, raw: Path, annotations: Iterable[Path]) -> None:
+    """One line on what is left aside; tables and annotations that are read are not."""
+    tables = [table for name in TABLE_NAMES if (table := find_table(raw / f"{name}.tsv"))]
+    used = Counter(path.suffix.lower() for path in {*tables, *annotations} if path.is_relative_to(raw))
+    if line := describe_ignored(+(survey.ignored - used)):
+        print(line)
 
 
 def plan(
@@ -350,6 +357,7 @@ def main() -> int:
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
     survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
     annotated = read_annotation_files(survey.recordings, args.annotations)
+    say_ignored(survey, paths["raw"], annotated.values())
     options = {"keep_truncated": args.keep_truncated, "text_tiers": tuple(args.text_tier), "vad": args.vad}
     if args.vad != ENERGY:
         load_network()  # one clear line where it is not installed, before any recording fails of it
@@ -378,7 +386,9 @@ def main() -> int:
     print_report(tally, failed, n_sources, paths)
     if too_many:
         print(
-            f"error: {len(failed)} of {n_sources} recordings failed, over --max_failed {args.max_failed} %",
+            f"error: {len(failed)} of {n_sources} recordings failed, over --max_failed {args.max_failed:g} %; mend those "
+            f"named above or take them away, or go on without them: --max_failed {-(-100 * len(failed) // n_sources)} "
+            f"(for run_all.sh: DATA_ARGS='--max_failed {-(-100 * len(failed) // n_sources)}')",
             file=sys.stderr,
         )
         return EXIT_SOME_FAILED

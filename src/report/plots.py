@@ -31,6 +31,7 @@ MEL_TICKS_HZ = (250, 1000, 2000, 4000)
 LOWEST_LEVEL_DB = -90.0  # of full scale: the foot of a curve of levels
 # Left and right edge of the plotting area as fractions of the width: the page's playhead relies on them.
 PLOT_LEFT, PLOT_RIGHT = 0.11, 0.97
+FOURTH_DIGIT = 0.03  # of the width
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "oral-units",
@@ -195,6 +196,8 @@ def plot_bars(
     """A histogram: one step outline filled to zero, compact however many bars there are."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _new_axes(4.6, 2.1, bottom=0.22)
+        if max(heights) >= 1000:  # four digits need room beside the label
+            axes.set_position([PLOT_LEFT + FOURTH_DIGIT, 0.22, PLOT_RIGHT - PLOT_LEFT - FOURTH_DIGIT, 0.74])
         width = positions[1] - positions[0] if len(positions) > 1 else 1.0
         edges = np.append(np.asarray(positions, float), positions[-1] + width) - width / 2
         axes.stairs(np.asarray(heights, float), edges, fill=True, color=SERIES[0])
