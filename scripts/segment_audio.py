@@ -320,6 +320,15 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
     print(f"wrote {paths['manifest']}")
 
 
+def describe_too_many(n_failed: int, n_sources: int, allowed: float) -> str:
+    """What went wrong, and the two ways on: mending the recordings, or leaving them out."""
+    enough = f"--max_failed {-(-100 * n_failed // n_sources)}"
+    return (
+        f"{n_failed} of {n_sources} recordings failed, over --max_failed {allowed:g} %; mend those named above or take "
+        f"them away; to go on without them: {enough} (with run_all.sh: DATA_ARGS='{enough}')"
+    )
+
+
 def print_lost_texts(lost: Counter[str], table: Path | None) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items(), key=lambda pair: -pair[1]))
     advice = f"; to keep those, {CUT_ADVICE}" if lost[CUT_THROUGH] else ""
@@ -386,9 +395,7 @@ def main() -> int:
     print_report(tally, failed, n_sources, paths)
     if too_many:
         print(
-            f"error: {len(failed)} of {n_sources} recordings failed, over --max_failed {args.max_failed:g} %; mend those "
-            f"named above or take them away, or go on without them: --max_failed {-(-100 * len(failed) // n_sources)} "
-            f"(for run_all.sh: DATA_ARGS='--max_failed {-(-100 * len(failed) // n_sources)}')",
+            f"error: {describe_too_many(len(failed), n_sources, args.max_failed)}",
             file=sys.stderr,
         )
         return EXIT_SOME_FAILED
