@@ -193,8 +193,8 @@ def _did_you_mean(language: str, others: Sequence[str] = ()) -> str:
 def _say_defaults(language: str) -> None:
     if os.environ.get(DEFAULTS_SAID) != language:
         print(
-            f"{language} has no entry in LANGUAGE_CONFIGS{_did_you_mean(language)}: mfcc units and other defaults; to "
-            f"settle them, copy what this prints: python scripts/show_language.py --language {language} --block",
+            f"{language} has no entry in LANGUAGE_CONFIGS{_did_you_mean(language)}, which is fine: the defaults hold "
+            f"(mfcc units); to change them, copy what this prints: python scripts/show_language.py --language {language} --block",
             file=sys.stderr,
         )
 

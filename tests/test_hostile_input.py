@@ -26,6 +26,7 @@ from segmentation.cut_recording import CutFlags, CutJob, cut_recording, result_f
 from segmentation.folder_survey import survey_folder
 from segmentation.inspection import InspectionJob, inspect_recording
 from segmentation.tables import read_speakers, read_transcripts, texts_of_segments
+from speech_llm.transcribed_items import load_transcribed
 from synthetic import speech_like
 
 HEADER = "source\tstart\tend\ttext\n"
@@ -111,6 +112,14 @@ def test_a_text_that_ends_after_the_recording_is_not_given_to_its_last_segment()
     assert texts_of_segments(segments, texts, 10.0) == (["first", None], {"outside the recording": 2})
     rounded = [(6.0, 10.2, "rounded up")]
     assert texts_of_segments(segments, rounded, 10.0)[0] == [None, "rounded up"]
+
+
+def test_speech_to_text_does_not_learn_a_text_that_ends_after_the_recording(tmp_path: Path, caplog) -> None:
+    save_audio(tmp_path / "a.wav", speech_like(4.0))
+    write_table(tmp_path, HEADER + "a.wav\t0\t2\tinside\na.wav\t3.5\t60\ta minute\na.wav\t70\t80\tafter\n")
+    (tmp_path / "splits.json").write_text('{"a.wav": "train"}', encoding="utf-8")
+    items = load_transcribed(tmp_path, ["train"])["train"]
+    assert [item["text"] for item in items] == ["inside"] and "lies outside its 4.0 s" in caplog.text
 
 
 # Sound.

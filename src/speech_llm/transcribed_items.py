@@ -22,7 +22,7 @@ from languages import resolve_in
 from segmentation.manifest import read_manifest
 from segmentation.recordings import list_sources
 from segmentation.splits import assign_splits, split_at
-from segmentation.tables import TABLE_SUFFIXES, find_table, read_speakers, read_transcripts
+from segmentation.tables import TABLE_SUFFIXES, find_table, is_past_end, read_speakers, read_transcripts
 from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_unknown_splits
 
 MAX_FAILED_SHARE = 0.05  # of a split's items; more of them without audio is a mistake, not an accident
@@ -205,4 +205,8 @@ def _source_items(
             "hash": "",
             "load": functools.partial(load_span, audio, start, end),
         }
+        if is_past_end(start, end, length):
+            item |= {"failure": f"{audio}: {start:g} to {end:g} s lies outside its {length:.1f} s"}
+            yield split_at(placed, min(start, length), length), item
+            continue
         yield split_at(placed, start, until), _identify(item, audio, "" if whole else f" {start} {end}")
