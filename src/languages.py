@@ -194,7 +194,8 @@ def _say_defaults(language: str) -> None:
     if os.environ.get(DEFAULTS_SAID) != language:
         print(
             f"{language} has no entry in LANGUAGE_CONFIGS{_did_you_mean(language)}, which is fine: the defaults hold "
-            f"(mfcc units); to change them, copy what this prints: python scripts/show_language.py --language {language} --block",
+            "(mfcc units); to change them, copy what this prints: "
+            f"python scripts/show_language.py --language {language} --block",
             file=sys.stderr,
         )
 

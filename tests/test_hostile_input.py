@@ -114,12 +114,15 @@ def test_a_text_that_ends_after_the_recording_is_not_given_to_its_last_segment()
     assert texts_of_segments(segments, rounded, 10.0)[0] == [None, "rounded up"]
 
 
-def test_speech_to_text_does_not_learn_a_text_that_ends_after_the_recording(tmp_path: Path, caplog) -> None:
+def test_speech_to_text_does_not_learn_a_text_that_ends_after_the_recording(tmp_path: Path) -> None:
     save_audio(tmp_path / "a.wav", speech_like(4.0))
-    write_table(tmp_path, HEADER + "a.wav\t0\t2\tinside\na.wav\t3.5\t60\ta minute\na.wav\t70\t80\tafter\n")
     (tmp_path / "splits.json").write_text('{"a.wav": "train"}', encoding="utf-8")
-    items = load_transcribed(tmp_path, ["train"])["train"]
-    assert [item["text"] for item in items] == ["inside"] and "lies outside its 4.0 s" in caplog.text
+    inside = "".join(f"a.wav\t{k / 100}\t{k / 100 + 1}\tinside\n" for k in range(200))
+    write_table(tmp_path, HEADER + inside + "a.wav\t3.5\t60\ta minute\n")
+    assert {item["text"] for item in load_transcribed(tmp_path, ["train"])["train"]} == {"inside"}
+    write_table(tmp_path, HEADER + "a.wav\t0\t2\tinside\na.wav\t3.5\t60\ta minute\na.wav\t70\t80\tafter\n")
+    with pytest.raises(UserError, match="3.5 to 60 s lies outside its 4.0 s"):
+        load_transcribed(tmp_path, ["train"])
 
 
 # Sound.
