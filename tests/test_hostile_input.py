@@ -1,5 +1,6 @@
 """What lies on a linguist's stick: each case was tried by hand first (docs/results/field_recordings.md)."""
 
+import errno
 import importlib.util
 import io
 import os
@@ -19,6 +20,7 @@ from annotations.spans import Span
 from annotations.write_annotations import write_annotations
 from audio.audio_io import load_audio, save_audio
 from audio.audio_spans import load_span
+from core.cli import run_main
 from core.errors import UserError
 from core.files import read_json
 from report.inspection import recording_cells
@@ -228,6 +230,16 @@ def test_exports_of_recordings_that_share_a_name_do_not_overwrite_each_other() -
         "B.wav": "B.wav.3.eaf",
         "b.wav": "b.wav.4.eaf",
     }
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(capsys) -> None:
+    def main() -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/guarani")
+
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2 and shown.startswith("error: /data/guarani: no right to") and shown.count("\n") == 1
 
 
 # The tables that a folder brings are remembered by content: dates tell nothing where a clock was set back.

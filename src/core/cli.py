@@ -162,6 +162,9 @@ def _in_one_line(error: Exception, less_memory: str) -> str | None:
         return str(error)
     if number := disk_error_number(error):
         return describe_disk_error(number, getattr(error, "filename", None))
+    if isinstance(error, PermissionError) and error.filename:
+        place, wanted = error.filename, "read it, or to write into its folder"
+        return f"{place}: no right to {wanted}; ask for it, or set DATA_ROOT and EXP_ROOT to folders of your own"
     # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
     short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
     if not short:
