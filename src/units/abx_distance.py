@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-LATTICE_CELLS = 1 << 22  # of distances of frames held at once
+ALIGNED_AT_ONCE = 2048  # pairs
 
 # (M, n, …) and (M, m, …) frames of items -> (M, n, m) distances of frames
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -41,7 +41,8 @@ def item_distances(
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """measure(first, second): distances of items along their best alignment, for frames of each utterance.
 
-    frames: (F,) units or (F, D) features an utterance. Pairs of equal lengths are aligned together.
+    frames: (F,) units or (F, D) features an utterance. Pairs whose first items are of one length are aligned together,
+    from short second items to long ones.
     """
     table = torch.from_numpy(np.concatenate(frames))
     offsets = np.cumsum([0, *map(len, frames)])[:-1]
@@ -49,42 +50,42 @@ def item_distances(
 
     def measure(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         found = np.empty(len(first), np.float32)
-        shapes = lengths[first] * (lengths.max() + 1) + lengths[second]
-        order = np.argsort(shapes, kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(shapes[order])) + 1):
-            n, m = lengths[first[group[0]]], lengths[second[group[0]]]
-            for places in np.array_split(group, -(-len(group) * n * m // LATTICE_CELLS)):
-                rows = torch.from_numpy(starts[first[places], None] + np.arange(n))
-                columns = torch.from_numpy(starts[second[places], None] + np.arange(m))
-                found[places] = align(distance(table[rows], table[columns])).numpy()
+        order = np.lexsort((lengths[second], lengths[first]))
+        for group in np.split(order, np.flatnonzero(np.diff(lengths[first[order]])) + 1):
+            for places in np.array_split(group, -(-len(group) // ALIGNED_AT_ONCE)):
+                n, widths = lengths[first[places[0]]], lengths[second[places]]
+                rows = starts[first[places], None] + np.arange(n)
+                # Behind a shorter item follow other frames, which no path to its end can reach.
+                columns = np.minimum(starts[second[places], None] + np.arange(widths.max()), len(table) - 1)
+                lattice = distance(table[torch.from_numpy(rows)], table[torch.from_numpy(columns)])
+                found[places] = align(lattice, torch.from_numpy(widths)).numpy()
         return found
 
     return measure
 
 
-def align(lattice: torch.Tensor) -> torch.Tensor:
-    """(M, n, m) distances of frames -> (M,): cost of the cheapest path, divided by its length.
+def align(lattice: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
+    """(M, n, m) distances of frames, of which the first (M,) ``widths`` columns count -> (M,) distances of items.
 
-    A path goes on in one sequence, the other, or both. Where several are the cheapest, the length is that of the one
-    found from the end by going back in both, else in the second, else in the first: torchdtw's choice.
+    The cost of the cheapest path, divided by its length. A path goes on in one item, the other, or both. Where several
+    are the cheapest, the length is that of the one found from the end by going back in both, else in the second, else
+    in the first: torchdtw's choice.
     """
     steps = lattice.permute(1, 2, 0).contiguous()
-    n_rows, n_columns, _ = steps.shape
     above: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for row in range(n_rows):
+    for row in steps:
         current: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for column in range(n_columns):
-            here = steps[row, column]
-            if row == 0 or column == 0:
-                before = (
-                    current[-1] if column else above[0] if row else (torch.zeros_like(here), torch.zeros_like(here))
-                )
-                cost, length = before
-            else:
+        for column, here in enumerate(row):
+            if above and column:
                 cost, length = _cheapest(above[column - 1], current[-1], above[column])
+            elif above or column:
+                cost, length = current[-1] if column else above[0]
+            else:
+                cost, length = torch.zeros_like(here), torch.zeros_like(here)
             current.append((cost + here, length + 1))
         above = current
-    return above[-1][0] / above[-1][1]
+    costs, path_lengths = (torch.stack(side).gather(0, widths[None] - 1)[0] for side in zip(*above))
+    return costs / path_lengths
 
 
 def _cheapest(
