@@ -24,6 +24,7 @@ from core.cli import run_main
 from core.errors import UserError
 from core.files import read_json
 from report.inspection import recording_cells
+from segmentation.annotated_pieces import plan_annotated
 from segmentation.cut_recording import CutFlags, CutJob, cut_recording, result_file
 from segmentation.folder_survey import survey_folder
 from segmentation.inspection import InspectionJob, inspect_recording
@@ -114,6 +115,12 @@ def test_a_text_that_ends_after_the_recording_is_not_given_to_its_last_segment()
     assert texts_of_segments(segments, texts, 10.0) == (["first", None], {"outside the recording": 2})
     rounded = [(6.0, 10.2, "rounded up")]
     assert texts_of_segments(segments, rounded, 10.0)[0] == [None, "rounded up"]
+
+
+def test_an_annotation_mostly_after_the_recording_is_left_out() -> None:
+    spans = [Span("a", 0, 3, "inside"), Span("a", 9, 30, "21 s of which 1 is there")]
+    plan = plan_annotated(spans, n_seconds=10.0, min_duration=2.0, max_duration=20.0)
+    assert [piece.text for piece in plan.pieces] == ["inside"] and plan.left_out == {"outside the recording": 1}
 
 
 def test_speech_to_text_does_not_learn_a_text_that_ends_after_the_recording(tmp_path: Path) -> None:
