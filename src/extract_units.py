@@ -59,6 +59,7 @@ from units.kmeans import (
     load_kmeans,
     read_description,
     read_duration_penalty,
+    refit_on_paths,
     save_kmeans,
     unit_counts,
 )
@@ -350,7 +351,8 @@ def sample_features(args: argparse.Namespace, exp: Path, manifest: Path, encoder
 def choose_sample(args: argparse.Namespace, manifest: Path) -> tuple:
     """How many utterances k-means is fitted on, the share of frames taken from each, and their rows, when called."""
     train_frames = check_manifest(manifest, data_root())["train_frames"]
-    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed)
+    # Paths run over neighbouring frames, so a penalty is fitted on whole clips.
+    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed, whole_clips=args.duration_penalty > 0)
     return plan["n_utterances"], plan["frame_share"], lambda: sample_rows(manifest, plan)
 
 
@@ -366,6 +368,8 @@ def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
     features = gather_features(shards)
     log.info("fitting %d x %d clusters on %d frames", args.n_streams, args.n_units, len(features))
     clusters = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=args.normalize, seed=args.seed)
+    if args.duration_penalty:
+        clusters = refit_on_paths(features, clusters, args.duration_penalty)
     save_kmeans(exp, clusters, describe_clusters(args))
 
 

@@ -14,7 +14,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,7 @@ from units.sweep import (
     describe_setting,
     feature_settings,
     load_or_fit,
+    load_or_refit,
     load_sample,
     load_scored,
     name_of,
@@ -70,7 +71,6 @@ class Materials(NamedTuple):
     """What every setting is fitted and scored on."""
 
     sample: list[Segment]
-    share: float  # of the frames of the sample
     scored: list[Segment]
     labels: PhoneLabels | None
 
@@ -153,12 +153,12 @@ def find_settings(args: argparse.Namespace) -> list[FeatureSetting]:
 
 def gather_materials(args: argparse.Namespace, manifest: Path, phones: Path) -> Materials:
     train_frames = check_manifest(manifest, data_root())["train_frames"]
-    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed)
+    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed, whole_clips=True)
     scored = [row for row in read_manifest(manifest) if row["split"] == args.split]
     if not scored:
         raise UserError(f"{manifest}: expected segments of the split '{args.split}', found none; give another --split")
     labels = read_phones(phones) if phones.exists() else None
-    return Materials(list(sample_rows(manifest, plan)), plan["frame_share"], scored, labels)
+    return Materials(list(sample_rows(manifest, plan)), scored, labels)
 
 
 def sweep(args: argparse.Namespace, exp: Path, settings: Sequence[FeatureSetting], materials: Materials) -> None:
@@ -192,16 +192,19 @@ def sweep_features(
     scored = load_scored(encoder, folder, materials.scored, data_root(), n_disturbed=args.n_disturbed)
 
     def sample() -> np.ndarray:
-        rows, file = materials.sample, folder / "sample.npz"
-        return load_sample(encoder, file, rows, data_root(), share=materials.share, seed=seed)
+        return load_sample(encoder, folder / "sample.npz", materials.sample, data_root(), seed=seed)
 
-    for (normalize, n_units), group in groupby(points, key=lambda point: point[:2]):
-        place = exp / "clusters" / name_of(*setting, normalize, n_units)
-        clusters = load_or_fit(place, sample, origin, n_units=n_units, normalize=normalize, seed=seed)
-        for *_, cost in group:
-            settings = {"abx": args.abx, "n_resamples": args.n_resamples, "seed": seed}
-            scores = score_setting(scored, materials.scored, clusters, cost, materials.labels, **settings)
-            yield dict(zip(SETTING_KEYS, (*setting, normalize, n_units, cost))) | scores
+    for normalize, n_units, cost in points:
+
+        def place(duration_penalty: float, fitted: tuple = (*setting, normalize, n_units)) -> Path:
+            return exp / "clusters" / name_of(*fitted, float(duration_penalty))
+
+        clusters = load_or_fit(place(0), sample, origin, n_units=n_units, normalize=normalize, seed=seed)
+        if cost:
+            clusters = load_or_refit(place(cost), sample, clusters, cost)
+        settings = {"abx": args.abx, "n_resamples": args.n_resamples, "seed": seed}
+        scores = score_setting(scored, materials.scored, clusters, materials.labels, **settings)
+        yield dict(zip(SETTING_KEYS, (*setting, normalize, n_units, cost))) | scores
 
 
 def write_table(exp: Path, rows: Sequence[SweepRow]) -> None:

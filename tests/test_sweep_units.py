@@ -64,10 +64,10 @@ def test_scores_are_those_of_phase_1(tiny_language: dict, tmp_path: Path) -> Non
     (plain,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0)
     (row,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0, "--abx", "--resume")
     assert row.keys() - plain.keys() == {"abx_within"} and plain.items() <= row.items()
-    clusters = exp / "clusters" / name_of("mfcc", None, False, 0, "unit", 12) / "kmeans.npz"
+    clusters = exp / "clusters" / name_of("mfcc", None, False, 0, "unit", 12, 1.5) / "kmeans.npz"
     assert len(load_kmeans(clusters).books[0]) == 12
     units = tmp_path / "units"
-    given = ("--kmeans", str(clusters), "--duration_penalty", "1.5", "--exp", str(units), "--quiet")
+    given = ("--kmeans", str(clusters), "--exp", str(units), "--quiet")
     assert extract_units.main(["--language", "spanish", *given]) == 0
     phones = tiny_language["data"] / "spanish" / "phones.tsv"
     report = build_unit_report(units, n_resamples=0, seed=0, phones=phones, abx="train")

@@ -79,15 +79,18 @@ def check_manifest(path: Path, root: Path, *, needs_train: bool = True) -> dict:
     return {"n_utterances": len(hashes), "seconds": seconds, "train_frames": train_frames}
 
 
-def plan_sample(path: Path, train_frames: int, n_frames: int, seed: int) -> dict:
+def plan_sample(path: Path, train_frames: int, n_frames: int, seed: int, *, whole_clips: bool = False) -> dict:
     """Which part of the training split k-means is fitted on: ``clip_share``, ``frame_share`` and ``n_utterances``.
 
     A random share of the clips that holds about 4 * ``n_frames`` frames, and a random share of the frames in each, so
-    that about ``n_frames`` are left; everything where there is less.
+    that about ``n_frames`` are left; everything where there is less. ``whole_clips``: all frames of about as many clips
+    as hold ``n_frames``, for a fit that follows the speech.
     """
-    plan = {"clip_share": FRAMES_PER_SAMPLE * n_frames / train_frames, "seed": seed}
+    surplus = 1 if whole_clips else FRAMES_PER_SAMPLE
+    plan = {"clip_share": surplus * n_frames / train_frames, "seed": seed}
     lengths = array("L", (count_frames(row) for row in sample_rows(path, plan)))
-    return {**plan, "n_utterances": len(lengths), "frame_share": n_frames / max(sum(lengths), 1)}
+    share = 1.0 if whole_clips else n_frames / max(sum(lengths), 1)
+    return {**plan, "n_utterances": len(lengths), "frame_share": share}
 
 
 def sample_rows(path: Path, plan: dict) -> Iterator[dict]:

@@ -31,6 +31,7 @@ from units.assignment import assign, assign_smoothly, neighbour_distance
 
 REQUIRED_ARRAYS = ("centroids", "mean", "scale")
 MAX_ITERATIONS = 100
+REFITS = 4  # rounds of paths and means
 # Measured on MFCC: unit variance keeps most of what tells sounds apart, none keeps most of the spectrum (c0 rules the
 # distance); the root keeps as much of the sounds as unit variance and more of the spectrum.
 NORMALIZATIONS = {"unit": 1.0, "root": 0.5, "off": 0.0}
@@ -107,14 +108,41 @@ def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarra
             f"expected {n_features} features a frame, found {features.shape[1]}; "
             "use the encoder and options the clusters were made with"
         )
-    residual, streams = (features - clusters.mean) / clusters.scale, []
-    if clusters.projection is not None:
-        residual = residual @ clusters.projection
+    residual, streams = _scaled(features, clusters), []
     for stream, centroids in enumerate(clusters.books):
         cost = clusters.switch_costs[stream] if clusters.switch_costs else 0.0
         streams.append(assign_smoothly(residual, centroids, cost) if cost else assign(residual, centroids))
         residual = residual - centroids[streams[-1]]
     return np.stack(streams, axis=1)
+
+
+def _scaled(features: np.ndarray, clusters: UnitClusters) -> np.ndarray:
+    scaled = (features - clusters.mean) / clusters.scale
+    return scaled if clusters.projection is None else scaled @ clusters.projection
+
+
+def refit_on_paths(features: np.ndarray, clusters: UnitClusters, duration_penalty: float) -> UnitClusters:
+    """Centroids for units with a ``duration_penalty``: means of the frames that the best paths give them.
+
+    Paths and means in turn, as k-means does with the nearest centroids, from ``clusters`` on. (F, D) features are whole
+    utterances, one after the other. A later stream is fitted on what the paths before it leave over.
+    """
+    residual, books = _scaled(features, clusters), []
+    for first in clusters.books:
+        book = first
+        for _ in range(REFITS):
+            book = _means_on_path(residual, book, duration_penalty)
+        books.append(book)
+        residual = residual - book[assign_smoothly(residual, book, duration_penalty * neighbour_distance(book))]
+    return penalise(clusters._replace(books=books), duration_penalty)
+
+
+def _means_on_path(features: np.ndarray, book: np.ndarray, duration_penalty: float) -> np.ndarray:
+    """(K, D): the mean of each unit's frames on the best path; a unit without frames stays where it is."""
+    units = assign_smoothly(features, book, duration_penalty * neighbour_distance(book))
+    counts = np.bincount(units, minlength=len(book))[:, None]
+    sums = np.stack([np.bincount(units, weights=column, minlength=len(book)) for column in features.T], axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), book).astype(np.float32)
 
 
 def penalise(clusters: UnitClusters, duration_penalty: float) -> UnitClusters:

@@ -1,4 +1,4 @@
-"""Units of many settings compared: features once, clusters on them, penalties on those, one row of scores each.
+"""Units of many settings compared: features once, clusters on them, penalties from those, one row of scores each.
 
 Features lie in ``folder``/features, clusters in ``folder``/clusters, both by the name of their setting. Axes: F frames,
 D features, K units.
@@ -31,9 +31,9 @@ from units.kmeans import (
     UnitClusters,
     fit_kmeans,
     load_kmeans,
-    penalise,
     quantize_to_units,
-    sample_frames,
+    read_description,
+    refit_on_paths,
     save_kmeans,
 )
 from units.phone_labels import PhoneLabels
@@ -120,16 +120,11 @@ def cached_features(path: Path, make: Callable[[], Iterable[np.ndarray]]) -> lis
         return np.split(stored["features"], stored["bounds"][1:-1])
 
 
-def load_sample(
-    encoder: Encoder, path: Path, rows: Sequence[Segment], root: Path, *, share: float, seed: int
-) -> np.ndarray:
-    """(F, D) features to fit on: a random ``share`` of the frames of ``rows``, as phase 1 samples them."""
-
-    def make() -> Iterator[np.ndarray]:
-        for row, features in encode_rows(encoder, rows, root, seed=seed):
-            yield sample_frames(features, share, seed, row["id"])
-
-    return np.concatenate(cached_features(path, make))
+def load_sample(encoder: Encoder, path: Path, rows: Sequence[Segment], root: Path, *, seed: int) -> np.ndarray:
+    """(F, D) features to fit on: those of ``rows``, one after the other."""
+    return np.concatenate(
+        cached_features(path, lambda: (found for _, found in encode_rows(encoder, rows, root, seed=seed)))
+    )
 
 
 def load_scored(encoder: Encoder, folder: Path, rows: Sequence[Segment], root: Path, *, n_disturbed: int) -> Scored:
@@ -152,6 +147,17 @@ def load_or_fit(
     return load_kmeans(folder / "kmeans.npz")
 
 
+def load_or_refit(
+    folder: Path, sample: Callable[[], np.ndarray], clusters: UnitClusters, duration_penalty: float
+) -> UnitClusters:
+    """The clusters of ``folder``: where there are none, those given are fitted to a penalty first."""
+    if not (folder / "kmeans.npz").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        origin = read_description(clusters) | {"duration_penalty": duration_penalty}
+        save_kmeans(folder, refit_on_paths(sample(), clusters, duration_penalty), origin)
+    return load_kmeans(folder / "kmeans.npz")
+
+
 def unit_error_rate(references: Sequence[np.ndarray], hypotheses: Sequence[np.ndarray]) -> float:
     """Edits from some units to others over the length of the former, repeats merged on both sides; (F,) each.
 
@@ -167,7 +173,6 @@ def score_setting(
     scored: Scored,
     rows: Sequence[Segment],
     clusters: UnitClusters,
-    duration_penalty: float,
     labels: PhoneLabels | None,
     *,
     abx: bool,
@@ -175,7 +180,7 @@ def score_setting(
     seed: int,
 ) -> SweepRow:
     """All scores of one setting: those of phones where there are ``labels``, ABX errors, the slowest, with ``abx``."""
-    clusters, n_units = penalise(clusters, duration_penalty), len(clusters.books[0])
+    n_units = len(clusters.books[0])
     found = [quantize_to_units(features, clusters) for features in scored.features]
     utterances = [describe_utterance(row, frames_to_samples(len(one)), one) for row, one in zip(rows, found)]
     tally = new_tally(n_units)

@@ -9,7 +9,15 @@ import pytest
 
 from core.errors import UserError
 from units.assignment import assign, assign_smoothly, neighbour_distance
-from units.kmeans import fit_kmeans, load_kmeans, penalise, quantize_to_units, save_kmeans, save_safetensors
+from units.kmeans import (
+    fit_kmeans,
+    load_kmeans,
+    penalise,
+    quantize_to_units,
+    refit_on_paths,
+    save_kmeans,
+    save_safetensors,
+)
 
 
 def noisy_steps(n_frames: int = 400, *, n_features: int = 5, seed: int = 0) -> np.ndarray:
@@ -94,6 +102,26 @@ def test_every_stream_follows_what_the_path_before_leaves_over() -> None:
     before = quantize_to_units(features, plain)
     assert all(count_runs(units[:, stream]) < 0.8 * count_runs(before[:, stream]) for stream in range(2))
     np.testing.assert_array_equal(quantize_to_units(features, penalise(clusters, 0.0)), before)
+
+
+def test_fitted_to_a_penalty_the_objective_falls_and_means_are_those_of_the_paths() -> None:
+    features = noisy_steps(3000)
+    plain = fit_kmeans(features, 12, n_streams=2)
+    fitted = refit_on_paths(features, plain, 1.5)
+    scaled = (features - plain.mean) / plain.scale
+    cost = 1.5 * neighbour_distance(fitted.books[0])
+    units = [
+        quantize_to_units(features, clusters)[:, 0]
+        for clusters in (plain._replace(switch_costs=fitted.switch_costs), fitted)
+    ]
+    before, after = (
+        path_cost(scaled, book, found, cost) for book, found in zip((plain.books[0], fitted.books[0]), units)
+    )
+    assert after < 0.99 * before
+    means = np.stack([scaled[units[1] == unit].mean(axis=0) for unit in range(12)])
+    assert np.abs(means - fitted.books[0]).max() < 0.3 * np.abs(means - plain.books[0]).max()
+    assert not np.allclose(fitted.books[1], plain.books[1])
+    assert fitted.switch_costs == penalise(fitted, 1.5).switch_costs
 
 
 def test_the_files_carry_the_penalty(tmp_path: Path) -> None:

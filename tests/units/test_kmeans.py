@@ -301,6 +301,9 @@ def test_sample_plan_bounds_the_frames_and_never_takes_test(tmp_path: Path) -> N
     everything = plan_sample(manifest, totals["train_frames"], 10**9, seed=0)
     assert everything["n_utterances"] == 3000
     assert everything["frame_share"] > 1
+    whole = plan_sample(manifest, totals["train_frames"], 30_000, seed=0, whole_clips=True)
+    assert whole["frame_share"] == 1
+    assert abs(sum(count_frames(row) for row in sample_rows(manifest, whole)) - 30_000) < 6000
 
 
 def test_manifest_mistakes_are_named(tmp_path: Path) -> None:
