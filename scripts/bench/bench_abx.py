@@ -33,7 +33,7 @@ from units.phone_scores import STEPS_A_FRAME
 from units.quality import as_json, entropy_bits
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_language_flags(parser)
     group = parser.add_argument_group("features")
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     group.add_argument("--n_units", type=int, nargs="*", default=[256], help="sizes of the clusterings to judge (256)")
     group.add_argument("--n_train", type=int, default=120, help="clips of the train split to fit on (120)")
     group.add_argument("--n_resamples", type=int, default=500, help="bootstrap resamples (500)")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def read_rows(manifest: Path, labels: PhoneLabels, n_train: int) -> tuple[list[dict], list[dict]]:
