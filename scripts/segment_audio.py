@@ -33,6 +33,7 @@ from core.locks import only_one
 from core.process_pool import run_in_processes
 from languages import add_language_flags, data_root, language_paths, resolve_in
 from segmentation.cut_recording import (
+    AUTO,
     DETECTORS,
     ENERGY,
     CutFlags,
@@ -287,7 +288,9 @@ def describe_failures(failed: dict[str, str]) -> str:
     return f"the first: {printable(source)}: {reason}"
 
 
-def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, paths: dict[str, Path]) -> None:
+def print_report(
+    tally: ManifestTally, failed: dict[str, str], n_sources: int, paths: dict[str, Path], vad: str
+) -> None:
     counts, hours = tally.counts, Counter({name: value / 3600 for name, value in tally.seconds.items()})
     print(
         f"{n_sources - len(failed)} of {n_sources} recordings, {hours['in']:.3f} h in, {hours['kept']:.3f} h kept in "
@@ -299,8 +302,8 @@ def print_report(tally: ManifestTally, failed: dict[str, str], n_sources: int, p
         print(f"{counts['annotated']} recordings are cut at their annotations (--annotations none cuts at pauses)")
     if counts["joined_clips"]:
         print(f"{counts['joined_clips']} short clips are joined in {counts['joined_segments']} segments")
-    if counts["heard_by_network"]:
-        print(f"in {counts['heard_by_network']} recordings speech was found by the network")
+    if vad != ENERGY:
+        print(describe_detectors(vad, tally.by_network, n_sources - len(failed) - counts["annotated"]))
     if counts["lowered"]:
         print(f"{counts['lowered']} recordings of 32-bit float go over full scale: each was lowered as a whole to fit")
     if counts["several_tracks"]:
@@ -327,6 +330,13 @@ def describe_too_many(n_failed: int, n_sources: int, allowed: float) -> str:
         f"{n_failed} of {n_sources} recordings failed, over --max_failed {allowed:g} %; mend those named above or take "
         f"them away; to go on without them: {enough} (with run_all.sh: DATA_ARGS='{enough}')"
     )
+
+
+def describe_detectors(vad: str, by_network: list[str], n_cut: int) -> str:
+    """Which of the ways to find speech was taken, in how many recordings."""
+    names = f": {', '.join(map(printable, by_network[:20]))}" if vad == AUTO and by_network else ""
+    counted = f"by loudness in {n_cut - len(by_network)} recordings, by the network in {len(by_network)}"
+    return f"--vad {vad}: speech {counted}{names}"
 
 
 def print_lost_texts(lost: Counter[str], table: Path | None) -> None:
@@ -392,7 +402,7 @@ def main() -> int:
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
         summary |= {"ignored": survey.ignored, "flags": kept, "made_from": made_from}
         write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
-    print_report(tally, failed, n_sources, paths)
+    print_report(tally, failed, n_sources, paths, args.vad)
     if too_many:
         print(
             f"error: {describe_too_many(len(failed), n_sources, args.max_failed)}",

@@ -23,7 +23,7 @@ from segmentation.pauses import (
     measure_piece,
 )
 from segmentation.recordings import list_sources
-from segmentation.voice_activity import Windows, false_sound, hear, keep_windows
+from segmentation.voice_activity import false_sound, find_speech, hear
 
 ROOM_DB = -70.0  # RMS of the faint noise in what is put between the prompts, as the recipe has it
 GAP_BORDER = 1.0  # seconds at both ends of a stretch without speech that may belong to its neighbours
@@ -44,8 +44,7 @@ class Heard(NamedTuple):
 
     levels: np.ndarray  # (T,)
     flatness: np.ndarray  # (T,)
-    probabilities: np.ndarray  # of chunks
-    windows: Windows
+    spoken: np.ndarray  # (T,) bool, by the network
 
 
 class Found(NamedTuple):
@@ -99,14 +98,13 @@ def mix_under(waveform: np.ndarray, seed: int, *, below: np.ndarray, snr_db: flo
 
 def measure_mixture(waveform: np.ndarray) -> Heard:
     probabilities: list[np.ndarray] = []
-    windows: Windows = []
-    levels, flatness, _ = measure_levels(keep_windows(hear([waveform], probabilities), windows))
-    return Heard(levels, flatness, np.concatenate(probabilities), windows)
+    levels, flatness, _ = measure_levels(hear([waveform], probabilities))
+    return Heard(levels, flatness, find_speech(np.concatenate(probabilities), len(levels)))
 
 
 def loud_without_speech(heard: Heard, threshold_db: float) -> float:
-    """What ``--vad auto`` measures."""
-    return false_sound(find_active(heard.levels, find_threshold(heard.levels, threshold_db)), heard.windows)
+    """What ``--vad auto`` measures in a recording of up to ten minutes."""
+    return false_sound(find_active(heard.levels, find_threshold(heard.levels, threshold_db)), heard.spoken)
 
 
 def steps_of(spans: Iterable[Span], n_steps: int) -> np.ndarray:

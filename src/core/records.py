@@ -58,6 +58,7 @@ class Segment(TypedDict):
     split: str  # train, val or test
     text: NotRequired[str]
     flags: NotRequired[list[str]]  # noise_or_music, overlapping_speech
+    detector: NotRequired[str]  # what found the speech, energy or silero, where --vad was given
     parts: NotRequired[list[SegmentPart]]  # of joined clips; ``source`` is then the first, times are the segment's own
 
 

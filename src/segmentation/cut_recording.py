@@ -43,6 +43,7 @@ from segmentation.voice_activity import (
     MOST_FALSE_SOUND,
     Windows,
     false_sound,
+    false_sound_in,
     find_speech,
     hear,
     keep_windows,
@@ -50,6 +51,7 @@ from segmentation.voice_activity import (
 )
 
 RESULT_VERSION = 2  # raise it where the same flags cut elsewhere
+VAD_VERSION = 2  # likewise, where the network is asked
 WAV_HEADER_BYTES = 44
 ROUNDED_BYTES = 4  # two samples: times have four decimals, and 16,000 samples a second need more
 CHANGED = "changed while it was read; run again when it is complete"
@@ -101,7 +103,7 @@ def dependencies(job: CutJob) -> dict[str, object]:
         "keep_truncated": job.keep_truncated,
         "version": RESULT_VERSION,
         **({"has_one_text": True} if job.has_one_text else {}),
-        **({"vad": job.vad} if job.vad != ENERGY else {}),
+        **({"vad": job.vad, "vad_version": VAD_VERSION} if job.vad != ENERGY else {}),
         **(describe_annotations(job) if job.annotations else {}),
     }
 
@@ -255,21 +257,24 @@ def hear_speech(
 ) -> tuple[np.ndarray | None, float | None]:
     """(T,) bool: where a network hears speech; None where loudness serves, as ``job.vad`` says or measures.
 
-    Also what ``auto`` measured: the share of loud steps in which the network hears no speech. windows: of ``auto``.
+    Also what ``auto`` measured: the share of loud steps in which the network hears no speech, in all of a short
+    recording and in ``windows`` of a long one.
     heard: probabilities, where the network has heard all. held: the samples, if they are few.
     """
     if job.vad == ENERGY:
         return None, None
-    share = None
+    share, spoken = None, None
+    if held or heard:
+        probabilities = np.concatenate(heard) if heard else speech_probabilities(held)
+        spoken = find_speech(probabilities, len(levels))
     if job.vad == AUTO:
-        share = false_sound(find_active(levels, find_threshold(levels, job.flags.threshold_db)), windows)
+        active = find_active(levels, find_threshold(levels, job.flags.threshold_db))
+        share = false_sound_in(windows, active) if spoken is None else false_sound(active, spoken)
         if share <= MOST_FALSE_SOUND:
             return None, share
-    if heard:
-        probabilities = np.concatenate(heard)
-    else:
-        probabilities = speech_probabilities(held or stream_audio(job.path))
-    return find_speech(probabilities, len(levels)), share
+    if spoken is None:
+        spoken = find_speech(speech_probabilities(stream_audio(job.path)), len(levels))
+    return spoken, share
 
 
 def read_pieces(job: CutJob, seconds: float) -> AnnotatedPlan:

@@ -10,7 +10,7 @@ from core.files import read_json, write_if_changed, write_json
 from core.frames import SAMPLE_RATE
 from core.records import CutResult, CutSegment, Segment
 from languages import data_root
-from segmentation.cut_recording import CutJob, result_file
+from segmentation.cut_recording import SILERO, CutJob, result_file
 from segmentation.joined_clips import describe_clip, join_rows, plan_joins, remove_other_joined
 from segmentation.pauses import is_noise_or_music
 from segmentation.splits import Split, assign_group_splits, assign_splits, split_at
@@ -32,10 +32,11 @@ class ManifestTally(NamedTuple):
     unknown: list[str]  # recordings that only the tables name
     texts_lost: Counter[str]  # by reason
     empty: list[str]  # recordings of which nothing was kept
+    by_network: list[str]  # recordings in which the network found the speech
 
 
 def empty_tally(unknown: Sequence[str] = ()) -> ManifestTally:
-    return ManifestTally(Counter(), Counter(), Counter(), list(unknown), Counter(), [])
+    return ManifestTally(Counter(), Counter(), Counter(), list(unknown), Counter(), [], [])
 
 
 class Known(NamedTuple):
@@ -149,7 +150,9 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     segments = result["segments"]
     tally.seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
     is_annotated = "texts_lost" in result
-    tally.counts.update({"annotated": is_annotated, "heard_by_network": result.get("detector") == "silero"})
+    detector = result.get("detector")
+    tally.counts.update({"annotated": is_annotated, "heard_by_network": detector == SILERO})
+    tally.by_network.extend([job.source] * (detector == SILERO))
     tally.counts.update({"lowered": "lowered_db" in result, "several_tracks": "n_tracks" in result})
     said = [] if is_annotated else known.texts.get(job.source, [])
     texts, lost = texts_of_segments(_bounds(segments), said, result["n_samples"] / SAMPLE_RATE)
@@ -170,6 +173,7 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
             "split": split_at(known.splits[job.source], start, end),
             **({"text": said} if said else {}),
             "flags": flags_of(segment),
+            **({"detector": detector} if detector else {}),
         }
 
 

@@ -26,11 +26,15 @@ CHUNKS_AT_ONCE = 512
 LANES, LANE_SECONDS, RUN_UP_SECONDS = 64, 15.0, 2.0
 LANE_CHUNKS = round(LANE_SECONDS * SAMPLE_RATE / CHUNK_SAMPLES)
 RUN_UP_CHUNKS = round(RUN_UP_SECONDS * SAMPLE_RATE / CHUNK_SAMPLES)
-SPEECH, STILL_SPEECH = 0.5, 0.35  # speech begins above the first and ends below the second, as in the package
+# Speech begins above the first and ends below the second. The package has .5 and .35. Chosen on English prompts: over
+# music 5 dB below them 99.4 % of the speech is kept, not 98.7, and 5.5 % of the ends lie in words, not 10.9.
+SPEECH, STILL_SPEECH = 0.2, 0.1
 SHORTEST_SPEECH, SHORTEST_GAP = 10, 10  # steps of 10 ms: a click is no word, a stop consonant no pause
-# ``auto``: heard windows of 4 s, from which up to so many are kept, evenly over the recording.
+# ``auto`` hears windows of 4 s of a long recording: up to so many, evenly spread.
 WINDOW_SECONDS, MOST_WINDOWS = 4.0, 32
-MOST_FALSE_SOUND = 0.25  # of the loud steps may hold no speech before loudness is not trusted
+# Of what is loud, so much may hold no speech before loudness is not trusted. Up to .02 in clean English prompts, .11 to
+# .44 over music, rain or engines at 20 to 5 dB, but for one song with long quiet parts.
+MOST_FALSE_SOUND = 0.08
 
 Windows = list[tuple[int, np.ndarray]]  # first step, samples
 
@@ -147,15 +151,15 @@ def keep_windows(blocks: Iterable[np.ndarray], kept: Windows) -> Iterator[np.nda
         position += len(block)
 
 
-def false_sound(active: np.ndarray, windows: Windows) -> float:
-    """The share of the loud steps of ``windows`` in which the network hears no speech; 0 where nothing is loud.
+def false_sound(active: np.ndarray, spoken: np.ndarray) -> float:
+    """The share of the loud steps ``active`` (T,) that are not ``spoken`` (T,), both bool; 0 where nothing is loud."""
+    return float((active & ~spoken).sum() / max(active.sum(), 1))
 
-    active: (T,) bool by loudness.
-    """
-    n_loud = n_false = 0
+
+def false_sound_in(windows: Windows, active: np.ndarray) -> float:
+    """``false_sound`` as the network hears it in windows of a recording of which (T,) bool ``active`` is loud."""
+    loud, spoken = [np.zeros(0, bool)], [np.zeros(0, bool)]
     for first, samples in windows:
-        loud = active[first : first + len(samples) // STEP_SAMPLES]
-        spoken = find_speech(speech_probabilities([samples]), len(loud))
-        n_loud += int(loud.sum())
-        n_false += int((loud & ~spoken).sum())
-    return n_false / n_loud if n_loud else 0.0
+        loud.append(active[first : first + len(samples) // STEP_SAMPLES])
+        spoken.append(find_speech(speech_probabilities([samples]), len(loud[-1])))
+    return false_sound(np.concatenate(loud), np.concatenate(spoken))

@@ -569,3 +569,26 @@ def test_steady_noise_is_no_speech_for_the_network(raw, monkeypatch, capsys):
     for vad in ("silero", "auto"):
         with pytest.raises(UserError, match="gives no segment"):
             segment(monkeypatch, "--vad", vad)
+
+
+def test_auto_says_what_it_took(raw, monkeypatch, capsys):
+    """A tone is speech where the network agrees; segments, report and last lines name what was trusted."""
+    pytest.importorskip("silero_vad", reason="needs the optional package silero-vad")
+    monkeypatch.setattr(cut_recording, "speech_probabilities", lambda blocks: heard[0])
+    monkeypatch.setattr(segment_audio, "run_in_processes", lambda cut, jobs, n: ((job, cut(job)) for job in jobs))
+    time = np.arange(12 * SAMPLE_RATE) / SAMPLE_RATE
+    room = np.random.default_rng(0).normal(0, 0.001, len(time))
+    soundfile.write(raw / "a.wav", 0.2 * np.sin(1000 * time) * (time % 4 < 2.5) + room, SAMPLE_RATE)
+    speech = np.arange(375) * 0.032 % 4 < 2.5
+    heard = [speech.astype(np.float32)]
+    for found, detector, said in (
+        (1, "energy", "in 1 recordings, by the network in 0\n"),
+        (0.5, "silero", "in 1: a.wav"),
+    ):
+        heard[0] = (speech & (np.arange(375) < found * 375)).astype(np.float32)
+        os.utime(raw / "a.wav", ns=(0, round(10 * found)))
+        assert segment(monkeypatch, "--vad", "auto") == 0
+        assert {row["detector"] for row in read_manifest(raw)} == {detector}
+        assert said in capsys.readouterr().out
+        report = json.loads((raw.parent / "segmentation.json").read_text())
+        assert report["by_network"] == ["a.wav"] * (detector == "silero")

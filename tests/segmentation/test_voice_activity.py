@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segmentation import voice_activity
-from segmentation.voice_activity import false_sound, find_speech, hear, keep_windows, speech_probabilities
+from segmentation.voice_activity import false_sound_in, find_speech, hear, keep_windows, speech_probabilities
 
 silero_vad = pytest.importorskip("silero_vad", reason="needs the optional package silero-vad")
 RATE = 16_000
@@ -55,7 +55,7 @@ def test_noise_is_no_speech() -> None:
     assert find_speech(speech_probabilities([noise]), 2000).mean() < 0.05
     windows: list = []
     assert sum(map(len, keep_windows(np.split(noise, 2), windows))) == len(noise)
-    assert false_sound(active, windows) > 0.9
+    assert false_sound_in(windows, active) > 0.9
 
 
 def test_windows_are_spread_over_a_recording_of_any_length() -> None:
