@@ -43,6 +43,7 @@ from speech_mixtures import (
 )
 
 from audio.audio_io import load_audio, save_audio
+from audio.mp3 import encode_mp3
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_json
@@ -51,7 +52,7 @@ from languages import add_language_flags, language_paths
 from segmentation.cut_recording import AUTO, DETECTORS, ENERGY, SILERO, CutFlags, CutJob, cut_recording, result_file
 from segmentation.pauses import find_segments
 from segmentation.recordings import list_sources
-from segmentation.voice_activity import MOST_FALSE_SOUND
+from segmentation.voice_activity import MOST_FALSE_SOUND, speech_probabilities
 
 SCRIPT = Path(__file__).resolve().parents[1] / "segment_audio.py"
 POLL_SECONDS = 0.05
@@ -121,13 +122,17 @@ def parse_args(argv=None) -> argparse.Namespace:
 def cut_all(
     raw: Path, folder: Path, flags: CutFlags, *, vad: str, change: Callable[[np.ndarray, int], np.ndarray] | None
 ) -> CutRun:
-    """Cut every recording into ``folder`` in this one process, after ``change`` (waveform, its number)."""
+    """Cut every recording into ``folder`` in this one process, after ``change`` (waveform, its number), as MP3."""
+    if vad != ENERGY:
+        speech_probabilities(
+            [np.zeros(60 * SAMPLE_RATE, np.float32)]
+        )  # its parts are compiled when they are first used
     segments, seconds, taken, n_by_network = {}, {}, 0.0, 0
     for number, (source, path) in enumerate(list_sources(raw).items()):
         heard = path
         if change:
-            heard = folder / f"{number}.wav"
-            save_audio(heard, change(load_audio(path), number))
+            heard = folder / f"{number}.mp3"
+            heard.write_bytes(encode_mp3(change(load_audio(path), number), bits_per_second=128_000))
         job = CutJob(source, heard, str(number), flags, False, folder / "segments", folder / "results", vad=vad)
         started = time.process_time()
         if reason := cut_recording(job):
