@@ -22,7 +22,7 @@ from huggingface_hub.hf_api import ModelInfo
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
-from encoders.table import OWN_ENCODERS, needs_download
+from encoders.table import OWN_ENCODERS, name_encoder, needs_download
 from languages import LANGUAGE_CONFIGS, add_language_flags, language_config
 
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
@@ -127,7 +127,7 @@ def main() -> None:
     constants.HF_HUB_OFFLINE = False  # path.sh's default switch; fetching is this script's whole purpose
     models = choose_models(args)
     if not models:
-        print(f"nothing to fetch: {', '.join(OWN_ENCODERS)} need no download")
+        print(f"nothing to fetch: {', '.join(map(name_encoder, OWN_ENCODERS))} need no download from here")
     for model in models:
         if Path(model).is_dir():
             raise UserError(f"{model}: expected a hub id, found a local folder; use it as it is")

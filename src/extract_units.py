@@ -36,7 +36,7 @@ from core.errors import UserError
 from core.frames import UNIT_RATE
 from core.records import EncoderOrigin
 from encoders.encode import Encoder, load_encoder
-from encoders.table import OWN_ENCODERS, describe_encoder, stays_on_cpu
+from encoders.table import OWN_ENCODERS, describe_encoder, name_encoder, stays_on_cpu
 from languages import add_language_flags, data_root, language_config, language_paths
 from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
 from training.experiment import hash_arguments, is_finished, open_experiment
@@ -115,8 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--encoder",
-        help=f"{', '.join(OWN_ENCODERS)} (no download), or a Hugging Face speech encoder by hub id or folder (wav2vec "
-        "2.0, XLS-R, MMS, HuBERT, WavLM, Whisper); by default the language's",
+        help=f"{', '.join(map(name_encoder, OWN_ENCODERS))}, or a Hugging Face speech encoder by hub id or folder "
+        "(wav2vec 2.0, XLS-R, MMS, HuBERT, mHuBERT, WavLM, Whisper); by default the language's",
     )
     group.add_argument(
         "--layer", type=int, help="hidden layer to read, 0 = what enters the first; by default the language's"

@@ -14,7 +14,8 @@ class ConvolutionalEncoder(nn.Module):
     """A stack of convolutions, then the first ``layer`` layers of a transformer.
 
     name: hub id or folder. config: of transformers. layer: 0 is what enters the first layer, n what the n-th returns;
-    behind the last one stands the model's final norm, if it has one.
+    behind the last one stands the model's final norm, if it has one. network: given where it was read from a file of
+    another toolkit, for signals of zero mean and unit variance; equal_only: then, whether padding changes the others.
     """
 
     options = ()
@@ -22,16 +23,16 @@ class ConvolutionalEncoder(nn.Module):
     has_positions = False  # its position embedding is a convolution: relative
     is_cheap = False
 
-    def __init__(self, name: str, config, layer: int) -> None:
+    def __init__(
+        self, name: str, config, layer: int, *, network: nn.Module | None = None, equal_only: bool = False
+    ) -> None:
         super().__init__()
-        field = field_of_view(name, config.conv_kernel, config.conv_stride)
-        left = (field - HOP_SAMPLES) // 2
-        self.margins = left, field - HOP_SAMPLES - left
+        self.margins = margins_of(field_of_view(name, config.conv_kernel, config.conv_stride))
         self.dim = config.hidden_size
         # Group norm in the first convolution spans the whole input, padding included, whatever the mask says.
-        self.equal_only = config.feat_extract_norm == "group"
-        self.normalized = _reads_normalized(name)
-        self.network = _load_layers(name, config, layer)
+        self.equal_only = equal_only or getattr(config, "feat_extract_norm", "layer") == "group"
+        self.normalized = network is not None or _reads_normalized(name)
+        self.network = network if network is not None else _load_layers(name, config, layer)
 
     def padded_frames(self, n_frames: int) -> int:
         return n_frames
@@ -64,6 +65,12 @@ def field_of_view(name: str, kernels: list[int], strides: list[int]) -> int:
     return field
 
 
+def margins_of(field: int) -> tuple[int, int]:
+    """Samples wanted left and right of a window, so that a frame's ``field`` of view is centred on the frame."""
+    left = (field - HOP_SAMPLES) // 2
+    return left, field - HOP_SAMPLES - left
+
+
 def _reads_normalized(name: str) -> bool:
     """Whether the model's preprocessor brings the waveform to zero mean and unit variance."""
     from transformers import Wav2Vec2FeatureExtractor
@@ -83,6 +90,11 @@ def _load_layers(name: str, config, layer: int) -> nn.Module:
     n_layers = config.num_hidden_layers
     config.num_hidden_layers, config.add_adapter = layer, False
     network = load_weights(AutoModel.from_pretrained, name, config)
+    return end_at_layer(network, config, layer, n_layers)
+
+
+def end_at_layer(network: nn.Module, config, layer: int, n_layers: int) -> nn.Module:
+    """The network without its final norm where it ends before the last of its ``n_layers`` layers."""
     # The norm after the last layer belongs to the last hidden state alone.
     if layer < n_layers and getattr(config, "do_stable_layer_norm", False):
         network.encoder.layer_norm = nn.Identity()

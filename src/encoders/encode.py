@@ -11,7 +11,10 @@ for a family of transformers models (encoders/convolutional.py). Nothing else na
 - ``options``: the keywords of its constructor among ``file``, ``layer`` (of OWN_ENCODERS alone), ``subtract_mean``,
   ``context`` and ``padding``. With ``file``, ``--encoder NAME:FILE`` gives the path of the weights, which are hashed
 - ``dim``, the features of a frame, and ``n_layers``, 0 where there is no ``--layer`` to choose: of OWN_ENCODERS alone;
-  a model of FAMILIES has them in its configuration, and is called with (name, config, layer, **options)
+  a model of FAMILIES has them in its configuration, and is called with (name, config, layer, **options). Where they
+  depend on the file, ``read_shape(file)`` -> (n_layers, dim) stands instead (encoders/xeus.py)
+- ``weight_files``, where a folder may stand for the file: the patterns of its name. ``beside``: further files that lie
+  next to it and count in its hash
 - ``is_cheap``: it costs so little that the threads which read audio run it, on the CPU, each signal whole
 
 and from these of the module, class or instance:

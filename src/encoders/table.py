@@ -10,13 +10,20 @@ from core.hashing import hash_content, hash_model, hash_weights
 from encoders.convolutional import ConvolutionalEncoder
 from encoders.logmel import LogMelEncoder
 from encoders.mfcc import MfccEncoder
+from encoders.omnilingual import OmnilingualEncoder
 from encoders.pretrained import read_pretrained_config
+from encoders.spidr import SpidrEncoder
+from encoders.weight_files import find_weights
 from encoders.whisper import WhisperEncoder
+from encoders.xeus import XeusEncoder
 
 # What --encoder calls them. One with weights of its own goes by NAME:FILE. Nothing here is downloaded.
 OWN_ENCODERS = {
     "mfcc": MfccEncoder,
     "logmel": LogMelEncoder,
+    "omnilingual": OmnilingualEncoder,
+    "spidr": SpidrEncoder,
+    "xeus": XeusEncoder,
 }
 # What a transformers model's config.json calls its type -> the module that reads it. XLS-R and MMS are wav2vec2.
 FAMILIES = {
@@ -46,9 +53,25 @@ def own_encoder(name: str) -> type[nn.Module] | None:
 
 
 def encoder_file(name: str) -> Path | None:
-    """The weights in the name of one of OWN_ENCODERS; None where it has none."""
-    file = name.partition(":")[2]
-    return Path(file) if own_encoder(name) and file else None
+    """The weights in the name of one of OWN_ENCODERS, or in the folder named there; None where it names none."""
+    own, file = own_encoder(name), name.partition(":")[2]
+    if not (own and file):
+        return None
+    return find_weights(Path(file), getattr(own, "weight_files", ())) or Path(file)
+
+
+def _own_shape(name: str) -> tuple[int, int]:
+    """(layers, features of a frame) of one of OWN_ENCODERS; a family in several sizes reads them from the file."""
+    own = own_encoder(name)
+    if hasattr(own, "read_shape"):
+        _check_file(name)
+        return own.read_shape(encoder_file(name))
+    return own.n_layers, own.dim
+
+
+def name_encoder(short: str) -> str:
+    """How one of OWN_ENCODERS is named after --encoder: with FILE where it reads weights."""
+    return f"{short}:FILE" if "file" in OWN_ENCODERS[short].options else short
 
 
 def needs_download(name: str) -> bool:
@@ -68,11 +91,11 @@ def describe_encoder(name: str, layer: int | None) -> EncoderDescription:
     Raises UserError for an unknown model, a family we do not serve, a layer out of range, or a file that is missing.
     """
     if needs_download(name):
-        config = read_pretrained_config(name, FAMILIES, OWN_ENCODERS)
+        config = read_pretrained_config(name, FAMILIES, [*map(name_encoder, OWN_ENCODERS)])
         family, n_layers, dim = config.model_type, config.num_hidden_layers, config.hidden_size
     else:
         _check_file(name)
-        family, n_layers, dim = name.partition(":")[0], own_encoder(name).n_layers, own_encoder(name).dim
+        family, (n_layers, dim) = name.partition(":")[0], _own_shape(name)
     _check_layer(name, layer, n_layers)
     return EncoderDescription(family, layer, n_layers, dim)
 
@@ -98,8 +121,8 @@ def _check_file(name: str) -> None:
 def last_layer(name: str) -> int | None:
     """The number of the last layer; None for an encoder without layers."""
     if needs_download(name):
-        return read_pretrained_config(name, FAMILIES, OWN_ENCODERS).num_hidden_layers
-    return own_encoder(name).n_layers or None
+        return read_pretrained_config(name, FAMILIES, [*map(name_encoder, OWN_ENCODERS)]).num_hidden_layers
+    return _own_shape(name)[0] or None
 
 
 def check_padding(name: str, family: str, padding: str) -> None:
@@ -118,5 +141,6 @@ def hash_encoder(name: str) -> str:
     """SHA-256 of what the features come from: the name of one of OWN_ENCODERS and its file, or a model's files."""
     if needs_download(name):
         return hash_model(name)
-    file = encoder_file(name)
-    return hash_content(name.partition(":")[0].encode() + (hash_weights(file) if file else b""))
+    file, names = encoder_file(name), getattr(own_encoder(name), "beside", ())
+    files = [file, *(file.with_name(other) for other in names)] if file else []
+    return hash_content(name.partition(":")[0].encode() + b"".join(map(hash_weights, files)))

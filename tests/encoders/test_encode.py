@@ -241,7 +241,7 @@ def test_refusals(encoder_folders: dict[str, Path], tmp_path: Path, monkeypatch:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"python scripts/fetch_models.py --model nobody/no-such-model"):
         load_encoder("nobody/no-such-model", 3)
-    with pytest.raises(UserError, match=r"nor one of mfcc, logmel\); .* --model mfc$"):
+    with pytest.raises(UserError, match=r"nor one of mfcc, logmel, omnilingual:FILE, .*xeus:FILE\); .* --model mfc$"):
         describe_encoder("mfc", None)
     with pytest.raises(UserError, match="mfcc reads no file; expected --encoder mfcc$"):
         describe_encoder("mfcc:weights.pt", None)

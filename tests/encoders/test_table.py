@@ -24,6 +24,7 @@ from encoders.table import (
     describe_encoder,
     hash_encoder,
     last_layer,
+    name_encoder,
     needs_download,
     stays_on_cpu,
 )
@@ -96,7 +97,7 @@ def test_the_page_and_the_help_name_every_encoder_of_the_table(capsys: pytest.Ca
         extract_units.parse_args(["--help"])
     shown = capsys.readouterr().out
     for name in OWN_ENCODERS:
-        assert f"| `{name}` |" in table and re.search(rf"\b{name}\b", shown), name
+        assert f"| `{name_encoder(name)}` |" in table and re.search(rf"\b{name}\b", shown), name
     for word in ("wav2vec 2.0", "HuBERT", "WavLM", "Whisper"):
         assert word in table
     assert not OWN_ENCODERS.keys() & FAMILIES.keys()
