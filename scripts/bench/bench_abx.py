@@ -1,7 +1,7 @@
 """How well an encoder's features, and units of them, tell phones apart: ABX, PNMI and boundaries on the test split.
 
-For a language with phones.tsv. Nothing is written but what is printed. Clusters are fitted on --n_train clips, so that
-a large encoder takes minutes on one core; phase 1 fits on more.
+For a language with phones.tsv. Nothing is written but what is printed, a line of JSON a result. Clusters are fitted on
+--n_train clips, so that a large encoder takes minutes on one core; phase 1 fits on more.
 
     python scripts/bench/bench_abx.py --language russian --encoder mfcc --n_units 100 256
     python scripts/bench/bench_abx.py --language russian --encoder models/whisper-base --layer 4
@@ -33,7 +33,7 @@ from units.phone_scores import STEPS_A_FRAME
 from units.quality import as_json, entropy_bits
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_language_flags(parser)
     group = parser.add_argument_group("features")
@@ -100,19 +100,15 @@ def main() -> int:
     items = find_items(labels, spans, [row["speaker"] for row in test])
     fitted_on = np.concatenate(encode_rows(encoder, train))
     mean, scale = fit_kmeans(fitted_on, 1, normalize=args.normalize)[1:3]
-    found = {
-        "encoder": args.encoder,
-        "layer": args.layer,
-        "normalize": args.normalize,
-        "padding": args.padding,
-        "frames": len(fitted_on),
-    }
+    setting = {"encoder": args.encoder, "layer": args.layer, "normalize": args.normalize, "padding": args.padding}
+    print(json.dumps(setting | {"frames": len(fitted_on)}), flush=True)
     for name, frames in (("raw", features), ("normalized", [(one - mean) / scale for one in features])):
-        found[f"abx_{name}"] = score_abx(items, [*map(as_unit_vectors, frames)], angular_distance, **settings)
+        score = score_abx(items, [*map(as_unit_vectors, frames)], angular_distance, **settings)
+        print(json.dumps({"features": name, "abx": as_json(score)}), flush=True)
     for n_units in args.n_units:
         clusters = fit_kmeans(fitted_on, n_units, normalize=args.normalize)
-        found[f"units_{n_units}"] = judge_units(clusters, features, test, labels, items, **settings)
-    print(json.dumps(as_json(found), indent=1))
+        scores = judge_units(clusters, features, test, labels, items, **settings)
+        print(json.dumps({"n_units": n_units} | as_json(scores)), flush=True)
     return 0
 
 

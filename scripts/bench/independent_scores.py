@@ -149,14 +149,19 @@ def read_labelled(exp: Path, phones: Path) -> tuple[list[LabelledUtterance], int
     return label_utterances(read_corpus(exp / "corpus_timestamped.json"), labels)[0], n_units, len(labels.names)
 
 
-def main() -> None:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp", type=Path, default=None, help="a phase 1 folder; by default a made example")
     parser.add_argument("--phones", type=Path, default=None, help="the table of phones of its language")
     parser.add_argument("--split", default="test", help="split for ABX (test)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if (args.exp is None) != (args.phones is None):
         parser.error("expected --exp and --phones together, found one of them")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
     example = (make_example(), N_UNITS, N_PHONES) if args.exp is None else read_labelled(args.exp, args.phones)
     abx = make_abx_example() if args.exp is None else read_abx(args.exp, args.phones, args.split)
     found = {
