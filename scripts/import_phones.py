@@ -1,7 +1,7 @@
-"""Phones from annotation files: a tier of ELAN or Praat, or a table with times → data/<language>/phones.tsv.
+"""Phones from annotation files: a tier of ELAN or Praat, or a table with times, becomes phones.tsv.
 
-A file belongs to a recording in ``data/<language>/raw/`` by its name beside it, or in the folder of --annotations.
-Points, which have no length, are left out and counted. The table is refused where two phones overlap.
+Reads the annotation files of the recordings in ``data/<language>/raw/``, which lie beside them under their names or in
+the folder of --annotations. Writes ``data/<language>/phones.tsv``, with which src/validate_units.py judges units. Points, which have no length, are left out and counted. The table is refused where two phones overlap.
 
     python scripts/import_phones.py --language guarani --phone_tier phones
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from annotations.find_annotations import find_annotations
 from annotations.read_annotations import read_annotations
 from annotations.spans import choose_text_tiers
-from core.cli import parse_flags, run_main
+from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.tables import write_table
 from languages import add_language_flags, language_paths
@@ -27,11 +27,13 @@ from units.phone_labels import read_phones
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
     group = parser.add_argument_group("annotations")
     group.add_argument("--phone_tier", nargs="+", required=True, help="tiers that hold phones, without @speaker")
-    group.add_argument("--annotations", type=Path, default=None, help="folder of the files (beside the recordings)")
+    group.add_argument(
+        "--annotations", type=Path, default=None, help="folder of the files; by default beside the recordings"
+    )
     group.add_argument("--overwrite", action="store_true", help="replace a phones.tsv that is there")
     return parse_flags(parser, argv)
 
