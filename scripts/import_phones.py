@@ -1,7 +1,8 @@
 """Phones from annotation files: a tier of ELAN or Praat, or a table with times, becomes phones.tsv.
 
 Reads the annotation files of the recordings in ``data/<language>/raw/``, which lie beside them under their names or in
-the folder of --annotations. Writes ``data/<language>/phones.tsv``, with which src/validate_units.py judges units. Points, which have no length, are left out and counted. The table is refused where two phones overlap.
+the folder of --annotations. Writes ``data/<language>/phones.tsv``, with which src/validate_units.py judges units.
+Points, which have no length, are left out and counted. The table is refused where two phones overlap.
 
     python scripts/import_phones.py --language guarani --phone_tier phones
 
