@@ -164,17 +164,25 @@ def gather_materials(args: argparse.Namespace, manifest: Path, phones: Path) -> 
 def sweep(args: argparse.Namespace, exp: Path, settings: Sequence[FeatureSetting], materials: Materials) -> None:
     """Score what is not in the table yet; the table is whole after every row."""
     table = exp / "sweep.json"
-    rows = {setting_of(row): row for row in read_json(table)["rows"]} if table.exists() else {}
-    done = {setting for setting, row in rows.items() if "abx_within" in row or not args.abx or not materials.labels}
+    done = {
+        setting
+        for setting, row in read_rows(table).items()
+        if "abx_within" in row or not args.abx or not materials.labels
+    }
     points = list(product(args.normalize, args.n_units, args.duration_penalty))
     missing = {setting: [point for point in points if (*setting, *point) not in done] for setting in settings}
     left = sum(map(len, missing.values()))
     with tqdm(total=left, desc="sweeping", unit=" settings", disable=None) as bar:
         for setting, wanted in missing.items():
             for row in sweep_features(args, exp, setting, wanted, materials):
-                rows[setting_of(row)] = row
+                rows = read_rows(table) | {setting_of(row): row}  # another sweep may have added some
                 write_json(table, {"language": args.language, "split": args.split, "rows": list(rows.values())})
                 bar.update(1)
+
+
+def read_rows(table: Path) -> dict[tuple, SweepRow]:
+    """Setting -> row of sweep.json; empty where there is none yet."""
+    return {setting_of(row): row for row in read_json(table)["rows"]} if table.exists() else {}
 
 
 def setting_of(row: SweepRow) -> tuple:
