@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 
 
-class HELP_FORMATTER(argparse.HelpFormatter):  # noqa: N801: used as a constant of argparse's own kind
+class HELP_FORMATTER(argparse.HelpFormatter):  # noqa: N801 (a constant of argparse's own kind)
     """Help that names a default only where it says something, and leaves the examples of a description as they are."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
