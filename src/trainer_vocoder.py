@@ -122,8 +122,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_adversarial_flags(parser)
     add_watching_flags(parser)
     add_machine_flags(parser)
-    everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "speaker", "speaker_embedding", "cpu"]
-    args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size"])
+    everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "init", "speaker", "speaker_embedding"]
+    args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "cpu"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     check_args(args)
@@ -260,6 +260,8 @@ def check_args(args: argparse.Namespace) -> None:
             f"--discriminator_frames {args.discriminator_frames}, --crop_frames {args.crop_frames}: expected at least "
             f"{math.ceil(LONGEST_WINDOW / frames_to_samples(1))} for the discriminator's longest window"
         )
+    if args.init != "none" and args.random_embeddings:
+        raise UserError("--random_embeddings: --init gives the units their embeddings; leave one of the two out")
     if args.generator != "v3" and args.condition != "units":
         raise UserError(f"--condition {args.condition}: the oracle is v3's; {args.generator} is fed units only")
 

@@ -192,7 +192,12 @@ def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [(("--patience", -1), "--patience -1"), (("--lr", -1), "--lr"), (("--speaker_embedding",), "speakers.tsv")],
+    [
+        (("--patience", -1), "--patience -1"),
+        (("--lr", -1), "--lr"),
+        (("--speaker_embedding",), "speakers.tsv"),
+        (("--init", "voices/old", "--random_embeddings"), "leave one of the two out"),
+    ],
 )
 def test_flags_without_a_meaning_are_refused(flags: tuple, expected: str, roots: Path) -> None:
     exp = roots / "exp" / "refused"

@@ -39,7 +39,7 @@ REMEDIES = {
     "noise_or_music": (
         "is mostly noise or music",
         "are mostly noise or music",
-        "listen; --drop_flagged leaves such segments out",
+        "listen; the voice is not trained on such segments, unless --keep_flagged",
     ),
     "quiet": ("is quiet", "are quiet", "raise the recorder's level, or go nearer to the microphone"),
     "dead_channel": ("has a dead channel", "have a dead channel", "check the cable; export the other channel alone"),
