@@ -66,6 +66,8 @@ from units.kmeans import (
 from units.shards import gather_features
 
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# k-means is fitted on so many frames a unit, and on this many at least; beyond that centroids hardly move.
+FRAMES_A_UNIT, LEAST_FRAMES = 256, 200_000
 PATIENCE = datetime.timedelta(days=2)  # the other processes wait this long while one fits k-means
 # Flags that, besides those of every experiment, change nothing in what is computed.
 JOB_FLAGS = {"max_failed", "stage", "shards", "shard_index"}
@@ -77,7 +79,7 @@ log = logging.getLogger("oral_units")
 #
 # - **Encoder, layer, units**: the language's (`src/languages.py`). Cepstra need no download; XLS-R gives better units
 #   where there are many speakers or few minutes.
-# - **200,000 frames to fit on**: over an hour of speech; beyond that the centroids hardly move.
+# - **256 frames a unit to fit on**, and 200,000 at least: over an hour of speech; beyond that the centroids hardly move.
 # - **Unit variance**: else the feature with the largest variance decides alone.
 # - **Windows of 30 s**: attention costs the square of the length, and Whisper cannot see more.
 # - **200 segments a shard**: the most that a killed run loses.
@@ -145,7 +147,11 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
         type=int,
         help="k-means in a row, each on what the one before leaves over: more detail, more bits a second; by default 1",
     )
-    group.add_argument("--kmeans_frames", type=int, default=200_000, help="training frames to fit on; 50 are a second")
+    group.add_argument(
+        "--kmeans_frames",
+        type=int,
+        help=f"training frames to fit on; 50 are a second; by default {FRAMES_A_UNIT} a unit, and {LEAST_FRAMES} at least",
+    )
     group.add_argument(
         "--normalize",
         default="unit",
@@ -171,6 +177,11 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
         help="let --kmeans read a .pkl, which can run any code: only from someone you trust",
     )
     group.add_argument("--seed", type=int, default=0, help="of the sample, the fit and Whisper's random offsets")
+
+
+def count_frames_to_fit(n_units: int) -> int:
+    """Training frames that k-means of ``n_units`` is fitted on, where no flag says."""
+    return max(LEAST_FRAMES, FRAMES_A_UNIT * n_units)
 
 
 def add_execution_flags(group: argparse._ArgumentGroup) -> None:
@@ -223,6 +234,8 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
         args.duration_penalty = args.duration_penalty or 0.0
         if args.trust_pickle:
             raise UserError("--trust_pickle: expected --kmeans FILE with it; leave it out")
+    if args.kmeans_frames is None:
+        args.kmeans_frames = count_frames_to_fit(args.n_units or 0)
     args.flag_defaults["duration_penalty"] = 0.0  # runs that are older than the flag had none
     require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
     require_positive(args, "num_workers")

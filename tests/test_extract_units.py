@@ -255,6 +255,17 @@ def test_few_failures_are_named_and_many_stop_the_run(
     assert contents(extract(exp, "--resume", "auto")) == expected
 
 
+def test_the_sample_grows_with_the_number_of_units() -> None:
+    """256 frames a unit, never fewer than 200,000; a flag is obeyed, and given clusters need no sample."""
+    for flags, expected in (
+        (["--n_units", "100"], 200_000),
+        (["--n_units", "1000"], 256_000),
+        (["--n_units", "1000", "--kmeans_frames", "5000"], 5000),
+        (["--kmeans", "kmeans.npz"], 200_000),
+    ):
+        assert extract_units.parse_args(["--language", "spanish", *flags]).kmeans_frames == expected
+
+
 def test_mistakes_leave_no_folder(tiny_language: dict, tiny_xlsr: Path, tmp_path: Path) -> None:
     for flags, message in (
         (["--encoder", tiny_xlsr, "--layer", 9], "between 0 and 3, found 9"),
