@@ -79,7 +79,7 @@ log = logging.getLogger("oral_units")
 #
 # - **Encoder, layer, units**: the language's (`src/languages.py`). Cepstra need no download; XLS-R gives better units
 #   where there are many speakers or few minutes.
-# - **256 frames a unit to fit on**, and 200,000 at least: over an hour of speech; beyond that the centroids hardly move.
+# - **256 frames a unit to fit on**, 200,000 at least: over an hour; beyond that the centroids hardly move.
 # - **Unit variance**: else the feature with the largest variance decides alone.
 # - **Windows of 30 s**: attention costs the square of the length, and Whisper cannot see more.
 # - **200 segments a shard**: the most that a killed run loses.
@@ -150,7 +150,7 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--kmeans_frames",
         type=int,
-        help=f"training frames to fit on; 50 are a second; by default {FRAMES_A_UNIT} a unit, and {LEAST_FRAMES} at least",
+        help=f"training frames to fit on; 50 are a second; by default {FRAMES_A_UNIT} a unit, {LEAST_FRAMES} at least",
     )
     group.add_argument(
         "--normalize",
