@@ -252,10 +252,10 @@ def check_args(args: argparse.Namespace) -> None:
     require_not_negative(args, "lr", "discriminator_lr", "clip")
     require_share(args, "ema", "unit_noise")
     channels = chosen_sizes(args).get("channels", 32)
-    if args.generator != "v3" and channels % 32:
+    if args.generator in ("v1", "v2") and channels % 32:
         raise UserError(f"--channels {channels}: expected a multiple of 32 for {args.generator}")
     seen = min(args.discriminator_frames, args.crop_frames)
-    if args.generator == "v3" and args.adversarial_after != 1 and frames_to_samples(seen) < LONGEST_WINDOW:
+    if args.generator in ("v3", "v4") and args.adversarial_after != 1 and frames_to_samples(seen) < LONGEST_WINDOW:
         raise UserError(
             f"--discriminator_frames {args.discriminator_frames}, --crop_frames {args.crop_frames}: expected at least "
             f"{math.ceil(LONGEST_WINDOW / frames_to_samples(1))} for the discriminator's longest window"
@@ -358,7 +358,7 @@ def read_batches(
 
 # %%
 class Models(NamedTuple):
-    version: str  # of the generator: v1, v2 or v3
+    version: str  # of the generator: v1 to v4
     sizes: dict[str, object]  # its constructor's arguments
     speakers: list[str]
     generator: Trained

@@ -400,7 +400,7 @@ class VoiceOrigin(TypedDict, total=False):
     """What a saved voice tells of its experiment and its units: ``derived`` of its config.json."""
 
     language: str
-    generator: str  # v1, v2 or v3
+    generator: str  # v1 to v4
     n_units: int
     n_streams: int
     encoder: str

@@ -18,10 +18,23 @@ def hashed_noise(keys: torch.Tensor, n_samples: int, *, start: int = 0) -> torch
     keys: (B,) int64. Returns (B, n_samples) float32. A 32-bit integer hash (lowbias32, Chris Wellons, "Prospecting
     for hash functions", 2018) of the sample's index, whose stream the key offsets.
     """
-    first = torch.as_tensor(start).to(torch.int32)
-    index = torch.arange(n_samples, device=keys.device, dtype=torch.int32) + first
-    hashed = _hash(_hash(keys.to(torch.int32))[:, None] ^ index[None]).to(torch.int64) & _MASK
+    hashed = _hash_places(keys, n_samples, start).to(torch.int64) & _MASK
     return (hashed.to(torch.float32) / 2.0**31 - 1.0) * 3.0**0.5
+
+
+def hashed_rows(keys: torch.Tensor, n_places: int, n_rows: int, *, start: int = 0) -> torch.Tensor:
+    """For places ``start`` to ``start + n_places`` of each utterance, one of ``n_rows`` rows, all as likely.
+
+    keys: (B,) int64; n_rows: a power of 2. Returns (B, n_places) int64.
+    """
+    return _hash_places(keys, n_places, start).to(torch.int64) & (n_rows - 1)
+
+
+def _hash_places(keys: torch.Tensor, n_places: int, start: int) -> torch.Tensor:
+    """(B,) keys -> (B, n_places) int32."""
+    first = torch.as_tensor(start).to(torch.int32)
+    index = torch.arange(n_places, device=keys.device, dtype=torch.int32) + first
+    return _hash(_hash(keys.to(torch.int32))[:, None] ^ index[None])
 
 
 def _hash(x: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ class Experiment(NamedTuple):
     path: Path
     name: str
     language: str
-    generator: str | None  # v1, v2 or v3
+    generator: str | None  # v1 to v4
     n_units: int | None
     n_streams: int
     encoder: str  # of the units
@@ -135,7 +135,7 @@ def _tag_of(name: str, language: str) -> str:
     """'_w4' of 'spanish_vocoder_v3_w4' or 'spanish_bpe_w4'; '' without a tag."""
     words = name.removeprefix(f"{language}_").split("_")
     words = words[1:] if words and words[0] in ("vocoder", "bpe", "units") else words
-    words = words[1:] if words and words[0] in ("v1", "v2", "v3") else words
+    words = words[1:] if words and words[0] in ("v1", "v2", "v3", "v4") else words
     return "_" + "_".join(words) if words and words[0] else ""
 
 

@@ -17,10 +17,11 @@ from models.discriminator_v3 import DiscriminatorV3
 from models.generator import Generator
 from models.generator_v2 import GeneratorV2
 from models.generator_v3 import GeneratorV3
+from models.generator_v4 import GeneratorV4
 from training.checkpoints import load_checkpoint
 
-GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3}
-DISCRIMINATORS = {"v1": Discriminator, "v2": DiscriminatorV2, "v3": DiscriminatorV3}
+GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3, "v4": GeneratorV4}
+DISCRIMINATORS = {"v1": Discriminator, "v2": DiscriminatorV2, "v3": DiscriminatorV3, "v4": DiscriminatorV3}
 
 
 class Vocoder(NamedTuple):
@@ -30,7 +31,7 @@ class Vocoder(NamedTuple):
     speakers: Sequence[str]  # names of rows 1, 2, … of the speaker embedding; row 0 is the unknown speaker
     device: torch.device
     bf16: bool = False  # spoken under autocast
-    version: str | None = None  # v1, v2 or v3
+    version: str | None = None  # v1 to v4
     sizes: dict | None = None  # the constructor's arguments
     step: int | None = None
     config: dict | None = None  # config.json of the experiment or of the saved voice

@@ -1,4 +1,4 @@
-"""V1 to V3: exact lengths, padding, purity of noise and phase, gradients; the excitation they share."""
+"""V1 to V4: exact lengths, padding, purity of noise and phase, gradients; the excitation they share."""
 
 import numpy as np
 import torch
@@ -6,8 +6,9 @@ from torch import nn
 
 import pytest
 
-from models.hashed_noise import hashed_noise, noise_key
-from models.pulse_train import pulse_train
+from models.generator_v4 import N_BINS, band_interpolation, minimum_phase_matrix, overlap_add, split_windows
+from models.hashed_noise import hashed_noise, hashed_rows, noise_key
+from models.pulse_train import framewise_pulse_train, pulse_train
 from units.requests import SpokenItem
 from vocoder.generators import GENERATORS, Vocoder, build_generator
 from vocoder.losses import mel_loss
@@ -90,7 +91,7 @@ def test_speakers_have_a_voice_each_and_row_0_is_unknown(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_pitch_is_heard_by_v2_and_v3_only(version: str) -> None:
+def test_pitch_is_heard_by_all_but_v1(version: str) -> None:
     generator, (units, f0) = tiny(version), inputs(9)
     with torch.inference_mode():
         assert torch.equal(generator(units, f0), generator(units, f0 * 1.5)) == (version == "v1")
@@ -161,12 +162,13 @@ def test_full_sizes_are_the_constructors_defaults() -> None:
             version: sum(p.numel() for p in GENERATORS[version](100).parameters()) / 1e6 for version in VERSIONS
         }
     assert 12 < millions["v1"] < 16 and 12 < millions["v2"] < 16  # the published unit HiFi-GAN has 14.2 M
-    assert millions["v3"] < millions["v1"]
+    assert 4 * millions["v4"] < millions["v3"] < millions["v1"]
 
 
-def test_v3_in_chunks_equals_the_whole() -> None:
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_in_chunks_equals_the_whole(version: str) -> None:
     """With its neighbours as context, the noise of its place and the phase so far, it is what the whole has there."""
-    generator, (units, _) = tiny("v3"), inputs(160)
+    generator, (units, _) = tiny(version), inputs(160)
     f0, key = torch.full((1, 160), 140.0), torch.tensor([5])
     with torch.inference_mode():
         whole = speak(generator, units, f0, None, key)
@@ -182,8 +184,9 @@ def test_v3_in_chunks_equals_the_whole() -> None:
     assert (inner - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
-def test_v3_without_noise_and_phase_takes_key_0() -> None:
-    generator, (units, f0) = tiny("v3"), inputs(12)
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_without_noise_and_phase_it_takes_key_0(version: str) -> None:
+    generator, (units, f0) = tiny(version), inputs(12)
     with torch.inference_mode():
         default = generator(units, f0)
         torch.testing.assert_close(speak(generator, units, f0, None, torch.tensor([0])), default, rtol=0, atol=0)
@@ -247,6 +250,47 @@ def test_the_oracle_speaks_items_in_batches() -> None:
         np.testing.assert_allclose(waveform, alone[name], atol=1e-5)
 
 
+# V4's tables
+@pytest.mark.parametrize("n_bands", [2, 32, 64])
+def test_bands_share_every_bin(n_bands: int) -> None:
+    weights = band_interpolation(n_bands)
+    assert weights.shape == (n_bands, N_BINS) and weights.min() >= 0 and (weights.amax(1) > 0.4).all()
+    torch.testing.assert_close(weights.sum(0), torch.ones(N_BINS, dtype=torch.float64))
+    assert weights[0, 0] == weights[-1, -1] == 1
+
+
+def test_the_minimum_phase_is_that_of_a_decaying_resonance() -> None:
+    """A two-pole resonator is causal and stable, so its own phase is the minimum phase of its magnitude."""
+    z = torch.exp(-2j * torch.pi * torch.arange(N_BINS, dtype=torch.float64) / 320)
+    response = 1 / (1 - 2 * 0.9 * np.cos(0.4) * z + 0.81 * z**2)
+    phase = response.abs().log() @ minimum_phase_matrix()
+    assert response.angle().abs().max() > 1
+    torch.testing.assert_close(phase, response.angle(), atol=1e-6, rtol=0)
+
+
+def test_windows_that_overlap_add_up_again() -> None:
+    waveform, window = torch.randn(2, 320 * 5), torch.sin(torch.pi * (torch.arange(320) + 0.5) / 320)
+    again = overlap_add(split_windows(waveform) * window, window)
+    assert again.shape == waveform.shape
+    torch.testing.assert_close(again[:, 80:-80], waveform[:, 80:-80])
+
+
+def test_v4_without_minimum_phase_is_as_loud() -> None:
+    units, f0 = inputs(40)
+    with torch.inference_mode():
+        waves = [tiny("v4", minimum_phase=flag)(units, f0).double() for flag in (True, False)]
+    assert not torch.allclose(*waves) and waves[0].std() / waves[1].std() == pytest.approx(1, rel=0.05)
+
+
+def test_rows_from_an_offset_are_those_of_the_whole_and_all_as_likely() -> None:
+    keys = torch.tensor([3, 2**31 - 1])
+    whole = hashed_rows(keys, 20_000, 16, start=-10)
+    assert torch.equal(hashed_rows(keys, 50, 16, start=100), whole[:, 110:160])
+    assert whole.min() == 0 and torch.equal(hashed_rows(keys[1:], 20_000, 16, start=-10), whole[1:])
+    assert (torch.bincount(whole[0], minlength=16) - 1250).abs().max() < 5 * 1250**0.5
+    assert (whole[0] == whole[1]).float().mean() < 0.1
+
+
 # Noise
 def test_noise_from_an_offset_is_the_noise_of_the_whole() -> None:
     keys = torch.tensor([0, 1, 2**31 - 1])
@@ -302,6 +346,19 @@ def test_pulses_are_silent_where_unvoiced() -> None:
     pulses, _ = pulse_train(f0, hop=320, sample_rate=16000)
     loud = pulses.reshape(7, 320).abs().sum(1) > 0
     assert loud.tolist() == (f0[0] > 0).tolist()
+
+
+def test_pulses_frame_by_frame_are_those_sample_by_sample() -> None:
+    """But for the harmonic next to 8 kHz, which comes and goes by frames."""
+    f0 = 140 + 40 * torch.sin(torch.arange(150) / 9)[None]
+    f0[:, 40:55], f0[:, 100:101], f0[:, :3] = 0, 0, 0
+    phase = torch.tensor([0.3], dtype=torch.float64)
+    expected, _ = pulse_train(f0, hop=320, sample_rate=16000, phase=phase)
+    pulses = framewise_pulse_train(f0, hop=320, sample_rate=16000, phase=phase)
+    assert torch.equal(pulses.reshape(150, 320).abs().sum(1) > 0, f0[0] > 0)
+    difference = torch.fft.rfft((pulses - expected).double()).abs().square()
+    assert difference.sum() < 0.02 * torch.fft.rfft(expected.double()).abs().square().sum()
+    assert difference[:, : int(0.9 * difference.shape[1])].sum() < 0.05 * difference.sum()
 
 
 def test_pulses_glide_between_voiced_frames_without_reaching_for_zero() -> None:

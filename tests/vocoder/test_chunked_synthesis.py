@@ -26,7 +26,7 @@ def item(speaker: str | None = None) -> SpokenItem:
 @pytest.mark.parametrize("chunk_frames", [1, 2, 13, 64, 169, 170, 1000])
 @pytest.mark.parametrize("version", sorted(GENERATORS))
 def test_chunks_equal_the_whole(version: str, chunk_frames: int) -> None:
-    if chunk_frames < 13 and version != "v3":
+    if chunk_frames < 13 and version not in ("v3", "v4"):
         pytest.skip("slow, and V1 and V2 carry no phase")
     torch.manual_seed(0)
     generator = build_generator(version, {"n_units": 9, "n_streams": 2, "n_speakers": 1, "channels": 32}).eval()
