@@ -2,10 +2,10 @@
 
 V3 spends its time in a wide trunk at two frame rates, and in signal processing: three transforms of 640 samples at hop
 160, an exponential a bin, a hash a sample. V4 has one trunk at the units' 50 Hz. It says two filters of few bands for
-each half frame; a matrix product interpolates them to the bins. Windows have 320 samples, half as many as V3's. Noise is
-drawn as spectra, with one hash a window, from a table. So two short transforms a window are left: one of the pulses, one
-back. The harmonic filter has the minimum phase that its magnitude implies, which is linear in the log gains: one more
-product.
+each half frame; a matrix product interpolates them to the bins. Windows have 320 samples, half as many as V3's. Noise
+is drawn as spectra, with one hash a window, from a table. So two short transforms a window are left: one of the pulses,
+one back. The harmonic filter has the minimum phase that its magnitude implies. That is linear in the log gains, so it
+costs one more product.
 
 Kin: ultra-lightweight DDSP vocoders (Agrawal et al. 2024) and Wavehax (Yoneyama et al. 2024) for how little a vocoder
 needs; minimum phase from the cepstrum (Oppenheim and Schafer 1975).
@@ -138,7 +138,7 @@ def split_windows(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def overlap_add(windows: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-    """(B, T, 320) times ``shape`` (320,) -> (B, 160 T): the inverse of ``split_windows`` where shape squared sums to 1."""
+    """(B, T, 320) times ``shape`` (320,) -> (B, 160 T): the inverse of ``split_windows`` where its squares sum to 1."""
     first, second = windows[..., :HOP], windows[..., HOP:]
     inner = torch.addcmul(first[:, 1:] * shape[:HOP], second[:, :-1], shape[HOP:]).flatten(1)
     margin = HOP // 2
