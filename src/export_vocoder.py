@@ -25,10 +25,12 @@ from core.records import VocoderScores
 from languages import data_root
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody
+from training.initial_weights import BASE_VOICE
 from units.kmeans import UnitClusters, read_description
 from vocoder.generators import Vocoder
 from vocoder.saved_voice import (
     load_clusters,
+    load_discriminator,
     load_voice,
     load_voice_prosody,
     save_voice,
@@ -54,9 +56,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=None,
         help="experiment folder of a prosody predictor to bring along, so that the voice speaks from bare units",
     )
+    what.add_argument(
+        "--discriminator",
+        action="store_true",
+        help="bring the discriminator along, so that a training with --init goes on with it",
+    )
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, required=True, help="folder of the saved voice")
     out.add_argument("--overwrite", action="store_true", help="replace a voice saved there before")
+    out.add_argument(
+        "--half", action="store_true", help="save the weights in half precision: half the size, float32 when loaded"
+    )
+    out.add_argument(
+        "--no_torchscript", action="store_true", help=f"leave out {SPEAK_FILE} and what it runs without this repository"
+    )
+    out.add_argument(
+        "--about", type=Path, default=None, help="a Markdown file whose text goes to the card, e.g. on the recordings"
+    )
     out.add_argument(
         "--license",
         default="other",
@@ -125,6 +141,33 @@ def save_torchscript(folder: Path, vocoder: Vocoder, prosody: Prosody | None) ->
     return [VOICE_FILE, f"prosody/{PROSODY_FILE}", SPEAK_FILE]
 
 
+def reload_saved(folder: Path, prosody: Prosody | None) -> tuple[Vocoder, Prosody | None]:
+    """The voice and its predictor as they were saved, whose weights may be rounded."""
+    return load_voice(folder), load_voice_prosody(folder / "prosody") if prosody else None
+
+
+def read_discriminator(exp: Path, checkpoint: str) -> dict[str, torch.Tensor]:
+    """The weights of the discriminator to bring along; refused where there is none."""
+    weights = load_discriminator(exp, checkpoint)
+    if weights is None:
+        raise UserError(f"--discriminator: {exp} was trained without one (--adversarial_after); leave the flag out")
+    return weights
+
+
+def read_about(path: Path | None) -> str:
+    if path is not None and not path.is_file():
+        raise UserError(f"--about {path}: expected a text in Markdown, found none")
+    return path.read_text(encoding="utf-8").strip() if path else ""
+
+
+def copy_licences(folder: Path, language: str, started_from: str | None) -> None:
+    """What came with the recordings; and with those of the base voice, where the training started from it."""
+    for text in licence_texts(data_root() / language):
+        shutil.copyfile(text, folder / text.name)
+    for text in licence_texts(BASE_VOICE) if started_from == BASE_VOICE.name else []:
+        shutil.copyfile(text, folder / f"{text.stem}_{BASE_VOICE.name}{text.suffix}")
+
+
 def read_scores(path: Path, step: int) -> VocoderScores | None:
     """scores.json of the experiment, if it is of this checkpoint on the test split."""
     scores = read_json(path) if path.is_file() else None
@@ -143,18 +186,19 @@ def main() -> int:
     language, n_streams = (vocoder.config["derived"][key] for key in ("language", "n_streams"))
     kmeans = name_encoder(load_clusters(args.exp), args.encoder)
     prosody = read_prosody(args.prosody, args.exp, n_streams) if args.prosody else None
+    discriminator = read_discriminator(args.exp, args.checkpoint) if args.discriminator else None
+    about = read_about(args.about)
     # Written whole beside its place, then renamed: half a voice is never mistaken for one.
     unfinished = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
-    save_voice(unfinished, vocoder, kmeans, units_hash(args.exp))
+    save_voice(unfinished, vocoder, kmeans, units_hash(args.exp), half=args.half, discriminator=discriminator)
     if prosody:
-        save_voice_prosody(unfinished / "prosody", prosody)
-    exported = save_torchscript(unfinished, vocoder, prosody)
+        save_voice_prosody(unfinished / "prosody", prosody, half=args.half)
+    exported = [] if args.no_torchscript else save_torchscript(unfinished, *reload_saved(unfinished, prosody))
     scores = read_scores(args.exp / "scores.json", vocoder.step)
-    encoder = read_description(kmeans) if kmeans else None
-    card = write_card(read_json(unfinished / "config.json"), encoder, scores, args.license, exported)
+    config = read_json(unfinished / "config.json")
+    card = write_card(config, read_description(kmeans) if kmeans else None, scores, args.license, exported, about=about)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
-    for text in licence_texts(data_root() / language):
-        shutil.copyfile(text, unfinished / text.name)
+    copy_licences(unfinished, language, config["derived"].get("started_from"))
     if args.out.exists():
         shutil.rmtree(args.out)
     os.replace(unfinished, args.out)

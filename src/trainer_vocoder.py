@@ -47,6 +47,7 @@ from languages import add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
+from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
     Run,
@@ -80,13 +81,15 @@ from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.size_flags import read_sizes
 from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
-from vocoder.warm_start import OldVoice, check_same_model, load_old_voice, start_from
+from vocoder.warm_start import OldVoice, check_same_model, describe_old, load_old_voice, start_discriminator, start_from
 
 log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
 ENDLESS = 10**9  # steps, while their number is not known
+FROM_NOISE = {"lr": 1e-3, "warmup": 50}  # the schedule where no flag says it
+FROM_WEIGHTS = {"lr": 1e-3, "warmup": 50}  # with --init
 
 # %% [markdown]
 # ## Arguments
@@ -126,6 +129,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "cpu"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
+    args.flag_defaults["init"] = NOISE  # as runs began before there was the flag
     check_args(args)
     return args
 
@@ -152,12 +156,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--random_embeddings", action="store_true", help="do not start unit embeddings from the centroids"
     )
-    model.add_argument(
-        "--init",
-        default="none",
-        metavar="PATH",
-        help="start from the weights of this saved voice or experiment, which may know other units; none: from noise",
-    )
+    add_init_flag(model, "the saved voice or experiment")
     model.add_argument("--speaker_embedding", action="store_true", help="learn one voice for each speaker")
 
 
@@ -165,8 +164,18 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--batch_size", "--bsize", type=int, default=16, help="crops a step, over all processes")
     training.add_argument("--crop_frames", type=int, default=48, help="length of a crop (frames of 20 ms)")
-    training.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
-    training.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
+    training.add_argument(
+        "--lr",
+        type=float,
+        default=None,
+        help=f"peak learning rate of AdamW (default: {FROM_NOISE['lr']}; with --init {FROM_WEIGHTS['lr']})",
+    )
+    training.add_argument(
+        "--warmup",
+        type=int,
+        default=None,
+        help=f"steps of linear warm-up (default: {FROM_NOISE['warmup']}; with --init {FROM_WEIGHTS['warmup']})",
+    )
     training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     training.add_argument(
@@ -260,7 +269,7 @@ def check_args(args: argparse.Namespace) -> None:
             f"--discriminator_frames {args.discriminator_frames}, --crop_frames {args.crop_frames}: expected at least "
             f"{math.ceil(LONGEST_WINDOW / frames_to_samples(1))} for the discriminator's longest window"
         )
-    if args.init != "none" and args.random_embeddings:
+    if args.init not in (None, NOISE) and args.random_embeddings:
         raise UserError("--random_embeddings: --init gives the units their embeddings; leave one of the two out")
     if args.generator != "v3" and args.condition != "units":
         raise UserError(f"--condition {args.condition}: the oracle is v3's; {args.generator} is fed units only")
@@ -387,6 +396,8 @@ def build_models(
 ) -> Models:
     """The generator, started from an ``old`` voice or with embeddings from phase 1's ``clusters``, and its opponent.
 
+    Of an old voice the opponent is taken over too, where it brings one of the same sizes.
+
     Units that were made elsewhere came without clusters; their embeddings start at random.
     """
     generator = build_generator(args.generator, sizes)
@@ -400,6 +411,8 @@ def build_models(
     if args.adversarial_after != 1:
         width = {"width": args.discriminator_width} if args.discriminator_width else {}
         discriminator = DISCRIMINATORS[args.generator](**width)
+        if old is not None:
+            start_discriminator(discriminator, old)
     trained = prepare_training(
         accelerator, generator, lr=args.lr, weight_decay=args.weight_decay, compiled=args.compile
     )
@@ -646,11 +659,11 @@ def main() -> int:
     exp, units_exp = args.exp or paths["vocoder"], paths["units"]
     require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     units = read_json(units_exp / "config.json")["derived"]
-    old = read_old_voice(args, exp)
+    args, old, said = settle_start(args, exp)
     precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
     accelerator = start_accelerator(precision, cpu=args.cpu)
     if accelerator.is_main_process:
-        enter_experiment(args, exp, paths, units)
+        enter_experiment(args, exp, paths, units, old)
     accelerator.wait_for_everyone()
     if has_finished(exp, args.steps):
         return 0
@@ -671,7 +684,7 @@ def main() -> int:
     run = start_run(exp, progress, conditions, rank0=accelerator.is_main_process)
     if state and run.rank0:
         note_changes(state, run.conditions)
-    describe_run(run, data, models)
+    describe_run(run, data, models, said)
     progress, stopping = train(args, accelerator, run, progress, data=data, models=models)
 
     if end_run(run, progress, stopping=stopping):
@@ -683,7 +696,9 @@ def main() -> int:
     return 0
 
 
-def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object]) -> None:
+def enter_experiment(
+    args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object], old: OldVoice | None
+) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied, so that the voice can speak recordings alone."""
     taken = check_selection(paths["corpus"], read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {
@@ -693,6 +708,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
         "encoder": units["encoder"],
         "layer": units["layer"],
     }
+    derived |= describe_old(old) if old else {}
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
     changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
     open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
@@ -702,13 +718,24 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     copy_clusters(paths["units"], exp)
 
 
-def read_old_voice(args: argparse.Namespace, exp: Path) -> OldVoice | None:
-    """The voice of --init, where this run begins; a run that continues has its weights in a checkpoint."""
-    if args.init == "none" or (args.resume and find_checkpoint(args.resume, exp)):
-        return None
-    old = load_old_voice(Path(args.init))
-    check_same_model(old, args.generator, chosen_sizes(args) | choose_condition(args))
-    return old
+def settle_start(args: argparse.Namespace, exp: Path) -> tuple[argparse.Namespace, OldVoice | None, str]:
+    """The flags with what --init comes to, the voice this run starts from, and what the log says of it.
+
+    A run that continues has its weights in a checkpoint. The schedule depends on where a run starts.
+    """
+
+    def load(folder: Path) -> OldVoice:
+        if args.random_embeddings:
+            raise UserError("--random_embeddings")
+        old = load_old_voice(folder)
+        check_same_model(old, args.generator, chosen_sizes(args) | choose_condition(args))
+        return old
+
+    chosen = choose_start(args.init, exp, resume=args.resume, overwrite=args.overwrite)
+    start, old, said = load_start(chosen, load)
+    schedule = FROM_NOISE if start.name == NOISE else FROM_WEIGHTS
+    flags = {name: value for name, value in vars(args).items() if value is not None}
+    return argparse.Namespace(**(vars(args) | schedule | flags | {"init": start.name})), old, said
 
 
 def restore(
@@ -730,11 +757,13 @@ def restore(
     return restore_progress(state, planned, own=own, keep_plan=keep_plan, device=accelerator.device)
 
 
-def describe_run(run: Run, data: Data, models: Models) -> None:
+def describe_run(run: Run, data: Data, models: Models, start: str) -> None:
     seconds = sum(len(utterance.frame_units) for utterance in data.crops.utterances) / UNIT_RATE
     n_parameters = sum(parameter.numel() for parameter in models.generator.model.parameters())
     text = "%s: %.2f h to train on, %.1f M parameters, %d threads"
     log.info(text, run.exp, seconds / 3600, n_parameters / 1e6, torch.get_num_threads())
+    if start:
+        log.info("%s: %s", run.exp, start)
 
 
 # %% tags=["active-py"]
@@ -751,6 +780,8 @@ if __name__ == "__main__":
 # flags = "--language spanish --steps 50 --channels 64 --batch_size 4 --adversarial_after 0"
 # args = parse_args(flags.split())
 # paths = language_paths(args.language, args.tag, args.generator)
+# args, old, said = settle_start(args, paths["vocoder"])
+# print(said)
 # units = read_json(paths["units"] / "config.json")["derived"]
 # accelerator = start_accelerator("no", cpu=args.cpu)
 # set_seed(args.seed)
@@ -768,7 +799,7 @@ if __name__ == "__main__":
 
 # %% tags=["active-ipynb"]
 # sizes = choose_sizes(args, units, len(data.speakers))
-# models = build_models(args, sizes, data, paths["units"] / "kmeans.npz", accelerator)
+# models = build_models(args, sizes, data, paths["units"] / "kmeans.npz", accelerator, old=old)
 # batches = read_batches(data.crops, accelerator, batch_size=args.batch_size, first=0, last=args.steps, num_workers=0)
 # batch = next(batches)
 # {name: tuple(tensor.shape) for name, tensor in batch._asdict().items()}

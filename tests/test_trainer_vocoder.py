@@ -88,7 +88,9 @@ def test_what_a_run_leaves(uninterrupted: Path, roots: Path) -> None:
     assert (finished["step"], finished["best_validation_mel_nat"]) == (N_STEPS, latest["best"])
     config = json.loads((uninterrupted / "config.json").read_text())
     assert config["derived"]["n_units"] == 12 and config["arguments"]["channels"] == 16
-    assert (uninterrupted / "train.log").read_text().count("wrote") == 1
+    assert (config["arguments"]["init"], config["arguments"]["lr"]) == ("none", 1e-3)
+    logged = (uninterrupted / "train.log").read_text()
+    assert logged.count("wrote") == 1 and "starts from noise, for the base voice does not fit" in logged
     events = EventAccumulator(str(uninterrupted / "tensorboard")).Reload()
     seen = [(event.step, event.value) for event in events.Scalars("validation_mel_nat")]
     assert seen == [(step, pytest.approx(value)) for step, value in validations.items()]
@@ -167,13 +169,16 @@ def test_a_run_starts_from_another_voice_of_other_units(uninterrupted: Path, roo
     old = roots / "exp" / "old"
     shutil.copytree(uninterrupted, old)
     np.savez(old / "units" / "kmeans.npz", **clusters, description=np.array(json.dumps(described)))
-    exp, flags = roots / "exp" / "warm", [*TINY, *OFTEN, "--init", old, "--exp", roots / "exp" / "warm"]
+    exp = roots / "exp" / "warm"
+    flags = [*TINY, *OFTEN, *ADVERSARIAL, "--discriminator_lr", 0, "--init", old, "--exp", exp]
     run_to_end(TRAINER, [*flags, "--steps", 2, "--lr", 0], roots=roots)
     warm, cold = (
         [row["validation_mel_nat"] for row in metrics(run) if "validation_mel_nat" in row]
         for run in (exp, uninterrupted)
     )
     assert warm[0] < cold[0] - 0.1
+    assert json.loads((exp / "config.json").read_text())["derived"]["started_from"] == "old"
+    assert differences(load(exp, "latest")["discriminator"], load(uninterrupted, "best")["discriminator"]) == []
     shutil.rmtree(old)
     run_to_end(TRAINER, [*flags, "--lr", 0, "--steps", 4, "--resume"], roots=roots)
     shown = run_to_end(
@@ -197,6 +202,7 @@ def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
         (("--lr", -1), "--lr"),
         (("--speaker_embedding",), "speakers.tsv"),
         (("--init", "voices/old", "--random_embeddings"), "leave one of the two out"),
+        (("--init", "base"), "voices/base_v3: expected"),
     ],
 )
 def test_flags_without_a_meaning_are_refused(flags: tuple, expected: str, roots: Path) -> None:

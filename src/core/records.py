@@ -407,6 +407,7 @@ class VoiceOrigin(TypedDict, total=False):
     layer: int | None
     units_hash: str  # of phase 1's kmeans.npz, or of its config.json where the units were made elsewhere
     made_elsewhere: bool  # only then: there are no clusters
+    started_from: str  # the name of the voice whose weights the training began with (--init); only then
 
 
 class VoiceConfig(TypedDict):

@@ -4,6 +4,7 @@ import modal
 
 from languages import REPOSITORY
 from launching.modal_image_contents import (
+    BASE_VOICE,
     CODE_FILES,
     CODE_FOLDERS,
     CODE_ROOT,
@@ -28,6 +29,8 @@ def build_image() -> modal.Image:
     )
     for folder in CODE_FOLDERS:
         image = image.add_local_dir(REPOSITORY / folder, f"{CODE_ROOT}/{folder}", ignore=is_ignored)
+    if (REPOSITORY / BASE_VOICE).is_dir():
+        image = image.add_local_dir(REPOSITORY / BASE_VOICE, f"{CODE_ROOT}/{BASE_VOICE}", ignore=["**/.*"])
     for name in CODE_FILES:
         image = image.add_local_file(REPOSITORY / name, f"{CODE_ROOT}/{name}")
     return image

@@ -11,6 +11,7 @@ SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsnd
 
 # Only these are uploaded, so that recordings and results never are, however the working folder looks.
 CODE_FOLDERS = ("src", "scripts", "recipes")
+BASE_VOICE = "voices/base_v3"  # what phase 3 starts from; other voices stay here
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
 IGNORED_FOLDERS = {"exp", "data", "modal_downloads", "__pycache__", "node_modules", "wandb", "runs"}
 IGNORED_SUFFIXES = {

@@ -63,8 +63,7 @@ def load_vocoder(
     checkpoint: "best" (by validation), "latest", or a path. allow_oracle: also one that speaks log-mel. Raises
     UserError where the checkpoint is missing, or not a vocoder's.
     """
-    exp = Path(exp)
-    path = exp / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "latest") else Path(checkpoint)
+    exp, path = Path(exp), checkpoint_path(exp, checkpoint)
     state = load_checkpoint(path, command=command_for_folder("run_phase3.sh", exp))
     if "generator_ema" not in state:
         raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
@@ -82,6 +81,12 @@ def load_vocoder(
         step=state["step"],
         config=read_json(exp / "config.json"),
     )
+
+
+def checkpoint_path(exp: Path, checkpoint: str | Path) -> Path:
+    """The file that "best", "latest" or a path names."""
+    named = checkpoint in ("best", "latest")
+    return Path(exp) / "checkpoints" / f"{checkpoint}.pt" if named else Path(checkpoint)
 
 
 def speaker_row(speakers: Sequence[str], speaker: str | None) -> int:

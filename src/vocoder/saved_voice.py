@@ -1,9 +1,13 @@
 """Saved voices: a folder of config.json and safetensors that speaks without the experiment it comes from.
 
 ``<folder>/config.json`` and ``model.safetensors`` hold the generator, ``units.safetensors`` the clusters that turn a
-recording into units, ``prosody/`` (optional) a prosody predictor in the same two files.
+recording into units, ``prosody/`` (optional) a prosody predictor in the same two files, ``discriminator.safetensors``
+(optional) the opponent it was trained against, from which another voice's training may go on.
+
+Weights lie there in single or in half precision; loaded, they are float32.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,22 +15,24 @@ from torch import nn
 
 from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from core.errors import UserError
-from core.files import read_json, write_json
+from core.files import read_json, write_atomically, write_json
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
 from core.records import VoiceConfig, VoiceOrigin
+from languages import command_for_folder
 from models.prosody_predictor import ProsodyPredictor
 from prosody.prediction import Prosody, load_prosody
-from training.checkpoints import rename_old_weights
+from training.checkpoints import load_checkpoint, rename_old_weights
 from units.kmeans import UnitClusters, load_kmeans, read_description, save_safetensors
 from units.phase1_inputs import hash_units, lacks_clusters
-from vocoder.generators import Vocoder, build_generator, load_vocoder
+from vocoder.generators import Vocoder, build_generator, checkpoint_path, load_vocoder
 
+WEIGHTS_FILE, DISCRIMINATOR_FILE = "model.safetensors", "discriminator.safetensors"
 VOICE_FORMAT, PROSODY_FORMAT, FORMAT_VERSION = "oral-units voice", "oral-units prosody", 1
 # What of an experiment's config.json means something elsewhere; paths do not.
-PORTABLE_KEYS = ("language", "generator", "n_units", "n_streams", "encoder", "layer", "units_hash")
+PORTABLE_KEYS = ("language", "generator", "n_units", "n_streams", "encoder", "layer", "units_hash", "started_from")
 
 
 def load_voice(folder: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> Vocoder:
@@ -88,6 +94,20 @@ def load_clusters(folder: Path) -> UnitClusters | None:
     return load_kmeans(folder / "units.safetensors")
 
 
+def weights_file(folder: Path, checkpoint: str | Path = "best") -> Path:
+    """The file that holds the weights of a saved voice, or of an experiment's checkpoint."""
+    return Path(folder) / WEIGHTS_FILE if _is_saved(folder) else checkpoint_path(folder, checkpoint)
+
+
+def load_discriminator(folder: Path, checkpoint: str | Path = "best") -> dict[str, torch.Tensor] | None:
+    """The weights, float32, of the discriminator of a saved voice or of an experiment's checkpoint, if it has one."""
+    if _is_saved(folder):
+        path = Path(folder) / DISCRIMINATOR_FILE
+        return _read_weights(path) if path.is_file() else None
+    path = weights_file(folder, checkpoint)
+    return load_checkpoint(path, command=command_for_folder("run_phase3.sh", folder)).get("discriminator")
+
+
 def units_hash(folder: Path) -> str:
     """What tells one phase 1 from another (``units.phase1_inputs.hash_units``), which a saved voice remembers."""
     if _is_saved(folder):
@@ -95,11 +115,20 @@ def units_hash(folder: Path) -> str:
     return hash_units(Path(folder) / "units")
 
 
-def save_voice(folder: Path, vocoder: Vocoder, clusters: UnitClusters | None, units_hash: str) -> None:
+def save_voice(
+    folder: Path,
+    vocoder: Vocoder,
+    clusters: UnitClusters | None,
+    units_hash: str,
+    *,
+    half: bool = False,
+    discriminator: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write config.json, model.safetensors and units.safetensors; ``clusters`` come with their encoder's description.
 
     clusters: None for units that were made elsewhere; then there is no units.safetensors, and config.json says so.
-    Nothing of the machine it was trained on is written: no paths, no arguments.
+    half: weights in half precision. discriminator: its weights, to be brought along. Nothing of the machine it was
+    trained on is written: no paths, no arguments.
     """
     description = (read_description(clusters) if clusters else None) or {}
     encoder = {key: description[key] for key in ("encoder", "layer") if key in description}
@@ -109,13 +138,16 @@ def save_voice(folder: Path, vocoder: Vocoder, clusters: UnitClusters | None, un
         origin["made_elsewhere"] = True
     else:
         save_safetensors(Path(folder) / "units.safetensors", clusters)
-    _save_model(folder, vocoder.generator, _describe(VOICE_FORMAT, vocoder, origin) | audio)
+    _save_model(folder, vocoder.generator, _describe(VOICE_FORMAT, vocoder, origin) | audio, half=half)
+    if discriminator is not None:
+        weights = _in_precision(discriminator, half=half)
+        write_atomically(Path(folder) / DISCRIMINATOR_FILE, lambda path: save_file(weights, path))
 
 
-def save_voice_prosody(folder: Path, prosody: Prosody) -> None:
-    """Write config.json and model.safetensors of a loaded prosody predictor."""
+def save_voice_prosody(folder: Path, prosody: Prosody, *, half: bool = False) -> None:
+    """Write config.json and model.safetensors of a loaded prosody predictor; half: in half precision."""
     described = _describe(PROSODY_FORMAT, prosody, _portable(prosody)) | {"statistics": prosody.statistics}
-    _save_model(folder, prosody.predictor, described)
+    _save_model(folder, prosody.predictor, described, half=half)
 
 
 def _portable(loaded: Vocoder | Prosody) -> VoiceOrigin:
@@ -135,24 +167,41 @@ def _describe(kind: str, loaded: Vocoder | Prosody, origin: VoiceOrigin) -> Voic
     }
 
 
-def _save_model(folder: Path, model: nn.Module, config: VoiceConfig) -> None:
+def _save_model(folder: Path, model: nn.Module, config: VoiceConfig, *, half: bool) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
-    save_torch_state_dict(model.state_dict(), folder)
+    save_torch_state_dict(_in_precision(model.state_dict(), half=half), folder)
     write_json(Path(folder) / "config.json", config)
 
 
-def _load_weights(model: nn.Module, folder: Path, device: str | torch.device) -> nn.Module:
-    path = Path(folder) / "model.safetensors"
+def _in_precision(weights: Mapping[str, torch.Tensor], *, half: bool) -> dict[str, torch.Tensor]:
+    """The weights with their real numbers in half precision, or all of them as they are."""
+    smaller = {name: value.half() if half and value.is_floating_point() else value for name, value in weights.items()}
+    return {name: value.contiguous() for name, value in smaller.items()}
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights by name, in float32 whatever they were saved in."""
     try:
-        model.load_state_dict(rename_old_weights(load_file(path)))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: expected the weights that config.json describes, found: {reason}") from error
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def _load_weights(model: nn.Module, folder: Path, device: str | torch.device) -> nn.Module:
+    path = Path(folder) / WEIGHTS_FILE
+    weights = rename_old_weights(_read_weights(path))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: expected the weights that config.json describes, found: {reason}") from error
     return model.eval().to(device)
 
 
 def _is_saved(folder: Path) -> bool:
-    return (Path(folder) / "model.safetensors").is_file()
+    return (Path(folder) / WEIGHTS_FILE).is_file()
 
 
 def _read_config(folder: Path, kind: str) -> VoiceConfig:

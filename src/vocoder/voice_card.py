@@ -24,11 +24,13 @@ def write_card(
     scores: VocoderScores | None,
     licence: str,
     exported: list[str],
+    *,
+    about: str = "",
 ) -> str:
     """Markdown with the front matter that model hubs read.
 
     config: of ``vocoder.saved_voice.save_voice``; encoder: the description in the clusters; scores: of vocoder_test.py;
-    exported: the TorchScript files, relative to the folder.
+    exported: the TorchScript files, relative to the folder; about: a section of one's own, in Markdown.
     """
     origin = config["derived"]
     parts = [
@@ -36,8 +38,9 @@ def write_card(
         f"# A voice for units of {origin['language']}",
         _facts(config, origin, encoder),
         _usage(exported, takes_recordings=not origin.get("made_elsewhere")),
+        about,
         _scores(scores),
-        _licence(licence, encoder),
+        _licence(licence, encoder, origin.get("started_from")),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -48,10 +51,14 @@ def _facts(config: VoiceConfig, origin: VoiceOrigin, encoder: EncoderOrigin | No
         "speaks": f"{origin['n_streams']} stream(s) of {origin['n_units']} units at {UNIT_RATE} Hz, and F0 in Hz",
         "units come from": f"`{encoder['encoder']}`{layer}" if encoder else "an encoder that is not recorded",
         "sound": f"{SAMPLE_RATE} Hz, {HOP_SAMPLES} samples a unit frame",
-        "generator": f"{origin['generator']}, {config['step']} training steps",
+        "generator": f"{origin['generator']}, {config['step']} training steps{_start(origin)}",
         "speakers": ", ".join(config["speakers"]) or "one voice",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
+
+
+def _start(origin: VoiceOrigin) -> str:
+    return f" from the weights of `{origin['started_from']}`" if "started_from" in origin else ""
 
 
 def _usage(exported: list[str], *, takes_recordings: bool) -> str:
@@ -85,11 +92,12 @@ def _scores(scores: VocoderScores | None) -> str:
     return "\n".join(lines)
 
 
-def _licence(licence: str, encoder: EncoderOrigin | None) -> str:
+def _licence(licence: str, encoder: EncoderOrigin | None, started_from: str | None) -> str:
     name = encoder["encoder"] if encoder else ""
     text = f"The weights: {licence}. A voice is derived from recordings of a person and from an encoder"
     text += f" (`{name}`)" if name and (needs_download(name) or encoder_file(name)) else ""
     text += "; their licences, and what the speaker agreed to, hold for it."
+    text += f" Its training started from the voice `{started_from}`, whose licence holds too." if started_from else ""
     return f"## Licence\n\n{text}"
 
 

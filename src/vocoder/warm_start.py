@@ -1,32 +1,25 @@
 """A voice that starts from another's weights instead of from noise (``--init``).
 
 Everything but the tables of units and speakers is taken over as it is. Those tables belong to one language's clusters
-and people. The new ones are made from what the old voice hears in the new language's recordings: each unit starts from
-the mean of the old embeddings over the frames that carry it.
-
-Axes: F frames (50 Hz), N streams, K units, C channels of an embedding.
+and people; ``units.carried_embeddings`` makes the new ones. Axes: N streams, K units, C channels of an embedding.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
-from tqdm import tqdm
-
-from audio.audio_io import load_audio
 from core.errors import UserError
-from core.frames import UNIT_RATE
-from encoders.encode import encode, load_encoder
-from units.kmeans import UnitClusters, quantize_to_units, read_description
+from core.files import hash_files
+from training.initial_weights import check_sizes
+from units.carried_embeddings import make_tables
+from units.kmeans import UnitClusters
 from units.utterances import LoadedUtterance
-from vocoder.generators import Vocoder
-from vocoder.saved_voice import load_clusters, load_voice
+from vocoder.generators import GENERATORS, Vocoder
+from vocoder.saved_voice import load_clusters, load_discriminator, load_voice, weights_file
 
-LISTEN_SECONDS = 30 * 60.0  # of the training recordings; 1000 units are then heard 90 times each on average
 OWN_SIZES = ("n_units", "n_streams", "n_speakers")
 OWN_TABLES = ("unit_embedding.", "speaker_embedding.")
 
@@ -37,33 +30,33 @@ class OldVoice(NamedTuple):
     folder: Path
     vocoder: Vocoder
     clusters: UnitClusters
+    discriminator: Mapping[str, torch.Tensor] | None = None  # its weights, where the folder has one
 
 
-def load_old_voice(folder: Path, checkpoint: str = "best") -> OldVoice:
-    """A saved voice or an experiment, on the CPU. Raises UserError where there is none."""
+def load_old_voice(folder: Path) -> OldVoice:
+    """A saved voice, or the best of an experiment, on the CPU. Raises UserError where there is none."""
     if not (Path(folder) / "config.json").is_file():
         raise UserError(f"--init {folder}: expected a saved voice or an experiment of phase 3, found none")
     clusters = load_clusters(folder)
     if clusters is None:
         raise UserError(f"--init {folder}: its units were made elsewhere, without clusters; give another voice")
-    return OldVoice(Path(folder), load_voice(folder, checkpoint), clusters)
+    return OldVoice(Path(folder), load_voice(folder), clusters, load_discriminator(folder))
 
 
-def check_same_model(old: OldVoice, version: str, sizes: dict[str, object]) -> None:
+def check_same_model(old: OldVoice, version: str, sizes: Mapping[str, object]) -> None:
     """Refuse a voice of another architecture; numbers of units, streams and speakers may differ.
 
     sizes: the new generator's constructor arguments.
     """
-    found, wanted = (_architecture(values) for values in (old.vocoder.sizes or {}, sizes))
-    if (old.vocoder.version, found) != (version, wanted):
-        raise UserError(
-            f"--init {old.folder}: expected a {version} with {wanted or 'the full size'}, found a "
-            f"{old.vocoder.version} with {found or 'the full size'}; give the same --generator and --sizes"
-        )
+    if old.vocoder.version != version:
+        found = old.vocoder.version
+        raise UserError(f"--init {old.folder}: expected a {version}, found a {found}; give --generator {found}")
+    check_sizes(old.folder, GENERATORS[version], found=old.vocoder.sizes or {}, wanted=sizes, own=OWN_SIZES)
 
 
-def _architecture(sizes: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in sizes.items() if name not in OWN_SIZES}
+def describe_old(old: OldVoice) -> dict[str, str]:
+    """What config.json keeps of it: its name, and the SHA-256 of its weights."""
+    return {"started_from": old.folder.name, "started_from_hash": hash_files([weights_file(old.folder)])}
 
 
 @torch.no_grad()
@@ -77,13 +70,14 @@ def start_from(
     weights = old.vocoder.generator.state_dict()
     shared = {name: value for name, value in weights.items() if not name.startswith(OWN_TABLES)}
     generator.load_state_dict(shared, strict=False)
-    old_tables = [table.weight for table in old.vocoder.generator.unit_embedding]
-    if new is not None and same_clusters(old.clusters, new):
-        tables = [table.clone() for table in old_tables]
-    else:
-        heard = listen(old.clusters, choose_utterances(utterances, LISTEN_SECONDS))
-        pairs = ((embed_frames(units, old_tables), utterance.frame_units) for utterance, units in heard)
-        tables = carry_embeddings(pairs, generator.unit_embedding[0].num_embeddings, len(generator.unit_embedding))
+    tables = make_tables(
+        [table.weight for table in old.vocoder.generator.unit_embedding],
+        old.clusters,
+        new,
+        utterances,
+        n_units=generator.unit_embedding[0].num_embeddings,
+        n_streams=len(generator.unit_embedding),
+    )
     set_tables(generator, tables, old.vocoder.generator.speaker_embedding)
 
 
@@ -97,55 +91,10 @@ def set_tables(generator: nn.Module, tables: Sequence[torch.Tensor], old_speaker
         generator.speaker_embedding.weight.copy_(mean.expand_as(generator.speaker_embedding.weight))
 
 
-def same_clusters(one: UnitClusters, other: UnitClusters) -> bool:
-    """Whether both give every recording the same units."""
-    arrays = [(*clusters.books, clusters.mean, clusters.scale) for clusters in (one, other)]
-    equal = len(arrays[0]) == len(arrays[1]) and all(map(np.array_equal, *arrays))
-    return equal and one.description == other.description
-
-
-def choose_utterances(utterances: Sequence[LoadedUtterance], seconds: float) -> Sequence[LoadedUtterance]:
-    """An even spread of utterances of about ``seconds`` in all."""
-    total = sum(len(utterance.frame_units) for utterance in utterances) / UNIT_RATE
-    return utterances[:: max(1, int(total / seconds))]
-
-
-def listen(
-    clusters: UnitClusters, utterances: Iterable[LoadedUtterance]
-) -> Iterator[tuple[LoadedUtterance, np.ndarray]]:
-    """Each utterance with the units (F, N) that ``clusters`` and their encoder find in its recording."""
-    description = read_description(clusters)
-    if description is None:
-        raise UserError("--init: expected clusters that name their encoder, found none; export the voice again")
-    encoder = load_encoder(description["encoder"], description["layer"], **description["options"])
-    for utterance in tqdm(utterances, desc="--init listens", unit="utterance", disable=None, leave=False):
-        yield utterance, quantize_to_units(encode(encoder, [load_audio(utterance.audio_path)])[0], clusters)
-
-
-def embed_frames(frame_units: np.ndarray, tables: Sequence[torch.Tensor]) -> np.ndarray:
-    """(F, N) units -> (F, C) float64, the sum of their rows in N ``tables`` (K, C)."""
-    streams = torch.from_numpy(frame_units.astype(np.int64)).T
-    return sum(table[units].double() for table, units in zip(tables, streams)).numpy()
-
-
-def carry_embeddings(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], n_units: int, n_streams: int
-) -> list[torch.Tensor]:
-    """New tables, ``n_streams`` times (n_units, C) float32, from old embeddings (F, C) with new units (F, N).
-
-    A unit of the first stream gets the mean over its frames, one of a further stream the mean of what the streams
-    before leave over. Units that are never heard get the mean of all frames, or 0 in the further streams.
-    """
-    embedded, units = map(list, zip(*pairs))
-    rest, frame_units = np.concatenate(embedded), np.concatenate(units).astype(np.int64)
-    tables = []
-    for stream in range(n_streams):
-        numbers = frame_units[:, stream]
-        counts = np.bincount(numbers, minlength=n_units)[:, None]
-        sums = np.zeros((n_units, rest.shape[1]))
-        np.add.at(sums, numbers, rest)
-        unheard = rest.mean(axis=0) if stream == 0 else np.zeros(rest.shape[1])
-        table = np.where(counts > 0, sums / np.maximum(counts, 1), unheard)
-        rest = rest - table[numbers]
-        tables.append(torch.from_numpy(table.astype(np.float32)))
-    return tables
+def start_discriminator(discriminator: nn.Module, old: OldVoice) -> bool:
+    """Give ``discriminator`` the old one's weights, in place; False where there is none, or one of other sizes."""
+    weights, own = old.discriminator or {}, discriminator.state_dict()
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in own.items()}:
+        return False
+    discriminator.load_state_dict(weights)
+    return True

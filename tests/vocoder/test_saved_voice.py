@@ -19,17 +19,25 @@ import speak_exported
 import synthesize
 
 from core.errors import UserError
+from models.discriminator_v3 import DiscriminatorV3
 from models.hashed_noise import hashed_noise, noise_key
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
-from prosody.prediction import Prosody, choose_durations, predict_durations, predict_f0
+from prosody.prediction import Prosody, choose_durations, predict_durations, predict_f0, predict_pitch
 from synthetic import write_units
 from training.checkpoints import OLD_NAMES, save_checkpoint
 from units.corpus import write_corpus
 from units.kmeans import load_kmeans, quantize_to_units
 from units.requests import SpokenItem
 from vocoder.generators import build_generator, load_vocoder
-from vocoder.saved_voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
+from vocoder.saved_voice import (
+    included_prosody,
+    load_clusters,
+    load_discriminator,
+    load_voice,
+    load_voice_prosody,
+    units_hash,
+)
 from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.torchscript import export_generator, export_prosody
 
@@ -179,6 +187,62 @@ def test_a_saved_voice_is_the_voice(roots: Path, voice: Path) -> None:
     assert np.abs(spoken[0]).max() > 1e-3
     weights = load_file(voice / "model.safetensors")
     assert weights.keys() == original.generator.state_dict().keys()
+
+
+def test_a_voice_in_half_precision_speaks_nearly_the_same_and_brings_what_is_asked(
+    roots: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    exp = tmp_path / "exp"
+    shutil.copytree(roots / "spanish_vocoder_v3", exp)
+    state = torch.load(exp / "checkpoints" / "best.pt", weights_only=True)
+    opponent = DiscriminatorV3(width=4).state_dict()
+    save_checkpoint(exp / "checkpoints" / "best.pt", state | {"discriminator": opponent})
+    (tmp_path / "about.md").write_text("## Data\n\nMade of thin air.\n")
+    flags = ("--exp", exp, "--prosody", roots / "spanish_prosody", "--half", "--no_torchscript", "--discriminator")
+    assert export(monkeypatch, *flags, "--about", tmp_path / "about.md", "--out", tmp_path / "half") == 0
+    assert not list((tmp_path / "half").rglob("*.torchscript")) and not (tmp_path / "half" / "speak.py").exists()
+    assert "Made of thin air." in (tmp_path / "half" / "README.md").read_text()
+    for file in ("model.safetensors", "prosody/model.safetensors"):
+        assert (tmp_path / "half" / file).stat().st_size < 0.6 * (voice / file).stat().st_size
+    item = SpokenItem("a", np.arange(40)[:, None] % N_UNITS, np.full(40, 120, np.float32), "rui")
+    loaded = load_voice(tmp_path / "half")
+    assert {value.dtype for value in loaded.generator.state_dict().values()} == {torch.float32}
+    whole, half = (next(synthesize_utterances(which, [item]))[1] for which in (load_voice(voice), loaded))
+    assert 0 < np.abs(half - whole).max() < 0.01 * np.abs(whole).max()
+    prosodies = [load_voice_prosody(folder / "prosody") for folder in (voice, tmp_path / "half")]
+    units, durations = np.arange(30) % N_UNITS, np.full(30, 2)
+    np.testing.assert_allclose(*(predict_pitch(prosody, units, durations)[1] for prosody in prosodies), rtol=0.01)
+    brought = load_discriminator(tmp_path / "half")
+    assert brought.keys() == opponent.keys() == load_discriminator(exp).keys() and load_discriminator(voice) is None
+    assert all(torch.equal(brought[name], value.half().float()) for name, value in opponent.items())
+
+
+def test_a_voice_that_started_from_the_base_says_so_and_brings_its_licence(
+    roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    base, exp = tmp_path / "base_v3", tmp_path / "exp"
+    base.mkdir()
+    (base / "ATTRIBUTION.txt").write_text("many voices")
+    monkeypatch.setattr(export_vocoder, "BASE_VOICE", base)
+    shutil.copytree(roots / "spanish_vocoder_v3", exp)
+    config = json.loads((exp / "config.json").read_text())
+    config["derived"]["started_from"] = "base_v3"
+    (exp / "config.json").write_text(json.dumps(config))
+    assert export(monkeypatch, "--exp", exp, "--no_torchscript", "--out", tmp_path / "voice") == 0
+    card = (tmp_path / "voice" / "README.md").read_text()
+    assert "training steps from the weights of `base_v3`" in card and "voice `base_v3`, whose licence holds" in card
+    assert (tmp_path / "voice" / "ATTRIBUTION_base_v3.txt").read_text() == "many voices"
+
+
+@pytest.mark.parametrize("flags", [("--discriminator",), ("--about", "nowhere.md")])
+def test_what_is_not_there_cannot_be_brought_along(
+    flags: tuple, roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=f"{flags[0]}"):
+        export(monkeypatch, "--exp", roots / "spanish_vocoder_v3", *flags, "--out", tmp_path / "voice")
+    assert not list(tmp_path.iterdir())
 
 
 def under_old_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,43 @@
+"""New units' embeddings out of an old model's."""
+
+import numpy as np
+import torch
+
+from units.carried_embeddings import carry_embeddings, choose_utterances, embed_frames, same_clusters
+from units.kmeans import UnitClusters
+
+
+def clusters(seed: int = 0, n_units: int = 6, n_streams: int = 1) -> UnitClusters:
+    rng = np.random.default_rng(seed)
+    books = [rng.standard_normal((n_units, 3)).astype(np.float32) for _ in range(n_streams)]
+    return UnitClusters(books, np.zeros(3, np.float32), np.ones(3, np.float32))
+
+
+def test_a_unit_starts_from_the_mean_over_its_frames_and_the_next_stream_from_what_is_left() -> None:
+    embedded = np.array([[1.0, 0], [3, 0], [0, 5], [0, 7]])
+    units = np.array([[0, 1], [0, 0], [2, 1], [2, 0]])
+    first, second = carry_embeddings([(embedded[:1], units[:1]), (embedded[1:], units[1:])], n_units=3, n_streams=2)
+    assert first.tolist() == [[2, 0], [1, 3], [0, 6]]  # unit 1 is never heard: the mean of all frames
+    assert second.tolist() == [[0.5, 0.5], [-0.5, -0.5], [0, 0]]
+
+
+def test_units_that_are_the_old_ones_under_other_numbers_get_their_rows() -> None:
+    old, renumbered = torch.randn(6, 4), np.array([3, 1, 5, 0, 2, 4])
+    frames = np.random.default_rng(0).integers(0, 6, (200, 1))
+    (table,) = carry_embeddings([(embed_frames(frames, [old]), renumbered[frames])], n_units=6, n_streams=1)
+    torch.testing.assert_close(table[renumbered], old)
+
+
+def test_clusters_are_told_apart_by_what_they_hold() -> None:
+    assert same_clusters(clusters(), clusters())
+    assert not same_clusters(clusters(), clusters(seed=1))
+    assert not same_clusters(clusters(), clusters(n_streams=2))
+    assert not same_clusters(clusters(), clusters()._replace(description={"encoder": "mfcc"}))
+
+
+def test_a_long_corpus_is_heard_in_part() -> None:
+    class Loaded:  # noqa: D101
+        frame_units = np.zeros((500, 1))  # 10 s
+
+    assert len(choose_utterances([Loaded()] * 100, 100.0)) == 10
+    assert len(choose_utterances([Loaded()] * 3, 100.0)) == 3
