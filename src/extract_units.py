@@ -36,7 +36,14 @@ from core.errors import UserError
 from core.frames import UNIT_RATE
 from core.records import EncoderOrigin
 from encoders.encode import Encoder, load_encoder
-from encoders.table import OWN_ENCODERS, describe_encoder, name_encoder, stays_on_cpu
+from encoders.table import (
+    OWN_ENCODERS,
+    describe_encoder,
+    feature_widths,
+    name_encoder,
+    parse_features,
+    stays_on_cpu,
+)
 from languages import add_language_flags, data_root, language_config, language_paths
 from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
 from training.experiment import hash_arguments, is_finished, open_experiment
@@ -54,6 +61,7 @@ from units.extraction_stages import (
 )
 from units.kmeans import (
     NORMALIZATIONS,
+    SPEAKER_NORMALIZATIONS,
     UnitClusters,
     fit_kmeans,
     load_kmeans,
@@ -63,7 +71,7 @@ from units.kmeans import (
     save_kmeans,
     unit_counts,
 )
-from units.shards import gather_features
+from units.shards import gather_features, read_speakers
 
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # k-means is fitted on so many frames a unit, and on this many at least; beyond that centroids hardly move.
@@ -138,6 +146,20 @@ def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--context", type=int, default=0, help="mfcc: put this many neighbours on either side next to each frame"
     )
+    group.add_argument(
+        "--add_features",
+        nargs="+",
+        default=[],
+        metavar="ENCODER[@LAYER]",
+        help="put the features of these next to the encoder's, all with the same total variance: mfcc, or another "
+        "layer of the same model",
+    )
+    group.add_argument(
+        "--separate_streams",
+        action="store_true",
+        help="with --add_features: --n_streams streams for the encoder's features, and as many for each further set, "
+        "instead of clustering all together",
+    )
 
 
 def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
@@ -157,7 +179,8 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
         default="unit",
         choices=NORMALIZATIONS,
         help="divide every feature by its standard deviation (unit), by the root of that (root: between the two), or "
-        "by nothing (off) before clustering",
+        "by nothing (off) before clustering; speaker and speaker_root: the same after each speaker's own mean and "
+        "deviation are taken away",
     )
     group.add_argument(
         "--duration_penalty",
@@ -240,6 +263,9 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
     require_positive(args, "num_workers")
     require_not_negative(args, "duration_penalty")
+    if args.separate_streams and (args.kmeans or not args.add_features):
+        wanted = "the streams of --kmeans; leave it out" if args.kmeans else "--add_features with it"
+        raise UserError(f"--separate_streams: expected {wanted}")
     part = resolve_part(args.stage, args.shards, args.shard_index, overwrite=args.overwrite)
     args.shards, args.shard_index = part
     if args.stage:
@@ -256,20 +282,32 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
 
 # %%
 def start_processes(args: argparse.Namespace) -> Accelerator:
-    cheap = stays_on_cpu(args.encoder)
+    cheap = all(stays_on_cpu(name) for name, _ in feature_sets(args))
     if cheap:
         torch.set_num_threads(1)  # the threads of --num_workers share the cores already
     return start_accelerator(cpu=args.cpu or cheap, patience=PATIENCE)
 
 
-def encoder_options(args: argparse.Namespace) -> dict[str, float]:
+def feature_sets(args: argparse.Namespace) -> list[tuple[str, int | None]]:
+    """The encoder and layer of every set of features that stand next to each other."""
+    return [(args.encoder, args.layer), *map(parse_features, args.add_features)]
+
+
+def encoder_options(args: argparse.Namespace) -> dict[str, object]:
     """What ``load_encoder`` needs besides name and layer to make the same features again."""
-    return {
+    options = {
         "window_seconds": args.window_seconds,
         "overlap_seconds": args.overlap_seconds,
         "subtract_mean": args.cmn,
         "context": args.context,
     }
+    further = [list(one) for one in feature_sets(args)[1:]]
+    return options | ({"add_features": further} if further else {})
+
+
+def count_streams(args: argparse.Namespace) -> int:
+    """Streams in all: ``--n_streams``, of every set of features where they are separate."""
+    return args.n_streams * (len(feature_sets(args)) if args.separate_streams else 1)
 
 
 def describe_clusters(args: argparse.Namespace) -> EncoderOrigin:
@@ -320,6 +358,8 @@ def read_given_clusters(args: argparse.Namespace) -> UnitClusters | None:
 def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str:
     """Check what can be checked without work, so that a mistake leaves no folder behind; then open the folder."""
     description = describe_encoder(args.encoder, args.layer)
+    for name, layer in feature_sets(args):
+        describe_encoder(name, layer)
     train_frames = check_manifest(manifest, data_root(), needs_train=args.kmeans is None)["train_frames"]
     n_frames = min(train_frames, args.kmeans_frames)
     if args.kmeans is None and n_frames < args.n_units:
@@ -333,7 +373,7 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
         "layer": description.layer,
         "encoder_options": encoder_options(args),
         "n_units": args.n_units,
-        "n_streams": args.n_streams,
+        "n_streams": count_streams(args),
         "duration_penalty": args.duration_penalty,
         "unit_rate": UNIT_RATE,
         "manifest": str(manifest),
@@ -358,7 +398,8 @@ def sample_features(args: argparse.Namespace, exp: Path, manifest: Path, encoder
     n_utterances, share, rows = choose_sample(args, manifest)
     warn_if_idle(n_utterances, args.n_shard_utterances, job=args.shard_index, n_jobs=args.shards)
     origin = describe_origin(hash_flags(args), manifest)
-    fit_pass(encoder, rows, exp / FIT_FOLDER, work, origin, share=share, seed=args.seed)
+    by_speaker = args.normalize in SPEAKER_NORMALIZATIONS
+    fit_pass(encoder, rows, exp / FIT_FOLDER, work, origin, share=share, seed=args.seed, by_speaker=by_speaker)
 
 
 def choose_sample(args: argparse.Namespace, manifest: Path) -> tuple:
@@ -379,10 +420,20 @@ def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
     origin = describe_origin(hash_flags(args), manifest)
     shards, _ = finished_shards(exp, FIT_FOLDER, origin, n_utterances=n_utterances, **shard_settings(args))
     features = gather_features(shards)
-    log.info("fitting %d x %d clusters on %d frames", args.n_streams, args.n_units, len(features))
-    clusters = fit_kmeans(features, args.n_units, n_streams=args.n_streams, normalize=args.normalize, seed=args.seed)
+    spans = read_speakers(shards) if args.normalize in SPEAKER_NORMALIZATIONS else ()
+    log.info("fitting %d x %d clusters on %d frames", count_streams(args), args.n_units, len(features))
+    clusters = fit_kmeans(
+        features,
+        args.n_units,
+        n_streams=args.n_streams,
+        normalize=args.normalize,
+        seed=args.seed,
+        spans=spans,
+        widths=feature_widths(feature_sets(args), context=args.context),
+        separate=args.separate_streams,
+    )
     if args.duration_penalty:
-        clusters = refit_on_paths(features, clusters, args.duration_penalty)
+        clusters = refit_on_paths(features, clusters, args.duration_penalty, spans)
     save_kmeans(exp, clusters, describe_clusters(args))
 
 
@@ -411,7 +462,7 @@ def merge_shards(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
     """Every shard into corpus_timestamped.json; says what was found and what comes next."""
     origin, settings = describe_origin(hash_flags(args), manifest, require_clusters(exp)), shard_settings(args)
     shards, failed = finished_shards(exp, UNITS_FOLDER, origin, n_utterances=count_segments(manifest), **settings)
-    summary = finish_extraction(exp, shards, failed, n_units=args.n_units, n_streams=args.n_streams)
+    summary = finish_extraction(exp, shards, failed, n_units=args.n_units, n_streams=count_streams(args))
     log.info(
         "%s: %d utterances, %.2f h, %d skipped; %s of %d units used, %.1f units/s, %.0f bits/s",
         exp / "corpus_timestamped.json",

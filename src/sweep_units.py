@@ -18,7 +18,6 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from tqdm import tqdm
@@ -47,6 +46,7 @@ from units.phone_labels import PhoneLabels, read_phones
 from units.sweep import (
     SETTING_KEYS,
     FeatureSetting,
+    Sample,
     describe_setting,
     feature_settings,
     load_or_fit,
@@ -199,7 +199,7 @@ def sweep_features(
     encoder = load_encoder(setting.encoder, setting.layer, choose_device(args.device), **origin["options"])
     scored = load_scored(encoder, folder, materials.scored, data_root(), n_disturbed=args.n_disturbed)
 
-    def sample() -> np.ndarray:
+    def sample() -> Sample:
         return load_sample(encoder, folder / "sample.npz", materials.sample, data_root(), seed=seed)
 
     for normalize, n_units, cost in points:

@@ -232,6 +232,62 @@ def test_a_run_older_than_the_penalty_goes_on(tiny_language: dict, tmp_path: Pat
         extract(exp, "--resume", "auto", "--duration_penalty", 1)
 
 
+def test_speakers_are_normalised_by_themselves_and_strangers_by_what_is_heard(
+    tiny_language: dict, tmp_path: Path
+) -> None:
+    manifest = tiny_language["data"] / "spanish" / "segments.jsonl"
+    rows = [row | {"speaker": "abc"[number % 3]} for number, row in enumerate(tiny_language["rows"])]
+    rows[0]["speaker"] = None
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    exp = extract(tmp_path / "units", "--normalize", "speaker_root", "--duration_penalty", 1, "--n_shard_utterances", 2)
+    clusters, encoder = load_kmeans(exp / "kmeans.npz"), load_encoder("mfcc", None)
+    known = {f"spanish/{row['speaker']}" for row in rows if row["split"] == "train" and row["speaker"]}
+    assert {*clusters.speakers.names} == known and not (exp / "kmeans.pkl").exists()
+    by_name = []
+    for utterance in read_corpus(exp / "corpus_timestamped.json"):
+        features = encode(encoder, [load_audio(tiny_language["data"] / utterance["audio"])])[0]
+        expected = quantize_to_units(features, clusters, f"spanish/{utterance.get('speaker')}")
+        np.testing.assert_array_equal(frame_units(utterance), expected)
+        by_name.append((expected != quantize_to_units(features, clusters)).any())
+    assert any(by_name)
+    corpus = (exp / "corpus_timestamped.json").read_bytes()
+    again = extract(tmp_path / "again", "--kmeans", exp / "kmeans.npz")
+    assert (again / "corpus_timestamped.json").read_bytes() == corpus
+
+
+def test_streams_from_several_layers_and_encoders(tiny_language: dict, tiny_xlsr: Path, tmp_path: Path) -> None:
+    """What kmeans.npz says of its encoders is enough to find the units of a recording again."""
+    sets = ("--encoder", tiny_xlsr, "--layer", 2, "--add_features", f"{tiny_xlsr}@1", "mfcc", "--context", 1, "--cpu")
+    exp = extract(tmp_path / "separate", *sets, "--separate_streams")
+    clusters = load_kmeans(exp / "kmeans.npz")
+    description = clusters.description
+    assert [np.flatnonzero(book.any(axis=0))[[0, -1]].tolist() for book in clusters.books] == [
+        [0, 31],
+        [32, 63],
+        [64, 180],
+    ]
+    encoder = load_encoder(description["encoder"], description["layer"], **description["options"])
+    utterance = next(read_corpus(exp / "corpus_timestamped.json"))
+    features = encode(encoder, [load_audio(tiny_language["data"] / utterance["audio"])])[0]
+    found = frame_units(utterance)
+    assert found.shape == (len(features), 3) and (quantize_to_units(features, clusters) == found).mean() > 0.98
+    np.testing.assert_array_equal(
+        features[:, 64:],
+        encode(load_encoder("mfcc", None, context=1), [load_audio(tiny_language["data"] / utterance["audio"])])[0],
+    )
+    assert json.loads((exp / "config.json").read_text())["derived"]["n_streams"] == 3
+    for flags, message in (
+        (["--separate_streams"], "expected --add_features"),
+        (["--kmeans", exp / "kmeans.npz", *sets, "--separate_streams"], "the streams of --kmeans"),
+        (["--kmeans", exp / "kmeans.npz", *sets[:4], "--cpu"], "same encoder and options"),
+        (["--add_features", f"{tiny_xlsr}@9"], "between 0 and 3, found 9"),
+        (["--add_features", "logmel@2"], "logmel has no layers"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extract(tmp_path / "refused", *flags)
+    assert not (tmp_path / "refused").exists()
+
+
 def test_few_failures_are_named_and_many_stop_the_run(
     tiny_language: dict, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

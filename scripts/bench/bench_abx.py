@@ -26,7 +26,7 @@ from languages import add_language_flags, data_root, language_paths, resolve_in
 from segmentation.manifest import read_manifest
 from units.abx import AbxItems, find_items, score_abx
 from units.abx_distance import angular_distance, as_unit_vectors, unequal_distance
-from units.kmeans import NORMALIZATIONS, UnitClusters, fit_kmeans, quantize_to_units
+from units.kmeans import UnitClusters, fit_kmeans, quantize_to_units
 from units.phone_labels import PhoneLabels, phones_at, read_phones
 from units.phone_report import LabelledUtterance, summarize_phones
 from units.phone_scores import STEPS_A_FRAME
@@ -42,7 +42,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument(
         "--padding", choices=("full", "short"), default="full", help="of Whisper; short is faster (full)"
     )
-    group.add_argument("--normalize", choices=NORMALIZATIONS, default="unit", help="as in extract_units.py (unit)")
+    group.add_argument(
+        "--normalize", choices=("unit", "root", "off"), default="unit", help="as in extract_units.py (unit)"
+    )
     group.add_argument("--n_units", type=int, nargs="*", default=[256], help="sizes of the clusterings to judge (256)")
     group.add_argument("--n_train", type=int, default=120, help="clips of the train split to fit on (120)")
     group.add_argument("--n_resamples", type=int, default=500, help="bootstrap resamples (500)")

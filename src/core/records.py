@@ -273,7 +273,7 @@ class EncoderOrigin(TypedDict):
 
     encoder: str
     layer: int | None
-    options: dict[str, float]
+    options: dict[str, object]  # of encoders.encode.load_encoder
     duration_penalty: NotRequired[float]  # in neighbour distances (units.assignment); 0 where it is missing
 
 

@@ -53,6 +53,7 @@ from encoders.table import (
     encoder_file,
     needs_download,
     stays_on_cpu,
+    takes_cepstral_options,
 )
 from encoders.windows import plan_batches, plan_windows, slice_frames, stitch_windows
 
@@ -68,6 +69,7 @@ class Encoder(NamedTuple):
     window: int  # frames
     overlap: int  # frames, of neighbouring windows
     batch_frames: int  # most frames of a batch, padding included
+    beside: Sequence["Encoder"] = ()  # whose features stand next to these
 
 
 class _Piece(NamedTuple):
@@ -91,6 +93,7 @@ def load_encoder(
     subtract_mean: bool = False,
     context: int = 0,
     padding: str = "full",
+    add_features: Sequence[tuple[str, int | None]] = (),
 ) -> Encoder:
     """The model up to ``layer``, ready for ``encode``.
 
@@ -100,16 +103,30 @@ def load_encoder(
     ``max_batch_seconds`` bounds the padded audio of a batch. ``subtract_mean`` and ``context`` belong to mfcc. What
     ``is_cheap`` sees every signal whole and stays on the CPU. ``padding`` "short" gives Whisper the signal and a second
     or two of silence instead of its 30 s; the input of others has no fixed length, and the option is refused.
+    ``add_features``: (name, layer) of further encoders, whose features stand next to these in every frame.
     """
     if not 0 <= overlap_seconds < window_seconds:
         raise UserError(f"expected an overlap shorter than the window, found {overlap_seconds} of {window_seconds} s")
-    family = describe_encoder(name, layer).family
+    family, *further = [describe_encoder(*one).family for one in ((name, layer), *add_features)]
     check_padding(name, family, padding)
-    check_cepstral_options(name, family, subtract_mean=subtract_mean, context=context)
+    check_cepstral_options(name, (family, *further), subtract_mean=subtract_mean, context=context)
     if not stays_on_cpu(name):
         bound_memory()
-    model = _build_model(name, family, layer, {"subtract_mean": subtract_mean, "context": context, "padding": padding})
+    cepstral = {"subtract_mean": subtract_mean, "context": context}
+    model = _build_model(name, family, layer, cepstral | {"padding": padding})
     cheap = model.is_cheap
+    windows = {"window_seconds": window_seconds, "overlap_seconds": overlap_seconds}
+    beside = [
+        load_encoder(
+            *one,
+            device,
+            dtype,
+            **windows,
+            max_batch_seconds=max_batch_seconds,
+            **(cepstral if takes_cepstral_options(other) else {}),
+        )
+        for one, other in zip(add_features, further)
+    ]
     device = torch.device("cpu" if cheap else device)
     window = model.longest_window if cheap else min(round(window_seconds * UNIT_RATE), model.longest_window)
     return Encoder(
@@ -121,6 +138,7 @@ def load_encoder(
         window=window,
         overlap=min(round(overlap_seconds * UNIT_RATE), window // 2),
         batch_frames=0 if cheap else round(max_batch_seconds * UNIT_RATE),
+        beside=tuple(beside),
     )
 
 
@@ -133,12 +151,31 @@ def _build_model(name: str, family: str, layer: int | None, options: dict[str, b
     return OWN_ENCODERS[family](**{key: known[key] for key in OWN_ENCODERS[family].options})
 
 
+def is_cheap(encoder: Encoder) -> bool:
+    """Whether all of it costs so little that the threads which read audio run it."""
+    return all(one.model.is_cheap for one in (encoder, *encoder.beside))
+
+
+def has_positions(encoder: Encoder) -> bool:
+    """Whether any of it adds an absolute position embedding (see ``position_slack``)."""
+    return any(one.model.has_positions for one in (encoder, *encoder.beside))
+
+
+def n_features(encoder: Encoder) -> int:
+    """D, the features of a frame, those of further encoders included."""
+    return sum(one.model.dim for one in (encoder, *encoder.beside))
+
+
 def position_slack(encoder: Encoder, n_frames: int) -> int:
     """Frames by which a signal of ``n_frames`` can be shifted inside the encoder's input; 0 without positions.
 
     Only Whisper adds an absolute position embedding. k-means on its states can cluster the position instead of the
     sound unless the training clips lie at random offsets.
     """
+    return max(_own_slack(one, n_frames) for one in (encoder, *encoder.beside))
+
+
+def _own_slack(encoder: Encoder, n_frames: int) -> int:
     return max(encoder.model.longest_window - n_frames, 0) if encoder.model.has_positions else 0
 
 
@@ -150,11 +187,17 @@ def encode(
     Frame f describes the samples 320 f to 320 (f + 1): the field of view of every encoder is centred on 320 f + 160.
     Batched and single results agree within 1e-4. ``offsets`` (frames, up to ``position_slack``) shift each signal in
     the input of an encoder with absolute positions; others, and signals longer than a window, do not heed them.
+    Features of further encoders stand to the right, in order.
     """
+    found = [_encode_alone(one, waveforms, offsets) for one in (encoder, *encoder.beside)]
+    return [np.concatenate(sets, axis=1) for sets in zip(*found)] if encoder.beside else found[0]
+
+
+def _encode_alone(encoder: Encoder, waveforms: Sequence[np.ndarray], offsets: Sequence[int] | None) -> list[np.ndarray]:
     windows = [_plan_signal(encoder, samples_to_frames(len(waveform))) for waveform in waveforms]
     pieces = []
     for item, (spans, offset) in enumerate(zip(windows, offsets or [0] * len(windows))):
-        shift = min(offset, position_slack(encoder, spans[0][1])) if len(spans) == 1 else 0
+        shift = min(offset, _own_slack(encoder, spans[0][1])) if len(spans) == 1 else 0
         pieces += [_Piece(item, start, stop, shift) for start, stop in spans]
     features = iter(_encode_pieces(encoder, [encoder.model.normalize(waveform) for waveform in waveforms], pieces))
     empty = np.zeros((0, encoder.model.dim), np.float32)

@@ -1,5 +1,6 @@
 """The table of encoders, and what it says of each without loading weights. encoders/encode.py says how to add one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,15 +126,32 @@ def last_layer(name: str) -> int | None:
     return _own_shape(name)[0] or None
 
 
+def parse_features(text: str) -> tuple[str, int | None]:
+    """The encoder and layer of ENCODER or ENCODER@LAYER."""
+    name, _, layer = text.rpartition("@")
+    return (name, int(layer)) if name and layer.isdecimal() else (text, None)
+
+
+def feature_widths(named: Sequence[tuple[str, int | None]], *, context: int = 0) -> list[int]:
+    """Features of a frame of each (encoder, layer), without loading weights."""
+    described = [describe_encoder(*one) for one in named]
+    neighbours = [2 * context + 1 if takes_cepstral_options(one.family) else 1 for one in described]
+    return [one.dim * factor for one, factor in zip(described, neighbours)]
+
+
 def check_padding(name: str, family: str, padding: str) -> None:
     """Refuse a ``padding`` other than "full" where the input has no fixed length."""
     if padding != "full" and "padding" not in encoder_class(family).options:
         raise UserError(f"{name}: expected padding 'full', found '{padding}'; only Whisper pads its input to 30 s")
 
 
-def check_cepstral_options(name: str, family: str, *, subtract_mean: bool, context: int) -> None:
-    """Refuse what only cepstra know."""
-    if (subtract_mean or context) and "context" not in encoder_class(family).options:
+def takes_cepstral_options(family: str) -> bool:
+    return "context" in encoder_class(family).options
+
+
+def check_cepstral_options(name: str, families: Sequence[str], *, subtract_mean: bool, context: int) -> None:
+    """Refuse what only cepstra know, where none of the ``families`` of features are cepstra."""
+    if (subtract_mean or context) and not any(map(takes_cepstral_options, families)):
         raise UserError(f"{name}: mean subtraction and context are options of mfcc alone; leave them out")
 
 

@@ -21,7 +21,7 @@ from core.frames import samples_to_frames
 from core.hashing import hash_fraction
 from core.read_ahead import map_ahead
 from core.records import FailedItem, Segment, Utterance
-from encoders.encode import Encoder, encode, position_slack
+from encoders.encode import Encoder, encode, has_positions, is_cheap, n_features, position_slack
 from languages import resolve_in
 from segmentation.manifest import cut_chunks, cut_shards
 from units.kmeans import UnitClusters, quantize_to_units, sample_frames
@@ -35,7 +35,9 @@ from units.shards import (
     write_index,
     write_lines,
     write_record,
+    write_speakers,
 )
+from units.speaker_statistics import speaker_key
 
 CHUNK_SECONDS = 300.0  # of audio in memory, and as much again being read: 19 MB each
 
@@ -67,28 +69,39 @@ class Clip(NamedTuple):
 
 
 def fit_pass(
-    encoder: Encoder, rows: Rows, folder: Path, work: Workload, origin: Mapping[str, str], *, share: float, seed: int
+    encoder: Encoder,
+    rows: Rows,
+    folder: Path,
+    work: Workload,
+    origin: Mapping[str, str],
+    *,
+    share: float,
+    seed: int,
+    by_speaker: bool = False,
 ) -> None:
     """Write ``folder``/0000.npy…: a random ``share`` of the frames of every row, in order.
+
+    ``by_speaker``: and who speaks them.
 
     Each segment lies at a random offset in the input of an encoder that knows absolute positions. Where all frames are
     taken as they are, an index of the features lets ``assign_pass`` use them again.
     """
-    reusable = share >= 1 and not (encoder.model.is_cheap or encoder.model.has_positions)
+    reusable = share >= 1 and not (is_cheap(encoder) or has_positions(encoder))
 
     def offset(identity: str, n_frames: int) -> int:
         return int(hash_fraction(seed, "offset", identity) * (position_slack(encoder, n_frames) + 1))
 
-    def keep(clip: Clip) -> tuple[str, int, np.ndarray]:
-        identity = clip.row["id"]
-        return identity, clip.n_samples, sample_frames(clip.features, share, seed, identity)
+    def keep(clip: Clip) -> tuple[Clip, np.ndarray]:
+        return clip._replace(waveform=None, features=None), sample_frames(clip.features, share, seed, clip.row["id"])
 
     for path, clips in _encode_shards(encoder, rows, folder, work, origin, suffix=".npy", offset=offset):
         sampled, failed = _collect(clips, keep)
         if reusable:
-            write_index(path, [(identity, n_samples) for identity, n_samples, _ in sampled])
-        features = [frames for _, _, frames in sampled]
-        write_features(path, np.concatenate([np.zeros((0, encoder.model.dim), np.float32), *features]))
+            write_index(path, [(clip.row["id"], clip.n_samples) for clip, _ in sampled])
+        if by_speaker:
+            write_speakers(path, [(speaker_key(clip.row), len(frames)) for clip, frames in sampled])
+        features = [frames for _, frames in sampled]
+        write_features(path, np.concatenate([np.zeros((0, n_features(encoder)), np.float32), *features]))
         write_record(path, origin, failed)
 
 
@@ -108,7 +121,8 @@ def assign_pass(
     """
 
     def keep(clip: Clip) -> Utterance:
-        return describe_utterance(clip.row, clip.n_samples, quantize_to_units(clip.features, clusters))
+        units = quantize_to_units(clip.features, clusters, speaker_key(clip.row))
+        return describe_utterance(clip.row, clip.n_samples, units)
 
     known = read_index(sampled)
     for path, clips in _encode_shards(encoder, rows, folder, work, origin, suffix=".jsonl", known=known):
@@ -193,7 +207,7 @@ def read_clip(encoder: Encoder, root: Path, known: Mapping[str, FeatureRows], pl
     waveform, failure = read_waveform(resolve_in(root, row["audio"]))
     if waveform is None:
         return Clip(position, row, 0, None, None, failure)
-    features = encode(encoder, [waveform])[0] if encoder.model.is_cheap else None
+    features = encode(encoder, [waveform])[0] if is_cheap(encoder) else None
     return Clip(position, row, len(waveform), waveform, features, failure)
 
 

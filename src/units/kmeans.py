@@ -2,7 +2,9 @@
 
 ``kmeans.npz`` holds ``centroids`` (K, D), ``mean`` (D,), ``scale`` (D,), with several streams ``residual_centroids``
 (N - 1, K, D), all float32, and ``description``, a string of JSON with the encoder they belong to. Those of a pipeline
-with a PCA hold ``projection`` (D, P) too, and centroids of P numbers. Axes: F frames, D features, K units, N streams.
+with a PCA hold ``projection`` (D, P) too, and centroids of P numbers. Where features are normalised by speaker, there
+are ``speaker_means`` and ``speaker_deviations`` (S + 1, D), the last row for unknown speakers, and ``speaker_names``,
+bytes of JSON. Axes: F frames, D features, K units, N streams, S speakers.
 """
 
 import json
@@ -10,16 +12,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from core.errors import UserError
@@ -28,26 +26,27 @@ from core.hashing import hash_fraction
 from core.records import EncoderOrigin
 from languages import command_for_folder
 from units.assignment import assign, assign_smoothly, neighbour_distance
+from units.clusters import UnitClusters
+from units.estimators import as_estimator, read_estimator
+from units.speaker_statistics import (
+    Spans,
+    SpeakerStatistics,
+    forget_speakers,
+    measure_speakers,
+    normalise_spans,
+    normalise_speaker,
+)
 
 REQUIRED_ARRAYS = ("centroids", "mean", "scale")
 MAX_ITERATIONS = 100
 REFITS = 4  # rounds of paths and means
 # Measured on MFCC: unit variance keeps most of what tells sounds apart, none keeps most of the spectrum (c0 rules the
 # distance); the root keeps as much of the sounds as unit variance and more of the spectrum.
-NORMALIZATIONS = {"unit": 1.0, "root": 0.5, "off": 0.0}
+NORMALIZATIONS = {"unit": 1.0, "root": 0.5, "off": 0.0, "speaker": 1.0, "speaker_root": 0.5}
+# These look at each speaker's features through the speaker's own mean and deviation first.
+SPEAKER_NORMALIZATIONS = {"speaker", "speaker_root"}
 # Two partial sums added in either order are the same number; three are not. More threads would not be reproducible.
 FIT_THREADS = 2
-
-
-class UnitClusters(NamedTuple):
-    """What turns features into units."""
-
-    books: Sequence[np.ndarray]  # N times (K, D) float32: the first stream's centroids, then the residual ones
-    mean: np.ndarray  # (D,) float32, taken away from features
-    scale: np.ndarray  # (D,) float32, that they are divided by
-    description: EncoderOrigin | None = None
-    projection: np.ndarray | None = None  # (D, P) float32 that scaled features are multiplied by; centroids are (K, P)
-    switch_costs: Sequence[float] = ()  # N squared distances that a change of unit costs; none where it costs nothing
 
 
 def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: str) -> np.ndarray:
@@ -60,34 +59,77 @@ def sample_frames(features: np.ndarray, share: float, seed: int, utterance_id: s
 
 
 def fit_kmeans(
-    features: np.ndarray, n_units: int, *, n_streams: int = 1, normalize: str = "unit", seed: int = 0
+    features: np.ndarray,
+    n_units: int,
+    *,
+    n_streams: int = 1,
+    normalize: str = "unit",
+    seed: int = 0,
+    spans: Spans = (),
+    widths: Sequence[int] = (),
+    separate: bool = False,
 ) -> UnitClusters:
     """Fit K = ``n_units`` clusters on (F, D) float32, with ``n_streams`` > 1 also on what the first leave over.
 
     Full Lloyd iterations from one k-means++ start, reproducible bit by bit at the same thread count. ``normalize``
     names the power in ``NORMALIZATIONS`` of each feature's standard deviation that it is divided by, after its mean is
-    taken away; with "off" features stay as they are. Raises UserError for fewer frames than units and for features
+    taken away; with "off" features stay as they are. Those of ``SPEAKER_NORMALIZATIONS`` need the ``spans`` of the
+    utterances: what each speaker adds is taken away first.
+
+    ``widths``: the sizes of several feature sets that stand next to each other in D; all get the same total variance.
+    ``separate`` gives each set ``n_streams`` streams of its own, instead of clustering all together: residual streams
+    over several layers (J. Shi et al., "MMM", 2024). Raises UserError for fewer frames than units and for features
     that are not finite.
     """
     if len(features) < n_units:
         raise UserError(f"expected at least {n_units} training frames for {n_units} units, found {len(features)}")
     if not np.isfinite(features).all():
         raise UserError("expected finite features, found NaN or Inf; try --mixed_precision no")
-    mean, scale = _statistics(features, normalize)
+    speakers = measure_speakers(features, spans) if normalize in SPEAKER_NORMALIZATIONS else None
+    features = normalise_spans(features, speakers, spans) if speakers else features
+    mean, scale = _statistics(features, normalize, widths)
     residual, books = (features - mean) / scale, []
-    for stream in range(n_streams):
-        books.append(_fit_book(residual, n_units, seed + stream))
-        if stream + 1 < n_streams:
-            residual = residual - books[-1][assign(residual, books[-1])]
-    return UnitClusters(books, mean, scale)
+    for columns in _columns(widths, features.shape[1], separate=separate):
+        for stream in range(n_streams):
+            book = _fit_book(residual[:, columns], n_units, seed + len(books))
+            books.append(_widen(book, columns, features.shape[1]))
+            if stream + 1 < n_streams:
+                residual[:, columns] -= book[assign(residual[:, columns], book)]
+    return UnitClusters(books, mean, scale, speakers=speakers)
 
 
-def _statistics(features: np.ndarray, normalize: str) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(features: np.ndarray, normalize: str, widths: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
     if normalize == "off":
-        return np.zeros(features.shape[1], np.float32), np.ones(features.shape[1], np.float32)
-    scale = features.std(axis=0, dtype=np.float64) ** NORMALIZATIONS[normalize]
-    scale[scale < 1e-6] = 1.0  # a constant feature must not become 0 / 0
-    return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+        mean, scale = np.zeros(features.shape[1], np.float64), np.ones(features.shape[1], np.float64)
+    else:
+        scale = features.std(axis=0, dtype=np.float64) ** NORMALIZATIONS[normalize]
+        scale[scale < 1e-6] = 1.0  # a constant feature must not become 0 / 0
+        mean = features.mean(axis=0, dtype=np.float64)
+    if len(widths) > 1:
+        scale *= _even_out(features.var(axis=0, dtype=np.float64) / np.square(scale), widths)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def _even_out(variances: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+    """(D,) factors of the scale that give every feature set the total variance of the first, from (D,) variances."""
+    totals = [variances[columns].sum() for columns in _columns(widths, len(variances), separate=True)]
+    factors = [np.sqrt(total / totals[0]) if total > 0 and totals[0] > 0 else 1.0 for total in totals]
+    return np.repeat(factors, widths)
+
+
+def _columns(widths: Sequence[int], n_features: int, *, separate: bool) -> list[slice]:
+    """The columns of each feature set, where they are ``separate``; else all of them."""
+    if not separate:
+        return [slice(0, n_features)]
+    ends = np.cumsum(widths)
+    return [slice(int(end) - width, int(end)) for width, end in zip(widths, ends)]
+
+
+def _widen(book: np.ndarray, columns: slice, n_features: int) -> np.ndarray:
+    """(K, D) centroids of some columns among all: the others are 0, which is as far from each of them."""
+    wide = np.zeros((len(book), n_features), np.float32)
+    wide[:, columns] = book
+    return wide
 
 
 def _fit_book(features: np.ndarray, n_units: int, seed: int) -> np.ndarray:
@@ -96,11 +138,12 @@ def _fit_book(features: np.ndarray, n_units: int, seed: int) -> np.ndarray:
         return estimator.fit(features).cluster_centers_.astype(np.float32)
 
 
-def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarray:
-    """(F, D) float32 -> (F, N) int64 in [0, K): nearest centroid, then the nearest to what it leaves over.
+def quantize_to_units(features: np.ndarray, clusters: UnitClusters, speaker: str | None = None) -> np.ndarray:
+    """(F, D) float32 of an utterance -> (F, N) int64 in [0, K): nearest centroid, then that to what it leaves over.
 
     With ``switch_costs``, each stream is the best path instead of the nearest centroids, one after the other: a stream
-    takes what the path before it leaves over. F must then be a whole utterance, since a path looks ahead.
+    takes what the path before it leaves over. F must then be a whole utterance, since a path looks ahead. ``speaker``
+    (units.speaker_statistics.speaker_key) counts where clusters are normalised by speaker.
     """
     n_features = len(clusters.mean)
     if features.shape[1] != n_features:
@@ -108,6 +151,8 @@ def quantize_to_units(features: np.ndarray, clusters: UnitClusters) -> np.ndarra
             f"expected {n_features} features a frame, found {features.shape[1]}; "
             "use the encoder and options the clusters were made with"
         )
+    if clusters.speakers is not None:
+        features = normalise_speaker(features, clusters.speakers, speaker)
     residual, streams = _scaled(features, clusters), []
     for stream, centroids in enumerate(clusters.books):
         cost = clusters.switch_costs[stream] if clusters.switch_costs else 0.0
@@ -121,12 +166,16 @@ def _scaled(features: np.ndarray, clusters: UnitClusters) -> np.ndarray:
     return scaled if clusters.projection is None else scaled @ clusters.projection
 
 
-def refit_on_paths(features: np.ndarray, clusters: UnitClusters, duration_penalty: float) -> UnitClusters:
+def refit_on_paths(
+    features: np.ndarray, clusters: UnitClusters, duration_penalty: float, spans: Spans = ()
+) -> UnitClusters:
     """Centroids for units with a ``duration_penalty``: means of the frames that the best paths give them.
 
     Paths and means in turn, as k-means does with the nearest centroids, from ``clusters`` on. (F, D) features are whole
-    utterances, one after the other. A later stream is fitted on what the paths before it leave over.
+    utterances, one after the other; ``spans`` are needed where clusters are normalised by speaker. A later stream is
+    fitted on what the paths before it leave over.
     """
+    features = normalise_spans(features, clusters.speakers, spans) if clusters.speakers else features
     residual, books = _scaled(features, clusters), []
     for first in clusters.books:
         book = first
@@ -138,11 +187,14 @@ def refit_on_paths(features: np.ndarray, clusters: UnitClusters, duration_penalt
 
 
 def _means_on_path(features: np.ndarray, book: np.ndarray, duration_penalty: float) -> np.ndarray:
-    """(K, D): the mean of each unit's frames on the best path; a unit without frames stays where it is."""
+    """(K, D): the mean of each unit's frames on the best path; a unit without frames stays where it is.
+
+    Columns of other feature sets stay 0.
+    """
     units = assign_smoothly(features, book, duration_penalty * neighbour_distance(book))
     counts = np.bincount(units, minlength=len(book))[:, None]
     sums = np.stack([np.bincount(units, weights=column, minlength=len(book)) for column in features.T], axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), book).astype(np.float32)
+    return np.where((counts > 0) & (book != 0).any(axis=0), sums / np.maximum(counts, 1), book).astype(np.float32)
 
 
 def penalise(clusters: UnitClusters, duration_penalty: float) -> UnitClusters:
@@ -160,7 +212,8 @@ def save_kmeans(folder: Path, clusters: UnitClusters, description: EncoderOrigin
     """Write ``kmeans.pkl`` for other tools, then ``kmeans.npz``, the one we read; the latter marks the fit complete.
 
     The pickle holds a scikit-learn estimator for raw features: a KMeans, behind a StandardScaler where features are
-    normalised; with several streams a list of one KMeans a stream for normalised features.
+    normalised; with several streams a list of one KMeans a stream for normalised features. There is none where features
+    are normalised by speaker, which scikit-learn has no step for.
     """
 
     def write_pickle(path: Path) -> None:
@@ -170,7 +223,8 @@ def save_kmeans(folder: Path, clusters: UnitClusters, description: EncoderOrigin
         with open(path, "wb") as out:
             np.savez(out, **_named_arrays(clusters), description=np.array(_description_text(description)))
 
-    write_atomically(folder / "kmeans.pkl", write_pickle)
+    if clusters.speakers is None:
+        write_atomically(folder / "kmeans.pkl", write_pickle)
     write_atomically(folder / "kmeans.npz", write_arrays)
 
 
@@ -178,37 +232,25 @@ def _named_arrays(clusters: UnitClusters) -> dict[str, np.ndarray]:
     first, *residual = clusters.books
     arrays = {"centroids": first, "mean": clusters.mean, "scale": clusters.scale}
     arrays |= {} if clusters.projection is None else {"projection": clusters.projection}
+    arrays |= _speaker_arrays(clusters.speakers) if clusters.speakers else {}
     return {**arrays, "residual_centroids": np.stack(residual)} if residual else arrays
+
+
+def _speaker_arrays(speakers: SpeakerStatistics) -> dict[str, np.ndarray]:
+    """The names as bytes of JSON, since a safetensors file holds numbers alone."""
+    names = np.frombuffer(json.dumps(speakers.names).encode(), np.uint8)
+    return {"speaker_names": names, "speaker_means": speakers.means, "speaker_deviations": speakers.deviations}
+
+
+def _read_speakers(arrays: Mapping[str, np.ndarray]) -> SpeakerStatistics | None:
+    if "speaker_names" not in arrays:
+        return None
+    names = json.loads(arrays["speaker_names"].tobytes())
+    return SpeakerStatistics(names, arrays["speaker_means"], arrays["speaker_deviations"])
 
 
 def _description_text(description: EncoderOrigin) -> str:
     return json.dumps(description, sort_keys=True)
-
-
-def as_estimator(clusters: UnitClusters):
-    """The scikit-learn twin of the clusters (see ``save_kmeans``)."""
-    books = [_as_kmeans(centroids) for centroids in clusters.books]
-    if len(books) > 1:
-        return books
-    if clusters.projection is None and not clusters.mean.any() and (clusters.scale == 1).all():
-        return books[0]
-    scaler = StandardScaler()
-    scaler.mean_, scaler.scale_ = clusters.mean, clusters.scale
-    scaler.var_, scaler.n_features_in_ = np.square(clusters.scale), len(clusters.scale)
-    if clusters.projection is None:
-        return make_pipeline(scaler, books[0])
-    turning = PCA(clusters.projection.shape[1])
-    turning.components_, turning.mean_ = clusters.projection.T, np.zeros_like(clusters.mean)
-    turning.n_features_in_ = len(clusters.mean)
-    turning.n_components_, turning.explained_variance_ = clusters.projection.shape[1], clusters.projection.var(axis=0)
-    return make_pipeline(scaler, turning, books[0])
-
-
-def _as_kmeans(centroids: np.ndarray) -> KMeans:
-    # One iteration over the centroids themselves leaves them where they are and sets every fitted attribute.
-    estimator = KMeans(len(centroids), init=centroids, n_init=1, max_iter=1).fit(centroids)
-    estimator.cluster_centers_ = centroids
-    return estimator
 
 
 def load_kmeans(path: Path, *, trust_pickle: bool = False) -> UnitClusters:
@@ -229,7 +271,7 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> UnitClusters:
         raise UserError(
             f"{path}: expected a kmeans.npz; a pickle can run any code, so it is read with --trust_pickle only"
         )
-    return _read_estimator(path)
+    return read_estimator(path)
 
 
 def _read_npz(path: Path) -> UnitClusters:
@@ -249,12 +291,16 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str 
     centroids, mean, scale = (arrays[name] for name in REQUIRED_ARRAYS)
     books = [centroids, *arrays.get("residual_centroids", ())]
     origin = None if description is None else json.loads(description)
-    clusters = UnitClusters(books, mean, scale, origin, arrays.get("projection"))
+    clusters = UnitClusters(books, mean, scale, origin, arrays.get("projection"), speakers=_read_speakers(arrays))
     return penalise(clusters, read_duration_penalty(origin))
 
 
 def save_safetensors(path: Path, clusters: UnitClusters) -> None:
-    """Write the arrays for a saved voice; the description of the encoder stands in the file's metadata."""
+    """Write the arrays for a saved voice; the description of the encoder stands in the file's metadata.
+
+    No speaker is named: a voice hears new recordings, and a name of another language could be anybody's.
+    """
+    clusters = clusters._replace(speakers=clusters.speakers and forget_speakers(clusters.speakers))
     arrays = {name: np.ascontiguousarray(values) for name, values in _named_arrays(clusters).items()}
     metadata = {"description": _description_text(clusters.description)} if clusters.description else None
     write_atomically(path, lambda temporary: temporary.write_bytes(save(arrays, metadata=metadata)))
@@ -268,65 +314,6 @@ def _read_safetensors(path: Path) -> UnitClusters:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; export the voice again") from error
     return _from_arrays(path, arrays, metadata.get("description"))
-
-
-def _read_estimator(path: Path) -> UnitClusters:
-    import joblib  # reads plain pickles and joblib's own; only ever reached with --trust_pickle
-
-    try:
-        estimator = joblib.load(path)
-    except Exception as error:  # whatever the bytes of a damaged pickle lead to
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"{path}: expected a scikit-learn k-means, found: {type(error).__name__}: {reason:.200}; save it again"
-        ) from error
-    *before, last = (step for _, step in getattr(estimator, "steps", [("", estimator)]))
-    books = [_read_centroids(path, book) for book in (last if isinstance(last, list) else [last])]
-    if len({book.shape for book in books}) != 1:
-        raise UserError(f"{path}: expected centroids of one shape, found {[book.shape for book in books]}")
-    return _behind_steps(path, [step for step in before if step not in (None, "passthrough")], books)
-
-
-def _read_centroids(path: Path, estimator: object) -> np.ndarray:
-    """(K, D) float32 of a fitted KMeans or MiniBatchKMeans: no other estimator assigns as ``assign`` does."""
-    centroids = getattr(estimator, "cluster_centers_", None)
-    if not isinstance(estimator, (KMeans, MiniBatchKMeans)) or centroids is None:
-        fitted = "one that is not fitted" if isinstance(estimator, (KMeans, MiniBatchKMeans)) else "this"
-        raise UserError(
-            f"{path}: expected a fitted scikit-learn KMeans, alone or at the end of a pipeline, found {fitted}: "
-            f"{type(estimator).__name__}"
-        )
-    return np.asarray(centroids, np.float32)
-
-
-def _behind_steps(path: Path, steps: Sequence[object], books: Sequence[np.ndarray]) -> UnitClusters:
-    """The clusters with all steps of a pipeline as one: (x - mean) / scale @ projection, added up in float64."""
-    n_features = getattr(steps[0], "n_features_in_", 0) if steps else books[0].shape[1]
-    mean, scale, projection = np.zeros(n_features), np.ones(n_features), None
-    for step in steps:
-        offset, factors = _read_step(path, step)
-        mean = mean + scale * (offset if projection is None else offset @ np.linalg.pinv(projection))
-        if projection is None and factors.ndim == 1:
-            scale = scale / factors
-            continue
-        matrix = np.diag(factors) if factors.ndim == 1 else factors
-        projection = matrix if projection is None else projection @ matrix
-    if projection is not None:
-        projection = projection.astype(np.float32)
-    return UnitClusters(books, mean.astype(np.float32), scale.astype(np.float32), projection=projection)
-
-
-def _read_step(path: Path, step: object) -> tuple[np.ndarray, np.ndarray]:
-    """A step of a pipeline as (offset (D,), factors (D,) or (D, P)): it makes (x - offset) * or @ factors of x."""
-    if type(step) is StandardScaler and hasattr(step, "n_features_in_"):
-        zeros, ones = np.zeros(step.n_features_in_), np.ones(step.n_features_in_)
-        return step.mean_ if step.with_mean else zeros, 1 / (step.scale_ if step.with_std else ones)
-    if type(step) is PCA and hasattr(step, "components_"):
-        return step.mean_, step.transform(np.eye(step.n_features_in_) + step.mean_)
-    raise UserError(
-        f"{path}: expected fitted StandardScaler and PCA steps before the k-means, found {type(step).__name__}; "
-        "let phase 1 fit its own (leave --kmeans out)"
-    )
 
 
 def read_description(clusters: UnitClusters) -> EncoderOrigin | None:

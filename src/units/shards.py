@@ -20,6 +20,7 @@ SEGMENT_KEYS = ("source", "start", "end", "speaker", "text", "parts")  # of the 
 RESULTS = {"fit": ".npy", "shards": ".jsonl"}  # folder -> suffix
 RECORD = ".record.json"
 INDEX = ".index.json"
+SPEAKERS = ".speakers.json"
 
 
 class FeatureRows(NamedTuple):
@@ -80,8 +81,8 @@ def shard_problem(path: Path, origin: Mapping[str, str]) -> str | None:
 
 
 def _hash_results(path: Path) -> str:
-    index = path.with_suffix(INDEX)
-    return hash_files([path, index] if index.exists() else [path])
+    beside = [path.with_suffix(suffix) for suffix in (INDEX, SPEAKERS)]
+    return hash_files([path, *(one for one in beside if one.exists())])
 
 
 def find_problems(folder: Path, suffix: str, n_shards: int, origin: Mapping[str, str]) -> dict[int, str]:
@@ -112,6 +113,16 @@ def read_index(folder: Path) -> dict[str, FeatureRows]:
             found[identity] = FeatureRows(path.with_name(path.name.replace(INDEX, ".npy")), start, n_samples)
             start += samples_to_frames(n_samples)
     return found
+
+
+def write_speakers(features: Path, spans: Sequence[tuple[str | None, int]]) -> None:
+    """Next to a file of features, the speakers and frames of the utterances in it (units.speaker_statistics)."""
+    write_json(features.with_suffix(SPEAKERS), spans)
+
+
+def read_speakers(paths: Iterable[Path]) -> list[tuple[str | None, int]]:
+    """Those of several files of features, one after the other."""
+    return [(speaker, n_frames) for path in paths for speaker, n_frames in read_json(path.with_suffix(SPEAKERS))]
 
 
 def read_features(path: Path, start: int, n_frames: int) -> np.ndarray:

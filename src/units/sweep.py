@@ -40,6 +40,7 @@ from units.phone_labels import PhoneLabels
 from units.phone_report import PhoneSummary, label_utterances, summarize_phones
 from units.quality import Interval, summarize_counts
 from units.shards import describe_utterance
+from units.speaker_statistics import Spans, speaker_key
 from units.tally import count_utterance, finish_tally, new_tally
 
 BATCH_SEGMENTS = 16
@@ -53,6 +54,13 @@ class FeatureSetting(NamedTuple):
     layer: int | None
     cmn: bool
     context: int
+
+
+class Sample(NamedTuple):
+    """Features to fit on."""
+
+    features: np.ndarray  # (F, D), of utterances that follow each other
+    spans: Spans
 
 
 class Scored(NamedTuple):
@@ -120,11 +128,10 @@ def cached_features(path: Path, make: Callable[[], Iterable[np.ndarray]]) -> lis
         return np.split(stored["features"], stored["bounds"][1:-1])
 
 
-def load_sample(encoder: Encoder, path: Path, rows: Sequence[Segment], root: Path, *, seed: int) -> np.ndarray:
-    """(F, D) features to fit on: those of ``rows``, one after the other."""
-    return np.concatenate(
-        cached_features(path, lambda: (found for _, found in encode_rows(encoder, rows, root, seed=seed)))
-    )
+def load_sample(encoder: Encoder, path: Path, rows: Sequence[Segment], root: Path, *, seed: int) -> Sample:
+    """Features to fit on: those of ``rows``, one after the other."""
+    found = cached_features(path, lambda: (features for _, features in encode_rows(encoder, rows, root, seed=seed)))
+    return Sample(np.concatenate(found), [(speaker_key(row), len(features)) for row, features in zip(rows, found)])
 
 
 def load_scored(encoder: Encoder, folder: Path, rows: Sequence[Segment], root: Path, *, n_disturbed: int) -> Scored:
@@ -138,23 +145,25 @@ def load_scored(encoder: Encoder, folder: Path, rows: Sequence[Segment], root: P
 
 
 def load_or_fit(
-    folder: Path, sample: Callable[[], np.ndarray], origin: EncoderOrigin, *, n_units: int, normalize: str, seed: int
+    folder: Path, sample: Callable[[], Sample], origin: EncoderOrigin, *, n_units: int, normalize: str, seed: int
 ) -> UnitClusters:
     """The clusters of ``folder``, fitted first where there are none."""
     if not (folder / "kmeans.npz").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        save_kmeans(folder, fit_kmeans(sample(), n_units, normalize=normalize, seed=seed), origin)
+        found, spans = sample()
+        save_kmeans(folder, fit_kmeans(found, n_units, normalize=normalize, seed=seed, spans=spans), origin)
     return load_kmeans(folder / "kmeans.npz")
 
 
 def load_or_refit(
-    folder: Path, sample: Callable[[], np.ndarray], clusters: UnitClusters, duration_penalty: float
+    folder: Path, sample: Callable[[], Sample], clusters: UnitClusters, duration_penalty: float
 ) -> UnitClusters:
     """The clusters of ``folder``: where there are none, those given are fitted to a penalty first."""
     if not (folder / "kmeans.npz").exists():
         folder.mkdir(parents=True, exist_ok=True)
         origin = read_description(clusters) | {"duration_penalty": duration_penalty}
-        save_kmeans(folder, refit_on_paths(sample(), clusters, duration_penalty), origin)
+        found, spans = sample()
+        save_kmeans(folder, refit_on_paths(found, clusters, duration_penalty, spans), origin)
     return load_kmeans(folder / "kmeans.npz")
 
 
@@ -181,7 +190,7 @@ def score_setting(
 ) -> SweepRow:
     """All scores of one setting: those of phones where there are ``labels``, ABX errors, the slowest, with ``abx``."""
     n_units = len(clusters.books[0])
-    found = [quantize_to_units(features, clusters) for features in scored.features]
+    found = [quantize_to_units(one, clusters, speaker_key(row)) for one, row in zip(scored.features, rows)]
     utterances = [describe_utterance(row, frames_to_samples(len(one)), one) for row, one in zip(rows, found)]
     tally = new_tally(n_units)
     for utterance in utterances:
@@ -204,6 +213,7 @@ def score_setting(
     if labels is not None and abx:
         row |= _flat_abx(*find_utterance_items(utterances, labels), n_resamples=n_resamples, seed=seed)
     for name, features in scored.disturbed.items():
+        # As new recordings: whoever speaks by telephone is not known by the statistics of a studio.
         heard = [quantize_to_units(one, clusters)[:, 0] for one in features]
         row[f"unit_error_rate_{name}"] = unit_error_rate([one[:, 0] for one in found], heard)
     return row

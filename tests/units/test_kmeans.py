@@ -34,6 +34,7 @@ from units.kmeans import (
     load_kmeans,
     quantize_to_units,
     read_description,
+    refit_on_paths,
     sample_frames,
     save_kmeans,
     save_safetensors,
@@ -356,3 +357,38 @@ def test_entropy_of_known_histograms() -> None:
     assert entropy_bits(np.array([5, 5, 5, 5])) == pytest.approx(2.0)
     assert entropy_bits(np.array([0, 9, 0])) == 0.0
     assert entropy_bits(np.array([1, 3])) == pytest.approx(0.25 * 2 + 0.75 * np.log2(4 / 3))
+
+
+def two_feature_sets(n: int = 1200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Five kinds in the first two features, three in the loud third and fourth: (n, 4) float32, and both labels."""
+    rng = np.random.default_rng(0)
+    kinds, tones = rng.integers(0, 5, n), rng.integers(0, 3, n)
+    first = np.stack([np.cos(kinds * 1.2566), np.sin(kinds * 1.2566)], axis=1)
+    second = 1000.0 * np.stack([tones, tones % 2], axis=1)
+    features = np.concatenate([first, second], axis=1) + 0.01 * rng.standard_normal((n, 4))
+    return features.astype(np.float32), kinds, tones
+
+
+def test_every_set_of_features_has_streams_of_its_own() -> None:
+    """Centroids are 0 in the other set's columns, with a duration penalty too; each stream is a k-means of its set."""
+    features, kinds, tones = two_feature_sets()
+    clusters = fit_kmeans(features, 5, n_streams=2, widths=(2, 2), separate=True)
+    assert unit_counts(clusters) == (5, 4)
+    for fitted in (clusters, refit_on_paths(features, clusters, 0.5)):
+        books = np.stack(fitted.books)
+        assert not books[:2, :, 2:].any() and not books[2:, :, :2].any() and books[:2, :, :2].any()
+    units = quantize_to_units(features, clusters)
+    assert len({*zip(units[:, 0].tolist(), kinds.tolist())}) == 5
+    assert len({*units[:, 2].tolist()}) == 5 and len({*zip(units[:, 2].tolist(), tones.tolist())}) == 5
+    alone = fit_kmeans(features[:, :2], 5, n_streams=2)
+    np.testing.assert_array_equal(quantize_to_units(features[:, :2], alone), units[:, :2])
+
+
+@pytest.mark.parametrize("normalize", ["unit", "root", "off"])
+def test_feature_sets_count_the_same_whatever_their_size(normalize: str) -> None:
+    features, kinds, tones = two_feature_sets()
+    clusters = fit_kmeans(features, 15, normalize=normalize, widths=(2, 2))
+    spread = ((features - clusters.mean) / clusters.scale).var(axis=0)
+    assert spread[:2].sum() == pytest.approx(spread[2:].sum(), rel=1e-3)
+    both = quantize_to_units(features, clusters)[:, 0]
+    assert len({*zip(both.tolist(), kinds.tolist(), tones.tolist())}) <= 18
