@@ -101,6 +101,19 @@ LANGUAGE_CONFIGS: dict[str, LanguageConfig] = {
         "vocab_size": 500,
         "asr_language": "ru",
     },
+    "russian_prompts": {
+        "name": "Russian (recorded prompts)",
+        "segmented_dir": "russian_prompts/segments",
+        "output_dir": "russian_prompts_units",
+        "bpe_dir": "russian_prompts_bpe",
+        "vocoder_dir": "russian_prompts_vocoder",
+        "prosody_dir": "russian_prompts_prosody",
+        "encoder": "mfcc",
+        "layer": None,
+        "n_units": 200,
+        "vocab_size": 500,
+        "asr_language": "ru",
+    },
 }
 
 

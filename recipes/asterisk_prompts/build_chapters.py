@@ -27,7 +27,7 @@ from core.tables import write_table
 from languages import add_language_flags, language_paths
 from segmentation.splits import split_of_name
 
-SPEAKERS = {"spanish": "allison_es", "english": "allison_en", "italian": "carlo"}
+SPEAKERS = {"spanish": "allison_es", "english": "allison_en", "italian": "carlo", "russian_prompts": "maxim"}
 # Tones and noises; most are marked by a transcript in brackets, not all.
 NON_SPEECH = {"beep", "beeperr", "ascending-2tone", "descending-2tone", "tt-monkeys"}
 STRETCH_PAUSE = 0.3  # seconds: quieter for longer than this, a prompt counts as two stretches of speech

@@ -26,15 +26,26 @@ from core.files import unpack_tar, write_json
 from debian_packages import CONNECT_SECONDS, download_packages, unpack_package
 from languages import add_language_flags, language_paths
 
-PROMPT_LANGUAGES = {"spanish": "es", "english": "en", "italian": "it"}
+PROMPT_LANGUAGES = {"spanish": "es", "english": "en", "italian": "it", "russian_prompts": "ru"}
 RELEASE = "1.6.1"
 ASTERISK_SITE = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
-ATTRIBUTION = """The recordings in this folder are the Asterisk core sounds {release} ({code}), CC-BY-SA 3.0.
+ATTRIBUTION = """The recordings in this folder are the Asterisk core sounds {release} ({code}), {licence}.
 They were recorded by the people named in LICENSE_SOURCE.txt (the text that came with them), for the Asterisk project
 (https://www.asterisk.org). They were joined into long sessions with pauses and a faint noise floor between them, and
-compressed to MP3. Whatever is derived from them and shared falls under the same licence:
-https://creativecommons.org/licenses/by-sa/3.0/
+compressed to MP3. {terms}
 """
+SHARE_ALIKE = (
+    "CC-BY-SA 3.0",
+    "Whatever is derived from them and shared falls under the same licence:\n"
+    "https://creativecommons.org/licenses/by-sa/3.0/",
+)
+LICENCES = {
+    "ru": (
+        "CC-BY 3.0",
+        "Whoever shares them, or what is derived from them, names Maxim Topal (http://www.ivrvoice.ru):\n"
+        "https://creativecommons.org/licenses/by/3.0/",
+    )
+}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -168,7 +179,9 @@ def main() -> int:
     target.mkdir()
     n_sounds = fetch(code, target, args)
     shutil.copy(target / "LICENSE_SOURCE.txt", paths["data"] / "LICENSE_SOURCE.txt")
-    (paths["data"] / "ATTRIBUTION.txt").write_text(ATTRIBUTION.format(release=RELEASE, code=code), encoding="utf-8")
+    licence, terms = LICENCES.get(code, SHARE_ALIKE)
+    attribution = ATTRIBUTION.format(release=RELEASE, code=code, licence=licence, terms=terms)
+    (paths["data"] / "ATTRIBUTION.txt").write_text(attribution, encoding="utf-8")
     write_json(target / "prompts.json", {"language": args.language, "release": RELEASE, "n_sounds": n_sounds})
     return 0
 

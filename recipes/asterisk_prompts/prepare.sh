@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Recorded prompts of one language → data/<language>/: fetch, lay out as long recordings, segment.
-# Usage: bash recipes/asterisk_prompts/prepare.sh <spanish|english|italian> [flags of fetch_prompts.py]
+# Usage: bash recipes/asterisk_prompts/prepare.sh <spanish|english|italian|russian_prompts> [flags of fetch_prompts.py]
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
