@@ -88,12 +88,18 @@ log = logging.getLogger("oral_units")
 # - **Encoder, layer, units**: the language's (`src/languages.py`). Cepstra need no download; XLS-R gives better units
 #   where there are many speakers or few minutes.
 # - **256 frames a unit to fit on**, 200,000 at least: over an hour; beyond that the centroids hardly move.
-# - **Unit variance**: else the feature with the largest variance decides alone.
+# - **1000 units of cepstra, scaled by the root of their deviation**: words survive better than with 200 of unit
+#   variance, on three languages (docs/results/units.md). Features of models are scaled to unit variance: else the one
+#   with the largest variance decides alone.
+# - **No duration penalty**: at equal units it costs words (docs/results/units.md); it pays where units are counted,
+#   searched or predicted.
 # - **Windows of 30 s**: attention costs the square of the length, and Whisper cannot see more.
 # - **200 segments a shard**: the most that a killed run loses.
 
 
 # %%
+SPARSEST_UNITS = 16  # training frames a unit; fewer, and it stands for single sounds of single recordings
+
 EVERYDAY_FLAGS = (
     *("language", "tag", "exp", "resume", "overwrite", "encoder", "layer", "n_units", "n_streams", "duration_penalty"),
     *("kmeans_frames", "seed", "max_batch_seconds", "cpu"),
@@ -163,7 +169,12 @@ def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--n_units", type=int, help="clusters a stream; by default the language's")
+    group.add_argument(
+        "--n_units",
+        type=int,
+        help="clusters a stream; by default the language's, and no more than one for every "
+        f"{SPARSEST_UNITS} training frames",
+    )
     group.add_argument(
         "--n_streams",
         type=int,
@@ -176,11 +187,10 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--normalize",
-        default="unit",
         choices=NORMALIZATIONS,
         help="divide every feature by its standard deviation (unit), by the root of that (root: between the two), or "
         "by nothing (off) before clustering; speaker and speaker_root: the same after each speaker's own mean and "
-        "deviation are taken away",
+        "deviation are taken away; by default root for mfcc and logmel, unit for models",
     )
     group.add_argument(
         "--duration_penalty",
@@ -252,13 +262,15 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
     if args.layer is None and args.encoder == config["encoder"]:
         args.layer = config["layer"]
     if args.kmeans is None:
-        args.n_units = config["n_units"] if args.n_units is None else args.n_units
         args.n_streams = 1 if args.n_streams is None else args.n_streams
         args.duration_penalty = args.duration_penalty or 0.0
         if args.trust_pickle:
             raise UserError("--trust_pickle: expected --kmeans FILE with it; leave it out")
     if args.kmeans_frames is None:
-        args.kmeans_frames = count_frames_to_fit(args.n_units or 0)
+        args.kmeans_frames = count_frames_to_fit(args.n_units or config["n_units"])
+    if args.normalize is None:
+        cheap = all(stays_on_cpu(name) for name, _ in feature_sets(args))
+        args.normalize = "root" if cheap else "unit"
     args.flag_defaults["duration_penalty"] = 0.0  # runs that are older than the flag had none
     require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
     require_positive(args, "num_workers")
@@ -355,6 +367,11 @@ def read_given_clusters(args: argparse.Namespace) -> UnitClusters | None:
     return clusters
 
 
+def default_n_units(language: str, n_frames: int) -> int:
+    """The language's number of units, or fewer where there are few frames to fit them on; at least 2."""
+    return max(2, min(language_config(language)["n_units"], n_frames // SPARSEST_UNITS))
+
+
 def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str:
     """Check what can be checked without work, so that a mistake leaves no folder behind; then open the folder."""
     description = describe_encoder(args.encoder, args.layer)
@@ -362,6 +379,8 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
         describe_encoder(name, layer)
     train_frames = check_manifest(manifest, data_root(), needs_train=args.kmeans is None)["train_frames"]
     n_frames = min(train_frames, args.kmeans_frames)
+    if args.n_units is None:
+        args.n_units = default_n_units(args.language, n_frames)
     if args.kmeans is None and n_frames < args.n_units:
         raise UserError(
             f"{manifest}: expected at least {args.n_units} training frames for {args.n_units} units, found {n_frames}; "

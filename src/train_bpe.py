@@ -57,8 +57,8 @@ SUMMARY_LINE = (
 # %% [markdown]
 # ## Arguments
 #
-# - **Vocabulary 500** for 100–200 units: a few hundred merges are what an hour of speech supports; with tens of hours,
-#   1,000–5,000 reach words. It counts special tokens and units, so 200 units leave 296 merges.
+# - **Vocabulary 500** for 100–200 units, twice the units beyond that: a few hundred merges are what an hour of speech
+#   supports; with tens of hours, 1,000–5,000 reach words. It counts special tokens and units.
 # - **Motifs of at most 64 units** (about 3 s): a prompt or a jingle that is repeated word for word would otherwise be
 #   chained into one token of hundreds of units.
 # - **At least 2 occurrences**: a pair that occurs once is no motif.
@@ -88,7 +88,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--vocab_size",
         type=int,
         default=None,
-        help="tokens in all: special tokens, units and merges; by default the language's (src/languages.py)",
+        help="tokens in all: special tokens, units and merges; by default the language's (src/languages.py), at "
+        "least two for each unit",
     )
     group.add_argument("--min_count", type=int, default=2, help="occurrences a pair needs to be merged")
     group.add_argument("--max_motif_units", type=int, default=64, help="longest token, in units; 0: no bound")
@@ -283,7 +284,7 @@ def main() -> None:
     settings = read_json(units / "config.json")["derived"]
     n_units, n_streams = settings["n_units"], settings.get("n_streams", 1)
     # The language's default goes into config.json as if it had been typed, so that a changed table is noticed.
-    args.vocab_size = args.vocab_size or language_config(args.language)["vocab_size"]
+    args.vocab_size = args.vocab_size or max(language_config(args.language)["vocab_size"], 2 * n_units)
     check_vocab_size(args.vocab_size, n_units)
     derived = {"language": args.language, "corpus": str(corpus), "n_units": n_units, "n_streams": n_streams}
     changeable = ["examples_audio", "examples_context"]
