@@ -132,7 +132,9 @@ def save_torchscript(folder: Path, vocoder: Vocoder, prosody: Prosody | None) ->
     if vocoder.version != "v3":
         log.info("TorchScript is written for V3 alone; this voice is %s", vocoder.version)
         return []
-    write_atomically(folder / VOICE_FILE, lambda path: export_generator(vocoder.generator, path))
+    write_atomically(
+        folder / VOICE_FILE, lambda path: export_generator(vocoder.generator, path, vocoder.speaker_vectors)
+    )
     shutil.copyfile(Path(__file__).with_name("speak_exported.py"), folder / SPEAK_FILE)
     if prosody is None:
         return [VOICE_FILE, SPEAK_FILE]

@@ -6,6 +6,7 @@ Reads a trained voice, and recordings or units; writes a WAV file for each of th
     python src/synthesize.py --exp exp/spanish_vocoder_v3 --units exp/spanish_units/corpus_timestamped.json --split test
     python src/synthesize.py --exp exp/spanish_vocoder_v3 --units hours.json --stream --out spoken
     python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
+    python src/synthesize.py --exp exp/spanish_vocoder_v3 --voice_of clip.wav --units units.json --out spoken
     python src/synthesize.py --exp voices/spanish --bpe exp/spanish_bpe --tokens tokens.txt --out spoken
 
 More: docs/phase3.md.
@@ -15,6 +16,7 @@ import argparse
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,7 @@ from core.exit_codes import EXIT_SOME_FAILED
 from core.frames import HOP_SAMPLES, UNIT_RATE, frames_to_seconds
 from core.records import SPLITS, UnitsRow
 from encoders.encode import encode, load_encoder
+from encoders.speaker_vectors import speaker_vector
 from languages import data_root, resolve_in
 from prosody.prediction import Prosody, add_prosody
 from segmentation.recordings import find_sources, refuse_repeated
@@ -45,8 +48,15 @@ PREDICTIONS = {"missing": (), "f0": ("f0",), "durations": ("durations",), "durat
 TEXT_FORMAT = "text with one utterance a line, 'id<TAB>12 12 45 …'"
 EVERYDAY_FLAGS = (
     *("units", "deduplicated", "tokens", "bpe", "split"),
-    *("exp", "speaker", "f0_scale", "prosody", "out", "stream"),
+    *("exp", "speaker", "voice_of", "f0_scale", "prosody", "out", "stream"),
 )
+
+
+class Clip(NamedTuple):
+    """A recording to sound like."""
+
+    speaker_vector: np.ndarray  # (D,) float32
+    median_f0: float  # Hz; 0 where nothing is voiced
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,6 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.device = choose_device(args.device)
     check_input_flags(args)
     check_prosody_flags(args)
+    check_voice_flags(args)
     return args
 
 
@@ -100,6 +111,15 @@ def add_voice_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--exp", type=Path, required=True, help="experiment folder of the vocoder, or a saved voice")
     group.add_argument("--checkpoint", default="best", help="best, latest, or the path of a checkpoint")
     group.add_argument("--speaker", default=None, help="speaker of the training data to speak as, where it has several")
+    group.add_argument(
+        "--voice_of",
+        type=Path,
+        metavar="CLIP",
+        help="sound like this recording, of anybody; for voices trained with --speaker_vectors",
+    )
+    group.add_argument(
+        "--keep_f0", action="store_true", help="with --voice_of: leave the pitch where it is, not at the clip's median"
+    )
     group.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch: 0.8 is lower, 1.25 higher")
     group.add_argument(
         "--prosody",
@@ -155,14 +175,41 @@ def check_prosody_flags(args: argparse.Namespace) -> None:
         raise UserError("--predict durations: recordings have their own; save them with --save_units and give --units")
 
 
+def check_voice_flags(args: argparse.Namespace) -> None:
+    if args.speaker and args.voice_of:
+        raise UserError("--speaker and --voice_of both say who speaks; give one")
+    if args.keep_f0 and not args.voice_of:
+        raise UserError("--keep_f0 goes with --voice_of CLIP, which moves the pitch")
+
+
 def open_vocoder(args: argparse.Namespace) -> Vocoder:
     """The vocoder in the precision asked for; refused where it does not know the speaker."""
     vocoder = load_voice(args.exp, args.checkpoint, args.device)
     if args.speaker and args.speaker not in vocoder.speakers:
         known = ", ".join(vocoder.speakers) or "none (trained without --speaker_embedding)"
         raise UserError(f"unknown speaker '{args.speaker}': expected one of: {known}")
+    if args.voice_of and vocoder.speaker_vectors is None:
+        raise UserError(f"--voice_of: {args.exp} knows no other voices; expected one trained with --speaker_vectors")
     bf16 = args.mixed_precision == "bf16" or (args.mixed_precision == "auto" and has_fast_bf16(args.device))
     return vocoder._replace(bf16=bf16)
+
+
+def hear_clip(path: Path) -> Clip:
+    """Who speaks in a recording, and how high."""
+    waveform = read_recording(path)
+    return Clip(speaker_vector(waveform), median_f0(extract_f0(waveform)))
+
+
+def speak_as(item: SpokenItem, clip: Clip, *, keep_f0: bool) -> SpokenItem:
+    """The item as the clip sounds, at its median pitch unless told to keep its own, or one of them is voiceless."""
+    median = median_f0(item.f0)
+    scale = 1.0 if keep_f0 or not (median and clip.median_f0) else clip.median_f0 / median
+    return item._replace(f0=item.f0 * np.float32(scale), speaker_vector=clip.speaker_vector)
+
+
+def median_f0(f0: np.ndarray) -> float:
+    """Hz, of the voiced frames of (F,) Hz; 0 where there are none."""
+    return float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0
 
 
 def check_units_spoken(args: argparse.Namespace, n_units: int, n_streams: int) -> None:
@@ -320,6 +367,7 @@ def main() -> int:
     n_units, n_streams = (vocoder.config["derived"][key] for key in ("n_units", "n_streams"))
     check_units_spoken(args, n_units, n_streams)
     prosody = open_prosody(args.prosody, args.exp, args.device)
+    clip = hear_clip(args.voice_of) if args.voice_of else None
     failed: dict[str, str] = {}
     recordings = find_recordings(args.recordings)
     requests = read_recordings(args.exp, recordings, args.device, failed) if recordings else read_requests(args)
@@ -334,6 +382,7 @@ def main() -> int:
             failed[request.id] = str(error)
             return None
         item = add_prosody(request, prosody, predicted, args.speaker or request.speaker)
+        item = speak_as(item, clip, keep_f0=args.keep_f0) if clip else item
         item = item._replace(f0=item.f0 * np.float32(args.f0_scale))
         if args.save_units:
             rows.append(as_row(item))

@@ -15,7 +15,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,8 +43,10 @@ from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
 from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from core.read_ahead import map_ahead
+from encoders.speaker_vectors import SPEAKER_ENCODER, require_speaker_encoder
 from languages import add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
+from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
 from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
@@ -79,9 +81,18 @@ from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_siz
 from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.size_flags import read_sizes
+from vocoder.speaker_means import speaker_means, utterance_vectors
 from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
-from vocoder.warm_start import OldVoice, check_same_model, describe_old, load_old_voice, start_discriminator, start_from
+from vocoder.warm_start import (
+    OldVoice,
+    check_same_model,
+    describe_old,
+    hear_speakers,
+    load_old_voice,
+    start_discriminator,
+    start_from,
+)
 
 log = logging.getLogger("oral_units")
 
@@ -126,6 +137,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_watching_flags(parser)
     add_machine_flags(parser)
     everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "init", "speaker", "speaker_embedding"]
+    everyday += ["speaker_vectors"]
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "cpu"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
@@ -158,6 +170,12 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_init_flag(model, "the saved voice or experiment")
     model.add_argument("--speaker_embedding", action="store_true", help="learn one voice for each speaker")
+    model.add_argument(
+        "--speaker_vectors",
+        action="store_true",
+        help="tell the voice who speaks by a vector computed from each recording, which names no speakers and lets "
+        "synthesize.py --voice_of sound like any clip; needs the package resemblyzer",
+    )
 
 
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
@@ -271,6 +289,8 @@ def check_args(args: argparse.Namespace) -> None:
         )
     if args.init not in (None, NOISE) and args.random_embeddings:
         raise UserError("--random_embeddings: --init gives the units their embeddings; leave one of the two out")
+    if args.speaker_embedding and args.speaker_vectors:
+        raise UserError("--speaker_embedding and --speaker_vectors: a voice knows speakers in one way; give one")
     if args.generator != "v3" and args.condition != "units":
         raise UserError(f"--condition {args.condition}: the oracle is v3's; {args.generator} is fed units only")
 
@@ -300,28 +320,34 @@ class Data(NamedTuple):
     crops: CropDataset
     validation: list[Recording]
     sampled: list[Recording]
-    speakers: list[str]  # rows 1, 2, … of the speaker embedding; empty without --speaker_embedding
+    speakers: list[str]  # rows 1, 2, … of the speaker embedding or of speaker_vectors
+    speaker_vectors: torch.Tensor | None  # (n_speakers + 1, D) with --speaker_vectors: each one's mean, row 0 zeros
 
 
 def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) -> Data:
     """Crops to train on, and recordings to validate on and to listen to."""
     selection = read_selection(vars(args))
     train, validation = load_split(paths, "train", selection), load_split(paths, "val", selection)
-    named = (utterance.speaker for utterance in train)
+    named = {utterance.speaker for utterance in train}
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
+    chosen, vectors, mean_vectors = choose_validation(validation, args.validation_seconds), None, None
+    if args.speaker_vectors:
+        speakers = sorted(filter(None, named))
+        vectors = utterance_vectors(paths["cache"], [*train, *chosen])
+        mean_vectors = torch.from_numpy(speaker_means(train, vectors, speakers))
     crops = CropDataset(
         train,
         crop_frames=args.crop_frames,
         seed=args.seed,
         speakers=speakers,
+        speaker_vectors=vectors,
         condition=args.condition,
         unit_noise=args.unit_noise,
         n_units=n_units,
     )
-    chosen = choose_validation(validation, args.validation_seconds)
-    judged = [describe_recording(utterance, args.condition) for utterance in chosen]
+    judged = [describe_recording(utterance, args.condition, speakers, vectors) for utterance in chosen]
     sampled = judged[:: max(1, len(judged) // max(1, args.num_samples))][: args.num_samples]
-    return Data(crops, judged, sampled, speakers)
+    return Data(crops, judged, sampled, speakers, mean_vectors)
 
 
 def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[LoadedUtterance]:
@@ -338,9 +364,13 @@ def choose_validation(utterances: Sequence[LoadedUtterance], seconds: float) -> 
     return sorted(utterances[::stride], key=lambda utterance: (len(utterance.frame_units), utterance.id))
 
 
-def describe_recording(utterance: LoadedUtterance, condition: str) -> Recording:
+def describe_recording(
+    utterance: LoadedUtterance, condition: str, speakers: Sequence[str], vectors: Mapping[str, np.ndarray] | None
+) -> Recording:
+    """What is spoken for an utterance; who is not known by name speaks by the vector of the recording itself."""
     content = read_content(utterance, condition)
-    spoken = SpokenItem(utterance.id, content, utterance.f0, utterance.speaker)
+    vector = vectors[utterance.id] if vectors and utterance.speaker not in speakers else None
+    spoken = SpokenItem(utterance.id, content, utterance.f0, utterance.speaker, vector)
     return Recording(spoken, utterance.audio_path, frames_to_samples(len(content)))
 
 
@@ -370,6 +400,7 @@ class Models(NamedTuple):
     version: str  # of the generator: v1 to v4
     sizes: dict[str, object]  # its constructor's arguments
     speakers: list[str]
+    speaker_vectors: torch.Tensor | None
     generator: Trained
     generator_ema: nn.Module  # the moving average of its weights
     discriminator: Trained | None
@@ -377,7 +408,8 @@ class Models(NamedTuple):
 
 def choose_sizes(args: argparse.Namespace, units: dict[str, object], n_speakers: int) -> dict[str, object]:
     """The generator's constructor arguments, stored in the checkpoint; ``units``: phase 1's derived values."""
-    sizes = {"n_units": units["n_units"], "n_streams": units["n_streams"], "n_speakers": n_speakers}
+    known = {"n_speakers": 0, "speaker_dim": SPEAKER_DIM} if args.speaker_vectors else {"n_speakers": n_speakers}
+    sizes = {"n_units": units["n_units"], "n_streams": units["n_streams"]} | known
     return sizes | choose_condition(args) | chosen_sizes(args)
 
 
@@ -420,7 +452,7 @@ def build_models(
         discriminator = prepare_training(
             accelerator, discriminator, lr=args.discriminator_lr, weight_decay=args.weight_decay
         )
-    return Models(args.generator, sizes, data.speakers, trained, generator_ema, discriminator)
+    return Models(args.generator, sizes, data.speakers, data.speaker_vectors, trained, generator_ema, discriminator)
 
 
 def describe_models(models: Models) -> dict[str, object]:
@@ -442,6 +474,8 @@ def model_state(accelerator: Accelerator, models: Models) -> dict[str, object]:
             "discriminator": discriminator.model.state_dict(),
             "optimizer_discriminator": discriminator.optimizer.state_dict(),
         }
+    if models.speaker_vectors is not None:
+        state["speaker_vectors"] = models.speaker_vectors
     return describe_models(models) | state
 
 
@@ -461,7 +495,8 @@ def load_models(accelerator: Accelerator, models: Models, state: dict[str, objec
 def averaged_voice(models: Models) -> Vocoder:
     """The moving average as a voice that speaks."""
     generator = models.generator_ema
-    return Vocoder(generator, models.speakers, next(generator.parameters()).device)
+    device = next(generator.parameters()).device
+    return Vocoder(generator, models.speakers, device, speaker_vectors=models.speaker_vectors)
 
 
 # %% [markdown]
@@ -482,7 +517,7 @@ def train_step(
     losses, against = {}, {}
     generator.wrapped.train()
     with accelerator.autocast():
-        resynthesis = speak(generator.wrapped, batch.content, batch.f0, batch.speaker_row, batch.key).float()
+        resynthesis = speak(generator.wrapped, batch.content, batch.f0, batch.speaker, batch.key).float()
 
     if is_adversarial(step, total_steps, args.adversarial_after):
         window = choose_window(args, step)
@@ -673,6 +708,8 @@ def main() -> int:
     set_seed(args.seed)
     with accelerator.main_process_first():
         data = load_data(args, paths, units["n_units"])
+        if old is not None:
+            old = hear_speakers(old, data.crops.utterances, data.speakers, paths["cache"])
     sizes = choose_sizes(args, units, len(data.speakers))
     models = build_models(args, sizes, data, exp / "units" / "kmeans.npz", accelerator, old=old)
     progress = Progress(
@@ -709,6 +746,9 @@ def enter_experiment(
         "layer": units["layer"],
     }
     derived |= describe_old(old) if old else {}
+    if args.speaker_vectors:
+        derived["speaker_encoder"] = SPEAKER_ENCODER
+        require_speaker_encoder(paths["cache"])
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
     changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
     open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)

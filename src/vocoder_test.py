@@ -30,6 +30,7 @@ from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
 from core.records import UnitsRow, UtteranceScore, VocoderScores
+from encoders.speaker_vectors import cached_speaker_vector
 from evaluation.asr import Recogniser, load_asr
 from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings, settle_on_originals
 from evaluation.mos import MosJudge, load_mos_judge
@@ -247,7 +248,7 @@ def speak_utterances(vocoder: Vocoder, utterances: list[UnitsRow], place: Place,
     n_frames = {item["id"]: sum(item["durations"]) for item in utterances}
     _remove_stale_audio(folder, n_frames.keys())
     by_length = sorted(utterances, key=lambda item: n_frames[item["id"]])
-    items = (read_item(item, place, audio_files(folder, item["id"])[0]) for item in by_length)
+    items = (read_item(item, vocoder, place, audio_files(folder, item["id"])[0]) for item in by_length)
     spoken = synthesize_utterances(vocoder, items)
     for name, waveform in tqdm(spoken, total=len(utterances), desc="synthesis", unit="utterance", disable=None):
         expected = frames_to_samples(n_frames[name])
@@ -255,8 +256,11 @@ def speak_utterances(vocoder: Vocoder, utterances: list[UnitsRow], place: Place,
         save_audio(audio_files(folder, name)[1], waveform)
 
 
-def read_item(utterance: UnitsRow, place: Place, original: Path) -> SpokenItem:
-    """What is spoken for an utterance; writes its recording, as long as its units, to ``original``."""
+def read_item(utterance: UnitsRow, vocoder: Vocoder, place: Place, original: Path) -> SpokenItem:
+    """What is spoken for an utterance; writes its recording, as long as its units, to ``original``.
+
+    A voice that knows speakers by vectors speaks as its training knew the speaker, or as this recording sounds.
+    """
     content, name = frame_units(utterance), utterance["id"]
     audio_path = resolve_in(place.inputs.data_root, utterance["audio"])
     n_frames, n_samples = len(content), frames_to_samples(len(content))
@@ -270,7 +274,10 @@ def read_item(utterance: UnitsRow, place: Place, original: Path) -> SpokenItem:
     f0 = cached_f0(place.inputs.cache, name, audio_path)[:n_frames]
     if place.condition == "logmel":
         content = mel_frames(audio_path, 0, n_frames, n_frames)
-    return SpokenItem(name, content, f0, utterance.get("speaker"))
+    speaker = utterance.get("speaker")
+    unnamed = vocoder.speaker_vectors is not None and speaker not in vocoder.speakers
+    vector = cached_speaker_vector(place.inputs.cache, name, audio_path) if unnamed else None
+    return SpokenItem(name, content, f0, speaker, vector)
 
 
 def _remove_stale_audio(folder: Path, names: Collection[str]) -> None:

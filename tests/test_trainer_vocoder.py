@@ -16,6 +16,7 @@ import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from audio.pitch import fill_f0_cache
+from core.files import write_features
 from equal_runs import differences, without_times
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
@@ -267,6 +268,29 @@ def test_several_streams_and_speakers(roots: Path) -> None:
         "n_streams": 3,
         "n_speakers": 2,
     }
+
+
+def test_speakers_by_vectors(roots: Path) -> None:
+    """The vectors lie in the cache already, so that no package is needed; a voice starts from such a voice, too."""
+    rows = [json.loads(line) for line in (roots / "data" / "spanish" / "segments.jsonl").read_text().splitlines()]
+    rows = [row | ({"speaker": f"narrator {number % 2}"} if number % 5 else {}) for number, row in enumerate(rows)]
+    write_units(roots / "exp", rows, tag="vectors", n_units=12)
+    vectors = {row["id"]: np.eye(256, dtype=np.float32)[len(row.get("speaker", ""))] for row in rows}
+    for name, vector in vectors.items():
+        write_features(roots / "data" / "spanish" / "cache" / "speaker_resemblyzer" / f"{name}.npy", vector)
+    flags = [*TINY, "--tag", "vectors", "--steps", 2]
+    run_to_end(TRAINER, [*flags, "--speaker_vectors"], roots=roots)
+    exp = roots / "exp" / "spanish_vocoder_v3_vectors"
+    state = load(exp, "best")
+    assert state["speakers"] == ["narrator 0", "narrator 1"] and state["sizes"]["speaker_dim"] == 256
+    known = np.eye(256, dtype=np.float32)[len("narrator 0")]
+    np.testing.assert_allclose(state["speaker_vectors"].numpy(), [0 * known, known, known])
+    assert state["generator"]["speaker_embedding.weight"].abs().max() > 0
+    assert json.loads((exp / "config.json").read_text())["derived"]["speaker_encoder"] == "resemblyzer"
+    run_to_end(TRAINER, [*flags, "--init", exp, "--exp", roots / "exp" / "from_vectors"], roots=roots)
+    assert "speaker_embedding.weight" not in load(roots / "exp" / "from_vectors", "best")["generator"]
+    both = [*flags, "--speaker_vectors", "--speaker_embedding", "--exp", roots / "exp" / "both"]
+    assert "give one" in run_to_end(TRAINER, both, roots=roots, code=2)
 
 
 def test_patience_stops_early(roots: Path) -> None:

@@ -408,6 +408,7 @@ class VoiceOrigin(TypedDict, total=False):
     units_hash: str  # of phase 1's kmeans.npz, or of its config.json where the units were made elsewhere
     made_elsewhere: bool  # only then: there are no clusters
     started_from: str  # the name of the voice whose weights the training began with (--init); only then
+    speaker_encoder: str  # only of a voice that knows speakers by vectors: what computes them
 
 
 class VoiceConfig(TypedDict):

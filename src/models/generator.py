@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from models.hifigan import HifiganTrunk
-from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_mask, unit_tables
+from models.unit_embedding import add_speaker, embed_units, speaker_embedding, unit_mask, unit_tables
 
 
 class Generator(nn.Module):
@@ -13,11 +13,18 @@ class Generator(nn.Module):
     uses_f0 = False
 
     def __init__(
-        self, n_units: int, *, n_streams: int = 1, n_speakers: int = 0, embedding: int = 128, channels: int = 512
+        self,
+        n_units: int,
+        *,
+        n_streams: int = 1,
+        n_speakers: int = 0,
+        speaker_dim: int = 0,
+        embedding: int = 128,
+        channels: int = 512,
     ):
         super().__init__()
         self.unit_embedding = unit_tables(n_units, n_streams, embedding)
-        self.speaker_embedding = speaker_table(n_speakers, embedding)
+        self.speaker_embedding = speaker_embedding(n_speakers, speaker_dim, embedding)
         self.trunk = HifiganTrunk(embedding, channels=channels)
 
     def excite(self, keys: torch.Tensor, n_frames: int, *, first_sample: int = 0) -> None:
@@ -32,7 +39,7 @@ class Generator(nn.Module):
         noise: None = None,
         phase: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """content: units, int64, -1 = padding; f0: (B, F) Hz, not used; speaker: (B,) int64, 0 = unknown.
+        """content: units, int64, -1 = padding; f0: (B, F) Hz, not used; speaker: as ``GeneratorV3`` has it.
 
         noise, phase: of ``GeneratorV3``, not used. Returns (B, 320 F) float in [-1, 1], zero on padding.
         """

@@ -6,7 +6,7 @@ from torch import nn
 from core.frames import N_PITCH_BINS
 from models.hifigan import HifiganTrunk
 from models.pitch_embedding import extract_pitch_bins
-from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_mask, unit_tables
+from models.unit_embedding import add_speaker, embed_units, speaker_embedding, unit_mask, unit_tables
 
 
 class GeneratorV2(nn.Module):
@@ -20,6 +20,7 @@ class GeneratorV2(nn.Module):
         *,
         n_streams: int = 1,
         n_speakers: int = 0,
+        speaker_dim: int = 0,
         embedding: int = 128,
         pitch_embedding: int = 32,
         n_pitch_bins: int = N_PITCH_BINS,
@@ -28,7 +29,7 @@ class GeneratorV2(nn.Module):
         super().__init__()
         self.unit_embedding = unit_tables(n_units, n_streams, embedding)
         self.pitch_embedding = nn.Embedding(n_pitch_bins, pitch_embedding)
-        self.speaker_embedding = speaker_table(n_speakers, embedding)
+        self.speaker_embedding = speaker_embedding(n_speakers, speaker_dim, embedding)
         self.trunk = HifiganTrunk(embedding + pitch_embedding, channels=channels)
 
     def excite(self, keys: torch.Tensor, n_frames: int, *, first_sample: int = 0) -> None:
@@ -43,7 +44,7 @@ class GeneratorV2(nn.Module):
         noise: None = None,
         phase: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """content: units, int64, -1 = padding; f0: (B, F) Hz, 0 = unvoiced; speaker: (B,) int64, 0 = unknown.
+        """content: units, int64, -1 = padding; f0: (B, F) Hz, 0 = unvoiced; speaker: as ``GeneratorV3`` has it.
 
         noise, phase: of ``GeneratorV3``, not used. Returns (B, 320 F) float in [-1, 1], zero on padding.
         """

@@ -17,7 +17,7 @@ from models.convnext import ConvNeXtBlock
 from models.hashed_noise import hashed_noise
 from models.pitch_embedding import PitchEmbedding
 from models.pulse_train import pulse_train
-from models.unit_embedding import add_speaker, as_streams, embed_units, speaker_table, unit_tables
+from models.unit_embedding import add_speaker, as_streams, embed_units, speaker_embedding, unit_tables
 
 # exp(5) and exp(-9): filters between +43 and -78 dB of unit-power excitation cover speech at [-1, 1].
 MAX_LOG_GAIN, MIN_LOG_GAIN = 5.0, -9.0
@@ -31,8 +31,9 @@ class GeneratorV3(nn.Module):
     """units (B, F) or (B, F, n_streams), f0 (B, F) -> waveform (B, 320 F).
 
     With condition "logmel" it is the benchmark's oracle, which shows what the units cost: in their place it is fed the
-    original's log-mel above its floor, (B, F, 80) float, which like units is negative on padding only. For ablations:
-    harmonic False leaves out the pulse train; pitch says how the trunk is told F0.
+    original's log-mel above its floor, (B, F, 80) float, which like units is negative on padding only. Speakers are
+    rows of a table (n_speakers), or vectors of speaker_dim values (``models.unit_embedding``). For ablations: harmonic
+    False leaves out the pulse train; pitch says how the trunk is told F0.
     """
 
     uses_f0 = True
@@ -43,6 +44,7 @@ class GeneratorV3(nn.Module):
         *,
         n_streams: int = 1,
         n_speakers: int = 0,
+        speaker_dim: int = 0,
         condition: str = "units",
         channels: int = 320,
         n_blocks: int = 6,
@@ -60,7 +62,7 @@ class GeneratorV3(nn.Module):
         self.unit_embedding = unit_tables(n_units, n_books, channels)
         self.mel = nn.Linear(N_MELS, channels) if condition == "logmel" else None
         self.pitch_embedding = PitchEmbedding(channels, pitch)
-        self.speaker_embedding = speaker_table(n_speakers, channels)
+        self.speaker_embedding = speaker_embedding(n_speakers, speaker_dim, channels)
         self.norm = nn.LayerNorm(channels)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels) for _ in range(n_blocks))
         self.upsample = nn.Linear(channels, 2 * head_channels)
@@ -94,8 +96,8 @@ class GeneratorV3(nn.Module):
         """Speak.
 
         content: units (B, F) or (B, F, n_streams) int64, -1 = padding, or log-mel (see the class); f0: (B, F) float
-        Hz, 0 = unvoiced; speaker: (B,) int64, 0 = unknown; noise: of ``excite`` (default: of key 0); phase: (B,)
-        float64 cycles of the pulse train before the first sample.
+        Hz, 0 = unvoiced; speaker: (B,) int64, 0 = unknown, or (B, speaker_dim) float vectors, 0 = unknown; noise: of
+        ``excite`` (default: of key 0); phase: (B,) float64 cycles of the pulse train before the first sample.
         Returns (B, 320 F) float32 in about [-1, 1], zero on padding.
         """
         content = as_streams(content)

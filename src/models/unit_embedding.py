@@ -17,18 +17,41 @@ def speaker_table(n_speakers: int, width: int) -> nn.Embedding | None:
     return nn.Embedding(n_speakers + 1, width) if n_speakers else None
 
 
+def speaker_projection(dim: int, width: int) -> nn.Linear | None:
+    """A map of speaker vectors (B, dim) computed from audio; the zero vector is the unknown speaker.
+
+    It starts at zero: a voice that knew no speakers goes on as it was. None for dim 0.
+    """
+    if not dim:
+        return None
+    projection = nn.Linear(dim, width, bias=False)
+    nn.init.zeros_(projection.weight)
+    return projection
+
+
+def speaker_embedding(n_speakers: int, speaker_dim: int, width: int) -> nn.Embedding | nn.Linear | None:
+    """How a generator knows speakers: a table of them, a map of their vectors, or not at all."""
+    assert not (n_speakers and speaker_dim), "speakers: expected a table (n_speakers) or vectors (speaker_dim)"
+    return speaker_projection(speaker_dim, width) if speaker_dim else speaker_table(n_speakers, width)
+
+
 def embed_units(units: torch.Tensor, tables: nn.ModuleList) -> torch.Tensor:
     """units (B, F) or (B, F, n_streams) integers, -1 = padding -> (B, F, width), summed over the streams."""
     units = as_streams(units).long()  # utterances in memory hold int16 or int32
     return sum(table(units[..., stream].clamp_min(0)) for stream, table in enumerate(tables))
 
 
-def add_speaker(x: torch.Tensor, table: nn.Embedding | None, speaker: torch.Tensor | None) -> torch.Tensor:
-    """x (B, F, width) plus the row of each (B,) int64 ``speaker``; None is the unknown one."""
-    if table is None:
+def add_speaker(
+    x: torch.Tensor, embedding: nn.Embedding | nn.Linear | None, speaker: torch.Tensor | None
+) -> torch.Tensor:
+    """x (B, F, width) plus what each ``speaker`` adds: (B,) int64 rows of a table, or (B, dim) float vectors.
+
+    None is the unknown one: row 0, or the zero vector.
+    """
+    if embedding is None or (speaker is None and isinstance(embedding, nn.Linear)):
         return x
-    index = torch.zeros(len(x), dtype=torch.int64, device=x.device) if speaker is None else speaker
-    return x + table(index)[:, None]
+    known = torch.zeros(len(x), dtype=torch.int64, device=x.device) if speaker is None else speaker
+    return x + embedding(known)[:, None]
 
 
 def unit_mask(units: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

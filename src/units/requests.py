@@ -42,6 +42,7 @@ class SpokenItem(NamedTuple):
     content: np.ndarray  # (F, N) integer units or, for the oracle, (F, 80) float32 log-mel above its floor
     f0: np.ndarray  # (F,) float32 Hz, 0 = unvoiced
     speaker: str | None = None
+    speaker_vector: np.ndarray | None = None  # (D,) float32 of a recording, to sound like it; before ``speaker``
 
 
 def read_units(path: Path, split: str | None = None) -> Iterator[Request]:

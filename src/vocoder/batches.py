@@ -4,7 +4,7 @@ Axes: B batch, F frames (50 Hz), N unit streams, S = 320 F samples.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Crop(NamedTuple):
     f0: torch.Tensor  # (F,) float32 Hz, 0 = unvoiced
     waveform: torch.Tensor  # (S,) float32
     key: int  # of its noise
-    speaker_row: int
+    speaker: torch.Tensor  # () int64 row or, where speakers are vectors, (D,) float32
 
 
 class CropBatch(NamedTuple):
@@ -39,7 +39,7 @@ class CropBatch(NamedTuple):
     f0: torch.Tensor  # (B, F) float32 Hz
     waveform: torch.Tensor  # (B, S) float32
     key: torch.Tensor  # (B,) int64
-    speaker_row: torch.Tensor  # (B,) int64
+    speaker: torch.Tensor  # (B,) int64 or (B, D) float32
 
 
 def mel_frames(audio_path: Path, start: int, stop: int, n_frames: int) -> np.ndarray:
@@ -62,8 +62,9 @@ def read_content(utterance: LoadedUtterance, condition: str) -> np.ndarray:
 class CropDataset(Dataset):
     """Item number -> crop. An epoch visits every slot of ``crop_frames`` of every utterance once, in shuffled order.
 
-    condition: what the content is, "units" or "logmel" (``mel_frames``). unit_noise: share of the units that are
-    replaced by any of the ``n_units``, so that no single one is relied on.
+    speakers: names of rows 1, 2, … of a table. speaker_vectors: in its place, of every utterance by id, (D,) float32;
+    zeros are the unknown speaker. condition: what the content is, "units" or "logmel" (``mel_frames``). unit_noise:
+    share of the units that are replaced by any of the ``n_units``, so that no single one is relied on.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class CropDataset(Dataset):
         crop_frames: int,
         seed: int,
         speakers: Sequence[str] = (),
+        speaker_vectors: Mapping[str, np.ndarray] | None = None,
         condition: str = "units",
         unit_noise: float = 0.0,
         n_units: int = 0,
@@ -80,6 +82,7 @@ class CropDataset(Dataset):
         self.unit_noise, self.n_units = unit_noise, n_units
         self.utterances, self.crop_frames, self.seed, self.condition = utterances, crop_frames, seed, condition
         self.speakers = {name: row for row, name in enumerate(speakers, 1)}
+        self.speaker_vectors = speaker_vectors
         slots = [max(1, round(len(utterance.frame_units) / crop_frames)) for utterance in utterances]
         self.slot_utterance = np.repeat(np.arange(len(utterances)), slots)
         self._order = (-1, np.zeros(0, np.int64))
@@ -106,8 +109,13 @@ class CropDataset(Dataset):
             f0=torch.from_numpy(utterance.f0[start:stop]),
             waveform=torch.from_numpy(waveform),
             key=noise_key(self.seed, str(item)),
-            speaker_row=self.speakers.get(utterance.speaker, 0) if known else 0,
+            speaker=self._speaker(utterance, known=known),
         )
+
+    def _speaker(self, utterance: LoadedUtterance, *, known: bool) -> torch.Tensor:
+        if self.speaker_vectors is None:
+            return torch.tensor(self.speakers.get(utterance.speaker, 0) if known else 0)
+        return torch.from_numpy(self.speaker_vectors[utterance.id]) * known
 
     def _add_noise(self, units: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if not self.unit_noise:
@@ -147,13 +155,13 @@ class StepSampler(Sampler):
 
 def collate(crops: Sequence[Crop], n_frames: int) -> CropBatch:
     """Pad crops to ``n_frames`` and stack them."""
-    content, f0, waveforms, keys, speaker_rows = zip(*crops)
+    content, f0, waveforms, keys, speakers = zip(*crops)
     return CropBatch(
         content=_pad(content, n_frames, PADDING_UNIT),
         f0=_pad(f0, n_frames, 0.0),
         waveform=_pad(waveforms, n_frames * HOP_SAMPLES, 0.0),
         key=torch.tensor(keys, dtype=torch.int64),
-        speaker_row=torch.tensor(speaker_rows, dtype=torch.int64),
+        speaker=torch.stack(speakers),
     )
 
 

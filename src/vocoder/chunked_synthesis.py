@@ -11,7 +11,7 @@ import torch
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
 from models.pulse_train import upsample_f0
 from units.requests import SpokenItem
-from vocoder.generators import Vocoder, speaker_row
+from vocoder.generators import Vocoder, speaker_input
 
 CHUNK_FRAMES = 1000
 # More than any generator sees to one side: V3's trunk 21 frames and its windows 2, HiFi-GAN's about 21.
@@ -47,7 +47,7 @@ def stream_utterance(
     content, f0 = item.content, np.asarray(item.f0, np.float32)
     phases = start_phases(f0) if len(f0) else f0
     key = torch.tensor([noise_key], device=vocoder.device)
-    row = torch.tensor([speaker_row(vocoder.speakers, item.speaker)], device=vocoder.device)
+    speaker = speaker_input(vocoder, [item])
     for start in range(0, len(content), chunk_frames):
         stop = min(start + chunk_frames, len(content))
         first, last = max(0, start - CONTEXT_FRAMES), min(stop + CONTEXT_FRAMES, len(content))
@@ -58,5 +58,5 @@ def stream_utterance(
         phase = torch.tensor([(phases[start] - local) % 1.0], device=vocoder.device)
         noise = vocoder.generator.excite(key, last - first, first_sample=first * HOP_SAMPLES)
         with torch.autocast(vocoder.device.type, torch.bfloat16, enabled=vocoder.bf16):
-            spoken = vocoder.generator(*inputs, row, noise=noise, phase=phase)[0]
+            spoken = vocoder.generator(*inputs, speaker, noise=noise, phase=phase)[0]
         yield spoken[(start - first) * HOP_SAMPLES : (stop - first) * HOP_SAMPLES].float().cpu().numpy()

@@ -19,13 +19,14 @@ from models.generator_v2 import GeneratorV2
 from models.generator_v3 import GeneratorV3
 from models.generator_v4 import GeneratorV4
 from training.checkpoints import load_checkpoint
+from units.requests import SpokenItem
 
 GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3, "v4": GeneratorV4}
 DISCRIMINATORS = {"v1": Discriminator, "v2": DiscriminatorV2, "v3": DiscriminatorV3, "v4": DiscriminatorV3}
 
 
 class Vocoder(NamedTuple):
-    """A generator that speaks, and where it comes from: the last four are None while it is being trained."""
+    """A generator that speaks, and where it comes from: what has a default is None while it is being trained."""
 
     generator: nn.Module  # in eval mode, with its averaged weights
     speakers: Sequence[str]  # names of rows 1, 2, … of the speaker embedding; row 0 is the unknown speaker
@@ -35,6 +36,8 @@ class Vocoder(NamedTuple):
     sizes: dict | None = None  # the constructor's arguments
     step: int | None = None
     config: dict | None = None  # config.json of the experiment or of the saved voice
+    # (n_speakers + 1, D) float32 of a voice that knows speakers by vectors: the mean of each; row 0, unknown, is 0
+    speaker_vectors: torch.Tensor | None = None
 
 
 def build_generator(version: str, sizes: dict) -> nn.Module:
@@ -80,6 +83,7 @@ def load_vocoder(
         sizes=sizes,
         step=state["step"],
         config=read_json(exp / "config.json"),
+        speaker_vectors=state.get("speaker_vectors"),
     )
 
 
@@ -92,3 +96,15 @@ def checkpoint_path(exp: Path, checkpoint: str | Path) -> Path:
 def speaker_row(speakers: Sequence[str], speaker: str | None) -> int:
     """The row of a speaker embedding that a name has; 0 for none or an unknown one."""
     return {name: row for row, name in enumerate(speakers, 1)}.get(speaker, 0)
+
+
+def speaker_input(vocoder: Vocoder, items: Sequence[SpokenItem]) -> torch.Tensor:
+    """Who speaks each item, as the generator reads it: rows (B,) int64, or (B, D) float32 where it knows vectors."""
+    rows = torch.tensor([speaker_row(vocoder.speakers, item.speaker) for item in items])
+    if vocoder.speaker_vectors is None:
+        return rows.to(vocoder.device)
+    vectors = vocoder.speaker_vectors[rows]
+    for place, item in enumerate(items):
+        if item.speaker_vector is not None:
+            vectors[place] = torch.from_numpy(item.speaker_vector)
+    return vectors.to(vocoder.device)

@@ -1,8 +1,9 @@
 """Saved voices: a folder of config.json and safetensors that speaks without the experiment it comes from.
 
 ``<folder>/config.json`` and ``model.safetensors`` hold the generator, ``units.safetensors`` the clusters that turn a
-recording into units, ``prosody/`` (optional) a prosody predictor in the same two files, ``discriminator.safetensors``
-(optional) the opponent it was trained against, from which another voice's training may go on.
+recording into units, ``speakers.safetensors`` (optional) the mean vector of each speaker, ``prosody/`` (optional) a
+prosody predictor in the same two files, ``discriminator.safetensors`` (optional) the opponent it was trained against,
+from which another voice's training may go on.
 
 Weights lie there in single or in half precision; loaded, they are float32.
 """
@@ -29,10 +30,12 @@ from units.kmeans import UnitClusters, load_kmeans, read_description, save_safet
 from units.phase1_inputs import hash_units, lacks_clusters
 from vocoder.generators import Vocoder, build_generator, checkpoint_path, load_vocoder
 
+VECTORS_FILE = "speakers.safetensors"
 WEIGHTS_FILE, DISCRIMINATOR_FILE = "model.safetensors", "discriminator.safetensors"
 VOICE_FORMAT, PROSODY_FORMAT, FORMAT_VERSION = "oral-units voice", "oral-units prosody", 1
 # What of an experiment's config.json means something elsewhere; paths do not.
-PORTABLE_KEYS = ("language", "generator", "n_units", "n_streams", "encoder", "layer", "units_hash", "started_from")
+ORIGIN_KEYS = ("units_hash", "started_from", "speaker_encoder")
+PORTABLE_KEYS = ("language", "generator", "n_units", "n_streams", "encoder", "layer", *ORIGIN_KEYS)
 
 
 def load_voice(folder: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu") -> Vocoder:
@@ -54,6 +57,7 @@ def load_voice(folder: Path, checkpoint: str | Path = "best", device: str | torc
         sizes=sizes,
         step=config["step"],
         config=config,
+        speaker_vectors=_load_vectors(folder) if sizes.get("speaker_dim") else None,
     )
 
 
@@ -142,6 +146,8 @@ def save_voice(
     if discriminator is not None:
         weights = _in_precision(discriminator, half=half)
         write_atomically(Path(folder) / DISCRIMINATOR_FILE, lambda path: save_file(weights, path))
+    if vocoder.speaker_vectors is not None:
+        save_file({"speaker_vectors": vocoder.speaker_vectors}, Path(folder) / VECTORS_FILE)
 
 
 def save_voice_prosody(folder: Path, prosody: Prosody, *, half: bool = False) -> None:
@@ -171,6 +177,14 @@ def _save_model(folder: Path, model: nn.Module, config: VoiceConfig, *, half: bo
     Path(folder).mkdir(parents=True, exist_ok=True)
     save_torch_state_dict(_in_precision(model.state_dict(), half=half), folder)
     write_json(Path(folder) / "config.json", config)
+
+
+def _load_vectors(folder: Path) -> torch.Tensor:
+    path = Path(folder) / VECTORS_FILE
+    try:
+        return load_file(path)["speaker_vectors"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise UserError(f"{path}: expected a vector for each speaker of config.json, found none; copy it") from error
 
 
 def _in_precision(weights: Mapping[str, torch.Tensor], *, half: bool) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_origin
 from core.errors import UserError
 
 # These follow from the data, or have a flag of their own.
-DERIVED = ("n_units", "n_streams", "n_speakers", "condition")
+DERIVED = ("n_units", "n_streams", "n_speakers", "speaker_dim", "condition")
 
 
 def read_sizes(constructor: Callable, words: Sequence[str]) -> dict[str, int | float | bool | str]:

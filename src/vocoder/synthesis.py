@@ -14,7 +14,7 @@ from models.hashed_noise import noise_key
 from units.requests import SpokenItem
 from units.utterances import PADDING_UNIT
 from vocoder.chunked_synthesis import stream_utterance
-from vocoder.generators import Vocoder, speaker_row
+from vocoder.generators import Vocoder, speaker_input
 
 NOISE_SEED = 0
 LONG_FRAMES = 3000  # a minute: what is longer is spoken in chunks, whose memory does not grow
@@ -23,7 +23,7 @@ LONG_FRAMES = 3000  # a minute: what is longer is spoken in chunks, whose memory
 def speak(
     generator: nn.Module, content: torch.Tensor, f0: torch.Tensor, speaker: torch.Tensor | None, keys: torch.Tensor
 ) -> torch.Tensor:
-    """content (B, F, N), F0 (B, F) Hz, speaker rows (B,) and noise keys (B,) to (B, S).
+    """content (B, F, N), F0 (B, F) Hz, speakers (B,) or (B, D) and noise keys (B,) to (B, S).
 
     The generator may be compiled or distributed: it is called as it is, and excited as the model inside.
     """
@@ -80,7 +80,7 @@ def _speak_batch(vocoder: Vocoder, batch: list[SpokenItem]) -> Iterator[tuple[st
     f0 = np.zeros(content.shape[:2], np.float32)
     for row, item in enumerate(batch):
         content[row, : lengths[row]], f0[row, : lengths[row]] = item.content, item.f0
-    speaker = torch.tensor([speaker_row(vocoder.speakers, item.speaker) for item in batch])
+    speaker = speaker_input(vocoder, batch)
     keys = torch.tensor([noise_key(NOISE_SEED, item.id) for item in batch])
     inputs = [tensor.to(vocoder.device) for tensor in (torch.from_numpy(content), torch.from_numpy(f0), speaker, keys)]
     with torch.autocast(vocoder.device.type, torch.bfloat16, enabled=vocoder.bf16):

@@ -16,9 +16,11 @@ from models.prosody_predictor import ProsodyPredictor
 class ExportedVoice(nn.Module):
     """A V3 generator with every input given, and the noise it expects."""
 
-    def __init__(self, generator: GeneratorV3):
+    def __init__(self, generator: GeneratorV3, speaker_vectors: torch.Tensor | None = None):
+        """speaker_vectors: (n_speakers + 1, D) float32 of a voice that knows speakers by vectors; rows choose them."""
         super().__init__()
         self.generator = generator
+        self.register_buffer("speaker_vectors", speaker_vectors)
 
     def forward(
         self,
@@ -31,7 +33,8 @@ class ExportedVoice(nn.Module):
         """units (B, F, N) int64, -1 = padding; f0 (B, F) float32 Hz, 0 = unvoiced; noise (B, S + 1280) float32 of
         ``noise``; phase (B,) float64 cycles, 0 at the start; speaker (B,) int64, 0 = unknown. Returns (B, S) float32.
         """
-        return self.generator(units, f0, speaker, noise=noise, phase=phase)
+        known = speaker if self.speaker_vectors is None else self.speaker_vectors[speaker]
+        return self.generator(units, f0, known, noise=noise, phase=phase)
 
     def noise(self, keys: torch.Tensor, start: torch.Tensor, f0: torch.Tensor) -> torch.Tensor:
         """keys (B,) int64, one an utterance; start () int64, the absolute sample that f0 (B, F) begins with.
@@ -73,11 +76,11 @@ class ExportedProsody(nn.Module):
 
 
 @torch.no_grad()
-def export_generator(generator: GeneratorV3, path: Path) -> None:
-    """Trace a V3 generator on the CPU; batch size and length stay free."""
+def export_generator(generator: GeneratorV3, path: Path, speaker_vectors: torch.Tensor | None = None) -> None:
+    """Trace a V3 generator on the CPU; batch size and length stay free. speaker_vectors: see ``ExportedVoice``."""
     units = torch.zeros(2, 3, generator.n_streams, dtype=torch.int64)
     f0, keys = torch.full((2, 3), 100.0), torch.zeros(2, dtype=torch.int64)
-    voice, start = ExportedVoice(generator.eval()), torch.tensor(0)
+    voice, start = ExportedVoice(generator.eval(), speaker_vectors), torch.tensor(0)
     inputs = (units, f0, voice.noise(keys, start, f0), torch.zeros(2, dtype=torch.float64), keys)
     with warnings.catch_warnings():
         # TorchScript is deprecated for compiling; for a file that any torch reads without our code it has no successor.

@@ -4,6 +4,7 @@ Everything but the tables of units and speakers is taken over as it is. Those ta
 and people; ``units.carried_embeddings`` makes the new ones. Axes: N streams, K units, C channels of an embedding.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,18 @@ from torch import nn
 
 from core.errors import UserError
 from core.files import hash_files
+from encoders.speaker_vectors import mean_vector
 from training.initial_weights import check_sizes
-from units.carried_embeddings import make_tables
+from units.carried_embeddings import LISTEN_SECONDS, choose_utterances, make_tables
 from units.kmeans import UnitClusters
 from units.utterances import LoadedUtterance
 from vocoder.generators import GENERATORS, Vocoder
 from vocoder.saved_voice import load_clusters, load_discriminator, load_voice, weights_file
+from vocoder.speaker_means import speaker_means, utterance_vectors
 
-OWN_SIZES = ("n_units", "n_streams", "n_speakers")
+log = logging.getLogger("oral_units")
+
+OWN_SIZES = ("n_units", "n_streams", "n_speakers", "speaker_dim")
 OWN_TABLES = ("unit_embedding.", "speaker_embedding.")
 
 
@@ -31,6 +36,8 @@ class OldVoice(NamedTuple):
     vocoder: Vocoder
     clusters: UnitClusters
     discriminator: Mapping[str, torch.Tensor] | None = None  # its weights, where the folder has one
+    # (n_speakers + 1, D) float32 of the new language, where the old voice knows vectors; row 0 is the mean of all
+    heard: torch.Tensor | None = None
 
 
 def load_old_voice(folder: Path) -> OldVoice:
@@ -78,17 +85,58 @@ def start_from(
         n_units=generator.unit_embedding[0].num_embeddings,
         n_streams=len(generator.unit_embedding),
     )
-    set_tables(generator, tables, old.vocoder.generator.speaker_embedding)
+    set_tables(generator, tables, old.vocoder.generator.speaker_embedding, old.heard)
 
 
-def set_tables(generator: nn.Module, tables: Sequence[torch.Tensor], old_speakers: nn.Embedding | None) -> None:
-    """Write unit tables N times (K, C); the mean of the old speakers goes to every speaker, or into the units."""
-    mean = old_speakers.weight[1:].mean(dim=0) if old_speakers is not None else torch.zeros(tables[0].shape[1])
+def hear_speakers(
+    old: OldVoice, utterances: Sequence[LoadedUtterance], speakers: Sequence[str], cache: Path
+) -> OldVoice:
+    """Find the new ``speakers`` among those that an old voice with vectors knows, so that it starts as they sound.
+
+    Without the package that computes vectors it starts from its unknown speaker, which a line says.
+    """
+    if old.vocoder.speaker_vectors is None:
+        return old
+    chosen = choose_utterances(utterances, LISTEN_SECONDS)
+    try:
+        vectors = utterance_vectors(cache, chosen)
+    except UserError as error:
+        log.warning("--init %s starts from no one's voice: %s", old.folder, error)
+        return old
+    everybody = mean_vector(list(vectors.values()))
+    means = speaker_means(chosen, vectors, speakers)
+    means[~means.any(axis=1)] = everybody
+    return old._replace(heard=torch.from_numpy(means))
+
+
+def set_tables(
+    generator: nn.Module,
+    tables: Sequence[torch.Tensor],
+    old_speakers: nn.Embedding | nn.Linear | None,
+    heard: torch.Tensor | None = None,
+) -> None:
+    """Write unit tables N times (K, C), and what the old voice knows of speakers.
+
+    A map of vectors is taken over. Else every new speaker starts as the old voice would speak the vector ``heard``, or
+    as the mean of the old table; a voice without speakers has that in its units.
+    """
+    new = generator.speaker_embedding
+    keeps_map = isinstance(new, nn.Linear) and isinstance(old_speakers, nn.Linear)
+    rows = torch.zeros(1, tables[0].shape[1]) if keeps_map else old_rows(old_speakers, heard, tables[0].shape[1])
     for stream, (embedding, table) in enumerate(zip(generator.unit_embedding, tables)):
-        alone = generator.speaker_embedding is None and stream == 0
-        embedding.weight.copy_(table + mean if alone else table)
-    if generator.speaker_embedding is not None:
-        generator.speaker_embedding.weight.copy_(mean.expand_as(generator.speaker_embedding.weight))
+        in_units = not isinstance(new, nn.Embedding) and stream == 0
+        embedding.weight.copy_(table + rows[0] if in_units else table)
+    if keeps_map:
+        new.weight.copy_(old_speakers.weight)
+    elif isinstance(new, nn.Embedding):
+        new.weight.copy_(rows.expand_as(new.weight))
+
+
+def old_rows(old: nn.Embedding | nn.Linear | None, heard: torch.Tensor | None, width: int) -> torch.Tensor:
+    """What the old voice adds for speakers: (1, C) for all, or (n_speakers + 1, C) for the vectors ``heard``."""
+    if isinstance(old, nn.Embedding):
+        return old.weight[1:].mean(dim=0, keepdim=True)
+    return torch.zeros(1, width) if old is None or heard is None else old(heard)
 
 
 def start_discriminator(discriminator: nn.Module, old: OldVoice) -> bool:

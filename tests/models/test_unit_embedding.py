@@ -60,3 +60,20 @@ def test_a_single_stream_needs_no_axis_and_a_single_voice_no_table() -> None:
     assert speaker_table(0, 4) is None and add_speaker(x, None, torch.tensor([1, 2])) is x
     table = speaker_table(2, 4)
     assert torch.equal(add_speaker(x, table, None), x + table.weight[0])
+
+
+@pytest.mark.parametrize("build", [Generator, GeneratorV2, GeneratorV3])
+def test_vectors_of_speakers_start_without_effect_and_the_zero_vector_is_the_unknown_speaker(build) -> None:
+    model = build(9, n_streams=2, speaker_dim=5, channels=32).eval()
+    f0, vectors = torch.full((2, 3), 110.0), torch.randn(2, 5)
+    with torch.no_grad():
+        unknown = model(UNITS, f0)
+        assert torch.equal(model(UNITS, f0, vectors), unknown)
+        model.speaker_embedding.weight.normal_()
+        assert torch.equal(model(UNITS, f0, torch.zeros(2, 5)), unknown) and torch.equal(model(UNITS, f0), unknown)
+        assert not torch.equal(model(UNITS, f0, vectors), unknown)
+
+
+def test_a_voice_knows_speakers_in_one_way() -> None:
+    with pytest.raises(AssertionError, match="a table"):
+        GeneratorV3(9, n_speakers=2, speaker_dim=5)

@@ -130,7 +130,7 @@ def test_padding_is_no_unit_and_silent(utterances: list[LoadedUtterance]) -> Non
     batch = collate([dataset(utterances, crop_frames=50)[item] for item in range(12)], 50)
     assert batch.content.shape == (12, 50, 1) and batch.content.dtype == torch.int64
     assert batch.f0.shape == (12, 50) and batch.waveform.shape == (12, 50 * 320)
-    assert batch.key.shape == batch.speaker_row.shape == (12,)
+    assert batch.key.shape == batch.speaker.shape == (12,)
     padding = batch.content[..., 0] == PADDING_UNIT
     assert PADDING_UNIT == -1 and padding.any() and not padding.all(1).any()
     for row, number in enumerate(batch.content[:, 0, 0].tolist()):
@@ -139,13 +139,22 @@ def test_padding_is_no_unit_and_silent(utterances: list[LoadedUtterance]) -> Non
     assert not batch.waveform.reshape(12, 50, 320)[padding].any()
 
 
+def test_vectors_go_with_their_utterance_and_one_crop_in_ten_has_none(utterances: list[LoadedUtterance]) -> None:
+    vectors = {utterance.id: np.full(3, 1 + int(utterance.id), np.float32) for utterance in utterances}
+    crops = [dataset(utterances, speaker_vectors=vectors)[item] for item in range(300)]
+    for crop in crops:
+        assert crop.speaker.tolist() in ([0.0] * 3, [1.0 + crop.content[0, 0]] * 3)
+    assert 0.05 < np.mean([not crop.speaker.any() for crop in crops]) < 0.16
+    assert collate(crops[:4], 24).speaker.shape == (4, 3)
+
+
 def test_speakers_have_rows_and_one_crop_in_ten_is_unknown(utterances: list[LoadedUtterance]) -> None:
     data = dataset(utterances[1:], speakers=["speaker 0", "speaker 1"])
     crops = [data[item] for item in range(600)]
     for crop in crops:
-        assert crop.speaker_row in (0, 1 + int(crop.content[0, 0]) % 2)
-    assert 0.05 < np.mean([crop.speaker_row == 0 for crop in crops]) < 0.16
-    assert all(dataset(utterances[:1], speakers=["speaker 0"])[item].speaker_row == 0 for item in range(20))
+        assert crop.speaker in (0, 1 + int(crop.content[0, 0]) % 2)
+    assert 0.05 < np.mean([crop.speaker == 0 for crop in crops]) < 0.16
+    assert all(dataset(utterances[:1], speakers=["speaker 0"])[item].speaker == 0 for item in range(20))
 
 
 def test_utterances_of_a_corpus(tiny_units: dict) -> None:

@@ -1,5 +1,6 @@
 """Saved voices: they load in one call, speak what the experiment speaks, and run without this repository's code."""
 
+import itertools
 import json
 import os
 import shutil
@@ -29,13 +30,14 @@ from training.checkpoints import OLD_NAMES, save_checkpoint
 from units.corpus import write_corpus
 from units.kmeans import load_kmeans, quantize_to_units
 from units.requests import SpokenItem
-from vocoder.generators import build_generator, load_vocoder
+from vocoder.generators import Vocoder, build_generator, load_vocoder
 from vocoder.saved_voice import (
     included_prosody,
     load_clusters,
     load_discriminator,
     load_voice,
     load_voice_prosody,
+    save_voice,
     units_hash,
 )
 from vocoder.synthesis import speak, synthesize_utterances
@@ -179,7 +181,8 @@ def voice(roots: Path) -> Path:
 
 def test_a_saved_voice_is_the_voice(roots: Path, voice: Path) -> None:
     original, loaded = load_vocoder(roots / "spanish_vocoder_v3"), load_voice(voice)
-    assert None not in loaded and not loaded.generator.training
+    assert None not in loaded[:-1] and not loaded.generator.training
+    assert loaded.speaker_vectors is None  # it knows speakers by a table
     assert (loaded.step, loaded.speakers) == (7, SPEAKERS) == (original.step, original.speakers)
     item = SpokenItem("a", np.arange(40)[:, None] % N_UNITS, np.full(40, 120, np.float32), "rui")
     spoken = [next(synthesize_utterances(which, [item]))[1] for which in (original, loaded)]
@@ -269,6 +272,34 @@ def test_voices_and_checkpoints_with_old_names_speak_the_same(roots: Path, voice
         np.testing.assert_array_equal(*spoken)
     prosodies = load_voice_prosody(tmp_path / "voice" / "prosody"), load_voice_prosody(voice / "prosody")
     np.testing.assert_array_equal(*(predict_durations(prosody, np.arange(30) % N_UNITS) for prosody in prosodies))
+
+
+def test_a_voice_with_vectors_is_saved_and_traced_with_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"n_units": N_UNITS, "speaker_dim": 5, "channels": 32, "n_blocks": 1, "n_head_blocks": 1}
+    generator = build_generator("v3", sizes).eval()
+    torch.nn.init.normal_(generator.speaker_embedding.weight)
+    vectors = torch.cat([torch.zeros(1, 5), torch.randn(2, 5)])
+    config = {"derived": {"generator": "v3", "n_units": N_UNITS, "speaker_encoder": "some"}}
+    original = Vocoder(generator, SPEAKERS, torch.device("cpu"), False, "v3", sizes, 7, config, vectors)
+    save_voice(tmp_path, original, None, "hash")
+    loaded = load_voice(tmp_path)
+    assert torch.equal(loaded.speaker_vectors, vectors) and loaded.config["derived"]["speaker_encoder"] == "some"
+    item = SpokenItem("a", np.arange(9)[:, None] % N_UNITS, np.full(9, 120, np.float32))
+    items = [item, item._replace(speaker="rui"), item._replace(speaker_vector=np.ones(5, np.float32))]
+    spoken = [[next(synthesize_utterances(which, [one]))[1] for one in items] for which in (original, loaded)]
+    np.testing.assert_array_equal(*spoken)
+    assert all(np.abs(one - other).max() > 1e-3 for one, other in itertools.combinations(spoken[0], 2))
+    export_generator(generator, tmp_path / "voice.torchscript", vectors)
+    units, f0 = torch.from_numpy(item.content)[None], torch.from_numpy(item.f0)[None]
+    noise = generator.excite(torch.tensor([noise_key(0, "a")]), 9)
+    traced = torch.jit.load(tmp_path / "voice.torchscript")
+    row = torch.tensor([SPEAKERS.index("rui") + 1])
+    answer = traced(units, f0, noise, torch.zeros(1, dtype=torch.float64), row)[0]
+    assert np.abs(answer.detach().numpy() - spoken[0][1]).max() < 1e-3
+    (tmp_path / "speakers.safetensors").unlink()
+    with pytest.raises(UserError, match="speakers.safetensors: expected a vector for each speaker"):
+        load_voice(tmp_path)
 
 
 def test_a_saved_voice_keeps_its_units_and_its_prosody(roots: Path, voice: Path) -> None:

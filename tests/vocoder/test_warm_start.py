@@ -1,5 +1,6 @@
 """--init: a voice that starts from another's weights."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,16 @@ from encoders.encode import encode, load_encoder
 from models.discriminator_v3 import DiscriminatorV3
 from units.kmeans import UnitClusters
 from units.utterances import LoadedUtterance
+from vocoder import warm_start
 from vocoder.generators import Vocoder, build_generator
-from vocoder.warm_start import OldVoice, check_same_model, set_tables, start_discriminator, start_from
+from vocoder.warm_start import (
+    OldVoice,
+    check_same_model,
+    hear_speakers,
+    set_tables,
+    start_discriminator,
+    start_from,
+)
 
 SIZES = {"n_units": 6, "channels": 16, "n_blocks": 1, "head_channels": 8, "n_head_blocks": 1}
 
@@ -99,3 +108,66 @@ def test_a_discriminator_is_taken_over_where_its_sizes_fit() -> None:
     assert start_discriminator(ours, old) and not start_discriminator(wider, old)
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
     assert not start_discriminator(ours, old_voice())
+
+
+VECTORS = torch.randn(2, 256, generator=torch.Generator().manual_seed(2))
+
+
+def old_with_vectors() -> OldVoice:
+    old = old_voice(speaker_dim=256)
+    torch.nn.init.normal_(old.vocoder.generator.speaker_embedding.weight)
+    return old._replace(vocoder=old.vocoder._replace(speaker_vectors=torch.zeros(1, 256)))
+
+
+def test_a_map_of_vectors_is_taken_over() -> None:
+    old, new = old_with_vectors(), build_generator("v3", SIZES | {"speaker_dim": 256}).eval()
+    start_from(new, old, [], clusters())
+    units, f0 = torch.randint(0, 6, (2, 20)), torch.full((2, 20), 120.0)
+    assert torch.equal(new(units, f0, VECTORS), old.vocoder.generator(units, f0, VECTORS))
+
+
+@pytest.mark.parametrize("n_speakers", [0, 1])
+def test_a_voice_without_vectors_starts_as_the_old_one_speaks_what_it_heard(n_speakers: int) -> None:
+    old = old_with_vectors()._replace(heard=VECTORS[: 1 + n_speakers])
+    new = build_generator("v3", SIZES | {"n_speakers": n_speakers}).eval()
+    start_from(new, old, [], clusters())
+    units, f0, row = torch.randint(0, 6, (1, 20)), torch.full((1, 20), 120.0), torch.tensor([n_speakers])
+    torch.testing.assert_close(new(units, f0, row), old.vocoder.generator(units, f0, VECTORS[row]))
+
+
+def test_a_voice_with_vectors_starts_from_one_that_knows_none() -> None:
+    old, new = old_voice(), build_generator("v3", SIZES | {"speaker_dim": 256}).eval()
+    check_same_model(old, "v3", SIZES | {"speaker_dim": 256})
+    start_from(new, old, [], clusters())
+    units, f0 = torch.randint(0, 6, (2, 20)), torch.full((2, 20), 120.0)
+    assert torch.equal(new(units, f0, VECTORS), old.vocoder.generator(units, f0))
+
+
+def test_who_speaks_is_heard_by_name_and_overall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    utterances = [
+        LoadedUtterance(name, tmp_path / f"{name}.wav", np.zeros((50, 1), np.int16), np.zeros(50, np.float32), speaker)
+        for name, speaker in (("a", "rui"), ("b", "rui"), ("c", None))
+    ]
+    vectors = dict(zip("abc", np.eye(256, dtype=np.float32)))
+    monkeypatch.setattr(warm_start, "utterance_vectors", lambda *_: vectors)
+    heard = hear_speakers(old_with_vectors(), utterances, ["rui", "ana"], tmp_path).heard
+    assert heard[1, :3].tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 0])
+    assert heard[0, :3].tolist() == heard[2, :3].tolist() == pytest.approx([3**-0.5] * 3)
+    assert hear_speakers(old_voice(), utterances, ["rui"], tmp_path).heard is None
+
+
+def test_without_the_package_a_voice_starts_from_no_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog
+) -> None:
+    def lack(*_: object) -> None:
+        raise UserError("no package")
+
+    monkeypatch.setattr(warm_start, "utterance_vectors", lack)
+    logger = logging.getLogger("oral_units")
+    monkeypatch.setattr(logger, "propagate", True)
+    old = hear_speakers(old_with_vectors(), [], [], tmp_path)
+    assert old.heard is None and "no one's voice: no package" in caplog.text
+    new = build_generator("v3", SIZES).eval()
+    start_from(new, old, [], clusters())
+    units, f0 = torch.randint(0, 6, (1, 20)), torch.full((1, 20), 120.0)
+    assert torch.equal(new(units, f0), old.vocoder.generator(units, f0))
