@@ -25,7 +25,7 @@ from models.generator_v3 import MAX_LOG_GAIN, MIN_LOG_GAIN
 from models.hashed_noise import hashed_noise, hashed_rows
 from models.pitch_embedding import PitchEmbedding
 from models.pulse_train import framewise_pulse_train
-from models.unit_embedding import add_speaker, as_streams, embed_units, speaker_table, unit_tables
+from models.unit_embedding import add_speaker, as_streams, embed_units, speaker_embedding, unit_tables
 
 WINDOW, HOP = HOP_SAMPLES, HOP_SAMPLES // 2  # samples
 N_BINS = WINDOW // 2 + 1
@@ -49,6 +49,7 @@ class GeneratorV4(nn.Module):
         *,
         n_streams: int = 1,
         n_speakers: int = 0,
+        speaker_dim: int = 0,
         channels: int = 192,
         n_blocks: int = 4,
         expansion: int = 2,
@@ -60,7 +61,7 @@ class GeneratorV4(nn.Module):
         self.n_streams, self.n_bands, self.minimum_phase = n_streams, (bands, noise_bands), minimum_phase
         self.unit_embedding = unit_tables(n_units, n_streams, channels)
         self.pitch_embedding = PitchEmbedding(channels, "value")
-        self.speaker_embedding = speaker_table(n_speakers, channels)
+        self.speaker_embedding = speaker_embedding(n_speakers, speaker_dim, channels)
         self.norm = nn.LayerNorm(channels)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, expansion=expansion) for _ in range(n_blocks))
         self.head_norm = nn.LayerNorm(channels)

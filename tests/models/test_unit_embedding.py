@@ -7,6 +7,7 @@ import pytest
 from models.generator import Generator
 from models.generator_v2 import GeneratorV2
 from models.generator_v3 import GeneratorV3
+from models.generator_v4 import GeneratorV4
 from models.pitch_embedding import extract_pitch_bins
 from models.unit_embedding import add_speaker, embed_units, speaker_table, unit_mask, unit_tables
 from training.checkpoints import OLD_NAMES, rename_old_weights
@@ -62,7 +63,7 @@ def test_a_single_stream_needs_no_axis_and_a_single_voice_no_table() -> None:
     assert torch.equal(add_speaker(x, table, None), x + table.weight[0])
 
 
-@pytest.mark.parametrize("build", [Generator, GeneratorV2, GeneratorV3])
+@pytest.mark.parametrize("build", [Generator, GeneratorV2, GeneratorV3, GeneratorV4])
 def test_vectors_of_speakers_start_without_effect_and_the_zero_vector_is_the_unknown_speaker(build) -> None:
     model = build(9, n_streams=2, speaker_dim=5, channels=32).eval()
     f0, vectors = torch.full((2, 3), 110.0), torch.randn(2, 5)
