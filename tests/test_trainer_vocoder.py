@@ -275,7 +275,7 @@ def test_speakers_by_vectors(roots: Path) -> None:
     rows = [json.loads(line) for line in (roots / "data" / "spanish" / "segments.jsonl").read_text().splitlines()]
     rows = [row | ({"speaker": f"narrator {number % 2}"} if number % 5 else {}) for number, row in enumerate(rows)]
     write_units(roots / "exp", rows, tag="vectors", n_units=12)
-    vectors = {row["id"]: np.eye(256, dtype=np.float32)[len(row.get("speaker", ""))] for row in rows}
+    vectors = {row["id"]: np.eye(256, dtype=np.float32)[len(row["speaker"] or "")] for row in rows}
     for name, vector in vectors.items():
         write_features(roots / "data" / "spanish" / "cache" / "speaker_resemblyzer" / f"{name}.npy", vector)
     flags = [*TINY, "--tag", "vectors", "--steps", 2]
