@@ -69,7 +69,15 @@ from training.resuming import (
     write_losses,
     write_row,
 )
-from training.schedule import add_budget_flags, calibrate, is_adversarial, learning_rate, plan_steps
+from training.schedule import (
+    ADVERSARIAL_SHARE,
+    REGRESSION_STEPS,
+    add_budget_flags,
+    calibrate,
+    is_adversarial,
+    learning_rate,
+    plan_steps,
+)
 from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, lacks_clusters
@@ -108,8 +116,9 @@ FROM_WEIGHTS = {"lr": 1e-3, "warmup": 50}  # with --init
 # - **Learning rate 1e-3, cosine to 2 %**: with a regression loss alone a small run gains more from ending at a low
 #   rate than from anything else; the schedule is a function of the step and the planned number of steps.
 # - **16 crops of 0.96 s**: long enough for the trunk to see words, short enough that a batch holds many sounds.
-# - **Regression for 40 % of the steps, then a discriminator**: log-mel alone learns the words and sounds muffled; the
-#   discriminator costs three times the step and gives the texture (DistillMOS 2.24 to 2.46 in LOG.md).
+# - **Regression for 40 % of the steps and at least 1200, then a discriminator**: log-mel alone learns the words and
+#   sounds muffled; the discriminator costs three times the step and gives the texture. Before regression has done its
+#   part it costs words (docs/results/ablations.md).
 # - **Betas (0.8, 0.99)**: HiFi-GAN's; the short memory of the gradient suits a loss of many resolutions.
 
 
@@ -225,8 +234,9 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
     adversarial.add_argument(
         "--adversarial_after",
         type=float,
-        default=0.4,
-        help="from this share of the planned steps on, or (over 1) from this step on; 1 = never",
+        default=None,
+        help="from this share of the planned steps on, or (over 1) from this step on; 1 = never; by default "
+        f"{ADVERSARIAL_SHARE}, but not before step {REGRESSION_STEPS}, so that short trainings have none",
     )
     adversarial.add_argument(
         "--discriminator_lr", type=float, default=5e-4, help="peak learning rate of the discriminator"
@@ -541,13 +551,15 @@ def choose_window(args: argparse.Namespace, step: int) -> slice:
     )
 
 
-def restart_best(progress: Progress, after: float) -> Progress:
-    """At the first adversarial step the search for the best begins again: the best is one of what follows.
+def forget_best(progress: Progress, after: float | None) -> Progress:
+    """While a discriminator takes part, the voice validated last is the best.
 
-    Regression alone is nearer in log-mel and sounds duller.
+    Regression alone is nearer in log-mel and sounds duller, and so do the first adversarial steps beside the last ones
+    (DistillMOS +.36, docs/results/voice_quality.md): log-mel does not hear what a discriminator brings.
     """
-    now, before = (is_adversarial(step, progress.total_steps, after) for step in (progress.step, progress.step - 1))
-    return progress._replace(best=math.inf, stale=0) if now and not before else progress
+    if is_adversarial(progress.step, progress.total_steps, after):
+        return progress._replace(best=math.inf, stale=0)
+    return progress
 
 
 # %% [markdown]
@@ -618,7 +630,7 @@ def train(
             return progress, stopping
 
         clock, batch = time.monotonic(), next(batches)
-        progress = restart_best(progress, args.adversarial_after)
+        progress = forget_best(progress, args.adversarial_after)
         losses = train_step(args, accelerator, models, batch, progress)
         progress = note_step(run, progress, losses)
         logging_now = is_due(progress, args.log_every, ending=is_last(progress))

@@ -1,9 +1,14 @@
 """Schedules: functions of the step and the planned number of steps alone."""
 
 import argparse
+import bisect
 import math
 
 import numpy as np
+
+# Regression alone gains up to about this step (LOG.md); a discriminator before it costs words.
+REGRESSION_STEPS = 1200
+ADVERSARIAL_SHARE = 0.4
 
 
 def learning_rate(step: int, total: int | None, peak: float, warmup: int) -> float:
@@ -39,28 +44,35 @@ def calibrate(
     *,
     step: int = 0,
     judgement_seconds: float = 0.0,
-    adversarial_after: float = 1,
+    adversarial_after: float | None = 1,
 ) -> int:
     """How many more steps than ``step`` a budget of ``left`` seconds holds, a last validation included; at least one.
 
     ``step_seconds`` are those of single steps, timed without a discriminator; ``judgement_seconds`` is what it adds to
-    a step, once it takes part. ``adversarial_after`` is a share of all steps, those taken already included, as in
-    ``is_adversarial``: most of them may fall to the steps that are left.
+    a step, once it takes part. ``adversarial_after`` is that of ``adversarial_start``: steps taken already count.
     """
     plain = float(np.median(step_seconds)) + evaluation_seconds / eval_every
     left -= evaluation_seconds
-    judged = left / (plain + judgement_seconds)  # if the discriminator takes part in every step that is left
-    if adversarial_after <= 1:
-        share = 1 - adversarial_after
-        judged_later = (left - share * step * judgement_seconds) / (plain + share * judgement_seconds)
-    else:
-        free = max(0, adversarial_after - step)
-        judged_later = min(left / plain, (left + free * judgement_seconds) / (plain + judgement_seconds))
-    return max(1, int(max(judged, judged_later)))
+
+    def seconds(more: int) -> float:
+        judged = step + more - max(step, adversarial_start(step + more, adversarial_after))
+        return more * plain + max(0.0, judged) * judgement_seconds
+
+    return max(1, bisect.bisect_right(range(1, max(1, int(left / plain)) + 1), left, key=seconds))
 
 
-def is_adversarial(step: int, total: int | None, after: float) -> bool:
+def adversarial_start(total: int | None, after: float | None) -> float:
+    """The step at which the discriminator begins: ``after`` itself, or that share of ``total`` steps; 1: never.
+
+    None: at ``ADVERSARIAL_SHARE`` of the steps, but not before ``REGRESSION_STEPS``; short runs then have none at all.
+    """
+    if after is not None and after >= 1:
+        return after if after > 1 else math.inf
+    if total is None:
+        return math.inf
+    return max(ADVERSARIAL_SHARE * total, REGRESSION_STEPS) if after is None else after * total
+
+
+def is_adversarial(step: int, total: int | None, after: float | None) -> bool:
     """Whether the discriminator takes part at ``step``: a function of the step and the plan alone."""
-    if after >= 1:
-        return after > 1 and step >= after
-    return total is not None and step >= after * total
+    return step >= adversarial_start(total, after)

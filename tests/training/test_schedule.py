@@ -2,10 +2,10 @@
 
 import pytest
 
-from training.schedule import calibrate, is_adversarial, learning_rate
+from training.schedule import REGRESSION_STEPS, calibrate, is_adversarial, learning_rate
 
 
-@pytest.mark.parametrize("after", [0.1, 0.4, 1, 10, 30])
+@pytest.mark.parametrize("after", [0.1, 0.4, 1, 10, 30, None])
 @pytest.mark.parametrize("minutes", [1, 8, 60])
 @pytest.mark.parametrize("step", [0, 25])
 def test_a_budget_holds_its_steps_and_the_last_validation(step: int, minutes: int, after: float) -> None:
@@ -33,3 +33,19 @@ def test_the_discriminator_takes_part_by_the_plan_alone() -> None:
     assert [is_adversarial(step, 10, 0.4) for step in (3, 4)] == [False, True]
     assert not is_adversarial(9, 10, 1) and not is_adversarial(9, None, 0.4)
     assert [is_adversarial(step, None, 30) for step in (29, 30)] == [False, True]
+
+
+def test_by_default_short_trainings_have_no_discriminator_and_long_ones_have_it_for_60_percent() -> None:
+    def first(total: int) -> int | None:
+        return next((step for step in range(total) if is_adversarial(step, total, None)), None)
+
+    assert first(REGRESSION_STEPS) is None
+    assert first(2 * REGRESSION_STEPS) == REGRESSION_STEPS
+    assert first(10 * REGRESSION_STEPS) == 4 * REGRESSION_STEPS
+    assert not is_adversarial(10**6, None, None), "not before the plan is known"
+
+
+def test_a_budget_that_just_reaches_the_discriminator_is_not_shorter_for_it() -> None:
+    longest_without = REGRESSION_STEPS * 1.0
+    more = calibrate(longest_without + 50, [1.0], 0.0, 200, judgement_seconds=4.0, adversarial_after=None)
+    assert more == REGRESSION_STEPS + 10
