@@ -1,4 +1,4 @@
-"""Save a trained voice as a folder that speaks elsewhere: config.json, safetensors, TorchScript, a card.
+"""Save a trained voice as a folder that speaks elsewhere: config.json, safetensors, TorchScript, a page, a card.
 
 Reads a trained voice and, with --prosody, a trained prosody predictor; writes the folder --out.
 
@@ -28,6 +28,7 @@ from prosody.prediction import Prosody
 from training.initial_weights import BASE_VOICE
 from units.kmeans import UnitClusters, read_description
 from vocoder.generators import Vocoder
+from vocoder.onnx_export import export_onnx, require_onnx
 from vocoder.saved_voice import (
     load_clusters,
     load_discriminator,
@@ -39,10 +40,12 @@ from vocoder.saved_voice import (
 )
 from vocoder.torchscript import export_generator, export_prosody
 from vocoder.voice_card import licence_texts, write_card
+from vocoder.voice_page import build_voice_page
 
 log = logging.getLogger("oral_units")
 
 VOICE_FILE, PROSODY_FILE, SPEAK_FILE = "voice.torchscript", "prosody.torchscript", "speak.py"
+PAGE_FILE, ONNX_FILE = "voice.html", "voice.onnx"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -64,6 +67,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, required=True, help="folder of the saved voice")
     out.add_argument("--overwrite", action="store_true", help="replace a voice saved there before")
+    out.add_argument("--onnx", action="store_true", help="write voice.onnx too; v4 only, needs the package onnx")
     out.add_argument(
         "--half", action="store_true", help="save the weights in half precision: half the size, float32 when loaded"
     )
@@ -94,6 +98,16 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise UserError(f"{out}: exists already; give --overwrite, or another --out")
     if not (out / "model.safetensors").is_file():
         raise UserError(f"{out}: expected a saved voice to overwrite, found something else; give another --out")
+
+
+def check_onnx(wanted: bool, vocoder: Vocoder) -> None:
+    """Refuse --onnx where it cannot be obeyed."""
+    if wanted and vocoder.version != "v4":
+        raise UserError(
+            f"--onnx: is written for v4; this voice is {vocoder.version}. Its TorchScript runs where torch is"
+        )
+    if wanted:
+        require_onnx()
 
 
 def name_encoder(kmeans: UnitClusters | None, encoder: str | None) -> UnitClusters | None:
@@ -128,9 +142,9 @@ def statistics_by_row(prosody: Prosody) -> torch.Tensor:
 
 
 def save_torchscript(folder: Path, vocoder: Vocoder, prosody: Prosody | None) -> list[str]:
-    """Write what runs without this repository; returns the files, none for generators that are not V3."""
-    if vocoder.version != "v3":
-        log.info("TorchScript is written for V3 alone; this voice is %s", vocoder.version)
+    """Write what runs without this repository; returns the files, none for V1 and V2."""
+    if vocoder.version not in ("v3", "v4"):
+        log.info("TorchScript is written for V3 and V4; this voice is %s", vocoder.version)
         return []
     write_atomically(
         folder / VOICE_FILE, lambda path: export_generator(vocoder.generator, path, vocoder.speaker_vectors)
@@ -170,6 +184,22 @@ def copy_licences(folder: Path, language: str, started_from: str | None) -> None
         shutil.copyfile(text, folder / f"{text.stem}_{BASE_VOICE.name}{text.suffix}")
 
 
+def save_page(folder: Path, vocoder: Vocoder, prosody: Prosody | None, licence: str) -> bool:
+    """Write voice.html, which speaks in a browser, for a V4 of one stream of units; returns whether it did."""
+    if vocoder.version != "v4" or vocoder.generator.n_streams > 1:
+        log.info("no %s: it is written for V4 voices of one stream of units", PAGE_FILE)
+        return False
+    known = {"speaker_vectors": vocoder.speaker_vectors}
+    if prosody is not None:
+        names = prosody.speakers or sorted(filter(None, prosody.statistics))
+        known |= {"prosody": prosody.predictor, "prosody_speakers": names, "statistics": statistics_by_row(prosody)}
+    title = f"A voice for units of {vocoder.config['derived']['language']}"
+    text = f"Weights: {licence}. What the speaker agreed to holds for what this page speaks."
+    page = build_voice_page(vocoder.generator, vocoder.speakers, title=title, licence=text, **known)
+    (folder / PAGE_FILE).write_text(page, encoding="utf-8")
+    return True
+
+
 def read_scores(path: Path, step: int) -> VocoderScores | None:
     """scores.json of the experiment, if it is of this checkpoint on the test split."""
     scores = read_json(path) if path.is_file() else None
@@ -185,6 +215,7 @@ def main() -> int:
     configure_log()
     check_out(args.out, args.overwrite)
     vocoder = load_voice(args.exp, args.checkpoint)
+    check_onnx(args.onnx, vocoder)
     language, n_streams = (vocoder.config["derived"][key] for key in ("language", "n_streams"))
     kmeans = name_encoder(load_clusters(args.exp), args.encoder)
     prosody = read_prosody(args.prosody, args.exp, n_streams) if args.prosody else None
@@ -195,10 +226,14 @@ def main() -> int:
     save_voice(unfinished, vocoder, kmeans, units_hash(args.exp), half=args.half, discriminator=discriminator)
     if prosody:
         save_voice_prosody(unfinished / "prosody", prosody, half=args.half)
-    exported = [] if args.no_torchscript else save_torchscript(unfinished, *reload_saved(unfinished, prosody))
+    saved = reload_saved(unfinished, prosody)
+    exported = [] if args.no_torchscript else save_torchscript(unfinished, *saved)
+    has_page = save_page(unfinished, *saved, args.license)
+    if args.onnx:
+        export_onnx(saved[0].generator, unfinished / ONNX_FILE, saved[0].speaker_vectors)
     scores = read_scores(args.exp / "scores.json", vocoder.step)
-    config = read_json(unfinished / "config.json")
-    card = write_card(config, read_description(kmeans) if kmeans else None, scores, args.license, exported, about=about)
+    config, encoder = read_json(unfinished / "config.json"), read_description(kmeans) if kmeans else None
+    card = write_card(config, encoder, scores, args.license, exported, about=about, page=has_page)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
     copy_licences(unfinished, language, config["derived"].get("started_from"))
     if args.out.exists():

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from models.generator_v3 import GeneratorV3
+from models.generator_v4 import GeneratorV4
 from models.prosody_predictor import ProsodyPredictor
 
 
 class ExportedVoice(nn.Module):
-    """A V3 generator with every input given, and the noise it expects."""
+    """A V3 or V4 generator with every input given, and the noise it expects."""
 
-    def __init__(self, generator: GeneratorV3, speaker_vectors: torch.Tensor | None = None):
+    def __init__(self, generator: GeneratorV3 | GeneratorV4, speaker_vectors: torch.Tensor | None = None):
         """speaker_vectors: (n_speakers + 1, D) float32 of a voice that knows speakers by vectors; rows choose them."""
         super().__init__()
         self.generator = generator
@@ -30,8 +31,8 @@ class ExportedVoice(nn.Module):
         phase: torch.Tensor,
         speaker: torch.Tensor,
     ) -> torch.Tensor:
-        """units (B, F, N) int64, -1 = padding; f0 (B, F) float32 Hz, 0 = unvoiced; noise (B, S + 1280) float32 of
-        ``noise``; phase (B,) float64 cycles, 0 at the start; speaker (B,) int64, 0 = unknown. Returns (B, S) float32.
+        """units (B, F, N) int64, -1 = padding; f0 (B, F) float32 Hz, 0 = unvoiced; noise of ``noise``; phase (B,)
+        float64 cycles, 0 at the start; speaker (B,) int64, 0 = unknown. Returns (B, S) float32.
         """
         known = speaker if self.speaker_vectors is None else self.speaker_vectors[speaker]
         return self.generator(units, f0, known, noise=noise, phase=phase)
@@ -39,7 +40,8 @@ class ExportedVoice(nn.Module):
     def noise(self, keys: torch.Tensor, start: torch.Tensor, f0: torch.Tensor) -> torch.Tensor:
         """keys (B,) int64, one an utterance; start () int64, the absolute sample that f0 (B, F) begins with.
 
-        Returns (B, S + 1280) float32, from two frames before the first sample to two after the last.
+        Returns, for V3, (B, S + 1280) float32, from two frames before the first sample to two after the last; for V4,
+        (B, 2 F) int64 from 0 to 255.
         """
         return self.generator.excite(keys, f0.shape[1], first_sample=start)
 
@@ -75,13 +77,21 @@ class ExportedProsody(nn.Module):
         return torch.where(voicing > 0, f0.float(), torch.zeros_like(voicing))
 
 
-@torch.no_grad()
-def export_generator(generator: GeneratorV3, path: Path, speaker_vectors: torch.Tensor | None = None) -> None:
-    """Trace a V3 generator on the CPU; batch size and length stay free. speaker_vectors: see ``ExportedVoice``."""
-    units = torch.zeros(2, 3, generator.n_streams, dtype=torch.int64)
+def example_inputs(voice: ExportedVoice) -> tuple[torch.Tensor, ...]:
+    """Inputs of ``forward`` for two utterances of three frames: units, f0, noise, phase, speaker."""
+    units = torch.zeros(2, 3, voice.generator.n_streams, dtype=torch.int64)
     f0, keys = torch.full((2, 3), 100.0), torch.zeros(2, dtype=torch.int64)
+    return units, f0, voice.noise(keys, torch.tensor(0), f0), torch.zeros(2, dtype=torch.float64), keys
+
+
+@torch.no_grad()
+def export_generator(
+    generator: GeneratorV3 | GeneratorV4, path: Path, speaker_vectors: torch.Tensor | None = None
+) -> None:
+    """Trace a V3 or V4 generator on the CPU; batch size and length stay free. speaker_vectors: of ``ExportedVoice``."""
     voice, start = ExportedVoice(generator.eval(), speaker_vectors), torch.tensor(0)
-    inputs = (units, f0, voice.noise(keys, start, f0), torch.zeros(2, dtype=torch.float64), keys)
+    inputs = example_inputs(voice)
+    _, f0, _, _, keys = inputs
     with warnings.catch_warnings():
         # TorchScript is deprecated for compiling; for a file that any torch reads without our code it has no successor.
         warnings.simplefilter("ignore", FutureWarning)

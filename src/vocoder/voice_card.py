@@ -26,18 +26,20 @@ def write_card(
     exported: list[str],
     *,
     about: str = "",
+    page: bool = False,
 ) -> str:
     """Markdown with the front matter that model hubs read.
 
     config: of ``vocoder.saved_voice.save_voice``; encoder: the description in the clusters; scores: of vocoder_test.py;
-    exported: the TorchScript files, relative to the folder; about: a section of one's own, in Markdown.
+    exported: the TorchScript files, relative to the folder; about: a section of one's own, in Markdown; page:
+    voice.html lies there too.
     """
     origin = config["derived"]
     parts = [
         f"---\n{ModelCardData(license=licence, tags=['text-to-speech', 'unit-vocoder'])}\n---",
         f"# A voice for units of {origin['language']}",
         _facts(config, origin, encoder),
-        _usage(exported, takes_recordings=not origin.get("made_elsewhere")),
+        _usage(exported, takes_recordings=not origin.get("made_elsewhere"), page=page),
         about,
         _scores(scores),
         _licence(licence, encoder, origin.get("started_from")),
@@ -61,13 +63,15 @@ def _start(origin: VoiceOrigin) -> str:
     return f" from the weights of `{origin['started_from']}`" if "started_from" in origin else ""
 
 
-def _usage(exported: list[str], *, takes_recordings: bool) -> str:
+def _usage(exported: list[str], *, takes_recordings: bool, page: bool) -> str:
     source = "a recording, units, or motifs" if takes_recordings else "units or motifs"
     lines = ["## Speak", "", f"With oral-units, from {source}:", "", "```"]
     lines += ["python src/synthesize.py --exp this_folder recording.mp3 --out spoken"] if takes_recordings else []
     lines += ["python src/synthesize.py --exp this_folder --units units.json --out spoken", "```", ""]
     lines += ["```python", "from vocoder.saved_voice import load_voice", ""]
     lines += ['voice = load_voice("this_folder")  # voice.generator, voice.config, voice.speakers, …', "```"]
+    if page:
+        lines += ["", "In a browser: open `voice.html`. It needs no server, no network and no other file."]
     if exported:
         lines += ["", f"Without it, wherever torch and numpy are (`{'`, `'.join(exported)}`):", ""]
         lines += ["```", "python speak.py units.json --out spoken", "```", "", "```python", "import torch", ""]

@@ -84,16 +84,20 @@ def voice_inputs(n_items: int, n_frames: int, n_streams: int) -> tuple[torch.Ten
     return units, f0, keys, torch.rand(n_items, dtype=torch.float64), torch.arange(n_items) % 3
 
 
-@pytest.mark.parametrize(("n_streams", "n_speakers"), [(1, 0), (2, 2)])
-def test_a_traced_generator_equals_the_model_at_any_size(n_streams: int, n_speakers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "n_streams", "n_speakers"), [("v3", 1, 0), ("v3", 2, 2), ("v4", 2, 2)])
+def test_a_traced_generator_equals_the_model_at_any_size(
+    version: str, n_streams: int, n_speakers: int, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     sizes = {"n_units": N_UNITS, "n_streams": n_streams, "n_speakers": n_speakers, "channels": 32}
-    generator = build_generator("v3", sizes).eval()
+    generator = build_generator(version, sizes).eval()
     export_generator(generator, tmp_path / "voice.torchscript")
     calls, expected = [], []
     for n_items, n_frames in [(1, 1), (1, 500), (2, 3), (3, 40), (7, 11)]:
         units, f0, keys, phase, speaker = voice_inputs(n_items, n_frames, n_streams)
-        noise = hashed_noise(keys, 320 * n_frames + 1280, start=12_345 - 640)
+        noise = generator.excite(keys, n_frames, first_sample=12_345)
+        if version == "v3":
+            assert torch.equal(noise, hashed_noise(keys, 320 * n_frames + 1280, start=12_345 - 640))
         with torch.inference_mode():
             waveform = generator(units, f0, speaker if n_speakers else None, noise=noise, phase=phase)
         calls += [("noise", (keys, torch.tensor(12_345), f0)), ("forward", (units, f0, noise, phase, speaker))]
@@ -132,14 +136,14 @@ def test_a_compiled_prosody_predictor_equals_the_model_at_any_size(tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Experiments as training leaves them: a V3 vocoder, a V2 vocoder and a prosody predictor of two speakers."""
+    """Experiments as training leaves them: a V3, a V2 and a V4 vocoder, and a prosody predictor of two speakers."""
     root = tmp_path_factory.mktemp("export")
     units = write_units(root, [], n_units=N_UNITS)
     with np.load(units / "kmeans.npz") as arrays:
         described = dict(arrays) | {"description": np.array('{"encoder": "mfcc", "layer": null, "options": {}}')}
     np.savez(units / "kmeans.npz", **described)
     derived = {"language": "spanish", "n_units": N_UNITS, "n_streams": 1, "cache": str(root / "cache")}
-    for version in ("v3", "v2"):
+    for version in ("v3", "v2", "v4"):
         torch.manual_seed(0)
         sizes = {"n_units": N_UNITS, "n_streams": 1, "n_speakers": 2, "channels": 32}
         state = {"version": version, "sizes": sizes, "speakers": SPEAKERS, "step": 7}
@@ -448,6 +452,21 @@ def test_other_generators_are_saved_without_torchscript(
             for folder in (tmp_path / "voice", roots / "spanish_vocoder_v2")
         ]
     assert torch.equal(*spoken)
+
+
+def test_a_v4_voice_brings_a_page_and_onnx(roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    flags = ("--exp", roots / "spanish_vocoder_v4", "--prosody", roots / "spanish_prosody", "--license", "cc0-1.0")
+    assert export(monkeypatch, *flags, "--onnx", "--out", tmp_path / "voice") == 0
+    files = {path.name for path in (tmp_path / "voice").iterdir()}
+    assert files >= {"voice.html", "voice.onnx", "voice.torchscript", "speak.py", "model.safetensors"}
+    page = (tmp_path / "voice" / "voice.html").read_text(encoding="utf-8")
+    assert "A voice for units of spanish" in page and "cc0-1.0" in page and str(roots) not in page
+    assert "voice.html" in (tmp_path / "voice" / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="--onnx: is written for v4; this voice is v3"):
+        export(monkeypatch, "--exp", roots / "spanish_vocoder_v3", "--onnx", "--out", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_mistakes_are_named(roots: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
