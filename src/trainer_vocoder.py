@@ -746,7 +746,7 @@ def main() -> int:
 
 
 def enter_experiment(
-    args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object], old: OldVoice | None
+    args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object], old: OldVoice | None = None
 ) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied, so that the voice can speak recordings alone."""
     taken = check_selection(paths["corpus"], read_selection(vars(args)), splits=paths["splits"])
