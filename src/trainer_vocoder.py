@@ -108,7 +108,7 @@ CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the 
 DEFAULT_STEPS = 200_000
 ENDLESS = 10**9  # steps, while their number is not known
 FROM_NOISE = {"lr": 1e-3, "warmup": 50}  # the schedule where no flag says it
-FROM_WEIGHTS = {"lr": 1e-3, "warmup": 50}  # with --init
+FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10}  # with --init: little time to learn in, little to break
 
 # %% [markdown]
 # ## Arguments
