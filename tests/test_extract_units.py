@@ -12,6 +12,7 @@ import pytest
 import extract_units
 
 from audio.audio_io import load_audio
+from core.cli import run_main
 from core.errors import UserError
 from core.frames import samples_to_frames
 from encoders.encode import encode, load_encoder
@@ -84,18 +85,24 @@ def test_finished_run_is_left_alone(tiny_language: dict, tmp_path: Path, capsys:
         extract(exp, "--resume", "auto", "--n_units", 13)
 
 
-KILLED_AT_RENAME = """
+KILLED_AT_RENAMES = """
 import os, signal, sys
-sys.argv = ["extract_units.py", *sys.argv[2:]]
-replace, left = os.replace, [int({moment})]
-def replace_or_die(*paths):
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*paths)
-os.replace = replace_or_die
 import extract_units
-extract_units.main()
+moments, folder, *flags = sys.argv[1:]
+replace = os.replace
+for moment in map(int, moments.split(",")):
+    child = os.fork()  # before anything has run: imports are paid for once
+    if child == 0:
+        left = [moment]
+        def replace_or_die(*paths):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(*paths)
+        os.replace = replace_or_die
+        extract_units.main([*flags, "--exp", f"{folder}/killed_{moment}"])
+        os._exit(0)
+    print(moment, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -104,12 +111,14 @@ def test_killed_runs_end_with_the_same_bytes(tiny_language: dict, tmp_path: Path
     expected = contents(extract(tmp_path / "whole"))
     # Renames: config, 2 shards of features and their records, kmeans.pkl, kmeans.npz, 4 shards of units and their
     # records, corpus, finished.
-    for moment in (3, 7, 11, 16):
+    moments = (3, 7, 11, 16)
+    command = [sys.executable, "-c", KILLED_AT_RENAMES, ",".join(map(str, moments)), str(tmp_path)]
+    killed = subprocess.run(
+        [*command, *SMALL, "--resume", "auto"], check=True, env=script_environment(), capture_output=True, text=True
+    )
+    assert killed.stdout.splitlines() == [f"{moment} -9" for moment in moments]
+    for moment in moments:
         exp = tmp_path / f"killed_{moment}"
-        flags = [*SMALL, "--exp", str(exp), "--resume", "auto"]
-        code = KILLED_AT_RENAME.format(moment=moment)
-        killed = subprocess.run([sys.executable, "-c", code, "x", *flags], check=False, env=script_environment())
-        assert killed.returncode == -9
         assert not (exp / "finished.json").exists()
         extract(exp, "--resume", "auto")
         assert contents(exp) == expected, moment
@@ -335,11 +344,16 @@ def test_mistakes_leave_no_folder(tiny_language: dict, tiny_xlsr: Path, tmp_path
     assert not (tmp_path / "units").exists()
 
 
-def test_script_says_what_it_wrote_and_what_comes_next(tiny_language: dict) -> None:
+def test_script_says_what_it_wrote_and_what_comes_next(
+    tiny_language: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     done = run_script("src/extract_units.py", *SMALL, "--tag", "t1")
     corpus = tiny_language["exp"] / "spanish_units_t1" / "corpus_timestamped.json"
     assert f"{corpus}: 10 utterances" in done.stderr
     assert "next: python src/train_bpe.py --language spanish --tag t1" in done.stderr
-    missing = run_script("src/extract_units.py", "--language", "english", code=2)
-    assert missing.stderr.splitlines()[-1].startswith("error: ")
-    assert "segments.jsonl" in missing.stderr
+    monkeypatch.setattr(sys, "argv", ["extract_units.py", "--language", "english"])
+    with pytest.raises(SystemExit) as stopped:
+        run_main(extract_units.main)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("error: ") and "segments.jsonl" in error

@@ -36,7 +36,9 @@ def write_phones(language: dict) -> None:
 
 def test_the_table_grows_by_what_is_new(tiny_language: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exp = tmp_path / "sweep"
-    first = run_sweep(exp, "--duration_penalty", 0, 2)
+    with monkeypatch.context() as quick:
+        quick.setattr(sweep_units, "draw_sweep", lambda *_: None)
+        first = run_sweep(exp, "--duration_penalty", 0, 2)
     assert [row["duration_penalty"] for row in first] == [0, 2]
     assert first[1]["units_per_second"] < 0.8 * first[0]["units_per_second"]
     assert first[1]["one_frame_runs_percent"] < first[0]["one_frame_runs_percent"]
@@ -57,15 +59,20 @@ def test_the_table_grows_by_what_is_new(tiny_language: dict, tmp_path: Path, mon
     assert (exp / "sweep.png").read_bytes().startswith(b"\x89PNG") and b"</svg>" in (exp / "sweep.svg").read_bytes()
 
 
-def test_scores_are_those_of_phase_1(tiny_language: dict, tmp_path: Path) -> None:
-    """Clusters of a sweep serve phase 1, and its report says the same of their units."""
+def test_scores_are_those_of_phase_1(tiny_language: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of a sweep serve phase 1, and its report says the same of their units; speakers are known to both."""
+    monkeypatch.setattr(sweep_units, "draw_sweep", lambda *_: None)
     write_phones(tiny_language)
+    named = [row | {"speaker": "ab"[place % 2]} for place, row in enumerate(tiny_language["rows"])]
+    manifest = tiny_language["data"] / "spanish" / "segments.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in named))
     exp = tmp_path / "sweep"
-    (plain,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0)
-    (row,) = run_sweep(exp, "--duration_penalty", 1.5, "--n_disturbed", 0, "--abx", "--resume")
-    assert row.keys() - plain.keys() == {"abx_within"} and plain.items() <= row.items()
-    clusters = exp / "clusters" / name_of("mfcc", None, False, 0, "unit", 12, 1.5) / "kmeans.npz"
-    assert len(load_kmeans(clusters).books[0]) == 12
+    grid = ("--duration_penalty", 1.5, "--n_disturbed", 0, "--normalize", "speaker_root")
+    (plain,) = run_sweep(exp, *grid)
+    (row,) = run_sweep(exp, *grid, "--abx", "--resume")
+    assert row.keys() - plain.keys() == {"abx_within", "abx_across"} and plain.items() <= row.items()
+    clusters = exp / "clusters" / name_of("mfcc", None, False, 0, "speaker_root", 12, 1.5) / "kmeans.npz"
+    assert len(load_kmeans(clusters).books[0]) == 12 and len(load_kmeans(clusters).speakers.names) == 2
     units = tmp_path / "units"
     given = ("--kmeans", str(clusters), "--exp", str(units), "--quiet")
     assert extract_units.main(["--language", "spanish", *given]) == 0
@@ -76,6 +83,7 @@ def test_scores_are_those_of_phase_1(tiny_language: dict, tmp_path: Path) -> Non
     assert row["units_per_second"] == pytest.approx(usage.units_per_second)
     assert row["pnmi"] == pytest.approx(heard.pnmi.value)
     assert row["abx_within"] == pytest.approx(report.abx.units.within.value)
+    assert row["abx_across"] == pytest.approx(report.abx.units.across.value)
     assert row["unit_boundary_f1"] == pytest.approx(heard.unit_boundaries.f1.value)
 
 
