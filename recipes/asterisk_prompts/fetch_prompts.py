@@ -39,12 +39,10 @@ SHARE_ALIKE = (
     "Whatever is derived from them and shared falls under the same licence:\n"
     "https://creativecommons.org/licenses/by-sa/3.0/",
 )
-LICENCES = {
-    "ru": (
-        "CC-BY 3.0",
-        "Whoever shares them, or what is derived from them, names Maxim Topal (http://www.ivrvoice.ru):\n"
-        "https://creativecommons.org/licenses/by/3.0/",
-    )
+NAMED = "Whoever shares them, or what is derived from them, names {}:\nhttps://creativecommons.org/licenses/by/3.0/"
+LICENCES = {  # of the languages that need not be shared alike
+    "it": ("CC-BY 3.0", NAMED.format("Carlo Flora (http://www.carloflora.com)")),
+    "ru": ("CC-BY 3.0", NAMED.format("Maxim Topal (http://www.ivrvoice.ru)")),
 }
 
 
