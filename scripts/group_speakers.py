@@ -27,7 +27,7 @@ from encoders.speaker_vectors import mean_vector, read_speaker_vectors
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.manifest import read_manifest
 from segmentation.speaker_groups import (
-    LARGEST_DISTANCE,
+    MOST_SPEAKERS,
     compare_speakers,
     fit_to_group,
     group_vectors,
@@ -52,12 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_language_flags(parser)
     group = parser.add_argument_group("groups")
     group.add_argument("--n_speakers", type=int, default=None, help="how many speakers there are, where you know it")
-    group.add_argument(
-        "--largest_distance",
-        type=float,
-        default=LARGEST_DISTANCE,
-        help="else: voices up to this far apart are one speaker (cosine distance; smaller gives more speakers)",
-    )
+    group.add_argument("--most_speakers", type=int, default=MOST_SPEAKERS, help="else: the most there can be")
     group.add_argument(
         "--fewest_seconds",
         type=float,
@@ -73,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     group.add_argument("--overwrite", action="store_true", help="replace a speakers.tsv that is there")
     args = parse_flags(parser, argv)
-    require_positive(args, "n_speakers", "largest_distance")
+    require_positive(args, "n_speakers", "most_speakers")
     require_not_negative(args, "fewest_seconds")
     return args
 
@@ -120,7 +115,7 @@ def main() -> int:
     check_table(paths["speakers"], args.overwrite)
     true = read_speakers(args.compare) if args.compare else {}
     voices = hear_recordings(paths["manifest"], paths["cache"])
-    groups = group_vectors(voices.vectors, n_speakers=args.n_speakers, largest_distance=args.largest_distance)
+    groups = group_vectors(voices.vectors, n_speakers=args.n_speakers, most_speakers=args.most_speakers)
     if not args.n_speakers:
         groups = join_small_groups(groups, voices.vectors, voices.seconds, args.fewest_seconds)
     names = name_groups(groups, voices.seconds)

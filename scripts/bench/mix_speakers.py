@@ -2,12 +2,12 @@
 
 Every folder holds recordings of one speaker. Short ones are joined until they last --shortest seconds. Half of the
 clips, drawn at random, get noise, a telephone band or a lossy codec (audio/disturbances.py). Writes the clips under
-names that tell nothing, and speakers.tsv with the truth and what was done to each, to --out.
+names that tell nothing, and truth.tsv, who speaks in each and what was done to it, to --out.
 
     apt-get download asterisk-core-sounds-ru-g722 && dpkg -x asterisk-core-sounds-ru-g722_*.deb ru
     python scripts/bench/mix_speakers.py --out mixed --speaker ru=ru --speaker es=data/spanish/segments
-    bash recipes/mp3_folder/prepare.sh mixed mixed --speaker_from none
-    python scripts/group_speakers.py mixed --compare mixed/speakers.tsv
+    bash recipes/mp3_folder/prepare.sh mixed mixed
+    python scripts/group_speakers.py --language mixed --compare mixed/truth.tsv
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         source = f"clip_{number:04d}.wav"
         save_audio(args.out / source, DISTURBANCES[kind](clip) if kind != CLEAN else clip)
         rows.append((source, name, kind))
-    write_table(args.out / "speakers.tsv", ("source", "speaker", "disturbance"), rows)
+    write_table(args.out / "truth.tsv", ("source", "speaker", "disturbance"), rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Recordings grouped by who speaks, where nobody has written it down; and how well that agrees with who has.
 
-Axes: R recordings, D values of a speaker vector.
+Axes: R recordings, D values of a speaker vector, G groups.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn.cluster import AgglomerativeClustering
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
+from sklearn.metrics import silhouette_score
+from sklearn.metrics.pairwise import cosine_distances
 
-# Cosine distance of the means of two groups that are still one speaker; see docs/results/speakers.md.
-LARGEST_DISTANCE = 0.3
+N_DIRECTIONS = 20  # in which voices of one corpus differ most; the others are mostly noise
+LEAST_SILHOUETTE = 0.4  # of several speakers; one alone reached .35, two and more at least .47
+SILHOUETTE_SLACK = 0.03  # fewer groups are taken, if they are as good but for this
+MOST_SPEAKERS = 20
 MOST_CLUSTERED = 4000  # recordings: their distances fill 128 MB; the rest joins the nearest group
 
 
@@ -25,26 +30,54 @@ class Agreement(NamedTuple):
 
 
 def group_vectors(
-    vectors: np.ndarray, *, n_speakers: int | None = None, largest_distance: float = LARGEST_DISTANCE, seed: int = 0
+    vectors: np.ndarray, *, n_speakers: int | None = None, most_speakers: int = MOST_SPEAKERS, seed: int = 0
 ) -> np.ndarray:
-    """Groups of (R, D) vectors of length 1: (R,) int64 from 0 on, by average linkage of cosine distances.
+    """Groups of (R, D) vectors: (R,) int64 from 0 on, by Ward's method on where the corpus's voices differ.
 
-    n_speakers: how many groups; else two groups stay apart where they are farther than ``largest_distance``.
+    n_speakers: how many groups; else the number, up to ``most_speakers``, that the silhouette (Rousseeuw 1987) says.
     """
+    places = spread_out(vectors)
     chosen = np.arange(len(vectors))
     if len(vectors) > MOST_CLUSTERED:
         chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), MOST_CLUSTERED, replace=False))
-    if len(chosen) < 2:
-        return np.zeros(len(vectors), np.int64)
-    how = {"n_clusters": min(n_speakers, len(chosen))} if n_speakers else {"n_clusters": None}
-    how |= {} if n_speakers else {"distance_threshold": largest_distance}
-    found = AgglomerativeClustering(metric="cosine", linkage="average", **how).fit_predict(vectors[chosen])
+    if len(chosen) < 3:
+        return np.arange(len(vectors)) if n_speakers and n_speakers > 1 else np.zeros(len(vectors), np.int64)
+    tree = linkage(pdist(places[chosen]), "ward")
+    found = cut_tree(tree, n_speakers) if n_speakers else choose_cut(tree, places[chosen], most_speakers)
     if len(chosen) == len(vectors):
-        return found.astype(np.int64)
-    means = np.stack([vectors[chosen[found == group]].mean(axis=0) for group in range(found.max() + 1)])
-    groups = nearest_group(vectors, means)
+        return found
+    means = np.stack([places[chosen[found == group]].mean(axis=0) for group in range(found.max() + 1)])
+    groups = nearest_group(places, means)
     groups[chosen] = found
     return groups
+
+
+def spread_out(vectors: np.ndarray) -> np.ndarray:
+    """(R, D) vectors as seen from their mean, in their 20 main directions: (R, up to 20) of length 1.
+
+    Whatever all recordings share, such as a language or a microphone, then tells nobody from another.
+    """
+    centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    places = centred @ directions[:N_DIRECTIONS].T
+    return places / np.linalg.norm(places, axis=1, keepdims=True).clip(1e-9)
+
+
+def cut_tree(tree: np.ndarray, n_groups: int) -> np.ndarray:
+    """(R,) int64 groups from 0 on."""
+    return fcluster(tree, n_groups, "maxclust").astype(np.int64) - 1
+
+
+def choose_cut(tree: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
+    """The fewest groups that are nearly as well apart as the best ones; a single one where none are."""
+    distances = cosine_distances(places)
+    np.fill_diagonal(distances, 0.0)
+    cuts = [cut_tree(tree, n_groups) for n_groups in range(2, min(most, len(places) - 1) + 1)]
+    cuts = [cut for cut in cuts if 1 < cut.max() + 1 < len(places)]
+    apart = [silhouette_score(distances, cut, metric="precomputed") for cut in cuts]
+    if max(apart, default=0.0) < LEAST_SILHOUETTE:
+        return np.zeros(len(places), np.int64)
+    return next(cut for cut, score in zip(cuts, apart) if score >= max(apart) - SILHOUETTE_SLACK)
 
 
 def nearest_group(vectors: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -30,7 +30,15 @@ def test_voices_apart_are_groups_apart(how: dict) -> None:
     vectors, who = voices(12)
     assert same_partition(group_vectors(vectors, **how), who)
     assert len(set(group_vectors(vectors, n_speakers=2))) == 2
-    assert not group_vectors(vectors[:1]).any() and len(group_vectors(vectors[:2], n_speakers=5)) == 2
+    assert not group_vectors(vectors[:2]).any() and len(set(group_vectors(vectors[:2], n_speakers=5))) == 2
+
+
+def test_one_voice_is_one_group_and_what_all_share_counts_for_nothing() -> None:
+    alone, _ = voices(60, 1)
+    assert not group_vectors(alone).any()
+    vectors, who = voices(12)
+    assert same_partition(group_vectors(vectors + 5.0), who)
+    assert set(group_vectors(np.ones((9, 16)))) == {0}
 
 
 def test_more_than_can_be_clustered_join_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
