@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from synthesize import Clip, speak_as
+
 from audio.audio_io import load_audio, save_audio
 from audio.pitch import extract_f0
 from encoders.encode import encode, load_encoder
@@ -16,6 +18,7 @@ from synthetic import speech_like, write_mp3, write_segments, write_units
 from trainer_runs import run_to_end
 from units.corpus import deduplicate, frame_units, read_corpus, write_corpus
 from units.kmeans import fit_kmeans, load_kmeans, quantize_to_units, save_kmeans
+from units.requests import SpokenItem
 
 N_UNITS = 12
 
@@ -90,6 +93,16 @@ def test_saved_units_are_those_of_the_recordings(recordings: Path, from_recordin
     clusters = load_kmeans(roots / "exp" / "spanish_units" / "kmeans.npz")
     expected = quantize_to_units(cepstra_of(waveform), clusters)
     np.testing.assert_array_equal(frame_units(entries["first"]), expected)
+
+
+def test_an_utterance_moves_to_the_pitch_of_a_clip_and_voiceless_ones_stay() -> None:
+    f0 = np.array([0, 100, 200, 300, 0], np.float32)
+    item, clip = SpokenItem("a", np.zeros((5, 1), np.int64), f0, "rui"), Clip(np.ones(3, np.float32), 100.0)
+    moved, kept = speak_as(item, clip, keep_f0=False), speak_as(item, clip, keep_f0=True)
+    assert moved.f0.tolist() == [0, 50, 100, 150, 0] and moved.f0.dtype == np.float32
+    assert kept.f0.tolist() == f0.tolist() and moved.speaker_vector is kept.speaker_vector is clip.speaker_vector
+    assert speak_as(item, clip._replace(median_f0=0.0), keep_f0=False).f0.tolist() == f0.tolist()
+    assert not speak_as(item._replace(f0=0 * f0), clip, keep_f0=False).f0.any()
 
 
 def test_saved_units_speak_the_same_again(from_recordings: Path, roots: Path, tmp_path: Path) -> None:
@@ -194,6 +207,8 @@ def test_other_mistakes_are_one_line(roots: Path, recordings: Path, tmp_path: Pa
         (recordings, "--units", "x.json"): "expected one of",
         ("--units", tmp_path / "nothing.json"): "nothing.json",
         (recordings, "--speaker", "nobody"): "nobody",
+        (recordings, "--voice_of", recordings / "first.wav"): "expected one trained with --speaker_vectors",
+        (recordings, "--keep_f0"): "--keep_f0 goes with --voice_of",
         (recordings, "--checkpoint", tmp_path / "none.pt"): "none.pt",
         (recordings, "--exp", tmp_path / "half"): "run_phase3.sh",
     }
