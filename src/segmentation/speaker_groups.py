@@ -15,7 +15,6 @@ from sklearn.metrics.pairwise import cosine_distances
 
 N_DIRECTIONS = 20  # in which voices of one corpus differ most; the others are mostly noise
 LEAST_SILHOUETTE = 0.4  # of several speakers; one alone reached .35, two and more at least .47
-SILHOUETTE_SLACK = 0.03  # fewer groups are taken, if they are as good but for this
 MOST_SPEAKERS = 20
 MOST_CLUSTERED = 4000  # recordings: their distances fill 128 MB; the rest joins the nearest group
 
@@ -69,7 +68,10 @@ def cut_tree(tree: np.ndarray, n_groups: int) -> np.ndarray:
 
 
 def choose_cut(tree: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
-    """The fewest groups that are nearly as well apart as the best ones; a single one where none are."""
+    """The groups that are best apart; a single one where none are.
+
+    They are rather too many than too few: two names of one person are easier to correct than two people of one name.
+    """
     distances = cosine_distances(places)
     np.fill_diagonal(distances, 0.0)
     cuts = [cut_tree(tree, n_groups) for n_groups in range(2, min(most, len(places) - 1) + 1)]
@@ -77,7 +79,7 @@ def choose_cut(tree: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
     apart = [silhouette_score(distances, cut, metric="precomputed") for cut in cuts]
     if max(apart, default=0.0) < LEAST_SILHOUETTE:
         return np.zeros(len(places), np.int64)
-    return next(cut for cut, score in zip(cuts, apart) if score >= max(apart) - SILHOUETTE_SLACK)
+    return cuts[int(np.argmax(apart))]
 
 
 def nearest_group(vectors: np.ndarray, means: np.ndarray) -> np.ndarray:
