@@ -64,5 +64,5 @@ if [ "${PROSODY:-2000}" != 0 ]; then
   python "$root/src/trainer_prosody.py" --language "$language" --steps "${PROSODY:-2000}" --resume auto
   extra+=(--prosody "$prosody")
 fi
-python "$root/src/export_vocoder.py" --exp "$voice" --checkpoint latest --out "$root/voices/base_v3$suffix" --overwrite \
+python "$root/src/export_vocoder.py" --exp "$voice" --out "$root/voices/base_v3$suffix" --overwrite \
   --half --no_torchscript --license cc-by-sa-3.0 --about "$data/about.md" "${extra[@]}"

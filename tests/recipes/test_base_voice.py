@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from audio.audio_io import load_audio, save_audio
 from core.errors import UserError
 from languages import language_paths
 from segmentation.manifest import check_manifest, count_frames, read_manifest
-from synthetic import REPOSITORY, speech_like
+from synthetic import REPOSITORY, script_environment, speech_like
 
 SCRIPT = REPOSITORY / "recipes" / "base_voice" / "build_corpus.py"
 
@@ -81,3 +82,43 @@ def test_no_copies(build):
 def test_a_source_without_segments_names_its_recipe(build):
     with pytest.raises(UserError, match=r"spanish/segments.jsonl: expected segments.*bash recipes/spanish/prepare.sh"):
         build("--sources", "aari", "spanish")
+
+
+def train_without(leave_out, root):
+    """The commands of train.sh, which are shown instead of run, and its exit code."""
+    show = 'python() { echo "$@"; }; export -f python; exec bash "$0" --batch_size 8'
+    variables = {"LEAVE_OUT": leave_out, "DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp")}
+    command = ["bash", "-c", show, str(SCRIPT.with_name("train.sh"))]
+    done = subprocess.run(command, check=False, env=script_environment(variables), capture_output=True, text=True)
+    return done.stdout.replace(f"{REPOSITORY}/", "").replace(f"{root}/", "").splitlines(), done
+
+
+def test_one_command_trains_and_saves_it_with_every_licence(tmp_path):
+    for language in ("base_voice_no_spanish", "english", "italian", "russian_prompts", "russian"):
+        (tmp_path / "data" / language).mkdir(parents=True)
+        (tmp_path / "data" / language / "segments.jsonl").touch()
+        (tmp_path / "data" / language / "ATTRIBUTION.txt").write_text(f"Name who spoke {language}.")
+        (tmp_path / "data" / language / "LICENSE_SOURCE.txt").write_text("One for all.")
+    data = tmp_path / "data" / "base_voice_no_spanish"
+    for file in data.glob("*.txt"):
+        file.unlink()
+    shown, done = train_without("spanish", tmp_path)
+    assert done.returncode == 0, done.stderr
+    scripts = [line.split()[0] for line in shown]
+    assert scripts == [
+        f"src/{name}.py" for name in ("extract_units", "trainer_vocoder", "trainer_prosody", "export_vocoder")
+    ]
+    assert "--init none" in shown[1] and shown[1].endswith("--batch_size 8")
+    assert "--out voices/base_v3_no_spanish --overwrite --half --no_torchscript" in shown[3]
+    texts = {path.stem for path in data.glob("*.txt")}
+    assert texts == {
+        "LICENSE_SOURCE_english",
+        *(f"ATTRIBUTION_{name}" for name in ("english", "italian", "russian_prompts", "russian")),
+    }
+    about = (data / "about.md").read_text()
+    assert "| `russian` |" in about and "| `english` |" in about and "| `spanish` |" not in about
+
+
+def test_a_language_that_the_base_does_not_hear_cannot_be_left_out(tmp_path):
+    _, done = train_without("aari", tmp_path)
+    assert done.returncode == 2 and "LEAVE_OUT=aari: expected one of english" in done.stderr
