@@ -41,6 +41,7 @@ from core.files import read_json
 from core.frames import UNIT_RATE
 from languages import add_language_flags, command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
+from models.unit_embedding import seed_table
 from prosody.batches import (
     ProsodyBatch,
     ProsodyUtterance,
@@ -53,6 +54,7 @@ from prosody.batches import (
     load_prosody_utterances,
     pitch_statistics,
 )
+from prosody.habits import cross_habits
 from prosody.losses import add_total, prosody_losses
 from training.checkpoints import load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
@@ -76,20 +78,25 @@ from training.resuming import (
 )
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
 from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
-from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, hash_units
+from units.kmeans import load_kmeans
+from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.utterances import known_speakers
 
 log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
-DEFAULT_STEPS = 250
+DEFAULT_STEPS = 150
+FULL_CHANNELS = 96
+OLD_SIZES = {"habits": False, "channels": 160}  # of checkpoints that do not name them
 
 # %% [markdown]
 # ## Arguments
 #
-# - **Crops of 200 units**: five to ten seconds, a phrase with its melody; the blocks see no further.
-# - **Dropout 0.2**: the model sees 22 minutes of speech some forty times; without it the durations overfit first.
+# - **Crops of 150 units**: five to ten seconds, a phrase with its melody; the blocks see no further.
+# - **Dropout 0.2**: the model sees 22 minutes of speech some eight times; without it the durations overfit first.
+# - **150 steps**: what each unit does on average is known before the first, and how its neighbours change that is
+#   learned soon. Validation picks the best.
 # - **Slope weight**: an F0 track is judged by its movement too, and a track that jitters around the right value sounds
 #   worse than one that glides beside it.
 
@@ -143,16 +150,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
-    model.add_argument("--channels", type=int, default=None, help="width of the blocks (default: full size)")
+    model.add_argument("--channels", type=int, default=None, help="width of the blocks (default: full size, 96)")
     model.add_argument("--dropout", type=float, default=0.2, help="share of channels dropped between blocks")
     model.add_argument("--speaker_embedding", action="store_true", help="learn one prosody for each speaker")
+    model.add_argument(
+        "--no_habits", action="store_true", help="learn from zero, not from what each unit does on average"
+    )
+    model.add_argument(
+        "--random_embeddings", action="store_true", help="do not start unit embeddings from the centroids"
+    )
 
 
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
-    training.add_argument("--batch_size", "--bsize", type=int, default=16, help="crops a step")
-    training.add_argument("--crop_units", type=int, default=200, help="length of a crop (deduplicated units)")
-    training.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of AdamW")
+    training.add_argument("--batch_size", "--bsize", type=int, default=8, help="crops a step")
+    training.add_argument("--crop_units", type=int, default=150, help="length of a crop (deduplicated units)")
+    training.add_argument("--lr", type=float, default=4e-3, help="peak learning rate of AdamW")
     training.add_argument("--warmup", type=int, default=20, help="steps of linear warm-up")
     training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
@@ -173,7 +186,7 @@ def add_watching_flags(parser: argparse.ArgumentParser) -> None:
     watching.add_argument(
         "--log_every", "--logging_steps", type=int, default=20, help="steps between rows of metrics.jsonl"
     )
-    watching.add_argument("--eval_every", "--eval_steps", type=int, default=50, help="steps between validations")
+    watching.add_argument("--eval_every", "--eval_steps", type=int, default=25, help="steps between validations")
     watching.add_argument(
         "--validation_seconds", type=float, default=600.0, help="seconds of the val split to judge on"
     )
@@ -203,6 +216,7 @@ class Data(NamedTuple):
     crops: np.ndarray  # of an epoch: the index in ``train`` of each
     validation: list[ProsodyUtterance]
     statistics: Statistics  # of F0
+    habits: np.ndarray  # (N_FOLDS + 1, n_units, H) of each unit: over all of ``train``, and outside each fold
     speakers: list[str]  # rows 1, 2, … of the speaker embedding; empty without --speaker_embedding
 
 
@@ -213,7 +227,14 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path]) -> Data:
     validation = choose_validation(load_split(paths, "val", selection), args.validation_seconds)
     named = (utterance.speaker for utterance in train)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
-    return Data(train, count_crops(train, args.crop_units), validation, pitch_statistics(train), speakers)
+    statistics = pitch_statistics(train)
+    habits = cross_habits(train, statistics, count_units(paths))
+    return Data(train, count_crops(train, args.crop_units), validation, statistics, habits, speakers)
+
+
+def count_units(paths: dict[str, Path]) -> int:
+    """How many units phase 1 has."""
+    return read_json(paths["units"] / "config.json")["derived"]["n_units"]
 
 
 def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[ProsodyUtterance]:
@@ -232,7 +253,8 @@ def choose_validation(utterances: list[ProsodyUtterance], seconds: float) -> lis
 def read_batch(args: argparse.Namespace, data: Data, step: int, device: torch.device) -> ProsodyBatch:
     """The crops of ``step``, a function of (seed, step) alone."""
     sizes = {"batch_size": args.batch_size, "crop_units": args.crop_units, "seed": args.seed}
-    batch = draw_batch(data.train, data.crops, data.statistics, data.speakers, step=step, **sizes)
+    habits = {"habits": data.habits}
+    batch = draw_batch(data.train, data.crops, data.statistics, data.speakers, step=step, **habits, **sizes)
     return ProsodyBatch(*(tensor.to(device) for tensor in batch))
 
 
@@ -248,11 +270,27 @@ class Models(NamedTuple):
     optimizer: torch.optim.AdamW
 
 
-def build_models(args: argparse.Namespace, data: Data, n_units: int, device: torch.device) -> Models:
-    sizes = {"n_units": n_units, "n_speakers": len(data.speakers), "dropout": args.dropout}
-    sizes |= {"channels": args.channels} if args.channels else {}
+def choose_sizes(args: argparse.Namespace, data: Data) -> dict[str, object]:
+    """The predictor's constructor arguments."""
+    return {
+        "n_units": data.habits.shape[1],
+        "n_speakers": len(data.speakers),
+        "habits": not args.no_habits,
+        "channels": args.channels or FULL_CHANNELS,
+        "dropout": args.dropout,
+    }
+
+
+def build_models(
+    args: argparse.Namespace, sizes: dict[str, object], data: Data, clusters: Path, device: torch.device
+) -> Models:
+    """A predictor that starts from what units do on average, and from the centroids in ``clusters``, if any."""
     predictor = ProsodyPredictor(**sizes)
     predictor.set_durations(*duration_statistics(data.train))
+    if sizes["habits"]:
+        predictor.set_habits(torch.from_numpy(data.habits[0]))
+    if not args.random_embeddings and not lacks_clusters(clusters.parent):
+        seed_table(predictor.unit_embedding, torch.from_numpy(load_kmeans(clusters).books[0]))
     predictor.to(device)
     predictor_ema = copy.deepcopy(predictor).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(predictor.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
@@ -296,7 +334,7 @@ def train_step(args: argparse.Namespace, models: Models, batch: ProsodyBatch, pr
     device = batch.units.device
     precision = choose_precision(args.mixed_precision, cpu=args.cpu)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        outputs = predictor(batch.units, batch.durations, batch.speaker_row)
+        outputs = predictor(batch.units, batch.durations, batch.speaker_row, batch.habits)
     losses = prosody_losses(tuple(output.float() for output in outputs), batch)
     losses = add_total(losses, f0_weight=args.f0_weight, slope_weight=args.slope_weight)
     optimizer.zero_grad(set_to_none=True)
@@ -316,9 +354,9 @@ def validate(args: argparse.Namespace, predictor: ProsodyPredictor, data: Data) 
     """Mean losses of the averaged weights, utterances weighted by their frames, and their weighted sum ``loss``."""
     device, sums, n_frames = next(predictor.parameters()).device, {}, 0
     for utterance in data.validation:
-        whole = crop_utterance(utterance, slice(0, len(utterance.units)), data.statistics)
+        whole = crop_utterance(utterance, slice(0, len(utterance.units)), data.statistics, data.habits[0])
         batch = ProsodyBatch(*(tensor.to(device) for tensor in collate_prosody([whole], data.speakers)))
-        losses = prosody_losses(predictor(batch.units, batch.durations, batch.speaker_row), batch)
+        losses = prosody_losses(predictor(batch.units, batch.durations, batch.speaker_row, batch.habits), batch)
         losses = add_total(losses, f0_weight=args.f0_weight, slope_weight=args.slope_weight)
         n_frames += len(utterance.f0)
         for name, value in losses.items():
@@ -394,7 +432,11 @@ def main() -> int:
     device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
     set_seed(args.seed)
     data = load_data(args, paths)
-    models = build_models(args, data, read_json(units_exp / "config.json")["derived"]["n_units"], device)
+    if state:
+        state["sizes"] = OLD_SIZES | state["sizes"]
+    # What an older version has begun ends as it began.
+    sizes = state["sizes"] if state and is_own(checkpoint, exp) else choose_sizes(args, data)
+    models = build_models(args, sizes, data, units_exp / "kmeans.npz", device)
     progress = Progress(
         total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
     )
@@ -468,7 +510,7 @@ if __name__ == "__main__":
 # The model, and one batch.
 
 # %% tags=["active-ipynb"]
-# models = build_models(args, data, read_json(paths["units"] / "config.json")["derived"]["n_units"], device)
+# models = build_models(args, choose_sizes(args, data), data, paths["units"] / "kmeans.npz", device)
 # batch = read_batch(args, data, 0, device)
 # {name: tuple(tensor.shape) for name, tensor in batch._asdict().items()}
 

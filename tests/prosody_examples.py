@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from prosody.batches import ProsodyUtterance
+from models.prosody_predictor import N_HABITS
+from prosody.batches import N_FOLDS, ProsodyUtterance
 from units.corpus import expand
 
 N_UNITS = 20
+NO_HABITS = np.zeros((N_FOLDS + 1, N_UNITS, N_HABITS), np.float32)
 
 
 def make_utterances(

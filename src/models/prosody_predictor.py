@@ -4,7 +4,7 @@ What a translation model or phase 2 emits carries neither; a vocoder needs both.
 FastSpeech (Ren et al. 2019) and the F0 predictor over discrete units of Kreuk et al. (2022, "Textless speech emotion
 conversion").
 
-Axes: B batch, U deduplicated units, F frames (50 Hz), C channels, K duration classes.
+Axes: B batch, U deduplicated units, F frames (50 Hz), C channels, K duration classes, H = K + 3 habits of a unit.
 """
 
 import torch
@@ -17,6 +17,9 @@ from models.unit_embedding import speaker_table
 # wider ones for pauses; the last is open.
 DURATION_EDGES = (*range(1, 17), 19, 22, 26, 31, 37, 44, 52, 62, 74, 88, 105, 125, 149, 177, 211, 251)
 KERNEL = 7  # frames or units a block sees, before dilation
+# What each unit does on average (``prosody.habits``), in this order, then a log probability for each duration class.
+VOICING, LOG_F0, LOG_DURATION, DURATION_CLASSES = range(4)
+N_HABITS = DURATION_CLASSES + len(DURATION_EDGES)
 
 
 class ProsodyPredictor(nn.Module):
@@ -24,6 +27,9 @@ class ProsodyPredictor(nn.Module):
 
     The duration is a distribution over classes, so that its expectation is unbiased and so is the length of what is
     spoken. Dilated blocks see 1.8 s (units) and 3.7 s (frames) at once: enough for the melody of a phrase.
+
+    With ``habits``, what each unit does on average is both an input and what the blocks correct, from a correction of
+    zero on: no unit has to be learned from the few places where it occurs.
     """
 
     def __init__(
@@ -31,6 +37,7 @@ class ProsodyPredictor(nn.Module):
         n_units: int,
         *,
         n_speakers: int = 0,
+        habits: bool = False,
         channels: int = 160,
         unit_dilations: tuple[int, ...] = (1, 2, 4, 8),
         frame_dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
@@ -42,13 +49,22 @@ class ProsodyPredictor(nn.Module):
         self.speaker_embedding = speaker_table(n_speakers, channels)
         self.norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
-        self.unit_blocks = nn.ModuleList(_block(channels, dilation) for dilation in unit_dilations)
+        # Without habits the unit itself, which says most, must come through from the first step on.
+        scale = 1.0 if habits else 0.2
+        self.unit_blocks = nn.ModuleList(_block(channels, dilation, scale) for dilation in unit_dilations)
         self.duration_norm = nn.LayerNorm(channels)
         self.duration_head = nn.Linear(channels, len(DURATION_EDGES))
-        self.position = nn.Linear(3, channels)
-        self.frame_blocks = nn.ModuleList(_block(channels, dilation) for dilation in frame_dilations)
+        self.position = nn.Linear(5 if habits else 3, channels)
+        self.frame_blocks = nn.ModuleList(_block(channels, dilation, scale) for dilation in frame_dilations)
         self.frame_norm = nn.LayerNorm(channels)
         self.frame_head = nn.Linear(channels, 2)
+        self.habit_input = nn.Linear(DURATION_CLASSES, channels) if habits else None
+        # Without habits zeros, which older checkpoints do not hold.
+        self.register_buffer("unit_habits", torch.zeros(n_units, N_HABITS), persistent=habits)
+        if habits:
+            for head in (self.duration_head, self.frame_head):
+                nn.init.zeros_(head.weight)
+                nn.init.zeros_(head.bias)
         self.register_buffer("class_frames", class_midpoints())
         # Log frequencies in the training data: a class that never occurs must not weigh in with its hundreds of frames.
         self.register_buffer("class_prior", torch.zeros(len(DURATION_EDGES)))
@@ -60,52 +76,74 @@ class ProsodyPredictor(nn.Module):
         self.class_frames.copy_(class_frames)
         self.class_prior.copy_(class_prior)
 
+    def set_habits(self, habits: torch.Tensor) -> None:
+        """(n_units, H) of ``prosody.habits``: what each unit does on average."""
+        self.unit_habits.copy_(habits)
+
     def forward(
-        self, units: torch.Tensor, durations: torch.Tensor, speaker: torch.Tensor | None = None
+        self,
+        units: torch.Tensor,
+        durations: torch.Tensor,
+        speaker: torch.Tensor | None = None,
+        habits: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Durations by class, then voicing and F0 at the given durations.
 
         units: (B, U) int64, -1 = padding; durations: (B, U) int64 frames, 0 on padding; speaker: (B,) int64, 0 =
-        unknown. Returns duration logits (B, U, K), voicing logits (B, F) and F0 (B, F), the last in standard
-        deviations of the speaker's log F0 around its mean and defined on unvoiced frames too; F is the longest sum of
-        durations, and what lies beyond an utterance's own sum is 0.
+        unknown; habits: (B, U, H) float32, those of the whole training data if None. Returns duration logits (B, U, K),
+        voicing logits (B, F) and F0 (B, F), the last in standard deviations of the speaker's log F0 around its mean and
+        defined on unvoiced frames too; F is the longest sum of durations, and what lies beyond an utterance's own sum
+        is 0.
         """
-        hidden = self.encode(units, speaker)
-        voicing, log_f0 = self.decode_frames(hidden, durations)
-        return self.duration_logits(hidden), voicing, log_f0
+        if habits is None or self.habit_input is None:
+            habits = self.look_up(units)
+        hidden = self.encode(units, speaker, habits)
+        voicing, log_f0 = self.decode_frames(hidden, durations, habits)
+        return self.duration_logits(hidden, habits), voicing, log_f0
 
-    def encode(self, units: torch.Tensor, speaker: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, U) units -> (B, U, C): each unit among its neighbours; 0 on padding."""
+    def look_up(self, units: torch.Tensor) -> torch.Tensor:
+        """(B, U) units -> (B, U, H) their habits."""
+        return self.unit_habits[units.clamp_min(0)]
+
+    def encode(self, units: torch.Tensor, speaker: torch.Tensor | None, habits: torch.Tensor) -> torch.Tensor:
+        """(B, U) units with (B, U, H) habits -> (B, U, C): each unit among its neighbours; 0 on padding."""
         mask = (units >= 0)[..., None].float()
         x = self.unit_embedding(units.clamp_min(0))
         # Not add_speaker: TorchScript hands no module to a function.
         if self.speaker_embedding is not None:
             index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
             x = x + self.speaker_embedding(index)[:, None]
+        if self.habit_input is not None:
+            x = x + self.habit_input(habits[..., :DURATION_CLASSES])
         x = self.dropout(self.norm(x)) * mask
         for block in self.unit_blocks:
             x = block(x, mask)
         return x
 
-    def duration_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, U, C) -> (B, U, K): the log of the duration's distribution but for a constant."""
-        return self.duration_head(self.dropout(self.duration_norm(hidden))) + self.class_prior
+    def duration_logits(self, hidden: torch.Tensor, habits: torch.Tensor) -> torch.Tensor:
+        """(B, U, C), (B, U, H) -> (B, U, K): the log of the duration's distribution but for a constant."""
+        usual = self.class_prior + habits[..., DURATION_CLASSES:]
+        return self.duration_head(self.dropout(self.duration_norm(hidden))) + usual
 
-    def decode_frames(self, hidden: torch.Tensor, durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, U, C), (B, U) whole frames -> voicing logits (B, F), normalised log F0 (B, F)."""
+    def decode_frames(
+        self, hidden: torch.Tensor, durations: torch.Tensor, habits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, U, C), (B, U) whole frames, (B, U, H) -> voicing logits (B, F), normalised log F0 (B, F)."""
         index, inside = locate_frames(durations)
         mask = (torch.arange(index.shape[1], device=index.device) < durations.sum(1, keepdim=True))[..., None].float()
         x = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
+        usual = habits[..., :LOG_DURATION].gather(1, index[..., None].expand(-1, -1, LOG_DURATION))
+        if self.habit_input is not None:
+            inside = torch.cat([inside, usual], dim=-1)
         x = self.dropout(x + self.position(inside)) * mask
         for block in self.frame_blocks:
             x = block(x, mask)
-        voicing, log_f0 = (self.frame_head(self.dropout(self.frame_norm(x))) * mask).unbind(-1)
+        voicing, log_f0 = ((self.frame_head(self.dropout(self.frame_norm(x))) + usual) * mask).unbind(-1)
         return voicing, log_f0
 
 
-def _block(channels: int, dilation: int) -> ConvNeXtBlock:
-    # A small scale lets the unit itself, which says most, through from the first step on.
-    return ConvNeXtBlock(channels, kernel=KERNEL, dilation=dilation, scale=0.2)
+def _block(channels: int, dilation: int, scale: float) -> ConvNeXtBlock:
+    return ConvNeXtBlock(channels, kernel=KERNEL, dilation=dilation, scale=scale)
 
 
 def locate_frames(durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -61,3 +61,14 @@ def unit_mask(units: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def as_streams(units: torch.Tensor) -> torch.Tensor:
     return units[..., None] if units.dim() == 2 else units
+
+
+@torch.no_grad()
+def seed_table(table: nn.Embedding, centroids: torch.Tensor) -> None:
+    """Start a table of units as a random projection of their (K, D) float32 centroids, in place.
+
+    Units that sound alike then begin alike, which small corpora would otherwise have to teach from a few examples each.
+    """
+    spread = centroids.std().clamp_min(1e-6)
+    projection = torch.randn(centroids.shape[1], table.embedding_dim) / centroids.shape[1] ** 0.5
+    table.weight.copy_((centroids - centroids.mean(0)) / spread @ projection)

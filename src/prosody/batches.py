@@ -1,7 +1,7 @@
 """What the prosody predictor learns from: crops of deduplicated units with their durations and normalised F0.
 
 Batches are a pure function of (seed, step), so that resuming needs no state but the step. Axes: B batch, U units,
-F frames (50 Hz).
+F frames (50 Hz), H habits of a unit (``prosody.habits``).
 """
 
 import functools
@@ -22,6 +22,7 @@ from units.utterances import PADDING_UNIT, load_utterances
 CORPUS = ""  # the name under which the statistics of all speakers together are kept
 FEWEST_VOICED_FRAMES = 100  # 2 s: a speaker with less takes the corpus' statistics
 SMALLEST_DEVIATION = 0.02  # of log F0, a third of a semitone: a monotone corpus must not divide by zero
+N_FOLDS = 10  # of the training data: each learns with the habits that units have in the others
 UNKNOWN_SHARE = 0.1  # crops spoken by "unknown", so that unseen speakers have a trained fallback
 Statistics = dict[str, list[float]]  # by speaker: mean and standard deviation of log F0 (natural, of Hz)
 
@@ -44,6 +45,7 @@ class ProsodyCrop(NamedTuple):
     voiced: np.ndarray  # (F,) bool
     log_f0: np.ndarray  # (F,) float32 standard deviations from the speaker's mean
     speaker: str | None
+    habits: np.ndarray  # (U, H) float32
 
 
 class ProsodyBatch(NamedTuple):
@@ -55,6 +57,7 @@ class ProsodyBatch(NamedTuple):
     log_f0: torch.Tensor  # (B, F) float32
     mask: torch.Tensor  # (B, F) float32, 1 where there is a frame
     speaker_row: torch.Tensor  # (B,) int64
+    habits: torch.Tensor  # (B, U, H) float32
 
 
 def load_prosody_utterances(
@@ -111,6 +114,11 @@ def count_crops(utterances: Sequence[ProsodyUtterance], crop_units: int) -> np.n
     return np.repeat(np.arange(len(utterances)), slots)
 
 
+def fold_of(row: int) -> int:
+    """The fold, from 1 to N_FOLDS, of the utterance ``row`` of the training data; row 0 of all habits is no fold's."""
+    return 1 + row % N_FOLDS
+
+
 @functools.lru_cache(maxsize=2)
 def _epoch_order(n_crops: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(n_crops)
@@ -122,26 +130,34 @@ def draw_batch(
     statistics: Statistics,
     speakers: Sequence[str],
     *,
+    habits: np.ndarray,
     step: int,
     batch_size: int,
     crop_units: int,
     seed: int,
 ) -> ProsodyBatch:
-    """The batch of ``step``: every epoch visits each slot of ``crops`` once, each time at another place."""
+    """The batch of ``step``: every epoch visits each slot of ``crops`` once, each time at another place.
+
+    habits: (N_FOLDS + 1, n_units, H) of ``cross_habits``; each utterance gets those of the others.
+    """
     drawn = []
     for item in range(step * batch_size, (step + 1) * batch_size):
         epoch, position = divmod(item, len(crops))
-        utterance = utterances[crops[_epoch_order(len(crops), seed, epoch)[position]]]
+        row = int(crops[_epoch_order(len(crops), seed, epoch)[position]])
+        utterance = utterances[row]
         random = np.random.default_rng((seed, item))
         start = int(random.integers(0, max(0, len(utterance.units) - crop_units) + 1))
         known = random.random() >= UNKNOWN_SHARE
-        crop = crop_utterance(utterance, slice(start, start + crop_units), statistics)
+        units = slice(start, start + crop_units)
+        crop = crop_utterance(utterance, units, statistics, habits[fold_of(row)])
         drawn.append(crop if known else crop._replace(speaker=None))
     return collate_prosody(drawn, speakers)
 
 
-def crop_utterance(utterance: ProsodyUtterance, units: slice, statistics: Statistics) -> ProsodyCrop:
-    """Some units of an utterance with their frames, F0 as values normalised by the speaker."""
+def crop_utterance(
+    utterance: ProsodyUtterance, units: slice, statistics: Statistics, habits: np.ndarray
+) -> ProsodyCrop:
+    """Some units of an utterance with their frames, F0 normalised by the speaker, and their rows of (n_units, H)."""
     edges = np.concatenate([[0], np.cumsum(utterance.durations)])[units.start : units.stop + 1]
     f0 = utterance.f0[edges[0] : edges[-1]]
     return ProsodyCrop(
@@ -150,12 +166,13 @@ def crop_utterance(utterance: ProsodyUtterance, units: slice, statistics: Statis
         voiced=f0 > 0,
         log_f0=normalise_f0(f0, statistics, utterance.speaker),
         speaker=utterance.speaker,
+        habits=habits[utterance.units[units]],
     )
 
 
 def collate_prosody(crops: Sequence[ProsodyCrop], speakers: Sequence[str]) -> ProsodyBatch:
     """Pad and stack crops; ``speakers`` are the names of rows 1, 2, … of the speaker embedding."""
-    units, durations, voiced, log_f0, names = zip(*crops)
+    units, durations, voiced, log_f0, names, habits = zip(*crops)
     rows = {name: row for row, name in enumerate(speakers, 1)}
     return ProsodyBatch(
         units=_pad(units, PADDING_UNIT, np.int64),
@@ -164,11 +181,12 @@ def collate_prosody(crops: Sequence[ProsodyCrop], speakers: Sequence[str]) -> Pr
         log_f0=_pad(log_f0, 0.0, np.float32),
         mask=_pad([np.ones(len(track)) for track in voiced], 0.0, np.float32),
         speaker_row=torch.tensor([rows.get(name, 0) for name in names], dtype=torch.int64),
+        habits=_pad(habits, 0.0, np.float32),
     )
 
 
 def _pad(tracks: Sequence[np.ndarray], padding: float, kind: type) -> torch.Tensor:
-    padded = np.full((len(tracks), max(map(len, tracks))), padding, kind)
+    padded = np.full((len(tracks), max(map(len, tracks)), *tracks[0].shape[1:]), padding, kind)
     for row, track in enumerate(tracks):
         padded[row, : len(track)] = track
     return torch.from_numpy(padded)

@@ -64,8 +64,8 @@ def predict_durations(prosody: Prosody, units: np.ndarray, speaker: str | None =
     predictor = prosody.predictor
     class_frames, parts = predictor.class_frames.double().cpu().numpy(), []
     for window, core in _windows(len(units), predictor.unit_context):
-        hidden = _encode(prosody, units[window], speaker)
-        parts.append(predictor.duration_logits(hidden)[0, core].softmax(-1).cpu().numpy())
+        hidden, habits = _encode(prosody, units[window], speaker)
+        parts.append(predictor.duration_logits(hidden, habits)[0, core].softmax(-1).cpu().numpy())
     return choose_durations(np.concatenate([*parts, np.zeros((0, len(class_frames)), np.float32)]), class_frames)
 
 
@@ -78,9 +78,9 @@ def predict_pitch(
     edges = np.concatenate([[0], np.cumsum(durations)])
     # Every unit lasts at least a frame, so that many units around a window are at least as many frames.
     for window, core in _windows(len(units), predictor.unit_context + predictor.frame_context):
-        hidden = _encode(prosody, units[window], speaker)
+        hidden, habits = _encode(prosody, units[window], speaker)
         lengths = torch.from_numpy(np.asarray(durations[window], np.int64))[None].to(prosody.device)
-        logits, values = predictor.decode_frames(hidden, lengths)
+        logits, values = predictor.decode_frames(hidden, lengths, habits)
         first = edges[window.start]
         frames = slice(edges[window.start + core.start] - first, edges[window.start + core.stop] - first)
         voicing.append(logits[0, frames].sigmoid().cpu().numpy())
@@ -168,8 +168,9 @@ def _windows(n_units: int, context: int) -> Iterator[tuple[slice, slice]]:
         yield window, slice(start - window.start, stop - window.start)
 
 
-def _encode(prosody: Prosody, units: np.ndarray, speaker: str | None) -> torch.Tensor:
+def _encode(prosody: Prosody, units: np.ndarray, speaker: str | None) -> tuple[torch.Tensor, torch.Tensor]:
     rows = {name: row for row, name in enumerate(prosody.speakers, 1)}
     index = torch.tensor([rows.get(speaker, 0)], device=prosody.device)
     tensor = torch.from_numpy(np.asarray(units, np.int64))[None].to(prosody.device)
-    return prosody.predictor.encode(tensor, index)
+    habits = prosody.predictor.look_up(tensor)
+    return prosody.predictor.encode(tensor, index, habits), habits

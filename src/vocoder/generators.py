@@ -18,6 +18,7 @@ from models.generator import Generator
 from models.generator_v2 import GeneratorV2
 from models.generator_v3 import GeneratorV3
 from models.generator_v4 import GeneratorV4
+from models.unit_embedding import seed_table
 from training.checkpoints import load_checkpoint
 from units.requests import SpokenItem
 
@@ -45,17 +46,10 @@ def build_generator(version: str, sizes: dict) -> nn.Module:
     return GENERATORS[version](**sizes)
 
 
-@torch.no_grad()
 def seed_embeddings(generator: nn.Module, books: Sequence[np.ndarray]) -> None:
-    """Start the unit embeddings as random projections of the centroids, N times (K, D), in place.
-
-    Units that sound alike then begin alike, which small corpora would otherwise have to teach from a few examples each.
-    """
-    for embedding, book in zip(generator.unit_embedding, books):
-        centroids = torch.from_numpy(np.asarray(book, np.float32))
-        spread = centroids.std().clamp_min(1e-6)
-        projection = torch.randn(centroids.shape[1], embedding.embedding_dim) / centroids.shape[1] ** 0.5
-        embedding.weight.copy_((centroids - centroids.mean(0)) / spread @ projection)
+    """Start the unit embeddings from the centroids, N times (K, D), in place (``models.unit_embedding.seed_table``)."""
+    for table, book in zip(generator.unit_embedding, books):
+        seed_table(table, torch.from_numpy(np.asarray(book, np.float32)))
 
 
 def load_vocoder(

@@ -65,13 +65,16 @@ class ExportedProsody(nn.Module):
     @torch.jit.export
     def duration_classes(self, units: torch.Tensor, speaker: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, U) int64, (B,) int64 -> probabilities of duration classes (B, U, K), and the frames each lasts (K,)."""
-        logits = self.predictor.duration_logits(self.predictor.encode(units, speaker))
+        habits = self.predictor.look_up(units)
+        logits = self.predictor.duration_logits(self.predictor.encode(units, speaker, habits), habits)
         return logits.softmax(-1), self.predictor.class_frames
 
     @torch.jit.export
     def pitch(self, units: torch.Tensor, durations: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
         """(B, U) units lasting (B, U) frames, (B,) -> F0 (B, F) float32 Hz, 0 = unvoiced, as a voice takes it."""
-        voicing, log_f0 = self.predictor.decode_frames(self.predictor.encode(units, speaker), durations)
+        habits = self.predictor.look_up(units)
+        hidden = self.predictor.encode(units, speaker, habits)
+        voicing, log_f0 = self.predictor.decode_frames(hidden, durations, habits)
         mean, deviation = self.statistics[speaker].unbind(-1)
         f0 = torch.exp(mean[:, None] + deviation[:, None] * log_f0.double()).clamp(self.floor, self.ceiling)
         return torch.where(voicing > 0, f0.float(), torch.zeros_like(voicing))

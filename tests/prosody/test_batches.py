@@ -17,7 +17,7 @@ from prosody.batches import (
     normalise_f0,
     pitch_statistics,
 )
-from prosody_examples import make_utterances
+from prosody_examples import NO_HABITS, make_utterances
 from units.corpus import expand
 
 
@@ -48,7 +48,7 @@ def test_a_batch_is_a_function_of_the_step() -> None:
     utterances = make_utterances((300, 100, 40))
     crops = count_crops(utterances, 50)
     assert np.bincount(crops).tolist() == [6, 2, 1]
-    flags = {"batch_size": 4, "crop_units": 50, "seed": 3}
+    flags = {"batch_size": 4, "crop_units": 50, "seed": 3, "habits": NO_HABITS}
     draw = [draw_batch(utterances, crops, pitch_statistics(utterances), ["ana"], step=s, **flags) for s in (5, 6, 5)]
     assert all(torch.equal(first, again) for first, again in zip(draw[0], draw[2]))
     assert not torch.equal(draw[0].units, draw[1].units)
@@ -62,19 +62,19 @@ def test_a_batch_is_a_function_of_the_step() -> None:
 
 def test_padding_is_no_unit_and_no_frame() -> None:
     utterances = make_utterances((9, 4), ("ana", None))
-    crops = [crop_utterance(u, slice(0, 9), pitch_statistics(utterances)) for u in utterances]
+    crops = [crop_utterance(u, slice(0, 9), pitch_statistics(utterances), NO_HABITS[0]) for u in utterances]
     batch = collate_prosody(crops, ["rui", "ana"])
     assert batch.units.shape == batch.durations.shape == (2, 9) and (batch.units[1, 4:] == -1).all()
     assert batch.mask.sum(1).tolist() == batch.durations.sum(1).tolist() == [len(u.f0) for u in utterances]
     assert not batch.voiced[batch.mask == 0].any() and not batch.log_f0[batch.mask == 0].any()
     assert batch.speaker_row.tolist() == [2, 0]
-    kinds = [torch.int64, torch.int64, torch.float32, torch.float32, torch.float32, torch.int64]
+    kinds = [torch.int64, torch.int64, torch.float32, torch.float32, torch.float32, torch.int64, torch.float32]
     assert [tensor.dtype for tensor in batch] == kinds
 
 
 def test_a_crop_has_the_frames_of_its_units() -> None:
     utterance = make_utterances()[0]
-    crop = crop_utterance(utterance, slice(10, 40), pitch_statistics([utterance]))
+    crop = crop_utterance(utterance, slice(10, 40), pitch_statistics([utterance]), NO_HABITS[0])
     first = utterance.durations[:10].sum()
     assert (crop.units == utterance.units[10:40]).all() and len(crop.voiced) == crop.durations.sum()
     assert (crop.voiced == (utterance.f0[first : first + len(crop.voiced)] > 0)).all()

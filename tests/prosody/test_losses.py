@@ -8,12 +8,12 @@ import pytest
 from models.prosody_predictor import DURATION_EDGES, duration_classes
 from prosody.batches import collate_prosody, crop_utterance, pitch_statistics
 from prosody.losses import add_total, prosody_losses
-from prosody_examples import make_utterances
+from prosody_examples import NO_HABITS, make_utterances
 
 
 def test_losses_of_perfect_and_of_mean_outputs() -> None:
     utterance = make_utterances()[0]
-    batch = collate_prosody([crop_utterance(utterance, slice(0, 150), pitch_statistics([utterance]))], [])
+    batch = collate_prosody([crop_utterance(utterance, slice(0, 150), pitch_statistics([utterance]), NO_HABITS[0])], [])
     logits = torch.full((1, 150, len(DURATION_EDGES)), -50.0)
     logits.scatter_(2, duration_classes(batch.durations)[..., None], 50.0)
     perfect = prosody_losses((logits, 100 * (batch.voiced - 0.5), batch.log_f0), batch)

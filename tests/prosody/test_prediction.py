@@ -34,7 +34,7 @@ from prosody.prediction import (
     round_durations,
     warp_f0,
 )
-from prosody_examples import N_UNITS, make_utterances
+from prosody_examples import N_UNITS, NO_HABITS, make_utterances
 from units.corpus import expand
 from units.requests import Request
 
@@ -53,7 +53,8 @@ def test_full_size_and_context() -> None:
 
 
 def test_shapes_and_padding() -> None:
-    batch = collate_prosody([crop_utterance(u, slice(0, 150), pitch_statistics([u])) for u in make_utterances()], [])
+    crops = [crop_utterance(u, slice(0, 150), pitch_statistics([u]), NO_HABITS[0]) for u in make_utterances()]
+    batch = collate_prosody(crops, [])
     logits, voicing, log_f0 = make_prosody().predictor(batch.units, batch.durations)
     n_frames = int(batch.durations.sum(1).max())
     assert logits.shape == (3, 150, len(DURATION_EDGES))
@@ -63,7 +64,7 @@ def test_shapes_and_padding() -> None:
 
 def test_batch_equals_single() -> None:
     utterances, predictor = make_utterances(), make_prosody(("ana", "rui")).predictor
-    items = [crop_utterance(u, slice(0, 150), pitch_statistics(utterances)) for u in utterances]
+    items = [crop_utterance(u, slice(0, 150), pitch_statistics(utterances), NO_HABITS[0]) for u in utterances]
     whole = collate_prosody(items, ["ana", "rui"])
     together = predictor(whole.units, whole.durations, whole.speaker_row)
     for row, item in enumerate(items):
@@ -80,7 +81,7 @@ def test_what_lies_beyond_the_context_changes_nothing() -> None:
     changed = units.clone()
     changed[:, 0] += 1
     durations = torch.ones_like(units)
-    before, after = predictor.encode(units), predictor.encode(changed)
+    before, after = (predictor.encode(some, None, predictor.look_up(some)) for some in (units, changed))
     moved = (before != after).any(-1)[0].nonzero().max()
     assert moved == predictor.unit_context
     moved = (predictor(units, durations)[2] != predictor(changed, durations)[2])[0].nonzero().max()
@@ -141,8 +142,9 @@ def test_a_training_learns_durations_voicing_and_pitch() -> None:
     predictor = ProsodyPredictor(N_UNITS, channels=32, unit_dilations=(1,), frame_dilations=(1,), dropout=0.0)
     predictor.set_durations(*duration_statistics(utterances))
     optimizer = torch.optim.AdamW(predictor.parameters(), lr=5e-3)
+    sizes = {"batch_size": 4, "crop_units": 60, "seed": 0}
     for step in range(60):
-        batch = draw_batch(utterances, crops, statistics, [], step=step, batch_size=4, crop_units=60, seed=0)
+        batch = draw_batch(utterances, crops, statistics, [], step=step, habits=NO_HABITS, **sizes)
         losses = prosody_losses(predictor(batch.units, batch.durations), batch)
         optimizer.zero_grad()
         sum(losses.values()).backward()

@@ -22,7 +22,7 @@ import synthesize
 from core.errors import UserError
 from models.discriminator_v3 import DiscriminatorV3
 from models.hashed_noise import hashed_noise, noise_key
-from models.prosody_predictor import ProsodyPredictor
+from models.prosody_predictor import N_HABITS, ProsodyPredictor
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody, choose_durations, predict_durations, predict_f0, predict_pitch
 from synthetic import write_units
@@ -110,7 +110,9 @@ def test_a_traced_generator_equals_the_model_at_any_size(
 
 def test_a_compiled_prosody_predictor_equals_the_model_at_any_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    predictor = ProsodyPredictor(N_UNITS, n_speakers=2, channels=24).eval()
+    predictor = ProsodyPredictor(N_UNITS, n_speakers=2, habits=True, channels=24).eval()
+    predictor.set_habits(torch.randn(N_UNITS, N_HABITS))
+    torch.nn.init.normal_(predictor.frame_head.weight)
     statistics = torch.tensor([STATISTICS[CORPUS], STATISTICS[CORPUS], STATISTICS["rui"]], dtype=torch.float64)
     export_prosody(predictor, statistics, (60.0, 500.0), tmp_path / "prosody.torchscript")
     prosody = Prosody(predictor, SPEAKERS, STATISTICS, torch.device("cpu"))
