@@ -58,6 +58,7 @@ class ProsodyPredictor(nn.Module):
         self.frame_blocks = nn.ModuleList(_block(channels, dilation, scale) for dilation in frame_dilations)
         self.frame_norm = nn.LayerNorm(channels)
         self.frame_head = nn.Linear(channels, 2)
+        self.first_class = DURATION_CLASSES  # TorchScript sees no global
         self.habit_input = nn.Linear(DURATION_CLASSES, channels) if habits else None
         # Without habits zeros, which older checkpoints do not hold.
         self.register_buffer("unit_habits", torch.zeros(n_units, N_HABITS), persistent=habits)
@@ -114,7 +115,7 @@ class ProsodyPredictor(nn.Module):
             index = torch.zeros(len(units), dtype=torch.int64, device=units.device) if speaker is None else speaker
             x = x + self.speaker_embedding(index)[:, None]
         if self.habit_input is not None:
-            x = x + self.habit_input(habits[..., :DURATION_CLASSES])
+            x = x + self.habit_input(habits[..., : self.first_class])
         x = self.dropout(self.norm(x)) * mask
         for block in self.unit_blocks:
             x = block(x, mask)
@@ -122,7 +123,7 @@ class ProsodyPredictor(nn.Module):
 
     def duration_logits(self, hidden: torch.Tensor, habits: torch.Tensor) -> torch.Tensor:
         """(B, U, C), (B, U, H) -> (B, U, K): the log of the duration's distribution but for a constant."""
-        usual = self.class_prior + habits[..., DURATION_CLASSES:]
+        usual = self.class_prior + habits[..., self.first_class :]
         return self.duration_head(self.dropout(self.duration_norm(hidden))) + usual
 
     def decode_frames(
@@ -132,7 +133,7 @@ class ProsodyPredictor(nn.Module):
         index, inside = locate_frames(durations)
         mask = (torch.arange(index.shape[1], device=index.device) < durations.sum(1, keepdim=True))[..., None].float()
         x = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
-        usual = habits[..., :LOG_DURATION].gather(1, index[..., None].expand(-1, -1, LOG_DURATION))
+        usual = habits[..., :2].gather(1, index[..., None].expand(-1, -1, 2))  # voicing and F0
         if self.habit_input is not None:
             inside = torch.cat([inside, usual], dim=-1)
         x = self.dropout(x + self.position(inside)) * mask
