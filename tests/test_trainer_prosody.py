@@ -144,8 +144,8 @@ def test_minutes_become_steps_that_a_resumed_run_keeps(uninterrupted: Path, root
 
 def test_what_an_older_version_began_ends_as_it_began(uninterrupted: Path, roots: Path) -> None:
     """Before there were habits, neither checkpoints nor config.json named them; the flags of then continue."""
-    exp, flags = roots / "exp" / "older", [*TINY, "--exp", roots / "exp" / "older"]
-    run_to_end(TRAINER, [*flags, "--steps", 2, "--no_habits"], roots=roots)
+    exp, flags = roots / "exp" / "older", [*TINY, *OFTEN, "--exp", roots / "exp" / "older"]
+    run_to_end(TRAINER, [*flags, "--steps", 2, "--no_habits", "--random_embeddings"], roots=roots)
     first = load(exp, "best")["best"]
     for name in ("best", "latest"):
         state = load(exp, name)
@@ -155,10 +155,18 @@ def test_what_an_older_version_began_ends_as_it_began(uninterrupted: Path, roots
     del config["arguments"]["no_habits"], config["arguments"]["random_embeddings"]
     (exp / "config.json").write_text(json.dumps(config))
     assert load_prosody(exp).predictor.habit_input is None
-    run_to_end(TRAINER, [*flags, "--steps", 8, "--resume", "auto"], roots=roots)
+    run_to_end(TRAINER, [*flags, "--steps", N_STEPS, "--resume", "auto"], roots=roots)
     assert load(exp, "best")["best"] < first, "a training from zero should learn"
-    assert load(exp, "latest")["step"] == 8 and load_prosody(exp).predictor.habit_input is None
-    borrowed = [*TINY, "--steps", 9, "--exp", roots / "exp" / "newer", "--resume", exp / "checkpoints" / "latest.pt"]
+    assert load(exp, "latest")["step"] == N_STEPS and load_prosody(exp).predictor.habit_input is None
+    borrowed = [
+        *TINY,
+        "--steps",
+        N_STEPS + 1,
+        "--exp",
+        roots / "exp" / "newer",
+        "--resume",
+        exp / "checkpoints" / "latest.pt",
+    ]
     assert "expected a checkpoint of sizes" in run_to_end(TRAINER, borrowed, roots=roots, code=2)
     assert load_prosody(uninterrupted).predictor.habit_input is not None
 
