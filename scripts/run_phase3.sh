@@ -5,7 +5,7 @@
 # from the last checkpoint; `bash scripts/run_phase3.sh <language> --help` lists the flags.
 #
 # The budget is --max_minutes, --steps or --epochs. Without one, voices whose encoder needs no download (mfcc, logmel)
-# train for 8 minutes, others for the trainer's own default.
+# train for 4 minutes, others for the trainer's own default.
 #
 #   TRAINING_LANGUAGE   the language, where none is given
 #   TAG                 suffix of the experiment's name, the same as in phase 1

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 repository="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." > /dev/null && pwd -P)"
-SMALL_RECIPE_MINUTES=8
+SMALL_RECIPE_MINUTES=4
 EXIT_USER_MISTAKE=2
 EXIT_STOPPED=99 # the same code as the trainer's: stopped, and the same command continues
 EXIT_INTERRUPTED=130

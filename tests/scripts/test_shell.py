@@ -177,7 +177,7 @@ def test_resume_is_asked_for_unless_the_user_says_otherwise() -> None:
 
 def test_small_recipes_have_a_budget_and_others_the_trainers_own() -> None:
     show = 'read_budget "$(chosen_encoder)" "${flags[@]}"; printf "%s " "${budget[@]}"'
-    assert call_functions(f"start_phase spanish; {show}").stdout == "--max-minutes=8 "
+    assert call_functions(f"start_phase spanish; {show}").stdout == "--max-minutes=4 "
     assert call_functions(f"start_phase spanish --steps 70; {show}").stdout == "--steps=70 "
     assert call_functions(f"start_phase satere; {show}").stdout.strip() == ""
 
@@ -186,12 +186,12 @@ def test_small_recipes_have_a_budget_and_others_the_trainers_own() -> None:
 def test_units_without_a_download_have_the_small_budget(language_roots: dict[str, Path], encoder: str) -> None:
     """Chosen by a flag of phase 1, or by what phase 1 was run with."""
     show = f'read_budget "$(chosen_encoder --encoder {encoder})"; printf "%s " "${{budget[@]}}"'
-    assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=8 "
+    assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=4 "
     units = language_paths("satere")["units"]
     units.mkdir(parents=True)
     (units / "config.json").write_text(f'{{\n  "derived": {{\n    "encoder": "{encoder}"\n  }}\n}}')
     show = 'read_budget "$(chosen_encoder)"; printf "%s " "${budget[@]}"'
-    assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=8 "
+    assert call_functions(f"start_phase satere; {show}").stdout == "--max-minutes=4 "
 
 
 def test_units_of_a_fetched_encoder_have_the_trainers_budget(language_roots: dict[str, Path]) -> None:
