@@ -1,6 +1,7 @@
 """The vocoders side by side: what they cost, and how they sound after the same wall time of training.
 
     python scripts/bench/bench_vocoder.py --stage speed --languages spanish
+    python scripts/bench/bench_vocoder.py --stage speed --languages spanish --versions v2 v3 v4 --train_repetitions 0
     python scripts/bench/bench_vocoder.py --stage speed --languages spanish --device cuda --train_steps 40
     python scripts/bench/bench_vocoder.py --stage quality --languages spanish english --minutes 8 --asr FOLDER --mos
     python scripts/bench/bench_vocoder.py --stage ablations --languages spanish --minutes 4 --asr FOLDER
@@ -15,6 +16,7 @@ import itertools
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -22,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from comparison_tables import describe_run, quality_tables, speed_table
-from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.device import choose_device
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
@@ -31,10 +33,12 @@ from languages import REPOSITORY, exp_root, language_paths
 from training.experiment import describe_environment, read_metrics, require_finished
 from vocoder.generators import GENERATORS, build_generator
 
-V3_STEPS = 10  # V3's steps are so much shorter that it takes this many for one of the others'
+SOURCE_FILTERS = ("v3", "v4")
+SHORT_STEPS = 10  # their steps are so much shorter that they take this many for one of the others'
 STEPS_BETWEEN_WAITS = 20  # of training on a GPU: every row waits for it, and so would every step
 # HiFi-GAN's steps take a CPU so long that 16 crops would leave it a few dozen updates in the minutes given.
 HIFIGAN_ON_CPU = ("--batch_size", "4", "--warmup", "10")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SYSTEMS = {
     "v3": (),
     "v2": (),
@@ -43,6 +47,8 @@ SYSTEMS = {
     "v2_regression": ("--adversarial_after", "1"),
     "v3_regression": ("--adversarial_after", "1"),
     "v3_logmel": ("--condition", "logmel"),
+    "v4": (),
+    "v4_regression": ("--adversarial_after", "1"),
 }
 # name: (flags of src/extract_units.py, which make units of their own; flags of src/trainer_vocoder.py)
 ABLATIONS = {
@@ -77,7 +83,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_judge_flags(parser)
     parser.add_argument("trainer_flags", nargs="*", help="after '--': further flags for every training")
     args = parse_flags(parser, argv)
-    require_positive(args, "minutes", "repetitions", "seconds", "train_repetitions", "channels")
+    require_positive(args, "minutes", "repetitions", "seconds", "channels")
+    require_not_negative(args, "train_repetitions")
+    if args.clock == "cpu" and (args.threads != [1] or args.device == "cuda"):
+        raise UserError("--clock cpu: counts the work of one core; give --threads 1 with it, and no --device cuda")
     if args.train_steps < 2:
         raise UserError(f"--train_steps {args.train_steps}: expected at least 2, as the first is not counted")
     args.device = choose_device(args.device)
@@ -107,10 +116,19 @@ def add_speed_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--repetitions", type=int, default=5, help="turns; the median is reported")
     group.add_argument("--seconds", type=float, default=10.0, help="length of the utterance spoken (s)")
     group.add_argument(
-        "--train_steps", type=int, default=3, help="steps of a training turn, v3: ten times as many; 40 for a GPU"
+        "--train_steps",
+        type=int,
+        default=3,
+        help="steps of a training turn, v3 and v4: ten times as many; 40 for a GPU",
     )
-    group.add_argument("--train_repetitions", type=int, default=2, help="turns of training")
+    group.add_argument("--train_repetitions", type=int, default=2, help="turns of training; 0: only speak")
     group.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="cores to speak on")
+    group.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="how speaking is timed; cpu: seconds of work on one core, for a machine that others use too",
+    )
     group.add_argument("--channels", type=int, default=None, help="narrow every version, to try the script")
 
 
@@ -177,13 +195,23 @@ def measure_speed(args: argparse.Namespace) -> dict[str, object]:
         with ProcessPoolExecutor(1, mp_context=context) as fresh:
             costs[name] = fresh.submit(measure_alone, version, sizes, args.seconds, args.device).result()._asdict()
     synthesis = measure_synthesis(
-        systems, args.seconds, repetitions=args.repetitions, device=args.device, threads=args.threads
+        systems,
+        args.seconds,
+        repetitions=args.repetitions,
+        device=args.device,
+        threads=args.threads,
+        clock=CLOCKS[args.clock],
     )
     return {"environment": environment, "training": training, **costs, "synthesis": synthesis}
 
 
 def measure_training(args: argparse.Namespace, systems: dict[str, tuple[str, dict[str, int]]]) -> dict[str, dict]:
-    """{system: {"without": [s of audio a second …], "with": […], "without_mib", "with_mib"}} of the trainer itself."""
+    """{system: {"without": [s of audio a second …], "with": […], "without_mib", "with_mib"}} of the trainer itself.
+
+    Empty without repetitions.
+    """
+    if not args.train_repetitions:
+        return {}
     kinds = {"without": 1, "with": 0}  # --adversarial_after
     speeds = {name: {kind: [] for kind in kinds} for name in systems}
     peaks = {name: dict.fromkeys((f"{kind}_mib" for kind in kinds), 0) for name in systems}
@@ -191,7 +219,7 @@ def measure_training(args: argparse.Namespace, systems: dict[str, tuple[str, dic
     for _, (name, (version, sizes)), (kind, after) in turns:
         flags = ["--generator", version, "--adversarial_after", after]
         flags += ["--channels", sizes["channels"]] if "channels" in sizes else []
-        steps = args.train_steps * (V3_STEPS if version == "v3" else 1)
+        steps = args.train_steps * (SHORT_STEPS if version in SOURCE_FILTERS else 1)
         speed, peak = time_training(args, args.out / "speed" / f"{name}_{kind}", steps, flags)
         speeds[name][kind] += speed
         peaks[name][f"{kind}_mib"] = max(peak, peaks[name][f"{kind}_mib"])
@@ -225,7 +253,7 @@ def measure_quality(args: argparse.Namespace) -> None:
         for name in chosen:
             version = name.split("_")[0]
             flags = ["--generator", version, *SYSTEMS[name]]
-            flags += HIFIGAN_ON_CPU if args.device == "cpu" and version != "v3" else ()
+            flags += HIFIGAN_ON_CPU if args.device == "cpu" and version not in SOURCE_FILTERS else ()
             if name == "v2_small":
                 flags += ["--channels", small_v2_channels(*describe_units(args), {})]
             train(args, language, folder / name, flags, tag=args.tag)

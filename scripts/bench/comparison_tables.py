@@ -39,24 +39,29 @@ def read_training(runs: dict[str, dict[str, list[float] | float]]) -> dict[str, 
 
 
 def speed_table(*, training: dict[str, dict], synthesis: dict[str, Spoken], **found: dict) -> str:
-    """Markdown of speed.json's content: a row a system, medians; then how often V3 goes into V2 in one repetition."""
+    """Markdown of speed.json's content: a row a system, medians; then ratios of systems within one repetition.
+
+    training: empty where nothing was trained.
+    """
     trained = read_training(training)
     head = ["generator", "channels", "parameters (M)", "GMAC a second of speech"]
     head += [f"synthesis, {describe_way(way)} (× real time)" for way in synthesis]
-    head += ["training without, with discriminators (s of audio a s)"]
-    head += ["peak memory: synthesis, training without, with (MiB)"]
+    head += ["training without, with discriminators (s of audio a s)"] if training else []
+    head += ["peak memory: synthesis, training without, with (MiB)" if training else "peak memory (MiB)"]
     lines = head_lines(head)
-    for name, speed in trained.items():
+    systems = list(next(iter(synthesis.values())))
+    for name in systems:
         spoken = [speeds[name] for speeds in synthesis.values()]
-        lines.append(table_row([name, *cost_cells(Cost(**found[name]), speed, spoken)]))
-    if {"v2", "v3"} <= set(training):
-        lines += ["", *speed_ratios(synthesis, trained)]
-    return "\n".join(lines)
+        lines.append(table_row([name, *cost_cells(Cost(**found[name]), trained.get(name), spoken)]))
+    ratios = [*synthesis_ratios(synthesis), *precision_ratios(synthesis), *training_ratios(trained)]
+    return "\n".join([*lines, *([""] if ratios else []), *ratios])
 
 
-def cost_cells(cost: Cost, speed: TrainingSpeed, spoken: list[list[float]]) -> list[str]:
+def cost_cells(cost: Cost, speed: TrainingSpeed | None, spoken: list[list[float]]) -> list[str]:
     cells = [str(cost.channels or "full"), f"{cost.parameters / 1e6:.2f}", f"{cost.gmac_a_second:.3f}"]
     cells += [f"{statistics.median(speeds):.1f}" for speeds in spoken]
+    if speed is None:
+        return [*cells, f"{cost.synthesis_mib:.0f}"]
     cells += [f"{statistics.median(speed.plain):.2f}, {statistics.median(speed.adversarial):.2f}"]
     return [*cells, f"{cost.synthesis_mib:.0f}, {speed.plain_mib:.0f}, {speed.adversarial_mib:.0f}"]
 
@@ -75,21 +80,36 @@ def describe_way(way: str) -> str:
     return f"{where} core(s), {precision}" if where.isdigit() else f"GPU, {precision}"
 
 
-def speed_ratios(synthesis: dict[str, Spoken], trained: dict[str, TrainingSpeed]) -> list[str]:
-    """A line for each comparison, V3 with V2 or bf16 with fp32, each within one repetition."""
-    v3_alone = {way: speeds["v3"] for way, speeds in synthesis.items()}
+def synthesis_ratios(synthesis: dict[str, Spoken]) -> list[str]:
+    """A line for each comparison of a version with the one before, each within one repetition."""
     lines = []
     for way, speeds in synthesis.items():
-        ratios = [a / b for a, b in zip(v3_alone[way], speeds["v2"])]
-        lines.append(
-            f"- synthesis {way}: v3 is {statistics.median(ratios):.1f} × v2 "
-            f"({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} repetitions)"
-        )
-    for n in dict.fromkeys(way.split()[0] for way in synthesis):
-        if f"{n} bf16" in synthesis:
-            ratios = [a / b for a, b in zip(v3_alone[f"{n} bf16"], v3_alone[f"{n} fp32"])]
-            lines.append(f"- v3, {describe_way(f'{n} bf16')} is {statistics.median(ratios):.2f} × fp32")
-    v3, v2 = trained["v3"], trained["v2"]
+        for one, other in (("v3", "v2"), ("v4", "v3")):
+            ratios = [a / b for a, b in zip(speeds.get(one, []), speeds.get(other, []))]
+            if ratios:
+                lines.append(
+                    f"- synthesis {way}: {one} is {statistics.median(ratios):.1f} × {other} "
+                    f"({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} repetitions)"
+                )
+    return lines
+
+
+def precision_ratios(synthesis: dict[str, Spoken]) -> list[str]:
+    """A line for each comparison of bf16 with fp32, each within one repetition."""
+    lines = []
+    for where in dict.fromkeys(way.split()[0] for way in synthesis):
+        for name in ("v3", "v4"):
+            pairs = [synthesis.get(f"{where} {precision}", {}).get(name, []) for precision in ("bf16", "fp32")]
+            if ratios := [a / b for a, b in zip(*pairs)]:
+                lines.append(f"- {name}, {describe_way(f'{where} bf16')} is {statistics.median(ratios):.2f} × fp32")
+    return lines
+
+
+def training_ratios(trained: dict[str, TrainingSpeed]) -> list[str]:
+    """A line for each way of training, V3 with V2."""
+    if not {"v2", "v3"} <= set(trained):
+        return []
+    v3, v2, lines = trained["v3"], trained["v2"], []
     for kind, speeds in (("without", (v3.plain, v2.plain)), ("with", (v3.adversarial, v2.adversarial))):
         one, other = map(statistics.median, speeds)
         lines.append(f"- training {kind} discriminators: v3 is {one / other:.1f} × v2")

@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -73,15 +73,21 @@ def fuse_weight_norm(generator: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def synthesis_seconds(generator: nn.Module, inputs: tuple[torch.Tensor | None, ...], *, bf16: bool) -> float:
-    """Wall seconds of speaking ``inputs`` once, noise included."""
+def synthesis_seconds(
+    generator: nn.Module,
+    inputs: tuple[torch.Tensor | None, ...],
+    *,
+    bf16: bool,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds of speaking ``inputs`` once, noise included."""
     device = inputs[0].device
     autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-    clock = time.perf_counter()
+    started = clock()
     with autocast:
         speak(generator, *inputs)
     wait_for(device)
-    return time.perf_counter() - clock
+    return clock() - started
 
 
 def measure_alone(version: str, sizes: dict[str, int], seconds: float, device: str) -> Cost:
@@ -104,6 +110,7 @@ def measure_synthesis(
     repetitions: int,
     device: str,
     threads: Sequence[int],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Spoken]:
     """{"2 bf16": × real time of every repetition by system}; every system has its turn in every repetition.
 
@@ -120,7 +127,7 @@ def measure_synthesis(
     for repetition in range(-WARMING_TURNS, repetitions):
         for (where, precision), name in itertools.product(ways, systems):
             torch.set_num_threads(where if device == "cpu" else 1)
-            took = synthesis_seconds(generators[name], inputs[name], bf16=precision == "bf16")
+            took = synthesis_seconds(generators[name], inputs[name], bf16=precision == "bf16", clock=clock)
             if repetition >= 0:
                 found[f"{where} {precision}"][name].append(seconds / took)
     return found

@@ -90,6 +90,15 @@ def test_ratios_are_of_one_repetition() -> None:
     assert len(rows) == 4 and len({row.count("|") for row in rows}) == 1
 
 
+def test_a_table_without_training_compares_v4_with_v3() -> None:
+    ways = {"1 fp32": {"v3": [100.0, 50.0], "v4": [500.0, 300.0]}}
+    one = {"parameters": 1e6, "gmac_a_second": 0.04, "synthesis_mib": 300, "channels": None}
+    table = speed_table(training={}, synthesis=ways, v3=one, v4=one)
+    assert "synthesis 1 fp32: v4 is 5.5 × v3 (5.0 to 6.0 over 2 repetitions)" in table and "training" not in table
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 4 and len({row.count("|") for row in rows}) == 1
+
+
 def test_a_table_of_a_gpu_says_so() -> None:
     runs = {name: {"without": [1.0], "with": [1.0], "without_mib": 9, "with_mib": 9} for name in ("v2", "v3")}
     ways = {f"cuda {precision}": {"v2": [4.0], "v3": [n * 4.0]} for precision, n in (("fp32", 2), ("bf16", 3))}
