@@ -106,14 +106,17 @@ class GeneratorV4(nn.Module):
         with torch.autocast(content.device.type, enabled=False):
             noise_gain = (noise_log_gain @ self.noise_interpolation).exp()
             gain = (log_gain @ self.interpolation).exp()
-            real, imaginary = self.noise_real[noise] * noise_gain, self.noise_imaginary[noise] * noise_gain
+            noise_planes = (nn.functional.embedding(noise, table) for table in (self.noise_real, self.noise_imaginary))
+            real, imaginary = (plane * noise_gain for plane in noise_planes)
             if self.minimum_phase:
                 angle = log_gain @ self.phase_of_gain
                 gain_real, gain_imaginary = gain * angle.cos(), gain * angle.sin()
-                real = real + pulse_real * gain_real - pulse_imaginary * gain_imaginary
-                imaginary = imaginary + pulse_real * gain_imaginary + pulse_imaginary * gain_real
+                real = torch.addcmul(real, pulse_imaginary, gain_imaginary, value=-1)
+                imaginary = torch.addcmul(imaginary, pulse_real, gain_imaginary)
             else:
-                real, imaginary = real + pulse_real * gain, imaginary + pulse_imaginary * gain
+                gain_real = gain
+            real = torch.addcmul(real, pulse_real, gain_real)
+            imaginary = torch.addcmul(imaginary, pulse_imaginary, gain_real)
             waveform = overlap_add(synthesise(real, imaginary), self.window)
         mask = (content[..., 0] >= 0).to(waveform.dtype)[..., None]
         return (waveform.reshape(*f0.shape, HOP_SAMPLES) * mask).flatten(1)
