@@ -34,7 +34,8 @@ def voice() -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def prosody() -> Prosody:
     torch.manual_seed(1)
-    predictor = ProsodyPredictor(N_UNITS, n_speakers=2, channels=24).eval()
+    predictor = ProsodyPredictor(N_UNITS, n_speakers=2, habits=True, channels=24).eval()
+    torch.nn.init.normal_(predictor.unit_habits)
     torch.nn.init.normal_(predictor.duration_head.weight)
     torch.nn.init.normal_(predictor.frame_head.weight)
     return Prosody(predictor, SPEAKERS, STATISTICS, torch.device("cpu"))
