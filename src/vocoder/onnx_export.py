@@ -39,7 +39,7 @@ def export_onnx(generator: GeneratorV4, path: Path, speaker_vectors: torch.Tenso
     """
     voice = ExportedVoice(generator.eval(), speaker_vectors)
     with warnings.catch_warnings():
-        # The exporter by tracing is deprecated; the one that follows it needs a third package and ten times as long.
+        # The exporter by tracing is deprecated; the one that follows it needs a third package.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             voice,

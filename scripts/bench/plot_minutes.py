@@ -1,0 +1,104 @@
+"""A picture: scores of voices against the minutes of recordings that they were trained on.
+
+    python scripts/bench/plot_minutes.py --out minutes.png --curve base 1=exp/a 3=exp/b --curve noise 1=exp/c 3=exp/d
+
+Reads the scores.json that src/vocoder_test.py leaves in each experiment; bars are its 95 % intervals.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.errors import UserError
+from core.files import read_json, write_atomically
+from core.records import MetricScore
+
+PANELS = (("cer", "CER"), ("mos", "DistillMOS"), ("mel_distance_nat", "log-mel (nat)"))
+STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
+    group = parser.add_argument_group("picture")
+    group.add_argument("--out", type=Path, required=True, help="the PNG to write")
+    group.add_argument(
+        "--curve",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("NAME", "MINUTES=EXP"),
+        help="one line of the picture: its name, then the experiments and their minutes",
+    )
+    return parse_flags(parser, argv)
+
+
+def read_curve(words: Sequence[str]) -> tuple[str, dict[float, dict[str, MetricScore]]]:
+    """NAME MINUTES=EXP … -> the name, and the metrics by minutes, shortest first."""
+    name, *points = words
+    curve = {}
+    for point in points:
+        minutes, _, exp = point.partition("=")
+        try:
+            curve[float(minutes)] = read_json(Path(exp) / "scores.json")["metrics"]
+        except ValueError as error:
+            raise UserError(f"--curve {name} {point}: expected MINUTES=EXPERIMENT") from error
+        except OSError as error:
+            raise UserError(
+                f"{exp}: expected scores.json, found none; run: python src/vocoder_test.py --exp {exp}"
+            ) from error
+    return name, dict(sorted(curve.items()))
+
+
+def draw(curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]], path: Path) -> None:
+    """Write ``path``: a panel for every metric that any experiment has."""
+    scores = [metrics for _, curve in curves for metrics in curve.values()]
+    panels = [panel for panel in PANELS if any(panel[0] in metrics for metrics in scores)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.0 * len(panels), 2.6), layout="constrained")
+        for place, (key, label) in enumerate(panels, 1):
+            axes = figure.add_subplot(1, len(panels), place)
+            for name, curve in curves:
+                points = [(minutes, metrics[key]) for minutes, metrics in curve.items() if key in metrics]
+                if not points:
+                    continue
+                means = [score["mean"] for _, score in points]
+                bars = [
+                    [score["mean"] - score["low"] for _, score in points],
+                    [score["high"] - score["mean"] for _, score in points],
+                ]
+                axes.errorbar(
+                    [minutes for minutes, _ in points],
+                    means,
+                    yerr=bars,
+                    marker="o",
+                    markersize=3,
+                    capsize=2,
+                    label=name,
+                )
+            axes.set_xscale("log")
+            axes.set_xlabel("minutes of recordings")
+            axes.set_title(label, fontsize=8)
+            axes.grid(linewidth=0.4, alpha=0.5)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("{x:g}")
+        figure.axes[0].legend(frameon=False)
+        FigureCanvasAgg(figure)
+        write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+
+
+def main() -> int:
+    args = parse_args()
+    draw([read_curve(words) for words in args.curve], args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
