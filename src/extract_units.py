@@ -267,7 +267,7 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
         if args.trust_pickle:
             raise UserError("--trust_pickle: expected --kmeans FILE with it; leave it out")
     if args.kmeans_frames is None:
-        args.kmeans_frames = count_frames_to_fit(args.n_units or config["n_units"])
+        args.kmeans_frames = count_frames_to_fit(args.n_units or (0 if args.kmeans else config["n_units"]))
     if args.normalize is None:
         cheap = all(stays_on_cpu(name) for name, _ in feature_sets(args))
         args.normalize = "root" if cheap else "unit"
