@@ -56,8 +56,10 @@ from prosody.batches import (
 )
 from prosody.habits import cross_habits
 from prosody.losses import add_total, prosody_losses
+from prosody.warm_start import OldProsody, check_same_predictor, start_from
 from training.checkpoints import load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
+from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
 from training.resuming import (
     Run,
     check_borrowed,
@@ -81,7 +83,8 @@ from training.training_state import Losses, Progress, is_due, is_last, note_vali
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
-from units.utterances import known_speakers
+from units.utterances import LoadedUtterance, known_speakers, load_utterances
+from vocoder.saved_voice import included_prosody, load_clusters, load_voice_prosody
 
 log = logging.getLogger("oral_units")
 
@@ -132,6 +135,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "exp",
         "resume",
         "overwrite",
+        "init",
         "speaker",
         "speaker_embedding",
         "steps",
@@ -141,6 +145,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parse_flags(parser, argv, everyday=everyday)
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
+    args.flag_defaults["init"] = NOISE  # as runs began before there was the flag
+    if args.init not in (None, NOISE) and args.random_embeddings:
+        raise UserError("--random_embeddings: --init gives the units their embeddings; leave one of the two out")
     require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_units")
     require_positive(args, "log_every", "eval_every", "save_every", "validation_seconds")
     require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip")
@@ -152,6 +159,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--channels", type=int, default=None, help="width of the blocks (default: full size, 96)")
     model.add_argument("--dropout", type=float, default=0.2, help="share of channels dropped between blocks")
+    add_init_flag(model, "the experiment, or the saved voice with a prosody predictor,")
     model.add_argument("--speaker_embedding", action="store_true", help="learn one prosody for each speaker")
     model.add_argument(
         "--no_habits", action="store_true", help="learn from zero, not from what each unit does on average"
@@ -272,25 +280,55 @@ class Models(NamedTuple):
 
 def choose_sizes(args: argparse.Namespace, data: Data) -> dict[str, object]:
     """The predictor's constructor arguments."""
+    return {"n_units": data.habits.shape[1], "n_speakers": len(data.speakers)} | chosen_sizes(args)
+
+
+def chosen_sizes(args: argparse.Namespace) -> dict[str, object]:
+    """Those that flags say."""
     return {
-        "n_units": data.habits.shape[1],
-        "n_speakers": len(data.speakers),
         "habits": not args.no_habits,
         "channels": args.channels or FULL_CHANNELS,
         "dropout": args.dropout,
     }
 
 
+class WarmStart(NamedTuple):
+    """The predictor to start from, and in which utterances its units are found."""
+
+    old: OldProsody
+    utterances: list[LoadedUtterance]
+
+
+def read_warm_start(args: argparse.Namespace, paths: dict[str, Path], old: OldProsody | None) -> WarmStart | None:
+    """``old`` with the recordings of the training split; their F0 is in the cache by now."""
+    if old is None:
+        return None
+    selection = read_selection(vars(args))
+    return WarmStart(old, load_utterances(paths["corpus"], data_root(), paths["cache"], ["train"], selection))
+
+
 def build_models(
-    args: argparse.Namespace, sizes: dict[str, object], data: Data, clusters: Path, device: torch.device
+    args: argparse.Namespace,
+    sizes: dict[str, object],
+    data: Data,
+    clusters: Path,
+    device: torch.device,
+    *,
+    warm: WarmStart | None = None,
 ) -> Models:
-    """A predictor that starts from what units do on average, and from the centroids in ``clusters``, if any."""
+    """A predictor that starts from what units do on average, and from the centroids in ``clusters``, if any.
+
+    warm: or from another predictor's weights.
+    """
     predictor = ProsodyPredictor(**sizes)
     predictor.set_durations(*duration_statistics(data.train))
     if sizes["habits"]:
         predictor.set_habits(torch.from_numpy(data.habits[0]))
-    if not args.random_embeddings and not lacks_clusters(clusters.parent):
-        seed_table(predictor.unit_embedding, torch.from_numpy(load_kmeans(clusters).books[0]))
+    found = None if lacks_clusters(clusters.parent) else load_kmeans(clusters)
+    if found and not args.random_embeddings:
+        seed_table(predictor.unit_embedding, torch.from_numpy(found.books[0]))
+    if warm:
+        start_from(predictor, warm.old, warm.utterances, found)
     predictor.to(device)
     predictor_ema = copy.deepcopy(predictor).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(predictor.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
@@ -423,7 +461,8 @@ def main() -> int:
     paths = language_paths(args.language, args.tag)
     exp, units_exp = args.exp or paths["prosody"], paths["units"]
     require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
-    enter_experiment(args, exp, paths)
+    args, old, said = settle_start(args, exp)
+    enter_experiment(args, exp, paths, old)
     if has_finished(exp, args.steps):
         return 0
     checkpoint = find_checkpoint(args.resume, exp)
@@ -436,7 +475,8 @@ def main() -> int:
         state["sizes"] = OLD_SIZES | state["sizes"]
     # What an older version has begun ends as it began.
     sizes = state["sizes"] if state and is_own(checkpoint, exp) else choose_sizes(args, data)
-    models = build_models(args, sizes, data, units_exp / "kmeans.npz", device)
+    warm = read_warm_start(args, paths, old)
+    models = build_models(args, sizes, data, units_exp / "kmeans.npz", device, warm=warm)
     progress = Progress(
         total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
     )
@@ -451,7 +491,7 @@ def main() -> int:
     run = start_run(exp, progress, {"precision": choose_precision(args.mixed_precision, cpu=args.cpu)})
     if state:
         note_changes(state, run.conditions)
-    describe_run(run, data, models)
+    describe_run(run, data, models, said)
     progress, stopping = train(args, run, progress, data=data, models=models)
 
     if end_run(run, progress, stopping=stopping):
@@ -461,11 +501,40 @@ def main() -> int:
     return 0
 
 
-def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]) -> None:
+def settle_start(args: argparse.Namespace, exp: Path) -> tuple[argparse.Namespace, OldProsody | None, str]:
+    """The flags with what --init comes to, the predictor this run starts from, and what the log says of it."""
+
+    def load(folder: Path) -> OldProsody:
+        if args.random_embeddings:
+            raise UserError("--random_embeddings")
+        old = load_old_prosody(folder)
+        check_same_predictor(old, chosen_sizes(args))
+        return old
+
+    chosen = choose_start(args.init, exp, resume=args.resume, overwrite=args.overwrite)
+    start, old, said = load_start(chosen, load)
+    return argparse.Namespace(**(vars(args) | {"init": start.name})), old, said
+
+
+def load_old_prosody(folder: Path) -> OldProsody:
+    """The predictor of an experiment, or the one that a saved voice brings, with the clusters of its units."""
+    inside = included_prosody(folder) or folder
+    if not (inside / "config.json").is_file() or (inside == folder and (folder / "model.safetensors").is_file()):
+        raise UserError(f"--init {folder}: expected a prosody predictor, or a saved voice that has one, found none")
+    clusters = load_clusters(folder)
+    if clusters is None:
+        raise UserError(f"--init {folder}: its units were made elsewhere, without clusters; give another")
+    return OldProsody(folder, load_voice_prosody(inside), clusters)
+
+
+def enter_experiment(
+    args: argparse.Namespace, exp: Path, paths: dict[str, Path], old: OldProsody | None = None
+) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied: they are what the predictor's units mean."""
     units_exp, corpus = paths["units"], paths["corpus"]
     taken = check_selection(corpus, read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {"units_hash": hash_units(units_exp)}
+    derived |= {"started_from": old.folder.name} if old else {}
     changeable = ("steps", "patience", "log_every", "cpu")
     open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
@@ -474,11 +543,13 @@ def enter_experiment(args: argparse.Namespace, exp: Path, paths: dict[str, Path]
     copy_clusters(units_exp, exp)
 
 
-def describe_run(run: Run, data: Data, models: Models) -> None:
+def describe_run(run: Run, data: Data, models: Models, start: str) -> None:
     minutes = sum(len(utterance.f0) for utterance in data.train) / UNIT_RATE / 60
     n_parameters = sum(parameter.numel() for parameter in models.predictor.parameters())
     text = "%s: %.1f minutes to train on, %.2f M parameters, %d threads"
     log.info(text, run.exp, minutes, n_parameters / 1e6, torch.get_num_threads())
+    if start:
+        log.info("%s: %s", run.exp, start)
 
 
 # %% tags=["active-py"]

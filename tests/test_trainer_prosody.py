@@ -110,6 +110,16 @@ def test_what_a_run_leaves(uninterrupted: Path, roots: Path) -> None:
     assert config["derived"]["n_units"] == 12 and config["arguments"]["channels"] == 16
 
 
+def test_a_run_starts_from_another_predictor(uninterrupted: Path, roots: Path) -> None:
+    exp = roots / "exp" / "warm"
+    run_to_end(TRAINER, [*TINY, "--init", uninterrupted, "--exp", exp, "--steps", 1, "--lr", 0], roots=roots)
+    assert metrics(exp)[-1]["validation_loss"] == pytest.approx(load(uninterrupted, "best")["best"], rel=1e-4)
+    assert json.loads((exp / "config.json").read_text())["derived"]["started_from"] == uninterrupted.name
+    vocoder = roots / "exp" / "spanish_vocoder_v3"
+    shown = run_to_end(TRAINER, [*TINY, "--init", vocoder, "--exp", roots / "exp" / "no"], roots=roots, code=2)
+    assert f"{vocoder}" in shown and "expected a prosody predictor" in shown and not (roots / "exp" / "no").exists()
+
+
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Path) -> None:
     """kill -9 before the first checkpoint, between checkpoints, and late; each time the same command again."""
     exp, flags = roots / "exp" / "killed", [*WHOLE, "--resume", "auto"]

@@ -61,7 +61,7 @@ if [ "${NPROC:-1}" -gt 1 ]; then command+=(-m torch.distributed.run --standalone
 extra=()
 if [ "$adversarial_after" != 1 ]; then extra+=(--discriminator); fi
 if [ "${PROSODY:-2000}" != 0 ]; then
-  python "$root/src/trainer_prosody.py" --language "$language" --steps "${PROSODY:-2000}" --resume auto
+  python "$root/src/trainer_prosody.py" --language "$language" --init none --steps "${PROSODY:-2000}" --resume auto
   extra+=(--prosody "$prosody")
 fi
 python "$root/src/export_vocoder.py" --exp "$voice" --out "$root/voices/base_v3$suffix" --overwrite \

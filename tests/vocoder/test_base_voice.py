@@ -5,10 +5,13 @@ import torch
 
 import pytest
 
+import trainer_prosody
 import trainer_vocoder
 
+from prosody.warm_start import check_same_predictor
 from training.initial_weights import BASE_VOICE
 from units.requests import SpokenItem
+from vocoder.saved_voice import included_prosody
 from vocoder.synthesis import synthesize_utterances
 from vocoder.warm_start import check_same_model, load_old_voice
 
@@ -28,6 +31,13 @@ def test_it_fits_what_phase_3_trains_by_default_and_speaks() -> None:
     assert waveform.shape == (8000,) and np.isfinite(waveform).all() and 0.01 < np.abs(waveform).max() < 2
     weights = [*old.vocoder.generator.state_dict().values(), *(old.discriminator or {}).values()]
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights)
+
+
+def test_its_prosody_fits_what_the_trainer_trains_by_default() -> None:
+    if included_prosody(BASE_VOICE) is None:
+        pytest.skip("it brings no prosody predictor")
+    args = trainer_prosody.parse_args(["--language", "spanish"])
+    check_same_predictor(trainer_prosody.load_old_prosody(BASE_VOICE), trainer_prosody.chosen_sizes(args))
 
 
 def test_it_is_small_and_says_whom_to_name() -> None:
