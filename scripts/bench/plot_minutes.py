@@ -6,6 +6,7 @@ Reads the scores.json that src/vocoder_test.py leaves in each experiment; bars a
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
@@ -46,21 +48,19 @@ def read_curve(words: Sequence[str]) -> tuple[str, dict[float, dict[str, MetricS
     curve = {}
     for point in points:
         minutes, _, exp = point.partition("=")
-        try:
-            curve[float(minutes)] = read_json(Path(exp) / "scores.json")["metrics"]
-        except ValueError as error:
-            raise UserError(f"--curve {name} {point}: expected MINUTES=EXPERIMENT") from error
-        except OSError as error:
-            raise UserError(
-                f"{exp}: expected scores.json, found none; run: python src/vocoder_test.py --exp {exp}"
-            ) from error
+        scores = Path(exp) / "scores.json"
+        if not re.fullmatch(r"\d+(\.\d+)?", minutes):
+            raise UserError(f"--curve {name} {point}: expected MINUTES=EXPERIMENT")
+        if not scores.is_file():
+            raise UserError(f"{scores}: expected scores, found none; run: python src/vocoder_test.py --exp {exp}")
+        curve[float(minutes)] = read_json(scores)["metrics"]
     return name, dict(sorted(curve.items()))
 
 
 def draw(curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]], path: Path) -> None:
-    """Write ``path``: a panel for every metric that any experiment has."""
+    """Write ``path``: a panel for every metric that experiments have."""
     scores = [metrics for _, curve in curves for metrics in curve.values()]
-    panels = [panel for panel in PANELS if any(panel[0] in metrics for metrics in scores)]
+    panels = [panel for panel in PANELS if sum(panel[0] in metrics for metrics in scores) > 1]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.0 * len(panels), 2.6), layout="constrained")
         for place, (key, label) in enumerate(panels, 1):
@@ -87,8 +87,9 @@ def draw(curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]], path
             axes.set_xlabel("minutes of recordings")
             axes.set_title(label, fontsize=8)
             axes.grid(linewidth=0.4, alpha=0.5)
+            axes.set_xticks(sorted({minutes for _, curve in curves for minutes in curve}))
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         figure.axes[0].legend(frameon=False)
         FigureCanvasAgg(figure)
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))

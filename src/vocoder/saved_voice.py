@@ -14,9 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
@@ -145,9 +144,9 @@ def save_voice(
     _save_model(folder, vocoder.generator, _describe(VOICE_FORMAT, vocoder, origin) | audio, half=half)
     if discriminator is not None:
         weights = _in_precision(discriminator, half=half)
-        write_atomically(Path(folder) / DISCRIMINATOR_FILE, lambda path: save_file(weights, path))
+        _save_tensors(Path(folder) / DISCRIMINATOR_FILE, weights)
     if vocoder.speaker_vectors is not None:
-        save_file({"speaker_vectors": vocoder.speaker_vectors}, Path(folder) / VECTORS_FILE)
+        _save_tensors(Path(folder) / VECTORS_FILE, {"speaker_vectors": vocoder.speaker_vectors})
 
 
 def save_voice_prosody(folder: Path, prosody: Prosody, *, half: bool = False) -> None:
@@ -175,8 +174,13 @@ def _describe(kind: str, loaded: Vocoder | Prosody, origin: VoiceOrigin) -> Voic
 
 def _save_model(folder: Path, model: nn.Module, config: VoiceConfig, *, half: bool) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
-    save_torch_state_dict(_in_precision(model.state_dict(), half=half), folder)
+    _save_tensors(Path(folder) / "model.safetensors", _in_precision(model.state_dict(), half=half))
     write_json(Path(folder) / "config.json", config)
+
+
+def _save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """As bytes: files that safetensors writes itself can be read by their owner alone."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata={"format": "pt"})))
 
 
 def _load_vectors(folder: Path) -> torch.Tensor:
