@@ -62,7 +62,8 @@ def join_clips(files: Sequence[Path], shortest: float, longest: float) -> Iterat
     for path in files:
         try:
             waveform = read_clip(path)
-        except (UserError, OSError, av.FFmpegError):
+        except (UserError, OSError, av.FFmpegError) as error:
+            print(f"{path}: left out: {error}", file=sys.stderr)
             continue
         if not np.abs(waveform).max(initial=0) > 0.01:
             continue

@@ -7,6 +7,7 @@ Axes: S samples at 16 kHz, M mel frames of 10 ms, W windows, D = 256 values of a
 """
 
 import functools
+import pickle
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +42,7 @@ def load_speaker_encoder() -> SpeakerEncoder:
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)["model_state"]
         model.load_state_dict({name: state[name] for name in model.state_dict()})
-    except (OSError, KeyError, RuntimeError) as error:
+    except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError) as error:
         raise UserError(
             f"{weights}: expected the weights of resemblyzer 0.1.4, found others; run: {INSTALL}"
         ) from error

@@ -131,6 +131,8 @@ def test_a_voice_is_only_promised_where_it_was_measured(looked: tuple[str, dict,
     assert looked[1]["voice"][0].startswith("not measured")
     assert expected_voice(32.0, differs=[])[0].startswith("22 minutes of speech to train on: near what was measured")
     assert expected_voice(600.0, differs=[])[0].startswith("not measured: 7.0 hours")
+    between = expected_voice(14.0, differs=[])[0]
+    assert between.startswith("not measured: 9.8 minutes") and between.endswith("lie between measurements.")
     for voice in MEASURED_VOICES:
         page = (REPOSITORY / voice.page).read_text("utf-8")
         assert f"{voice.cer:.3f}".lstrip("0") in page and f"{voice.mos:.2f}" in page
