@@ -11,6 +11,7 @@ from launching.modal_image_contents import (
     SYSTEM_PACKAGES,
     image_environment,
     is_ignored,
+    is_no_voice_file,
     read_requirements,
 )
 
@@ -30,7 +31,7 @@ def build_image() -> modal.Image:
     for folder in CODE_FOLDERS:
         image = image.add_local_dir(REPOSITORY / folder, f"{CODE_ROOT}/{folder}", ignore=is_ignored)
     if (REPOSITORY / BASE_VOICE).is_dir():
-        image = image.add_local_dir(REPOSITORY / BASE_VOICE, f"{CODE_ROOT}/{BASE_VOICE}", ignore=["**/.*"])
+        image = image.add_local_dir(REPOSITORY / BASE_VOICE, f"{CODE_ROOT}/{BASE_VOICE}", ignore=is_no_voice_file)
     for name in CODE_FILES:
         image = image.add_local_file(REPOSITORY / name, f"{CODE_ROOT}/{name}")
     return image

@@ -13,13 +13,12 @@ SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsnd
 CODE_FOLDERS = ("src", "scripts", "recipes")
 BASE_VOICE = "voices/base_v3"  # what phase 3 starts from; other voices stay here
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
+# Of these, only what runs: a list of what goes, since a list of what stays always lacks something.
+CODE_SUFFIXES = {".py", ".sh", ".html", ".css", ".js"}
+CODE_NAMES = {"about.md"}  # recipes/base_voice/train.sh reads it
+VOICE_FILES = ("config.json", "*.safetensors", "README.md", "ATTRIBUTION_*.txt", "LICENSE_*.txt")
 IGNORED_FOLDERS = {"exp", "data", "modal_downloads", "__pycache__", "node_modules", "wandb", "runs"}
-IGNORED_SUFFIXES = {
-    *(".pyc", ".tmp", ".log", ".pt", ".ckpt", ".safetensors", ".npz", ".npy", ".pkl"),
-    *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".tar", ".zip", ".gz"),
-    *(".env", ".pem", ".key", ".p12", ".pfx", ".netrc", ".secret", ".token"),
-}
-IGNORED_WORDS = ("secret", "credential", "password", "id_rsa", "id_ed25519")
+SECRET_WORDS = ("secret", "credential", "password", "id_rsa", "id_ed25519")
 
 
 def read_requirements(repository: Path = REPOSITORY) -> list[str]:
@@ -44,6 +43,11 @@ def is_ignored(path: Path) -> bool:
     names = [part.lower() for part in path.parts]
     return (
         any(name in IGNORED_FOLDERS or name.startswith(".") for name in names)
-        or path.suffix.lower() in IGNORED_SUFFIXES
-        or any(word in names[-1] for word in IGNORED_WORDS)
+        or (path.suffix.lower() not in CODE_SUFFIXES and names[-1] not in CODE_NAMES)
+        or any(word in names[-1] for word in SECRET_WORDS)
     )
+
+
+def is_no_voice_file(path: Path) -> bool:
+    """Whether a file in the folder of the base voice stays here; ``path`` is relative to that folder."""
+    return len(path.parts) > 1 or not any(path.match(pattern) for pattern in VOICE_FILES)

@@ -3,18 +3,32 @@
 import shutil
 from pathlib import Path
 
-from launching.modal_image_contents import CODE_FOLDERS, is_ignored, read_requirements
+from launching.modal_image_contents import BASE_VOICE, CODE_FOLDERS, is_ignored, is_no_voice_file, read_requirements
 from synthetic import REPOSITORY
 
 
 def test_ignore_rules_on_a_real_tree(tmp_path: Path) -> None:
-    """Everything that git tracks is uploaded; recordings, results, caches and secrets planted among it are not."""
+    """All code that git tracks is uploaded; recordings, results, caches, notes and secrets planted among it are not."""
     planted = (
         *("src/exp/run/latest.pt", "src/data/a.txt", "src/.env", "src/prod.env", "src/.git/config", "src/x.log"),
         *("src/models/__pycache__/a.cpython-311.pyc", "scripts/.modal.toml", "scripts/id_rsa", "scripts/key.pem"),
         *("scripts/modal_downloads/scores.json", "scripts/my_secrets.json", "scripts/credentials.json"),
         *("scripts/.cache/x", "scripts/voice.wav", "recipes/satere/raw.mp3", "recipes/satere/weights.safetensors"),
-        "recipes/.ipynb_checkpoints/a.py",
+        *(
+            "recipes/.ipynb_checkpoints/a.py",
+            "src/hf_token.txt",
+            "recipes/satere/kaggle.json",
+            "src/token",
+            "src/x.py~",
+        ),
+        *(
+            "recipes/satere/a.opus",
+            "recipes/satere/a.aiff",
+            "recipes/satere/interview.mp4",
+            "recipes/satere/a.eaf",
+            "src/x.py~",
+        ),
+        *("src/models/old.bin", "src/models/old.pth", "recipes/satere/speakers.tsv", "recipes/satere/notes.md"),
     )
     kept = set()
     for folder in CODE_FOLDERS:
@@ -31,6 +45,14 @@ def test_ignore_rules_on_a_real_tree(tmp_path: Path) -> None:
         if path.is_file() and not is_ignored(path.relative_to(tmp_path / folder))
     }
     assert uploaded == kept and len(kept) > 100
+
+
+def test_of_the_base_voice_only_the_voice_goes_up() -> None:
+    names = {path.name for path in (REPOSITORY / BASE_VOICE).iterdir()}
+    assert {"config.json", "model.safetensors"} <= names
+    assert not [name for name in names if is_no_voice_file(Path(name))]
+    for name in (".env", "hf_token.txt", "sample.wav", "samples/config.json", "notes.md", "latest.pt"):
+        assert is_no_voice_file(Path(name))
 
 
 def test_the_image_holds_what_path_sh_asks_for() -> None:
