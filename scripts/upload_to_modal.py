@@ -1,7 +1,8 @@
-"""Put a language's segments on the Modal volume: a few large archives, unpacked there.
+"""Put a language's segments on the Modal volume, or a folder of transcribed speech: as a few archives, unpacked there.
 
     python -m modal run scripts/upload_to_modal.py --language satere
     python scripts/upload_to_modal.py --language satere        (the same; checks the data and the token first)
+    python scripts/upload_to_modal.py --folder data/how2       (what src/trainer_base.py --data reads)
 
 What the volume holds already is skipped: an upload that broke off continues, and new recordings cost only their
 archives.
@@ -14,7 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import modal
 
@@ -23,103 +24,124 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
-from core.files import write_json
-from languages import data_root, language_paths, resolve_in
-from launching.archives import archive_name, cut_archives, plan_upload, unpack_archive, write_archive
-from launching.modal_account import APP, MOUNT, VOLUME, require_token
-from launching.modal_image import build_image
-from segmentation.manifest import read_manifest
-from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES
-
-ARCHIVES = ".archives"
-TABLES = (
-    *(f"{name}{suffix}" for name in TABLE_NAMES for suffix in TABLE_SUFFIXES),
-    "segmentation.json",
-    "splits.json",
-    "segments.jsonl",
+from launching.archives import (
+    MARK,
+    archive_name,
+    cut_archives,
+    forget_archives,
+    mark_unpacked,
+    plan_upload,
+    stale_archives,
+    unpack_archive,
+    write_archive,
 )
+from launching.modal_account import APP, MOUNT, VOLUME, default_volume, require_token
+from launching.modal_image import build_image
+from launching.modal_volume import (
+    ARCHIVES,
+    DATA,
+    archive_folder,
+    list_folder,
+    put_tables,
+    remove_files,
+    unnamed_files,
+)
+from launching.upload_sources import UploadSource, folder_source, language_source
 
 app = modal.App(f"{APP}-upload")
-volume = modal.Volume.from_name(VOLUME, create_if_missing=True)
 image = build_image()
 
 
-@app.function(image=image, volumes={str(MOUNT): volume}, timeout=3 * 3600, cpu=2.0, retries=3)
-def unpack(language: str, name: str, n_files: int) -> int:
-    """Unpack one archive of ``n_files`` under data/, note it as done, and remove it."""
+@app.function(
+    image=image,
+    volumes={str(MOUNT): modal.Volume.from_name(VOLUME, create_if_missing=True)},
+    timeout=3 * 3600,
+    cpu=2.0,
+    retries=3,
+)
+def unpack(volume_name: str, folder: str, name: str, names: list[str]) -> int:
+    """Unpack one archive of the files ``names`` under data/, note it as done, and remove it; returns their number."""
+    volume = open_volume(volume_name)
     volume.reload()
-    folder = Path(MOUNT) / "data" / ARCHIVES / language
-    archive = folder / f"{name}.tar"
-    unpack_archive(archive, Path(MOUNT) / "data", n_files)
+    data, marks = Path(MOUNT) / DATA, Path(MOUNT) / ARCHIVES
+    own = Path(MOUNT) / archive_folder(folder)
+    archive, mark = own / f"{name}.tar", own / f"{name}{MARK}"
+    if not archive.exists() and mark.exists():
+        return len(names)  # preempted after its work
+    forget_archives(marks, names)
+    volume.commit()  # before a file changes, nothing says any more that it is as it was
+    unpack_archive(archive, data, len(names))
     volume.commit()  # the files are safe before anything says so
-    write_json(folder / f"{name}.done", {"files": n_files})
+    mark_unpacked(mark, names)
     archive.unlink()
     volume.commit()
-    return n_files
+    return len(names)
 
 
-def find_segments(language: str) -> list[tuple[str, int]]:
-    """(path below DATA_ROOT, bytes) of every segment of the manifest; UserError where one is missing."""
-    found = []
-    for row in read_manifest(language_paths(language)["manifest"]):
-        path = resolve_in(data_root(), row["audio"])
-        if not path.is_file():
-            raise UserError(f"{path}: expected the segment {row['id']}, found none; run scripts/segment_audio.py again")
-        found.append((row["audio"], path.stat().st_size))
-    return found
+def open_volume(name: str) -> modal.Volume:
+    return modal.Volume.from_name(name, create_if_missing=True)
 
 
-def list_archives(language: str) -> list[str]:
-    try:
-        entries = volume.listdir(f"data/{ARCHIVES}/{language}")
-    except modal.exception.NotFoundError:
-        return []
-    return [PurePosixPath(entry.path).name for entry in entries]
-
-
-def upload_segments(language: str, groups: dict[str, list[str]], present: list[str]) -> tuple[int, int]:
-    """Pack, upload and unpack what is not there, one archive at a time; returns (archives, files)."""
+def upload_files(volume: object, volume_name: str, source: UploadSource, *, again: bool) -> tuple[int, int, int]:
+    """Pack, upload and unpack what is not there, one archive at a time; returns (archives, of how many, files)."""
+    groups = {archive_name(source.root, names): names for names in cut_archives(source.files)}
+    place = archive_folder(source.folder)
+    present = [] if again else list_folder(volume, place)
+    remove_files(volume, [f"{place}/{stale}" for stale in stale_archives(groups, present)])
     todo, uploaded = plan_upload(groups, present)
-    n_files = sum(unpack.remote(language, name, len(groups[name])) for name in uploaded)
+    unpack_there = unpack.with_options(volumes={str(MOUNT): volume}).remote
+    n_files = sum(unpack_there(volume_name, source.folder, name, groups[name]) for name in uploaded)
     with tempfile.TemporaryDirectory() as scratch:
         for number, (name, names) in enumerate(todo.items(), start=1):
             archive = Path(scratch) / f"{name}.tar"
-            write_archive(archive, data_root(), names)
+            write_archive(archive, source.root, names)
             megabytes = archive.stat().st_size / 1e6
             print(f"archive {number} of {len(todo)}: {len(names)} files, {megabytes:.0f} MB", flush=True)
             with volume.batch_upload(force=True) as batch:
-                batch.put_file(archive, f"data/{ARCHIVES}/{language}/{archive.name}")
+                batch.put_file(archive, f"{place}/{archive.name}")
             archive.unlink()
-            n_files += unpack.remote(language, name, len(names))
-    return len(todo) + len(uploaded), n_files
+            n_files += unpack_there(volume_name, source.folder, name, names)
+    return len(todo) + len(uploaded), len(groups), n_files
 
 
-def upload_tables(language: str) -> list[str]:
-    data = language_paths(language)["data"]
-    found = [data / name for name in TABLES if (data / name).is_file()]
-    with volume.batch_upload(force=True) as batch:
-        for path in found:
-            batch.put_file(path, f"data/{path.relative_to(data_root()).as_posix()}")
-    return [path.name for path in found]
+def upload(source: UploadSource, *, volume_name: str, again: bool) -> None:
+    volume = open_volume(volume_name)
+    n_bytes = sum(size for _, size in source.files)
+    print(
+        f"{source.folder}: {len(source.files)} files, {n_bytes / 1e9:.2f} GB, to the volume {volume_name}", flush=True
+    )
+    n_archives, n_groups, n_files = upload_files(volume, volume_name, source, again=again)
+    tables = put_tables(volume, source)
+    then = f", then {', '.join(tables)}" if tables else ""
+    print(f"uploaded {n_archives} of {n_groups} archives ({n_files} files){then}")
+    if unnamed := unnamed_files(volume, source):
+        print(f"{len(unnamed)} files on the volume are no longer named here; scripts/remove_from_modal.py removes them")
 
 
-def upload(language: str, *, again: bool) -> None:
-    segments = find_segments(language)
-    n_bytes = sum(size for _, size in segments)
-    print(f"{language}: {len(segments)} segments, {n_bytes / 1e9:.2f} GB, to the volume {VOLUME}", flush=True)
-    groups = {archive_name(data_root(), names): names for names in cut_archives(segments)}
-    n_archives, n_files = upload_segments(language, groups, [] if again else list_archives(language))
-    tables = upload_tables(language)
-    print(f"uploaded {n_archives} of {len(groups)} archives ({n_files} files), then {', '.join(tables)}")
-    print(f"next: python -m modal run --detach scripts/modal_run.py::phase1 --language {language} --gpu L4")
+def say_next(language: str, folder: str, volume_name: str) -> None:
+    chosen = "" if volume_name == VOLUME else f" --volume {volume_name}"
+    run = "python -m modal run --detach scripts/modal_run.py"
+    if language:
+        print(f"next: {run}::phase1 --language {language} --gpu L4{chosen}")
+    else:
+        print(f"next: {run}::main --gpu L4{chosen} -- src/trainer_base.py --data {DATA}/{folder} …")
+
+
+def upload_chosen(language: str, folder: str, volume_name: str, *, again: bool) -> None:
+    source = choose_source(language, folder)
+    upload(source, volume_name=volume_name, again=again)
+    say_next(language, source.folder, volume_name)
+
+
+def choose_source(language: str | None, folder: str | Path | None) -> UploadSource:
+    return folder_source(Path(folder)) if folder else language_source(language)
 
 
 @app.local_entrypoint()
-def main(language: str = "", again: bool = False) -> None:
-    """--language X: upload its segments; --again: also those that are noted as done."""
+def main(language: str = "", folder: str = "", again: bool = False, volume: str = default_volume()) -> None:
+    """Upload the segments of --language, or transcribed speech in --folder; --again: also what is noted as done."""
     try:
-        language_paths(language)
-        upload(language, again=again)
+        upload_chosen(language, folder, volume, again=again)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_MISTAKE)
@@ -132,16 +154,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=os.environ.get("TRAINING_LANGUAGE"),
         help="language of the table in src/languages.py; TRAINING_LANGUAGE sets it too",
     )
+    parser.add_argument(
+        "--folder", type=Path, help="instead of a language: recordings with their texts, or a data set on disk"
+    )
     parser.add_argument("--again", action="store_true", help="upload what is noted as done, too")
+    parser.add_argument("--volume", default=default_volume(), help="the volume; ORAL_UNITS_VOLUME sets it too")
     return parse_flags(parser, argv)
 
 
 def hand_to_client() -> None:
     """Run by itself, the script checks data and token at once, then becomes ``modal run`` of ``main``."""
     args = parse_args()
-    find_segments(args.language)
+    choose_source(args.language, args.folder)
     require_token()
-    words = ["--language", args.language, *(["--again"] if args.again else [])]
+    what = ["--folder", str(args.folder)] if args.folder else ["--language", args.language]
+    words = [*what, "--volume", args.volume, *(["--again"] if args.again else [])]
     os.execv(sys.executable, [sys.executable, "-m", "modal", "run", str(Path(__file__).resolve()), *words])
 
 

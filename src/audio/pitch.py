@@ -14,7 +14,7 @@ import parselmouth
 from tqdm import tqdm
 
 from audio.audio_io import load_audio
-from core.files import write_features
+from core.files import is_current, write_features
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
 
 
@@ -35,8 +35,8 @@ def extract_f0(waveform: np.ndarray) -> np.ndarray:
 
 def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
     """(F,) float32 F0 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
-    path = Path(cache) / "f0_praat" / f"{utterance_id}.npy"
-    if path.exists() and path.stat().st_mtime_ns >= Path(audio).stat().st_mtime_ns:
+    path = _cache_file(cache, utterance_id)
+    if is_current(path, audio):
         return np.load(path, allow_pickle=False)
     f0 = extract_f0(load_audio(audio))
     write_features(path, f0)
@@ -44,9 +44,11 @@ def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
 
 
 def fill_f0_cache(cache: Path, recordings: list[tuple[str, Path]], *, num_workers: int | None = None) -> None:
-    """Compute what ``cache`` lacks of (id, audio path) pairs, in ``num_workers`` processes (default: all cores)."""
-    folder = Path(cache) / "f0_praat"
-    missing = [(name, audio) for name, audio in recordings if not (folder / f"{name}.npy").exists()]
+    """Compute what ``cache`` lacks of (id, audio path) pairs, or has from older audio.
+
+    ``num_workers`` processes share it (default: all cores).
+    """
+    missing = [(name, audio) for name, audio in recordings if not is_current(_cache_file(cache, name), audio)]
     if not missing:
         return
     ids, audios = zip(*missing)
@@ -54,6 +56,10 @@ def fill_f0_cache(cache: Path, recordings: list[tuple[str, Path]], *, num_worker
         done = pool.map(_fill_one, [cache] * len(ids), ids, audios, chunksize=8)
         for _ in tqdm(done, total=len(ids), desc="F0", unit="segment", disable=None):
             pass
+
+
+def _cache_file(cache: Path, utterance_id: str) -> Path:
+    return Path(cache) / "f0_praat" / f"{utterance_id}.npy"
 
 
 def _fill_one(cache: Path, utterance_id: str, audio: Path) -> None:

@@ -48,15 +48,27 @@ def write_if_changed(path: Path, write: Callable[[Path], None]) -> None:
     write_atomically(path, write_new)
 
 
-def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
-    """Plain files and folders below ``folder``; UserError for a member that leaves it or is a link or device.
+def is_current(made: Path, source: Path) -> bool:
+    """Whether ``made`` is there and not older than the file it was computed from."""
+    return made.exists() and made.stat().st_mtime_ns >= Path(source).stat().st_mtime_ns
+
+
+def safe_members(archive: tarfile.TarFile, folder: Path) -> list[tarfile.TarInfo]:
+    """All members; UserError for one that is no plain file or folder, or would leave ``folder``.
 
     Checked here as well, since Python before 3.11.4 (Debian 12's) knows no extraction filters.
     """
-    for member in archive.getmembers():
+    members = archive.getmembers()
+    for member in members:
         inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
         if not inside or not (member.isfile() or member.isdir()):
             raise UserError(f"{archive.name}: {member.name} is no plain file or folder inside the archive; refused")
+    return members
+
+
+def unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
+    """Plain files and folders below ``folder``; UserError for a member that leaves it or is a link or device."""
+    safe_members(archive, folder)
     filters = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     archive.extractall(folder, **filters)
 

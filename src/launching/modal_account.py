@@ -1,5 +1,6 @@
 """What a user's account on Modal holds: the app, the volume, and a token to reach them."""
 
+import os
 from pathlib import PurePosixPath
 
 from core.errors import UserError
@@ -18,3 +19,20 @@ def require_token() -> None:
             "Modal: expected a token, found none; run: python -m modal token new, "
             "or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET in the environment"
         )
+
+
+def default_volume() -> str:
+    """The volume's name where no flag gives one."""
+    return os.environ.get("ORAL_UNITS_VOLUME") or VOLUME
+
+
+def open_existing_volume(name: str) -> object:
+    """The modal.Volume of this name; UserError where the account has none."""
+    import modal
+
+    volume = modal.Volume.from_name(name)
+    try:
+        volume.hydrate()
+    except modal.exception.NotFoundError as error:
+        raise UserError(f"--volume {name}: expected a volume of your Modal account, found none") from error
+    return volume

@@ -93,6 +93,17 @@ def test_the_cache_fills_in_processes_with_the_same_values(tmp_path: Path) -> No
         np.testing.assert_array_equal(cached_f0(tmp_path / "cache", name, path), extract_f0(load_audio(path)))
 
 
+def test_filling_renews_what_older_audio_gave(tmp_path: Path) -> None:
+    audio = tmp_path / "a.wav"
+    save_audio(audio, harmonic_tone(np.full(16_000, 110.0)))
+    fill_f0_cache(tmp_path / "cache", [("a", audio)], num_workers=1)
+    save_audio(audio, harmonic_tone(np.full(16_000, 220.0)))
+    (kept,) = (tmp_path / "cache").rglob("a.npy")
+    os.utime(kept, ns=(0, 0))
+    fill_f0_cache(tmp_path / "cache", [("a", audio)], num_workers=1)
+    np.testing.assert_allclose(np.load(kept)[2:-2], 220.0, rtol=0.01)
+
+
 def test_a_missing_recording_is_an_error_not_silence(tmp_path: Path) -> None:
     """PEERS: exceptions turned into silent zero batches."""
     with pytest.raises(UserError, match="gone.wav"):
