@@ -23,7 +23,7 @@ from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from languages import REPOSITORY
 from launching.job import PLAIN_NAME
-from launching.modal_account import VOLUME, require_token
+from launching.modal_account import default_volume, require_token
 
 DOWNLOADS = REPOSITORY / "modal_downloads"
 
@@ -40,6 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument(
         "--overwrite", action="store_true", help="replace what was fetched before, once the new is whole"
     )
+    group.add_argument("--volume", default=default_volume(), help="the volume; ORAL_UNITS_VOLUME sets it too")
     args = parse_flags(parser, argv)
     if not args.names and not args.list:
         raise UserError("expected the NAME of a run, as in: python scripts/download_results.py satere_vocoder_v3")
@@ -63,31 +64,43 @@ def run_volume(command: list[str]) -> None:
         raise UserError(f"{' '.join(command[2:])}: exit code {code}; its message is above; --list shows what is there")
 
 
-def fetch_run(name: str, only: Sequence[str], out: Path, *, overwrite: bool) -> Path:
-    """Fetch exp/``name`` (or ``only`` some of it) and move it into place; returns the place."""
+def fetch_run(name: str, only: Sequence[str], out: Path, volume: str, *, overwrite: bool) -> Path:
+    """Fetch exp/``name``, or ``only`` some of it, and move it into place once it is whole; returns the place.
+
+    Of a run that was fetched before, ``only`` replaces what it names and leaves the rest.
+    """
     place, partial = out / "exp" / name, out / "exp" / f".{name}.partial"
-    if place.exists() and not overwrite:
-        raise UserError(f"{place}: exists already; --overwrite replaces it, --out names another folder")
+    for path in only or ["."]:
+        if (place / path).exists() and not overwrite:
+            raise UserError(f"{place / path}: exists already; --overwrite replaces it, --out names another folder")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for path in only or [""]:
-        target = (partial / name / path).parent
-        target.mkdir(parents=True, exist_ok=True)
-        run_volume(volume_command("get", VOLUME, f"exp/{name}/{path}".rstrip("/"), target))
-    if place.exists():
-        shutil.rmtree(place)
-    os.replace(partial / name, place)
-    shutil.rmtree(partial)
+    try:
+        for path in only or [""]:
+            target = (partial / name / path).parent
+            target.mkdir(parents=True, exist_ok=True)
+            run_volume(volume_command("get", volume, f"exp/{name}/{path}".rstrip("/"), target))
+        for path in only or ["."]:
+            replace_path(partial / name / path, place / path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return place
+
+
+def replace_path(new: Path, place: Path) -> None:
+    """Move ``new``, a file or folder, to ``place``; what is there goes first."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(new, place)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     require_token()
     if args.list:
-        run_volume(volume_command("ls", VOLUME, "exp"))
+        run_volume(volume_command("ls", args.volume, "exp"))
     for name in args.names:
-        place = fetch_run(name, args.only, args.out, overwrite=args.overwrite)
+        place = fetch_run(name, args.only, args.out, args.volume, overwrite=args.overwrite)
         size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         print(f"wrote {place}: {size / 1e6:.1f} MB")
 

@@ -43,9 +43,21 @@ def test_results_arrive_whole_or_not_at_all(fetched: list, tmp_path: Path, capsy
     with pytest.raises(UserError):
         download_results.main(["run", "--only", "config.json", "broken.pt", "--out", str(tmp_path), "--overwrite"])
     assert place.read_text() == "exp/run 2"
-    download_results.main(["run", "--only", "config.json", "a/b.pt", "--out", str(tmp_path), "--overwrite"])
-    found = {str(path.relative_to(tmp_path / "exp")) for path in (tmp_path / "exp").rglob("*") if path.is_file()}
-    assert found == {"run/config.json", "run/a/b.pt"}
+    assert [path.name for path in (tmp_path / "exp").iterdir()] == ["run"]  # nothing half fetched is left
+
+
+def test_only_some_of_a_run_leaves_what_was_fetched_before(fetched: list, tmp_path: Path) -> None:
+    run = tmp_path / "exp" / "run"
+    download_results.main(["run", "--out", str(tmp_path)])
+    download_results.main(["run", "--only", "config.json", "a/b.pt", "--out", str(tmp_path)])
+    found = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert found == {"checkpoints/best.pt", "config.json", "a/b.pt"}
+    with pytest.raises(UserError, match="config.json: exists already"):
+        download_results.main(["run", "--only", "config.json", "--out", str(tmp_path)])
+    (run / "config.json").write_text("old")
+    download_results.main(["run", "--only", "config.json", "--out", str(tmp_path), "--overwrite"])
+    assert (run / "config.json").read_text() == "exp/run/config.json"
+    assert (run / "checkpoints/best.pt").read_text() == "exp/run 1"
 
 
 @pytest.mark.parametrize("words", [[], ["../x"], ["a/b"], ["run", "--only", "../y"], ["run", "--only", "/etc/passwd"]])
