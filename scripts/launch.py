@@ -24,7 +24,7 @@ from core.records import Job, JobRecord
 from launching.backends import backend_of, choose_backend, state_of
 from launching.commands import check_command, experiment_name
 from launching.display import show_logs, show_status
-from launching.extraction_jobs import extraction_stages
+from launching.extraction_jobs import extraction_stages, stage_resources
 from launching.job import (
     BACKENDS,
     DEFAULT_RESOURCES,
@@ -179,7 +179,7 @@ def submit(args: argparse.Namespace) -> None:
             name,
             commands,
             backend=backend,
-            resources=resources,
+            resources=resources if args.shards is None else stage_resources(resources, commands[0]),
             after=after,
             array_parallelism=args.array_parallelism,
         )

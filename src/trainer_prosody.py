@@ -34,7 +34,7 @@ from core.cli import (
     require_share,
     run_main,
 )
-from core.device import choose_precision
+from core.device import choose_device, choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
@@ -468,7 +468,7 @@ def main() -> int:
     checkpoint = find_checkpoint(args.resume, exp)
     state = load_checkpoint(checkpoint, command=f"python src/{Path(__file__).name}") if checkpoint else None
 
-    device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
+    device = torch.device("cpu" if args.cpu else choose_device("auto"))
     set_seed(args.seed)
     data = load_data(args, paths)
     if state:

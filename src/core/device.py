@@ -3,11 +3,16 @@
 import torch
 
 from core.errors import UserError
+from core.expected_gpus import refuse_lost_gpus
 
 
 def choose_device(name: str) -> str:
-    """``name`` ("cpu", "cuda", "cuda:1"), or for "auto" a GPU where there is one; refuses what is not there."""
+    """``name`` ("cpu", "cuda", "cuda:1"), or for "auto" a GPU where there is one; refuses what is not there.
+
+    A job that asked for a GPU gets none other.
+    """
     if name == "auto":
+        refuse_lost_gpus(torch.cuda.device_count())
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or not (number.isdigit() or not number):

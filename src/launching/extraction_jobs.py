@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from core.errors import UserError
+from launching.commands import flag_value
+from launching.job import Resources
 from units.extraction_parts import ARRAY_STAGES, STAGES
 
 # Set here for each job, or, as --overwrite, something that each job of an array would do to the others.
@@ -25,6 +27,23 @@ def extraction_stages(command: Sequence[str], n_shards: int) -> list[list[list[s
             raise UserError(f"{flag}: expected a command for all of phase 1; give the number of shards to the launcher")
     stages = [stage for stage in STAGES if not (stage == "sample" and "--kmeans" in names)]
     return [_stage_commands([*command], stage, n_shards) for stage in stages]
+
+
+def shares_work(command: Sequence[str]) -> bool:
+    """Whether a command is of a stage that many jobs share: those encode audio. The others need no GPU."""
+    return flag_value(command, "stage") in ARRAY_STAGES
+
+
+def stage_resources(resources: Resources, command: Sequence[str]) -> Resources:
+    """What a stage asks of its engine: fit and merge are one process without a GPU, wherever there is room.
+
+    It has the threads that each process of the whole has, because the last bits of a k-means depend on their number.
+    """
+    if shares_work(command):
+        return resources
+    cpus = max(1, resources.cpus // resources.processes)
+    constraint = None if resources.gpus else resources.constraint  # it names a GPU
+    return resources._replace(gpus=0, nodes=1, processes=1, cpus=cpus, constraint=constraint)
 
 
 def _stage_commands(command: list[str], stage: str, n_shards: int) -> list[list[str]]:

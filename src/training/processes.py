@@ -10,6 +10,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.optimizer import AcceleratedOptimizer
 
 from core.errors import UserError
+from core.expected_gpus import refuse_lost_gpus
 
 PATIENCE = datetime.timedelta(hours=2)  # the others wait so long while the first computes F0 or validates
 LEAST_LOSS_SCALE = 2.0**-10  # fp16's is 65536 at first and halved at every overflow
@@ -26,8 +27,10 @@ def start_accelerator(
     """Accelerate's state, with all processes that were launched; ``patience``: how long they wait for one another.
 
     With fp16 also a loss scale on a CPU, where Accelerate would leave both out in silence. UserError where the
-    processes do not meet: each would do all the work, in the same folder.
+    processes do not meet: each would do all the work, in the same folder; and where a job's GPUs are not there.
     """
+    if not cpu:
+        refuse_lost_gpus(torch.cuda.device_count())
     # Left to itself, Accelerate takes the processes of a machine without a GPU for so many runs of one.
     cpu = cpu or not torch.accelerator.is_available()
     kwargs = [InitProcessGroupKwargs(timeout=patience), *handlers]

@@ -55,10 +55,12 @@ def test_dry_run_shows_what_each_engine_would_get(exp: Path) -> None:
 
 def test_shards_become_arrays_one_after_the_other(exp: Path) -> None:
     words = ["--name", "x", "--shards", "4", "--dry_run", "--backend", "slurm", "--array_parallelism", "2"]
+    words += ["--gpus", "2"]
     words += ["--", "src/extract_units.py", "--language", "satere"]
     shown = run_script("scripts/launch.py", "submit", *words).stdout
     assert shown.count("#SBATCH --array=0-3%2") == 2 and shown.count("--shard_index 3") == 2
     assert shown.count("#SBATCH --dependency=afterok:") == 3
+    assert shown.count("#SBATCH --gpus-per-node=2") == 2 and shown.count("--nproc_per_node=2") == 8
 
 
 def test_what_waits_is_cancelled_before_what_it_waits_for(exp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
