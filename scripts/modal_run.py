@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import modal
@@ -26,79 +27,143 @@ from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from core.records import ModalSpec, ModalStage
-from launching.commands import flag_value
-from launching.extraction_jobs import extraction_stages
 from launching.modal_account import APP, MOUNT, VOLUME, require_token
 from launching.modal_cost import describe_cost
-from launching.modal_flags import ModalJob, parse_main, parse_phase
+from launching.modal_flags import MAX_RETRIES, ModalJob, parse_main, parse_phase
 from launching.modal_image import build_image
-from launching.modal_spec import function_options, make_spec, written_folder
+from launching.modal_plan import plan_stages
+from launching.modal_spec import written_folder
+from launching.modal_staging import staged_segments
 from launching.modal_task import run_spec
-from units.extraction_parts import ARRAY_STAGES
 
 MAX_SECONDS = 24 * 3600
+ENTRY_POINTS = {"main": parse_main} | {f"phase{number}": partial(parse_phase, number) for number in (1, 2, 3)}
 
 app = modal.App(APP)
 image = build_image()
 volume = modal.Volume.from_name(VOLUME, create_if_missing=True)
-writers = modal.Dict.from_name(f"{APP}-writers", create_if_missing=True)
+calls = modal.Dict.from_name(f"{APP}-calls", create_if_missing=True)
 
 
 @app.function(image=image, volumes={str(MOUNT): volume}, timeout=MAX_SECONDS, startup_timeout=1800)
 def run_script(spec: ModalSpec) -> int:
     """The one job function; GPU, limit and retries come with the call (Function.with_options)."""
-    volume.reload()  # a warm container sees what others have committed since
+    name = spec.pop("volume", VOLUME)
+    mounted = open_volume(name)
+    mounted.reload()  # a warm container sees what others have committed since
     own_call = {"owner": modal.current_function_call_id() or "unknown"}
-    return run_spec(**own_call | spec, writers=writers, commit=volume.commit)
+    with staged_segments(spec.pop("staged_language", None), Path(MOUNT) / "data") as variables:
+        spec["environment"] |= variables
+        return run_spec(**own_call | spec, writers=open_writers(name), commit=mounted.commit)
 
 
-@app.function(image=image, timeout=MAX_SECONDS)
+def open_volume(name: str) -> modal.Volume:
+    return modal.Volume.from_name(name, create_if_missing=True)
+
+
+def open_writers(volume_name: str) -> modal.Dict:
+    """Who writes what on a volume: each has its own folders."""
+    suffix = "" if volume_name == VOLUME else f"-{volume_name}"
+    return modal.Dict.from_name(f"{APP}-writers{suffix}", create_if_missing=True)
+
+
+@app.function(image=image, timeout=MAX_SECONDS, retries=MAX_RETRIES)
 def run_stages(stages: list[ModalStage]) -> int:
-    """Stages one after the other, the specs of a stage at once by map; it lives on Modal, so the client may go.
+    """Stages one after the other, the specs of a stage at once; it lives on Modal, so the client may go.
 
-    Only what failed is retried; what still fails is named once the rest of its stage is done.
+    Only what failed is retried; what still fails is named once the rest of its stage is done. Preempted, or at the end
+    of its own 24 hours, it starts again and waits for the calls that it made before.
     """
-    owner = modal.current_function_call_id()  # stays when this one is preempted; the ids of its maps do not
-    for stage in stages:
-        options, specs = stage["options"], [spec | {"owner": owner} for spec in stage["specs"]]
-        results = list(run_script.with_options(**options).map(specs, return_exceptions=True))
-        errors = {spec["folder"]: found for spec, found in zip(specs, results) if isinstance(found, BaseException)}
-        if errors:
-            first = next(iter(errors.values()))
-            raise RuntimeError(f"{len(errors)} of {len(results)} failed: {', '.join(errors)}; the first: {first}")
+    owner = modal.current_function_call_id()  # stays when this one is started again
+    for number, stage in enumerate(stages):
+        specs = [spec | {"owner": owner} for spec in stage["specs"]]
+        function = run_script.with_options(**client_options(stage["options"]))
+        results = wait_for_calls(make_calls(f"{owner}/{number}", specs, function.spawn))
+        if code := first_failure([spec["folder"] for spec in specs], results):
+            return code
     return 0
 
 
-def plan_shards(job: ModalJob) -> list[ModalStage]:
-    """Phase 1 as stages: samplers, fit, assigners, merge, and the report on the units."""
-    stages = extraction_stages(job.words, job.shards)
-    report = ["src/validate_units.py", "--exp", f"{MOUNT}/exp/{written_folder(job.words)}"]
-    return [plan_stage(job, commands) for commands in [*stages, [report]]]
+def first_failure(folders: Sequence[str], results: Sequence[int | BaseException]) -> int:
+    """0, or the exit code of the first that failed, all of them named; it is returned, for an exception is retried."""
+    failed = {folder: found for folder, found in zip(folders, results) if isinstance(found, BaseException) or found}
+    if not failed:
+        return 0
+    first = next(iter(failed.values()))
+    said = first if isinstance(first, BaseException) else f"exit code {first}"
+    print(f"error: {len(failed)} of {len(results)} failed: {', '.join(failed)}; the first: {said}", file=sys.stderr)
+    return 1 if isinstance(first, BaseException) else first
 
 
-def plan_stage(job: ModalJob, commands: list[list[str]]) -> ModalStage:
-    """The commands of a stage as specs; only stages of many jobs use the GPU."""
-    gpu = flag_value(commands[0], "stage") in ARRAY_STAGES
-    return {"options": function_options(job, gpu=gpu), "specs": [make_spec(job, words) for words in commands]}
+def make_calls(key: str, specs: list[ModalSpec], spawn: Callable[[ModalSpec], object]) -> list[modal.FunctionCall]:
+    """A call for each spec, by ``spawn``, unless an earlier attempt of the same stage has made it."""
+    made = []
+    for number, spec in enumerate(specs):
+        if known := calls.get(f"{key}/{number}"):
+            made.append(modal.FunctionCall.from_id(known))
+            continue
+        made.append(spawn(spec))
+        calls.put(f"{key}/{number}", made[-1].object_id)
+    return made
+
+
+def wait_for_calls(made: list[modal.FunctionCall]) -> list[int | BaseException]:
+    """What each call has come to; a cancelled orchestrator cancels them all."""
+    results = []
+    try:
+        for call in made:
+            try:
+                results.append(call.get())
+            except Exception as error:
+                results.append(error)
+    except modal.exception.InputCancellation:
+        for call in made:
+            call.cancel()
+        raise
+    return results
+
+
+def client_options(options: dict[str, object]) -> dict[str, object]:
+    """The options of a stage as ``Function.with_options`` takes them: volume and secret by their names."""
+    named = {name: value for name, value in options.items() if name not in ("volume", "hf_secret")}
+    if "volume" in options:
+        named["volumes"] = {str(MOUNT): open_volume(options["volume"])}
+    if "hf_secret" in options:
+        named["secrets"] = [modal.Secret.from_name(options["hf_secret"], required_keys=["HF_TOKEN"])]
+    return named
 
 
 def submit(job: ModalJob) -> None:
     """Say what it may cost, hand it over, and wait for it unless asked not to."""
-    stages = plan_shards(job) if job.shards > 1 else []
+    stages = plan_stages(job)
     print(describe_cost(job, job.shards))
     if job.dry_run:
-        shown = stages or {"options": function_options(job), "spec": make_spec(job)}
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(json.dumps(stages, indent=2, ensure_ascii=False))
         return
     if job.no_wait and not {"--detach", "-d"} & set(sys.argv):
         raise UserError("--no_wait: expected modal run --detach, for otherwise the job ends with this command")
-    function = run_stages if stages else run_script.with_options(**function_options(job))
-    call = function.spawn(stages or make_spec(job))
+    call = spawn(stages)
     print(f"submitted {call.object_id}: {' '.join(job.words)}", flush=True)
     if job.call_file:
         write_json(job.call_file, {"calls": [call.object_id], "submitted": time.time()})
-    if not job.no_wait:
-        call.get()
+    if not job.no_wait and (code := call.get()):
+        sys.exit(code)
+    print(describe_next(job))
+
+
+def describe_next(job: ModalJob) -> str:
+    """What a script there prints as its next step would run here, where its results are not."""
+    chosen = "" if job.volume == VOLUME else f" --volume {job.volume}"
+    run = f"python -m modal run --detach scripts/modal_run.py::main{chosen} -- SCRIPT …"
+    fetch = f"python scripts/download_results.py {written_folder(job.words)}{chosen}"
+    return f"on Modal, a next step that is named above runs by: {run}\nresults come here by: {fetch}"
+
+
+def spawn(stages: list[ModalStage]) -> modal.FunctionCall:
+    """A single command needs no orchestrator."""
+    if len(stages) == len(stages[0]["specs"]) == 1:
+        return run_script.with_options(**client_options(stages[0]["options"])).spawn(stages[0]["specs"][0])
+    return run_stages.spawn(stages)
 
 
 def run_entry(parse: Callable[[Sequence[str]], ModalJob], words: Sequence[str]) -> None:
@@ -110,28 +175,39 @@ def run_entry(parse: Callable[[Sequence[str]], ModalJob], words: Sequence[str]) 
         sys.exit(EXIT_USER_MISTAKE)
 
 
+def asked_help(argv: Sequence[str]) -> str | None:
+    """The entry point whose flags are asked for: Modal's client answers --help by itself, and knows none of them."""
+    own = [*argv][: [*argv, "--"].index("--")]
+    names = [word.partition("::")[2] for word in own if word.partition("::")[0].endswith(Path(__file__).name)]
+    return names[0] if names and {"-h", "--help"} & {*own} else None
+
+
+if asked_help(sys.argv) in ENTRY_POINTS:
+    ENTRY_POINTS[asked_help(sys.argv)](["--help"])
+
+
 @app.local_entrypoint()
 def main(*words: str) -> None:
     """Any script: flags of the job, then --, then the command."""
-    run_entry(parse_main, words)
+    run_entry(ENTRY_POINTS["main"], words)
 
 
 @app.local_entrypoint()
 def phase1(*words: str) -> None:
     """scripts/run_phase1.sh; with --shards N its stages in N containers at once."""
-    run_entry(lambda given: parse_phase(1, given), words)
+    run_entry(ENTRY_POINTS["phase1"], words)
 
 
 @app.local_entrypoint()
 def phase2(*words: str) -> None:
     """scripts/run_phase2.sh."""
-    run_entry(lambda given: parse_phase(2, given), words)
+    run_entry(ENTRY_POINTS["phase2"], words)
 
 
 @app.local_entrypoint()
 def phase3(*words: str) -> None:
     """scripts/run_phase3.sh."""
-    run_entry(lambda given: parse_phase(3, given), words)
+    run_entry(ENTRY_POINTS["phase3"], words)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> ModalJob:

@@ -182,13 +182,15 @@ class ModalSpec(TypedDict):
     folder: str  # what it writes to below EXP_ROOT; one writer at a time
     limit_seconds: float  # of one attempt, short of the engine's own limit
     environment: dict[str, str]
+    volume: NotRequired[str]  # name of the volume that is mounted
+    staged_language: NotRequired[str]  # whose segments are first copied to the container's own disk
     owner: NotRequired[str]  # the call that writes, where it is not the function's own
 
 
 class ModalStage(TypedDict):
     """Jobs on Modal that may run at once."""
 
-    options: dict[str, object]  # arguments of Function.with_options
+    options: dict[str, object]  # arguments of Function.with_options, volume and hf_secret by name
     specs: list[ModalSpec]
 
 

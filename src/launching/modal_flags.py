@@ -10,6 +10,7 @@ from core.cli import HELP_FORMATTER, parse_flags
 from core.errors import UserError
 from languages import REPOSITORY, language_help, language_paths
 from launching.commands import check_command
+from launching.modal_account import default_volume
 from launching.modal_image_contents import CODE_FOLDERS
 
 # modal.com/docs/guide/gpu: name -> most in one container.
@@ -31,6 +32,7 @@ GPUS = {
 MAX_HOURS = 24.0
 MAX_RETRIES = 10
 MIN_HOURS = 0.05
+ONLINE_SCRIPTS = ("fetch_models.py", "fetch_prompts.py", "prepare.sh")
 
 
 class ModalJob(NamedTuple):
@@ -48,6 +50,11 @@ class ModalJob(NamedTuple):
     call_file: Path | None  # where to write the ids of the calls
     dry_run: bool
     shards: int  # containers that extract units at once
+    max_containers: int | None  # of those, at a time
+    volume: str  # name of the volume
+    region: str | None  # where containers may run
+    hf_secret: str | None  # name of a secret of the account that holds HF_TOKEN
+    gpu_price: float | None  # US dollars a GPU-hour, as the user has looked it up
 
 
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +74,17 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
         help=f"limit of one attempt (hours), at most {MAX_HOURS:g}; before it the run saves and is retried",
     )
     job.add_argument("--retries", type=int, default=MAX_RETRIES, help=f"further attempts, at most {MAX_RETRIES}")
+    job.add_argument(
+        "--volume", default=default_volume(), help="volume of data/ and exp/; ORAL_UNITS_VOLUME sets it too"
+    )
+    job.add_argument("--region", default=None, help="where containers may run, as in eu or us-east,us-west (dearer)")
+    job.add_argument("--max_containers", type=int, default=None, help="containers of --shards at a time")
+    job.add_argument(
+        "--hf_secret",
+        default=None,
+        help="secret of your Modal account that holds HF_TOKEN, for scripts that fetch models",
+    )
+    job.add_argument("--gpu_price", type=float, default=None, help="price of a GPU-hour (US dollars) for the cost line")
     job.add_argument("--no_wait", action="store_true", help="return once submitted; asks for modal run --detach")
     job.add_argument("--call_file", type=Path, default=None, help="write the ids of the calls to this file (JSON)")
     job.add_argument("--dry_run", action="store_true", help="print what would be submitted, and submit nothing")
@@ -145,6 +163,9 @@ def check_job(
     hours: float,
     retries: int,
     shards: int = 1,
+    max_containers: int | None = None,
+    hf_secret: str | None = None,
+    gpu_price: float | None = None,
     **client: object,
 ) -> ModalJob:
     """Refuse what the engine would take and fail on. ``client``: what only the submitting command obeys."""
@@ -154,10 +175,17 @@ def check_job(
         raise UserError(f"--hours {hours:g}: expected {MIN_HOURS:g} to {MAX_HOURS:g}; retries resume a longer run")
     if not 0 <= retries <= MAX_RETRIES:
         raise UserError(f"--retries {retries}: expected 0 to {MAX_RETRIES}")
-    for name, value in (("cpus", cpus), ("memory_gb", memory_gb), ("processes", processes)):
-        if not value > 0:
+    positive = {"cpus": cpus, "memory_gb": memory_gb, "processes": processes, "shards": shards}
+    for name, value in (positive | {"max_containers": max_containers, "gpu_price": gpu_price}).items():
+        if value is not None and not value > 0:
             raise UserError(f"--{name} {value:g}: expected a number above 0")
+    if gpu_price and not n_gpus:
+        raise UserError("--gpu_price: expected --gpu with it")
+    if max_containers and shards == 1:
+        raise UserError("--max_containers: expected --shards with it; other jobs have one container at a time")
     check_command(words)
+    if hf_secret and not is_online(words):
+        raise UserError(f"--hf_secret: {words[0]} runs offline; give it to what fetches: {', '.join(ONLINE_SCRIPTS)}")
     return ModalJob(
         words=_in_repository(words),
         gpu_name=gpu_name,
@@ -168,8 +196,16 @@ def check_job(
         hours=hours,
         retries=retries,
         shards=shards,
+        max_containers=max_containers,
+        hf_secret=hf_secret,
+        gpu_price=gpu_price,
         **client,
     )
+
+
+def is_online(words: Sequence[str]) -> bool:
+    """Whether a command may fetch from the network; all others run offline."""
+    return Path(words[0]).name in ONLINE_SCRIPTS
 
 
 def _in_repository(words: list[str]) -> list[str]:

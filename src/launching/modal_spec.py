@@ -4,11 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.errors import UserError
+from core.expected_gpus import EXPECTED_GPUS
 from core.git import ask_git
 from core.records import ModalSpec
 from languages import REPOSITORY, language_paths
 from launching.commands import experiment_name, flag_value
-from launching.modal_flags import ModalJob
+from launching.modal_account import MOUNT, VOLUME
+from launching.modal_flags import ModalJob, is_online
 
 STOP_SECONDS = 600.0  # before the engine's own limit, for the checkpoint and the commit; a tenth of short limits
 
@@ -21,9 +24,25 @@ FOLDER_OF_SCRIPT = {
     "run_phase2.sh": "bpe",
     "trainer_vocoder.py": "vocoder",
     "run_phase3.sh": "vocoder",
+    "run_all.sh": "vocoder",
+    "train_vocoder.sh": "vocoder",
     "trainer_prosody.py": "prosody",
 }
-ONLINE_SCRIPTS = ("fetch_models.py", "fetch_prompts.py", "prepare.sh")
+# Script -> the experiment that it writes to where EXPERIMENT names none; empty: that of the language.
+EXPERIMENT_OF_SCRIPT = {
+    "train_vocoder.sh": "",
+    "train.sh": "speech_llm",
+    "train_pre.sh": "speech_llm_pre",
+    "train_post_wlg.sh": "speech_llm_post_wlg",
+    "sweep_connectors.sh": "speech_llm_sweep",
+}
+# Handed on where this shell sets them; none of them holds a secret.
+MODEL_VARIABLES = ("ORAL_UNITS_WHISPER", "ORAL_UNITS_LLM")
+HANDED_VARIABLES = (
+    *("TRAINING_LANGUAGE", "TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS"),
+    *("EXPERIMENT", "N_GPUS", "CONNECTORS", "FACTORS", "LARGE_ENCODER", "FROM_PRETRAINED"),
+    *("ORAL_UNITS_TRACEBACK", *MODEL_VARIABLES),
+)
 
 
 def timeout_seconds(job: ModalJob) -> int:
@@ -31,11 +50,18 @@ def timeout_seconds(job: ModalJob) -> int:
     return round(3600 * job.hours)
 
 
-def function_options(job: ModalJob, *, gpu: bool = True) -> dict[str, object]:
-    """Arguments of ``Function.with_options``; without ``gpu`` those of a stage that needs none."""
-    options = {"cpu": job.cpus, "memory": round(1024 * job.memory_gb), "timeout": timeout_seconds(job)}
-    retries = {"retries": job.retries} if job.retries else {}
-    return options | retries | ({"gpu": f"{job.gpu_name}:{job.n_gpus}"} if gpu and job.n_gpus else {})
+def function_options(job: ModalJob) -> dict[str, object]:
+    """What ``Function.with_options`` is called with; ``volume`` and ``hf_secret`` are names (scripts/modal_run.py)."""
+    chosen = {
+        "retries": job.retries,
+        "gpu": f"{job.gpu_name}:{job.n_gpus}" if job.n_gpus else None,
+        "region": job.region.split(",") if job.region else None,
+        "max_containers": job.max_containers,
+        "volume": job.volume if job.volume != VOLUME else None,
+        "hf_secret": job.hf_secret,
+    }
+    always = {"cpu": job.cpus, "memory": round(1024 * job.memory_gb), "timeout": timeout_seconds(job)}
+    return always | {name: value for name, value in chosen.items() if value}
 
 
 def make_spec(job: ModalJob, words: list[str] | None = None) -> ModalSpec:
@@ -46,19 +72,26 @@ def make_spec(job: ModalJob, words: list[str] | None = None) -> ModalSpec:
         "processes": job.processes,
         "folder": written_folder(words),
         "limit_seconds": timeout - min(STOP_SECONDS, 0.1 * timeout),
-        "environment": job_environment(words),
+        "environment": job_environment(words, job.n_gpus) | {"OMP_NUM_THREADS": str(threads_of(job))},
+        "volume": job.volume,
     }
 
 
+def threads_of(job: ModalJob) -> int:
+    """Threads of each process: a container sees all cores of its machine, and would start one for each."""
+    return max(1, int(job.cpus / job.processes))
+
+
 def written_folder(words: Sequence[str]) -> str:
-    """The folder under EXP_ROOT that a command writes to; the shards of an array write different files in one."""
+    """The folder under EXP_ROOT that a command writes to; the shards of an array write different files in one.
+
+    Two scripts that write to one folder have one name here, whatever they are called.
+    """
     script, index = Path(words[0]).name, flag_value(words, "shard_index")
     shard = f"/{flag_value(words, 'stage')}_{index}" if index else ""
-    if exp := experiment_name(words):
+    language = language_of(words)
+    if exp := experiment_name(words) or _named_experiment(words):
         return exp + shard
-    language = flag_value(words, "language", os.environ.get("TRAINING_LANGUAGE", ""))
-    if script.endswith(".sh") and len(words) > 1 and not words[1].startswith("-"):
-        language = words[1]
     if script not in FOLDER_OF_SCRIPT or not language:
         return Path(script).stem + (f"_{language}" if language else "") + shard
     tag = flag_value(words, "tag", os.environ.get("TAG", ""))
@@ -66,11 +99,43 @@ def written_folder(words: Sequence[str]) -> str:
     return language_paths(language, tag, generator, may_be_new=True)[FOLDER_OF_SCRIPT[script]].name + shard
 
 
-def job_environment(words: Sequence[str]) -> dict[str, str]:
-    """Variables of the command that this shell sets; offline, except for what fetches."""
-    names = ("TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS")
-    kept = {name: os.environ[name] for name in names if name in os.environ}
-    offline = "0" if Path(words[0]).name in ONLINE_SCRIPTS else "1"
+def _named_experiment(words: Sequence[str]) -> str:
+    """What names an experiment without --exp: EXPERIMENT for the job scripts, the first word of the report."""
+    script = Path(words[0]).name
+    if script in EXPERIMENT_OF_SCRIPT:
+        return os.environ.get("EXPERIMENT") or EXPERIMENT_OF_SCRIPT[script]
+    if script == "build_report.py" and len(words) > 1 and not words[1].startswith("-"):
+        return Path(words[1]).name
+    return ""
+
+
+def language_of(words: Sequence[str]) -> str:
+    """The language of a command: a shell script's first word, --language, or TRAINING_LANGUAGE; or empty."""
+    if words[0].endswith(".sh") and len(words) > 1 and not words[1].startswith("-"):
+        return words[1]
+    if Path(words[0]).name == "prepare.sh":  # recipes/<language>/prepare.sh
+        return Path(words[0]).parent.name
+    return flag_value(words, "language", os.environ.get("TRAINING_LANGUAGE", ""))
+
+
+def job_environment(words: Sequence[str], n_gpus: int = 0) -> dict[str, str]:
+    """Variables of the command that this shell sets; offline, except for what fetches; how many GPUs it is to find.
+
+    UserError for one that names a folder of this machine, or more GPUs than the job has.
+    """
+    handed = {name: value for name in HANDED_VARIABLES if (value := os.environ.get(name))}
+    wanted = handed.get("N_GPUS", "0")
+    if not wanted.isdecimal() or int(wanted) > n_gpus:
+        raise UserError(f"N_GPUS={wanted}: expected at most those of --gpu, {n_gpus}; as in --gpu L4:2")
+    kept = {"N_GPUS": str(n_gpus)} | handed  # the job scripts take one by default
+    for name in MODEL_VARIABLES:
+        if os.path.isabs(kept.get(name, "")) and not Path(kept[name]).is_relative_to(MOUNT):
+            raise UserError(
+                f"{name}={kept[name]}: expected a hub id on Modal, as in openai/whisper-base, found a folder of this "
+                "machine; scripts/fetch_models.py puts a model on the volume"
+            )
+    offline = "0" if is_online(words) else "1"
     commit = ask_git(REPOSITORY, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     kept |= {"ORAL_UNITS_COMMIT": commit} if commit else {}
+    kept |= {EXPECTED_GPUS: str(n_gpus)} if n_gpus else {}
     return kept | {name: offline for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")}

@@ -16,3 +16,10 @@ def test_gpu_hours_are_those_of_all_gpus_and_containers() -> None:
 def test_without_a_gpu_the_cores_are_counted() -> None:
     job = parse_main(["--hours", "0.5", "--retries", "0", "--cpus", "2", *TRAIN])
     assert "1 CPU-core-hours an attempt, 1 attempts; no GPU" in describe_cost(job)
+
+
+def test_money_is_said_where_the_price_is_known() -> None:
+    job = parse_main(["--gpu", "H100:2", "--gpu_price", "3.95", "--", *TRAIN])
+    assert "48 GPU-hours of H100 = $189.60 an attempt" in describe_cost(job)
+    assert "$" not in describe_cost(parse_main(["--gpu", "H100:2", "--", *TRAIN]))
+    assert "modal billing report" in describe_cost(job)

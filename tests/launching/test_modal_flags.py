@@ -37,6 +37,10 @@ def test_what_is_no_gpu_is_refused(text: str) -> None:
         (["--retries", "-1"], "--retries -1"),
         (["--cpus", "0"], "--cpus 0"),
         (["--processes", "0"], "--processes 0"),
+        (["--gpu", "L4", "--gpu_price", "0"], "--gpu_price 0"),
+        (["--gpu_price", "3"], "--gpu_price: expected --gpu"),
+        (["--max_containers", "2"], "--max_containers: expected --shards"),
+        (["--hf_secret", "mine"], "--hf_secret: src/trainer_vocoder.py runs offline"),
     ],
 )
 def test_limits_are_asserted(flags: list[str], named: str) -> None:

@@ -16,6 +16,7 @@ from core.errors import UserError
 from launching.modal_account import VOLUME
 from launching.modal_flags import parse_main, parse_phase
 from launching.modal_image_contents import BASE_VOICE, CODE_FILES, CODE_FOLDERS, CODE_ROOT
+from launching.modal_plan import plan_stages
 from launching.modal_spec import function_options
 from synthetic import REPOSITORY, run_script, script_environment
 
@@ -83,21 +84,36 @@ def test_the_image_holds_code_and_nothing_else() -> None:
     assert {"src/trainer_vocoder.py", "recipes/satere/prepare.sh"} <= below and tracked <= below
 
 
+def only_spec(shown: str) -> dict:
+    """The spec of the command itself, the last of the stages that --dry_run prints."""
+    (spec,) = json.loads(shown)[-1]["specs"]
+    return spec
+
+
 def test_entry_points_hand_their_words_through(client, capsys: pytest.CaptureFixture) -> None:
     script = "scripts/modal_run.py"
     assert client(f"{script}::main", "--gpu", "H100:2", "--dry-run", "--", *TRAIN, "--resume") == 0
     cost, _, shown = capsys.readouterr().out.partition("\n")
     assert cost.startswith("cost: at most 48 GPU-hours of H100")
-    assert json.loads(shown)["spec"]["words"] == [*TRAIN, "--resume"]
+    assert only_spec(shown)["words"] == [*TRAIN, "--resume"]
     assert client(f"{script}::phase3", "--language", "satere", "--dry_run", "--", "--lr", "1") == 0
-    shown = json.loads(capsys.readouterr().out.partition("\n")[2])
-    assert shown["spec"]["words"] == ["scripts/run_phase3.sh", "--language", "satere", "--lr", "1"]
+    shown = only_spec(capsys.readouterr().out.partition("\n")[2])
+    assert shown["words"] == ["scripts/run_phase3.sh", "--language", "satere", "--lr", "1"]
     assert client(f"{script}::phase2", "--language", "satere", "--dry_run") == 0
     capsys.readouterr()
     assert client(f"{script}::main", "--gpu", "H1000", "--", *TRAIN) == 2
     assert capsys.readouterr().err.startswith("error: --gpu H1000: expected one of T4, L4")
     assert client(f"{script}::main", "--no_wait", "--", *TRAIN) == 2
     assert "--detach" in capsys.readouterr().err
+
+
+def test_help_of_an_entry_point_shows_its_flags(client, capsys: pytest.CaptureFixture) -> None:
+    for name, flag in (("main", "--gpu_price"), ("phase1", "--shards"), ("phase3", "--language")):
+        assert client(f"scripts/modal_run.py::{name}", "--help") == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"usage: modal run scripts/modal_run.py::{name}") and flag in shown
+    assert modal_run.asked_help(["modal", "run", "scripts/modal_run.py::main", "--", "src/x.py", "--help"]) is None
+    assert modal_run.asked_help(["pytest", "--help"]) is None
 
 
 def test_run_by_itself_it_checks_first_and_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +166,14 @@ def spawned(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list:
 
 def test_a_job_is_spawned_after_its_cost_was_said(monkeypatch, capsys, tmp_path: Path) -> None:
     calls = spawned(monkeypatch)
-    job = parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *TRAIN])
-    modal_run.submit(job)
+    words = ["src/extract_units.py", "--language", "satere"]
+    modal_run.submit(parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *words]))
     (options, spec), waited = calls
-    assert options["gpu"] == "L4:1" and spec["words"] == TRAIN and waited == "get"
+    assert options["gpu"] == "L4:1" and spec["words"] == words and waited == "get"
     out = capsys.readouterr().out
     assert out.index("cost:") < out.index("submitted fc-7")
+    assert "python -m modal run --detach scripts/modal_run.py::main -- SCRIPT" in out
+    assert out.endswith("python scripts/download_results.py satere_units\n")
     assert json.loads((tmp_path / "call.json").read_text())["calls"] == ["fc-7"]
     monkeypatch.setattr(sys, "argv", ["modal", "run", "--detach", "x"])
     calls.clear()
@@ -169,25 +187,85 @@ def test_a_failing_script_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> 
         modal_run.submit(parse_main(["--", *TRAIN]))
 
 
-def test_stages_wait_for_each_other_and_name_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Calls of run_script as Modal would make them: ``outcomes`` by folder, ``made`` as they were spawned."""
+    engine = SimpleNamespace(outcomes={}, made=[], waited=[], cancelled=[])
+    entries = {}
+
+    def call_of(number: str) -> SimpleNamespace:
+        options, spec = engine.made[int(number.removeprefix("fc-"))]
+
+        def get() -> int:
+            engine.waited.append(number)
+            found = engine.outcomes.get(spec["folder"], 0)
+            if isinstance(found, BaseException):
+                raise found
+            return found
+
+        return SimpleNamespace(object_id=number, get=get, cancel=lambda: engine.cancelled.append(number))
 
     def with_options(**options) -> SimpleNamespace:
-        def run_all(specs, return_exceptions):
-            assert return_exceptions and all("owner" in spec for spec in specs)
-            seen.append((options.get("gpu"), len(specs)))
-            broken = options.get("gpu") and len(seen) == 3
-            return [RuntimeError("exit code 3") if broken and number == 1 else 0 for number, _ in enumerate(specs)]
+        def spawn(spec: dict) -> SimpleNamespace:
+            engine.made.append((options, spec))
+            return call_of(f"fc-{len(engine.made) - 1}")
 
-        return SimpleNamespace(map=run_all)
+        return SimpleNamespace(spawn=spawn)
 
     monkeypatch.setattr(modal_run, "run_script", SimpleNamespace(with_options=with_options))
-    stages = modal_run.plan_shards(parse_phase(1, ["--language", "spanish", "--shards", "2", "--gpu", "L4"]))
-    with pytest.raises(RuntimeError, match="1 of 2 failed: spanish_units/assign_1; the first: exit code 3"):
-        modal_run.run_stages.local(stages)
-    assert seen == [("L4:1", 2), (None, 1), ("L4:1", 2)]
-    seen.clear()
-    assert modal_run.run_stages.local([stages[0]]) == 0
+    monkeypatch.setattr(modal_run, "calls", SimpleNamespace(get=entries.get, put=entries.__setitem__))
+    monkeypatch.setattr(modal_run.modal, "FunctionCall", SimpleNamespace(from_id=call_of))
+    monkeypatch.setattr(modal_run.modal, "current_function_call_id", lambda: "fc-orchestrator")
+    return engine
+
+
+def phase1_stages() -> list[dict]:
+    return plan_stages(parse_phase(1, ["--language", "spanish", "--shards", "2", "--gpu", "L4"]))
+
+
+def test_stages_wait_for_each_other_and_name_what_failed(engine, capsys) -> None:
+    engine.outcomes = {"spanish_units/assign_1": RuntimeError("the machine broke")}
+    assert modal_run.run_stages.local(phase1_stages()) == 1
+    said = capsys.readouterr().err
+    assert said == "error: 1 of 2 failed: spanish_units/assign_1; the first: the machine broke\n"
+    assert [options.get("gpu") for options, _ in engine.made] == ["L4:1", "L4:1", None, "L4:1", "L4:1"]
+    assert {spec["owner"] for _, spec in engine.made} == {"fc-orchestrator"}
+
+
+def test_a_final_code_is_the_orchestrators_own(engine, capsys) -> None:
+    engine.outcomes = {"spanish_units/sample_0": 2}
+    assert modal_run.run_stages.local(phase1_stages()) == 2
+    assert "the first: exit code 2" in capsys.readouterr().err and len(engine.made) == 2
+
+
+def test_an_orchestrator_that_starts_again_waits_for_the_calls_it_made(engine) -> None:
+    """Preempted, or after its own 24 hours: a second call beside the first would be a second writer."""
+    engine.outcomes = {"spanish_units": KeyboardInterrupt("preempted")}  # while it waits for fit
+    with pytest.raises(KeyboardInterrupt):
+        modal_run.run_stages.local(phase1_stages())
+    assert len(engine.made) == 3 and not engine.cancelled
+    engine.outcomes.clear()
+    assert modal_run.run_stages.local(phase1_stages()) == 0
+    assert len(engine.made) == 2 + 1 + 2 + 1 + 1 and engine.waited.count("fc-2") == 2
+    assert modal_run.run_stages.info().max_retries == 10
+
+
+def test_a_cancelled_orchestrator_cancels_its_calls(engine) -> None:
+    engine.outcomes = {"spanish_units/sample_1": modal_run.modal.exception.InputCancellation()}
+    with pytest.raises(modal_run.modal.exception.InputCancellation):
+        modal_run.run_stages.local(phase1_stages())
+    assert engine.cancelled == ["fc-0", "fc-1"]
+
+
+def test_volume_region_and_secret_reach_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modal_run, "open_volume", lambda name: modal_run.volume)
+    words = ["--volume", "ours", "--region", "eu", "--hf_secret", "hub", "--", "scripts/fetch_models.py"]
+    options = modal_run.client_options(function_options(parse_main(words)))
+    assert set(options["volumes"]) == {"/vol"} and options["region"] == ["eu"]
+    (secret,) = options["secrets"]
+    assert isinstance(secret, modal_run.modal.Secret) and "hub" in repr(secret)
+    info = modal_run.run_script.with_options(**options).info()
+    assert len(info.secrets) == 1 and set(info.volumes) == {"/vol"}
 
 
 @pytest.mark.parametrize("script", ["modal_run.py::main", "upload_to_modal.py"])

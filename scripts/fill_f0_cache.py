@@ -1,0 +1,42 @@
+"""Compute the F0 of a language's segments, which a voice is trained on: work for a processor, before a GPU is paid for.
+
+    python scripts/fill_f0_cache.py --language satere
+
+src/trainer_vocoder.py does the same where it is missing. scripts/modal_run.py calls this before it takes a GPU.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from audio.pitch import fill_f0_cache
+from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from languages import data_root, language_help, language_paths, resolve_in
+from segmentation.manifest import read_manifest
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
+    parser.add_argument(
+        "--language", default=os.environ.get("TRAINING_LANGUAGE"), help=language_help("language of the segments")
+    )
+    parser.add_argument("--num_workers", type=int, help="processes (default: one for each core)")
+    args = parse_flags(parser, argv)
+    require_positive(args, "num_workers")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    paths = language_paths(args.language)
+    segments = [(row["id"], resolve_in(data_root(), row["audio"])) for row in read_manifest(paths["manifest"])]
+    fill_f0_cache(paths["cache"], segments, num_workers=args.num_workers)
+    print(f"{paths['cache']}: F0 of {len(segments)} segments")
+
+
+if __name__ == "__main__":
+    run_main(main)

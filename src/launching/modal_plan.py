@@ -1,0 +1,53 @@
+"""A job on Modal as stages, one after the other: what needs no GPU gets none, and only the command itself is cut."""
+
+from pathlib import Path
+
+from core.records import ModalStage
+from launching.extraction_jobs import extraction_stages, shares_work
+from launching.modal_account import MOUNT
+from launching.modal_flags import ModalJob
+from launching.modal_spec import function_options, language_of, make_spec, written_folder
+
+VOICE_SCRIPTS = ("trainer_vocoder.py", "run_phase3.sh")
+
+
+def plan_stages(job: ModalJob) -> list[ModalStage]:
+    """The stages of a job; one with one command where nothing is to be done beside it."""
+    if job.shards > 1:
+        return plan_shards(job)
+    if language := trained_language(job):
+        return [prepare_f0(job, language), stage_audio(_one_stage(job, [job.words]), language)]
+    return [_one_stage(job, [job.words])]
+
+
+def trained_language(job: ModalJob) -> str | None:
+    """The language whose voice a job trains on GPUs."""
+    trains = job.n_gpus and Path(job.words[0]).name in VOICE_SCRIPTS
+    return language_of(job.words) or None if trains else None
+
+
+def stage_audio(stage: ModalStage, language: str) -> ModalStage:
+    """The stage with a copy of the language's segments on the own disk of each container."""
+    return stage | {"specs": [spec | {"staged_language": language} for spec in stage["specs"]]}
+
+
+def prepare_f0(job: ModalJob, language: str) -> ModalStage:
+    """What the command would first do on a processor while its GPUs wait: the F0 of the language's segments."""
+    words = ["scripts/fill_f0_cache.py", "--language", language, "--num_workers", str(max(1, int(job.cpus)))]
+    return _one_stage(without_gpu(job)._replace(cpus=job.cpus), [words])
+
+
+def plan_shards(job: ModalJob) -> list[ModalStage]:
+    """Phase 1 as stages: samplers, fit, assigners, merge, and the report on the units."""
+    report = ["src/validate_units.py", "--exp", f"{MOUNT}/exp/{written_folder(job.words)}"]
+    stages = [*extraction_stages(job.words, job.shards), [report]]
+    return [_one_stage(job if shares_work(commands[0]) else without_gpu(job), commands) for commands in stages]
+
+
+def without_gpu(job: ModalJob) -> ModalJob:
+    """The same job on a processor alone: in one process, with the threads that each process of the job has."""
+    return job._replace(gpu_name=None, n_gpus=0, processes=1, cpus=job.cpus / job.processes)
+
+
+def _one_stage(job: ModalJob, commands: list[list[str]]) -> ModalStage:
+    return {"options": function_options(job), "specs": [make_spec(job, words) for words in commands]}

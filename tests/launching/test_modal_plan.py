@@ -1,0 +1,30 @@
+"""The stages of a job on Modal: only those that use GPUs hold them, and only those run under torchrun."""
+
+from launching.modal_flags import parse_main, parse_phase
+from launching.modal_plan import plan_stages
+
+
+def test_fit_merge_and_report_hold_no_gpu_and_are_one_process() -> None:
+    job = parse_phase(1, ["--language", "satere", "--gpu", "L4:2", "--shards", "3"])
+    stages = plan_stages(job)
+    assert [len(stage["specs"]) for stage in stages] == [3, 1, 3, 1, 1]
+    assert [stage["options"].get("gpu") for stage in stages] == ["L4:2", None, "L4:2", None, None]
+    assert [{spec["processes"] for spec in stage["specs"]} for stage in stages] == [{2}, {1}, {2}, {1}, {1}]
+
+
+def test_f0_is_computed_before_a_gpu_is_paid_for(monkeypatch) -> None:
+    monkeypatch.delenv("TRAINING_LANGUAGE", raising=False)
+    for words in (["src/trainer_vocoder.py", "--language", "satere"], ["scripts/run_phase3.sh", "satere"]):
+        before, training = plan_stages(parse_main(["--gpu", "H100", "--cpus", "6", "--", *words]))
+        assert before["options"].get("gpu") is None and training["options"]["gpu"] == "H100:1"
+        assert before["specs"][0]["words"] == [
+            *("scripts/fill_f0_cache.py", "--language", "satere", "--num_workers", "6"),
+        ]
+        assert training["specs"][0]["words"] == words and training["specs"][0]["staged_language"] == "satere"
+        assert "staged_language" not in before["specs"][0]
+        assert len(plan_stages(parse_main(["--", *words]))) == 1  # nobody waits at a GPU's price
+
+
+def test_one_command_is_one_stage() -> None:
+    (stage,) = plan_stages(parse_main(["--gpu", "H100:2", "--", "src/train_bpe.py", "--language", "satere"]))
+    assert stage["options"]["gpu"] == "H100:2" and [spec["processes"] for spec in stage["specs"]] == [2]
