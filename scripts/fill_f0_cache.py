@@ -2,7 +2,9 @@
 
     python scripts/fill_f0_cache.py --language satere
 
-src/trainer_vocoder.py does the same where it is missing. scripts/modal_run.py calls this before it takes a GPU.
+Reads data/<language>/segments.jsonl and the segments, writes data/<language>/cache/f0_praat/<id>.npy. What is there and
+not older than its segment stays. src/trainer_vocoder.py computes what is missing; scripts/modal_run.py calls this first.
+More: docs/launching.md.
 """
 
 import argparse

@@ -5,7 +5,7 @@
     python scripts/remove_from_modal.py --language satere --everything --yes   # all of the language, results too
 
 When a speaker or a community withdraws recordings, remove them here first, segment again (scripts/segment_audio.py),
-then call this. Segments that segments.jsonl no longer names go, with the caches that were computed from them.
+then call this. It reads segments.jsonl: segments that are no longer named go, with the caches computed from them.
 Experiments made from them still hold units, samples and weights: they are named, and --experiments removes them.
 More: docs/launching.md.
 """
