@@ -1,13 +1,17 @@
 """A job on Modal as stages, one after the other: what needs no GPU gets none, and only the command itself is cut."""
 
+import os
+import shlex
 from pathlib import Path
 
 from core.records import ModalStage
+from launching.commands import flag_value
 from launching.extraction_jobs import extraction_stages, shares_work
 from launching.modal_account import MOUNT
 from launching.modal_flags import ModalJob
 from launching.modal_spec import function_options, language_of, make_spec, written_folder
 
+CHAIN_SCRIPT = "run_all.sh"
 VOICE_SCRIPTS = ("trainer_vocoder.py", "run_phase3.sh")
 
 
@@ -15,9 +19,32 @@ def plan_stages(job: ModalJob) -> list[ModalStage]:
     """The stages of a job; one with one command where nothing is to be done beside it."""
     if job.shards > 1:
         return plan_shards(job)
+    if job.n_gpus and Path(job.words[0]).name == CHAIN_SCRIPT:
+        return plan_chain(job)
     if language := trained_language(job):
         return [prepare_f0(job, language), stage_audio(_one_stage(job, [job.words]), language)]
     return [_one_stage(job, [job.words])]
+
+
+def plan_chain(job: ModalJob) -> list[ModalStage]:
+    """The whole chain of one language, as scripts/run_all.sh runs it: GPUs for units, voice and scores alone."""
+    language, tag = language_of(job.words), flag_value(job.words, "tag", os.environ.get("TAG", ""))
+    flags = [language, *(["--tag", tag] if tag else [])]
+    phases = [
+        [f"scripts/run_phase{number}.sh", *flags, *shlex.split(os.environ.get(f"PHASE{number}_ARGS", ""))]
+        for number in (1, 2, 3)
+    ]
+    bpe, voice = (f"{MOUNT}/exp/{written_folder(words)}" for words in phases[1:])
+    whisper = os.environ.get("ORAL_UNITS_WHISPER")
+    scores = ["src/vocoder_test.py", "--exp", voice, *(["--asr", whisper] if whisper else [])]
+    return [
+        _one_stage(job, [phases[0]]),
+        _one_stage(without_gpu(job), [phases[1]]),
+        prepare_f0(job, language),
+        stage_audio(_one_stage(job, [phases[2]]), language),
+        _one_stage(job._replace(n_gpus=1, processes=1), [scores]),
+        _one_stage(without_gpu(job), [["src/build_report.py", voice, bpe]]),
+    ]
 
 
 def trained_language(job: ModalJob) -> str | None:

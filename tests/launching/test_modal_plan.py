@@ -25,6 +25,30 @@ def test_f0_is_computed_before_a_gpu_is_paid_for(monkeypatch) -> None:
         assert len(plan_stages(parse_main(["--", *words]))) == 1  # nobody waits at a GPU's price
 
 
+def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
+    for name in ("TAG", "PHASE1_ARGS", "PHASE3_ARGS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PHASE2_ARGS", "--vocab_size 400")
+    monkeypatch.setenv("ORAL_UNITS_WHISPER", "openai/whisper-base")
+    chain = ["scripts/run_all.sh", "satere", "--tag", "t"]
+    stages = plan_stages(parse_main(["--gpu", "H100:2", "--", *chain]))
+    ((phase1,), (phase2,), (f0,), (phase3,), (scores,), (report,)) = [
+        [spec["words"] for spec in stage["specs"]] for stage in stages
+    ]
+    assert phase1 == ["scripts/run_phase1.sh", "satere", "--tag", "t"]
+    assert phase2 == ["scripts/run_phase2.sh", "satere", "--tag", "t", "--vocab_size", "400"]
+    assert f0[:3] == ["scripts/fill_f0_cache.py", "--language", "satere"] and phase3[0] == "scripts/run_phase3.sh"
+    voice = "/vol/exp/satere_vocoder_v3_t"
+    assert scores == ["src/vocoder_test.py", "--exp", voice, "--asr", "openai/whisper-base"]
+    assert report == ["src/build_report.py", voice, "/vol/exp/satere_bpe_t"]
+    gpus = [stage["options"].get("gpu") for stage in stages]
+    assert gpus == ["H100:2", None, None, "H100:2", "H100:1", None]
+    assert [stage["specs"][0]["environment"].get("ORAL_UNITS_GPUS") for stage in stages] == [
+        *("2", None, None, "2", "1", None),
+    ]
+    assert len(plan_stages(parse_main(["--", *chain]))) == 1
+
+
 def test_one_command_is_one_stage() -> None:
     (stage,) = plan_stages(parse_main(["--gpu", "H100:2", "--", "src/train_bpe.py", "--language", "satere"]))
     assert stage["options"]["gpu"] == "H100:2" and [spec["processes"] for spec in stage["specs"]] == [2]
