@@ -9,7 +9,7 @@ from launching.commands import flag_value
 from launching.extraction_jobs import extraction_stages, shares_work
 from launching.modal_account import MOUNT
 from launching.modal_flags import ModalJob
-from launching.modal_spec import function_options, language_of, make_spec, written_folder
+from launching.modal_spec import check_environment, function_options, language_of, make_spec, written_folder
 
 CHAIN_SCRIPT = "run_all.sh"
 VOICE_SCRIPTS = ("trainer_vocoder.py", "run_phase3.sh")
@@ -17,6 +17,7 @@ VOICE_SCRIPTS = ("trainer_vocoder.py", "run_phase3.sh")
 
 def plan_stages(job: ModalJob) -> list[ModalStage]:
     """The stages of a job; one with one command where nothing is to be done beside it."""
+    check_environment(job)
     if job.shards > 1:
         return plan_shards(job)
     if job.n_gpus and Path(job.words[0]).name == CHAIN_SCRIPT:

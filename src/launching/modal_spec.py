@@ -119,23 +119,25 @@ def language_of(words: Sequence[str]) -> str:
 
 
 def job_environment(words: Sequence[str], n_gpus: int = 0) -> dict[str, str]:
-    """Variables of the command that this shell sets; offline, except for what fetches; how many GPUs it is to find.
-
-    UserError for one that names a folder of this machine, or more GPUs than the job has.
-    """
+    """Variables of the command that this shell sets; offline, except for what fetches; how many GPUs it is to find."""
     handed = {name: value for name in HANDED_VARIABLES if (value := os.environ.get(name))}
-    wanted = handed.get("N_GPUS", "0")
-    if not wanted.isdecimal() or int(wanted) > n_gpus:
-        raise UserError(f"N_GPUS={wanted}: expected at most those of --gpu, {n_gpus}; as in --gpu L4:2")
-    kept = {"N_GPUS": str(n_gpus)} | handed  # the job scripts take one by default
-    for name in MODEL_VARIABLES:
-        if os.path.isabs(kept.get(name, "")) and not Path(kept[name]).is_relative_to(MOUNT):
-            raise UserError(
-                f"{name}={kept[name]}: expected a hub id on Modal, as in openai/whisper-base, found a folder of this "
-                "machine; scripts/fetch_models.py puts a model on the volume"
-            )
+    handed["N_GPUS"] = str(min(int(handed.get("N_GPUS", n_gpus)), n_gpus))  # the job scripts take one by default
     offline = "0" if is_online(words) else "1"
     commit = ask_git(REPOSITORY, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
-    kept |= {"ORAL_UNITS_COMMIT": commit} if commit else {}
-    kept |= {EXPECTED_GPUS: str(n_gpus)} if n_gpus else {}
-    return kept | {name: offline for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")}
+    handed |= {"ORAL_UNITS_COMMIT": commit} if commit else {}
+    handed |= {EXPECTED_GPUS: str(n_gpus)} if n_gpus else {}
+    return handed | {name: offline for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")}
+
+
+def check_environment(job: ModalJob) -> None:
+    """UserError for a variable of this shell that names a folder of this machine, or more GPUs than the job has."""
+    wanted = os.environ.get("N_GPUS") or "0"
+    if not wanted.isdecimal() or int(wanted) > job.n_gpus:
+        raise UserError(f"N_GPUS={wanted}: expected at most those of --gpu, {job.n_gpus}; as in --gpu L4:2")
+    for name in MODEL_VARIABLES:
+        value = os.environ.get(name, "")
+        if os.path.isabs(value) and not Path(value).is_relative_to(MOUNT):
+            raise UserError(
+                f"{name}={value}: expected a hub id on Modal, as in openai/whisper-base, found a folder of this "
+                "machine; scripts/fetch_models.py puts a model on the volume"
+            )

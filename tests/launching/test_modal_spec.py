@@ -4,6 +4,7 @@ import pytest
 
 from core.errors import UserError
 from launching.modal_flags import parse_main
+from launching.modal_plan import plan_stages
 from launching.modal_spec import function_options, make_spec, written_folder
 
 TRAIN = ["src/trainer_vocoder.py", "--language", "satere"]
@@ -90,6 +91,8 @@ def test_what_the_shell_sets_for_the_job_scripts_reaches_them(monkeypatch: pytes
     assert (environment["N_GPUS"], environment["ORAL_UNITS_GPUS"]) == ("2", "2")
     monkeypatch.setenv("N_GPUS", "1")
     assert make_spec(parse_main(["--gpu", "L4:2", "--", "scripts/train.sh"]))["environment"]["N_GPUS"] == "1"
+    before, _ = plan_stages(parse_main(["--gpu", "L4:2", "--", *TRAIN]))
+    assert before["specs"][0]["environment"]["N_GPUS"] == "0"
     monkeypatch.delenv("N_GPUS")
     assert "ORAL_UNITS_GPUS" not in make_spec(parse_main(["--", *TRAIN]))["environment"]
 
@@ -98,4 +101,4 @@ def test_what_the_shell_sets_for_the_job_scripts_reaches_them(monkeypatch: pytes
 def test_what_a_job_could_not_find_is_refused_here(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name}={value}"):
-        make_spec(parse_main(["--gpu", "L4", "--", *TRAIN]))
+        plan_stages(parse_main(["--gpu", "L4", "--", *TRAIN]))
