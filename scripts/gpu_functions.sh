@@ -21,13 +21,15 @@ settle_devices() {
   if [ -n "${NSLOTS:-}" ]; then export OMP_NUM_THREADS=$((NSLOTS > NPROC ? NSLOTS / NPROC : 1)); fi
 }
 
-# take_gpus N: sets CUDA_VISIBLE_DEVICES to N free GPUs, unless a scheduler did. Two jobs that start at the same moment
+# take_gpus N [COMPLEX]: sets CUDA_VISIBLE_DEVICES to N free GPUs, unless a scheduler did. Two jobs that start at the same moment
 # find the same ones free, so each is locked as long as this shell, or what it becomes by exec, lives.
+# COMPLEX is Grid Engine's name for its GPUs; gpu by default.
 take_gpus() {
-  local number="$1" total=0 taken=() index used file lock
+  local number="$1" granted="SGE_HGR_${2:-gpu}" total=0 taken=() index used file lock
   if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then return 0; fi
-  if [ -n "${SGE_HGR_gpu:-}" ]; then
-    export CUDA_VISIBLE_DEVICES="${SGE_HGR_gpu// /,}"
+  granted="${!granted:-}"
+  if [ -n "$granted" ]; then
+    export CUDA_VISIBLE_DEVICES="${granted// /,}"
     return 0
   fi
   while IFS=', ' read -r index used; do

@@ -21,13 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.errors import UserError
 from core.records import Job, JobRecord
+from launching.asked_resources import ask_resources
 from launching.backends import backend_of, choose_backend, state_of
 from launching.commands import check_command, experiment_name
 from launching.display import show_logs, show_status
 from launching.extraction_jobs import extraction_stages, stage_resources
 from launching.job import (
     BACKENDS,
-    DEFAULT_RESOURCES,
+    CLUSTERS,
     END_STATES,
     Resources,
     create_folder,
@@ -39,6 +40,7 @@ from launching.job import (
     write_job,
     write_record,
 )
+from launching.site import PLAIN_SITE, Site, read_site
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,13 +53,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_reading_flags(parser)
     words = list(sys.argv[1:] if argv is None else argv)
     cut = words.index("--") if "--" in words else len(words)
-    args = parse_flags(parser, words[:cut])
+    args = parse_flags(parser, joined_options(words[:cut]))
     args.command = words[cut + 1 :]
     if args.action == "submit" and args.names:
         raise UserError(f"{' '.join(args.names)}: expected the command after --, as in: -- src/trainer_vocoder.py …")
     require_positive(args, "nodes", "processes", "cpus", "memory", "hours", "shards", "lines")
-    require_not_negative(args, "gpus", "array_parallelism", "requeues")
+    require_not_negative(args, "array_parallelism", "requeues")
     return args
+
+
+def joined_options(words: list[str]) -> list[str]:
+    """--engine_args and its value in one word: the value begins with a dash, which argparse would take for a flag."""
+    joined = []
+    for word in words:
+        if joined and joined[-1] in ("--engine_args", "--engine-args"):
+            joined[-1] = f"--engine_args={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
@@ -84,11 +97,13 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_resource_flags(parser: argparse.ArgumentParser) -> None:
     resources = parser.add_argument_group("resources (submit)")
-    resources.add_argument("--gpus", type=int, default=0, help="GPUs per node (default: 0)")
+    resources.add_argument("--gpus", help="GPUs per node, with their type where it matters: 2, a100:2 (default: 0)")
     resources.add_argument("--nodes", type=int, default=1, help="machines, joined by torchrun (default: 1)")
     resources.add_argument("--processes", type=int, help="processes per node, over 1: torchrun (default: one per GPU)")
-    resources.add_argument("--cpus", type=int, default=1, help="CPU cores per node (default: 1)")
-    resources.add_argument("--memory", type=float, help="memory per node (GB; default: the engine's own)")
+    resources.add_argument("--cpus", type=int, help="CPU cores per node (default: 4 for each GPU, 1 without)")
+    resources.add_argument(
+        "--memory", type=float, help="memory per node (GB; default: on clusters 16 for each GPU, else the engine's own)"
+    )
     resources.add_argument(
         "--hours",
         type=float,
@@ -99,6 +114,11 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
     resources.add_argument("--constraint", help="features of the node (Slurm); the GPU's name (Modal), as in H100")
     resources.add_argument(
         "--array_parallelism", type=int, default=0, help="tasks of an array at a time (default: the engine's choice)"
+    )
+    resources.add_argument(
+        "--engine_args",
+        metavar="OPTIONS",
+        help='further options of sbatch or qsub in one word, as in "--qos=long --exclude=n3" or "-l h_vmem=8G -R y"',
     )
     resources.add_argument(
         "--requeues", type=int, default=20, help="time-outs that are followed by another attempt (default: 20)"
@@ -118,20 +138,20 @@ def choose_name(name: str | None, command: list[str]) -> str:
     raise UserError("--name: expected the name of the experiment, as in: --name satere_vocoder_v3")
 
 
-def choose_resources(args: argparse.Namespace, backend: str) -> Resources:
-    """What the flags ask for; without --hours, only this machine sets no limit."""
-    return Resources(
-        gpus=args.gpus,
+def choose_resources(args: argparse.Namespace, backend: str, site: Site) -> Resources:
+    """What the flags ask for; where they are silent, the site and what suits a GPU."""
+    typed = Resources(
         nodes=args.nodes,
-        processes=args.processes or max(1, args.gpus),
-        cpus=args.cpus,
+        processes=args.processes or 0,
+        cpus=args.cpus or 0,
         memory_gb=args.memory,
-        hours=args.hours if args.hours or backend == "local" else DEFAULT_RESOURCES.hours,
+        hours=args.hours,
         partition=args.partition,
         account=args.account,
         constraint=args.constraint,
         requeues=args.requeues,
     )
+    return ask_resources(backend, site, typed, gpus=args.gpus, engine_args=args.engine_args)
 
 
 def find_predecessors(names: list[str], backend: str) -> list[JobRecord]:
@@ -169,7 +189,8 @@ def refuse_second_writer(name: str, after: list[JobRecord]) -> None:
 def submit(args: argparse.Namespace) -> None:
     """One job, or with --shards one per stage, each after the one before."""
     backend, name = choose_backend(args.backend), choose_name(args.name, args.command)
-    resources = choose_resources(args, backend)
+    site = read_site() if backend in CLUSTERS else PLAIN_SITE
+    resources = choose_resources(args, backend, site)
     check_command(args.command, resources.nodes)
     stages = [[args.command]] if args.shards is None else extraction_stages(args.command, args.shards)
     after = find_predecessors(args.after, backend)
@@ -182,6 +203,7 @@ def submit(args: argparse.Namespace) -> None:
             resources=resources if args.shards is None else stage_resources(resources, commands[0]),
             after=after,
             array_parallelism=args.array_parallelism,
+            site=site._asdict() if backend in CLUSTERS else None,
         )
         if args.dry_run:
             print(f"# {backend}: {job['folder']}\n{backend_of(backend).describe(job)}\n")

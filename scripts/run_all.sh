@@ -14,7 +14,7 @@
 #   BACKEND                local, slurm, sge, modal or auto: prepare the data here, submit everything else there, each job
 #                          after those that it stands on, and return (docs/launching.md). Resources of a job: GPUS (not
 #                          in phase 2 and the report), NODES (in phase 3), CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT,
-#                          CONSTRAINT, REQUEUES; SHARDS cuts phase 1 into arrays of so many tasks
+#                          CONSTRAINT, REQUEUES, ENGINE_ARGS; SHARDS cuts phase 1 into arrays of so many tasks
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 
@@ -61,15 +61,14 @@ scores_are_current() { # newer than the checkpoint, with Whisper's reading where
 }
 
 submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everything
-  local units bpe gpus="${GPUS:-}" asr=()
+  local units bpe asr=()
   units="$(flag_value --exp "$(look_up units)" "${phase1[@]}")"
   bpe="$(flag_value --exp "$(look_up bpe)" "${phase2[@]}")"
   if [ -n "${ORAL_UNITS_WHISPER:-}" ]; then asr=(--asr "$ORAL_UNITS_WHISPER"); fi
   NODES="" submit_phase1 "${phase1[@]}"
   NODES="" GPUS="" NPROC="" launch "$bpe" "${units##*/}" scripts/run_phase2.sh "$language" "${phase2[@]}"
   submit_phase3 "${units##*/}" "${phase3[@]}"
-  if [ "${gpus:-0}" -gt 1 ]; then gpus=1; fi
-  NODES="" GPUS="$gpus" NPROC=1 launch "$vocoder" "${vocoder##*/}" src/vocoder_test.py --exp "$vocoder" "${asr[@]}"
+  NODES="" GPUS="$(one_gpu "${GPUS:-}")" NPROC=1 launch "$vocoder" "${vocoder##*/}" src/vocoder_test.py --exp "$vocoder" "${asr[@]}"
   NODES="" GPUS="" NPROC="" launch "$vocoder" "${vocoder##*/} ${bpe##*/}" src/build_report.py "$vocoder"
   echo "watch: python scripts/launch.py status ${units##*/} ${bpe##*/} ${vocoder##*/}"
 }

@@ -8,8 +8,8 @@
 #   TAG                 suffix of the experiment's name: TAG=w4 makes exp/<language>_units_w4
 #   NPROC               processes (one a GPU); default 1
 #   BACKEND             local, slurm, sge, modal or auto: submit the phase there and return (docs/launching.md), with
-#                       GPUS, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES, and SHARDS: arrays of
-#                       so many tasks, ARRAY_PARALLELISM of them at a time
+#                       GPUS, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES, ENGINE_ARGS,
+#                       and SHARDS: arrays of so many tasks, ARRAY_PARALLELISM of them at a time
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 

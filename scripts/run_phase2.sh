@@ -7,7 +7,7 @@
 #   TRAINING_LANGUAGE   the language, where none is given
 #   TAG                 suffix of the experiment's name, the same as in phase 1
 #   BACKEND             local, slurm, sge, modal or auto: submit the phase there and return (docs/launching.md), with
-#                       CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES
+#                       CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES, ENGINE_ARGS
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 

@@ -11,7 +11,7 @@
 #   TAG                 suffix of the experiment's name, the same as in phase 1
 #   NPROC               processes (one a GPU); default 1
 #   BACKEND             local, slurm, sge, modal or auto: submit the phase there and return (docs/launching.md), with
-#                       GPUS, NODES, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES
+#                       GPUS, NODES, CPUS, MEMORY (GB), HOURS, PARTITION, ACCOUNT, CONSTRAINT, REQUEUES, ENGINE_ARGS
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 

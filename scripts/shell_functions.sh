@@ -146,10 +146,18 @@ python_command() { # python_command SCRIPT: sets command; NPROC processes, by to
 }
 
 # What scripts/launch.py is told by the environment: variable and flag.
-launch_variables="GPUS NODES CPUS MEMORY HOURS PARTITION ACCOUNT CONSTRAINT REQUEUES"
+launch_variables="GPUS NODES CPUS MEMORY HOURS PARTITION ACCOUNT CONSTRAINT REQUEUES ENGINE_ARGS"
 
 is_submitted() { # with BACKEND, a phase is handed to an engine; its help is shown here
   [ -n "${BACKEND:-}" ] && ! asks_for_help "$@"
+}
+
+one_gpu() { # one_gpu GPUS: at most one of "2", "a100:2" or "a100"
+  case "$1" in
+    "" | 0) echo "$1" ;;
+    [0-9]*) echo 1 ;;
+    *) echo "${1%%:*}:1" ;;
+  esac
 }
 
 # launch EXP "NAME…" SCRIPT FLAG…: submit SCRIPT to BACKEND, after the newest jobs of the experiments named

@@ -133,6 +133,8 @@ class JobResources(TypedDict):
     account: str | None  # Slurm's account, Grid Engine's project
     constraint: str | None  # Slurm's features, Grid Engine's complexes, on Modal the name of the GPU
     requeues: int  # time-outs that are followed by another attempt
+    gpu_type: str | None  # the site's name of the GPU, as in "a100"
+    engine_args: list[str]  # options handed on to sbatch or qsub, one each
 
 
 class Job(TypedDict):
@@ -145,6 +147,7 @@ class Job(TypedDict):
     commands: list[list[str]]  # as typed, each from the script on; several make an array, its tasks numbered from 0
     array_parallelism: int  # tasks of an array that may run at once; 0: as many as the engine likes
     resources: JobResources
+    site: dict[str, object]  # what cluster.toml said (launching/site.py: Site)
     after: list["JobRecord"]  # jobs that must have finished with code 0 before this one starts
     environment: dict[str, str]  # variables of the command, besides those that the engine sets
     submitted: str  # ISO 8601, UTC

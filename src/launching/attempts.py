@@ -72,7 +72,7 @@ def start_attempt(
     row = {"task": task, "attempt": attempt, "event": "started", "at": now(), "host": socket.gethostname()}
     if node == 0:
         append_row(folder, row | {"command": words, "engine_id": engine_id()})
-    environment = os.environ | task_environment(job)
+    environment = os.environ | task_environment(job, os.environ)
     with open(log_file(job, task, node), "ab") as log:
         return subprocess.Popen(
             words,

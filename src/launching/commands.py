@@ -4,13 +4,14 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
 from core.records import Job
 from languages import REPOSITORY
-from launching.job import job_title, resources_of
+from launching.job import CLUSTERS, job_title, resources_of
+from launching.site import site_of
 
 RENDEZVOUS_PORTS = range(20000, 30000)  # one of them, by the job's id, so that jobs that share a node do not meet
 # What the text of a script that takes --resume holds.
@@ -38,11 +39,15 @@ def script_path(word: str) -> Path:
 
 def task_command(job: Job, task: int = 0, *, resume: bool = False) -> list[str]:
     """The words to execute for a task of ``job``."""
-    words, resources = job["commands"][task], resources_of(job)
-    return executed_words(resume_words(words) if resume else words, resources.processes, resources.nodes)
+    words, resources, site = job["commands"][task], resources_of(job), site_of(job)
+    words = resume_words(words) if resume else words
+    if not site.container:
+        return executed_words(words, resources.processes, resources.nodes)
+    inside = executed_words(words, resources.processes, resources.nodes, python=site.container_python)
+    return [*shlex.split(site.container), *inside]
 
 
-def executed_words(words: list[str], n_processes: int, n_nodes: int = 1) -> list[str]:
+def executed_words(words: list[str], n_processes: int, n_nodes: int = 1, *, python: str = sys.executable) -> list[str]:
     """What a person types, from the script on -> the words to execute, absolute where they name files of this project.
 
     ``n_processes``: per node.
@@ -50,7 +55,7 @@ def executed_words(words: list[str], n_processes: int, n_nodes: int = 1) -> list
     script, flags = str(script_path(words[0])), words[1:]
     if script.endswith(SHELL_SUFFIX):
         return ["bash", script, *flags]
-    return [sys.executable, *torchrun_words(n_processes, n_nodes), script, *flags]
+    return [python, *torchrun_words(n_processes, n_nodes), script, *flags]
 
 
 def torchrun_words(n_processes: int, n_nodes: int = 1) -> list[str]:
@@ -128,9 +133,20 @@ def show_commands(job: Job) -> str:
     return "\n".join(f"# task {task}: {shlex.join(task_command(job, task))}" for task in range(len(job["commands"])))
 
 
-def task_environment(job: Job) -> dict[str, str]:
-    """Variables of the task. BACKEND is emptied: a phase script in a job runs, and submits no further one."""
-    resources = resources_of(job)
+def export_lines(job: Job) -> list[str]:
+    """The job's variables, as its script sets them before the site's own lines."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in job["environment"].items()]
+
+
+def task_environment(job: Job, current: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables of the task. BACKEND is emptied: a phase script in a job runs, and submits no further one.
+
+    ``current``: those of the process that starts it. On a cluster they hold over the job's, which stand in its script:
+    the site's own lines ("module load …") came after that.
+    """
+    resources, inherited = resources_of(job), job["environment"]
+    if job["backend"] in CLUSTERS and current is not None:
+        inherited = {name: current.get(name, value) for name, value in inherited.items()}
     variables = {
         "PYTHONUNBUFFERED": "1",
         "BACKEND": "",
@@ -138,4 +154,6 @@ def task_environment(job: Job) -> dict[str, str]:
         "NPROC": str(resources.processes),
         "OMP_NUM_THREADS": str(max(1, resources.cpus // resources.processes)),
     }
-    return variables | job["environment"]
+    if resources.gpus or job["backend"] in CLUSTERS:  # for the job scripts (train*.sh), which take one by themselves
+        variables["N_GPUS"] = str(resources.gpus)
+    return variables | inherited

@@ -9,8 +9,8 @@ from pathlib import Path
 from core.records import JobRecord
 from languages import exp_root
 from launching.attempts import count_attempts, exit_codes
-from launching.backends import state_of
-from launching.job import END_STATES, find_records, job_title
+from launching.backends import failed_tasks, state_of
+from launching.job import END_STATES, find_records, job_title, log_file
 from launching.modal_account import APP
 
 FOLLOW_SECONDS = 0.5
@@ -24,14 +24,46 @@ def all_names() -> list[str]:
 
 def show_status(names: list[str]) -> None:
     rows = [("job", "backend", "state", "exit", "attempts", "submitted", "id", "command")]
-    for name in names or all_names():
-        rows += [status_row(record) for record in find_records(name)]
+    records = [record for name in names or all_names() for record in find_records(name)]
+    rows += [status_row(record) for record in records]
     if len(rows) == 1:
         print(f"no jobs in {exp_root()}")
         return
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]))
+    for record, row in zip(records, rows[1:]):
+        if len(record["commands"]) > 1 and row[2] not in ("finished", "pending"):
+            print_failures(record)
+
+
+def print_failures(record: JobRecord) -> None:
+    """Which tasks of an array have failed, by exit code, and the command that runs the first of them again."""
+    failed = failed_tasks(record)
+    if not failed:
+        return
+    codes = sorted(set(failed.values()), key=lambda code: (code is None, code))
+    said = [_tasks_with(code, failed) for code in codes]
+    first = min(failed)
+    command = shlex.join(record["commands"][first])
+    print(f"{job_title(record)}: failed tasks: {', '.join(said)}; see {log_file(record, first)}")
+    print(f"  run task {first} again: python scripts/launch.py submit --name {record['name']} -- {command}")
+
+
+def _tasks_with(code: int | None, failed: dict[int, int | None]) -> str:
+    reason = "no exit code: killed, or out of memory" if code is None else f"exit code {code}"
+    return f"{as_ranges([task for task in failed if failed[task] == code])} ({reason})"
+
+
+def as_ranges(numbers: list[int]) -> str:
+    """[1, 3, 4, 5] -> "1, 3-5"."""
+    runs = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def status_row(record: JobRecord) -> tuple[str, ...]:

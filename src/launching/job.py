@@ -28,12 +28,18 @@ from languages import REPOSITORY, data_root, exp_root
 STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "unknown")
 END_STATES = ("finished", "failed", "cancelled")
 BACKENDS = ("local", "slurm", "sge", "modal")
+CLUSTERS = ("slurm", "sge")
 # Handed on to the job where they are set; none of them holds a secret.
 INHERITED_VARIABLES = (
     "HF_HOME HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_DATASETS_OFFLINE OMP_NUM_THREADS ORAL_UNITS_WHISPER ORAL_UNITS_LLM "
     "ORAL_UNITS_VENV ORAL_UNITS_TRACEBACK DATA_ARGS PHASE1_ARGS PHASE2_ARGS PHASE3_ARGS TAG TQDM_DISABLE "
-    "TRAINING_LANGUAGE VIRTUAL_ENV CONDA_PREFIX PATH"
+    "TRAINING_LANGUAGE EXPERIMENT N_GPUS LARGE_ENCODER FROM_PRETRAINED CONNECTORS FACTORS VIRTUAL_ENV CONDA_PREFIX PATH"
 ).split()
+# A cluster's own: where its libraries lie, how it reaches the network, how its GPUs reach each other. A rented machine
+# has others.
+INHERITED_ON_CLUSTERS = ("LD_LIBRARY_PATH", "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+INHERITED_FAMILIES = ("NCCL_", "GLOO_", "UCX_", "FI_")
+PASSWORD_IN_ADDRESS = re.compile(r"://[^/]*@")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -50,6 +56,8 @@ class Resources(NamedTuple):
     account: str | None = None
     constraint: str | None = None
     requeues: int = 20
+    gpu_type: str | None = None
+    engine_args: Sequence[str] = ()
 
 
 DEFAULT_RESOURCES = Resources()
@@ -64,6 +72,7 @@ def make_job(
     after: Iterable[JobRecord] = (),
     array_parallelism: int = 0,
     environment: dict[str, str] | None = None,
+    site: dict[str, object] | None = None,
 ) -> Job:
     """A job that is not yet on disk: its number is the next free one."""
     if not PLAIN_NAME.fullmatch(name):
@@ -78,16 +87,18 @@ def make_job(
         "backend": backend,
         "commands": [[str(word) for word in command] for command in commands],
         "array_parallelism": array_parallelism,
-        "resources": resources._asdict(),
+        "resources": resources._asdict() | {"engine_args": list(resources.engine_args)},
+        "site": site or {},
         "after": list(after),
-        "environment": inherited_environment() | (environment or {}),
+        "environment": inherited_environment(on_cluster=backend in CLUSTERS) | (environment or {}),
         "submitted": now(),
         "git_commit": ask_git(REPOSITORY, "rev-parse", "HEAD"),
     }
 
 
 def resources_of(job: Job) -> Resources:
-    return Resources(**job["resources"])
+    resources = job["resources"]
+    return Resources(**resources | {"engine_args": tuple(resources.get("engine_args", ()))})
 
 
 def job_title(job: Job) -> str:
@@ -99,12 +110,25 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def inherited_environment() -> dict[str, str]:
+def inherited_environment(*, on_cluster: bool = False) -> dict[str, str]:
     """What the command needs to find its code, its data and its packages on another machine of the same file system."""
     found = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+    if on_cluster:
+        found |= cluster_environment()
     roots = {"DATA_ROOT": str(data_root()), "EXP_ROOT": str(exp_root()), "PYTHONPATH": str(REPOSITORY / "src")}
     roots["PYTHONUTF8"] = "1"  # a node may have another locale
     return found | roots
+
+
+def cluster_environment() -> dict[str, str]:
+    """Libraries, proxies and the settings of NCCL; but not an address with a password, since jobs lie on disk."""
+    lower = [name.lower() for name in INHERITED_ON_CLUSTERS]
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() in lower or name.startswith(INHERITED_FAMILIES)
+    }
+    return {name: value for name, value in found.items() if not PASSWORD_IN_ADDRESS.search(value)}
 
 
 def jobs_root(name: str) -> Path:

@@ -1,7 +1,6 @@
 """Grid Engine: the script of a job, its state, its end. The task itself is in launching/sge_task.py."""
 
 import functools
-import math
 import re
 import shlex
 import shutil
@@ -14,14 +13,13 @@ from core.exit_codes import EXIT_STOPPED
 from core.records import Job, JobRecord
 from languages import REPOSITORY
 from launching.attempts import TaskProgress, task_progress
-from launching.commands import show_commands
-from launching.job import Resources, combine_states, engine_folder, resources_of
+from launching.commands import export_lines, show_commands
+from launching.job import combine_states, engine_folder, resources_of
 from launching.scheduler_queries import ask, call_client
+from launching.sge_requests import requests_of
+from launching.site import site_of
 
 CLIENTS = ("qsub", "qstat", "qdel")
-PARALLEL_ENVIRONMENT = "smp"
-# The command is told to save so long before the end; a quarter of the limit where that is shorter.
-SIGNAL_SECONDS = 120
 TASK_OUTSIDE_ARRAYS = "undefined"
 
 
@@ -61,18 +59,17 @@ def read_number(said: str) -> str | None:
 
 def _script(job: Job) -> str:
     """bash with qsub's options in it; the shell becomes the task, so that signals reach it."""
-    environment, n_tasks, n_gpus = job["environment"], len(job["commands"]), resources_of(job).gpus
+    n_tasks, n_gpus = len(job["commands"]), resources_of(job).gpus
     words = [sys.executable, "-m", "launching.sge_task", job["folder"]]
     lines = ["#!/bin/bash", *(f"#$ {option}" for option in _options(job))]
     lines.append(f'exec >> {shlex.quote(str(engine_folder(job)))}/"$JOB_ID.${{SGE_TASK_ID/undefined/0}}.log" 2>&1')
     # Grid Engine sets no TMPDIR for root, and says of no GPU which one it is.
     lines.append('export TMPDIR="${TMPDIR:-/tmp}"')
-    shared = [name for name in ("PATH", "PYTHONPATH", "PYTHONUTF8") if name in environment]
-    lines += [f"export {name}={shlex.quote(environment[name])}" for name in shared]
+    lines += [*export_lines(job), *site_of(job).setup]
     if n_gpus:
         lines += [
             f"source {shlex.quote(str(REPOSITORY / 'scripts/gpu_functions.sh'))}",
-            f"take_gpus {n_gpus} || exit $?",
+            f"take_gpus {n_gpus} {site_of(job).gpu_complex} || exit $?",
         ]
     task = ' "$((SGE_TASK_ID - 1))"' if n_tasks > 1 else ""
     return "\n".join([*lines, f"exec {shlex.join(words)}{task}"]) + "\n"
@@ -81,8 +78,9 @@ def _script(job: Job) -> str:
 def _options(job: Job) -> list[str]:
     """What qsub reads from the script, one option per line."""
     name, n_tasks, at_once, resources = job["name"], len(job["commands"]), job["array_parallelism"], resources_of(job)
+    environment = site_of(job).parallel_environment
     if resources.nodes > 1:
-        raise UserError("--nodes: Grid Engine's environment smp holds a job on one node; leave it out")
+        raise UserError(f"--nodes: Grid Engine's environment {environment} holds a job on one node; leave it out")
     options = [
         f"-N {name if name[0].isalpha() else f'job_{name}'}",
         "-S /bin/bash",
@@ -92,9 +90,9 @@ def _options(job: Job) -> list[str]:
         "-notify",  # a signal before it kills, and before it suspends
         "-r y",  # a node that fails gives the job back to the queue
     ]
-    options += [f"-l {request}" for request in _requests(resources)]
+    options += [f"-l {request}" for request in requests_of(resources, site_of(job))]
     if resources.cpus > 1:  # a slot of the parallel environment is a core
-        options.append(f"-pe {PARALLEL_ENVIRONMENT} {resources.cpus}")
+        options.append(f"-pe {environment} {resources.cpus}")
     if n_tasks > 1:
         options.append(f"-t 1-{n_tasks}")
         if at_once:
@@ -102,55 +100,26 @@ def _options(job: Job) -> list[str]:
     if waited_for := [number for record in job["after"] for number in record["ids"]]:
         options.append(f"-hold_jid {','.join(waited_for)}")
     named = {"-q": resources.partition, "-P": resources.account}
-    return options + [f"{flag} {shlex.quote(value)}" for flag, value in named.items() if value]
-
-
-def _requests(resources: Resources) -> list[str]:
-    """Complexes: hard and soft limit of the time, memory, GPUs, and the constraint as it stands."""
-    requests = []
-    if resources.hours:
-        seconds = max(1, round(resources.hours * 3600))
-        requests.append(f"h_rt={seconds},s_rt={seconds - min(SIGNAL_SECONDS, seconds // 4)}")
-    if resources.memory_gb:
-        requests.append(f"mem_free={math.ceil(resources.memory_gb * 1024)}M")
-    if resources.gpus:
-        requests.append(f"gpu={_gpus_a_slot(resources.gpus, resources.cpus)}")
-    return requests + ([resources.constraint] if resources.constraint else [])
-
-
-def _gpus_a_slot(n_gpus: int, n_slots: int) -> int:
-    """What to ask of the complex ``gpu``: the job's number, or, where a site counts it by slots, a slot's share."""
-    if _consumable("gpu") != "YES":
-        return n_gpus
-    share, rest = divmod(n_gpus, n_slots)
-    if rest:
-        raise UserError(
-            f"--gpus {n_gpus} --cpus {n_slots}: here the complex gpu counts once for each slot "
-            "(qconf -sc: consumable YES); give as many --cpus as --gpus, or ask for consumable JOB"
-        )
-    return share
-
-
-def _consumable(name: str) -> str | None:
-    """The column consumable of a complex: "JOB" or "YES"; None where there is none, or nobody to ask."""
-    rows = [line.split() for line in ask("qconf", "-sc").splitlines() if line and not line.startswith("#")]
-    return next((row[5] for row in rows if len(row) > 5 and name in row[:2]), None)
+    options += [f"{flag} {shlex.quote(value)}" for flag, value in named.items() if value]
+    return [*options, *resources.engine_args]
 
 
 def state(record: JobRecord) -> str:
+    return combine_states(task_states(record))
+
+
+def task_states(record: JobRecord) -> list[str]:
     """Asks qstat for what is alive, the attempts for what has ended, and qacct for what was killed."""
     ids, cancelled = record["ids"], "cancelled" in record
     if not ids:
-        return "unknown"
+        return []
     # The attempts are read after the queue: a task that leaves it in between has ended in them.
     queued = _queued_tasks(ask("qstat", "-xml", "-g", "d", "-u", "*"), ids[0])
     accounts = functools.cache(lambda: _accounts(ids[0]))  # reads all that a site ever ran: once, and only where needed
-    return combine_states(
-        [
-            _task_state(task, progress, queued, accounts, cancelled=cancelled)
-            for task, progress in enumerate(task_progress(record))
-        ]
-    )
+    return [
+        _task_state(task, progress, queued, accounts, cancelled=cancelled)
+        for task, progress in enumerate(task_progress(record))
+    ]
 
 
 def _queued_tasks(listing: str, number: str) -> dict[int, str] | None:

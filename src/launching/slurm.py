@@ -11,9 +11,11 @@ import sys
 from core.errors import UserError
 from core.records import Job, JobRecord
 from launching.attempts import TaskProgress, task_progress
-from launching.commands import show_commands
-from launching.job import combine_states, engine_folder, resources_of
+from launching.commands import export_lines, show_commands
+from launching.job import Resources, combine_states, engine_folder, resources_of
 from launching.scheduler_queries import ask, call_client
+from launching.site import site_of
+from launching.slurm_args import additional_parameters
 from launching.slurm_task import ResumableTask
 
 STATES_OF_SLURM = {
@@ -86,15 +88,16 @@ def _parameters(job: Job) -> dict[str, object]:
         "ntasks_per_node": 1,
         "cpus_per_task": resources.cpus,
         "signal_delay_s": min(SIGNAL_SECONDS, minutes * 60 // 4),
-        "setup": [f"export PYTHONPATH={shlex.quote(job['environment']['PYTHONPATH'])}", "export PYTHONUTF8=1"],
-        # Since Slurm 22.05, srun no longer takes the number of CPUs from the job.
-        "srun_args": [f"--cpus-per-task={resources.cpus}"],
+        "setup": [*export_lines(job), *site_of(job).setup],
+        # Since Slurm 22.05, srun no longer takes the number of CPUs from the job; SBATCH_EXPORT=NONE, which many sites
+        # set, would keep from it what the lines above have set.
+        "srun_args": [f"--cpus-per-task={resources.cpus}", "--export=ALL"],
         # A node that fails gives the job back to the queue; a job that can never start leaves it.
-        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"},
+        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes", **_asked_by_hand(resources)},
+        "wckey": None,  # submitit's own is refused where a site keeps a list of them
     }
     where_given = {
         "mem": f"{math.ceil(resources.memory_gb * 1024)}M" if resources.memory_gb else None,
-        "gpus_per_node": resources.gpus,
         "array_parallelism": array_parallelism if len(job["commands"]) > 1 else None,
         "dependency": "afterok:" + ":".join(_plain_ids(after)) if after else None,
         "partition": resources.partition,
@@ -104,22 +107,38 @@ def _parameters(job: Job) -> dict[str, object]:
     return always | {name: value for name, value in where_given.items() if value}
 
 
+def _asked_by_hand(resources: Resources) -> dict[str, object]:
+    """What --engine_args hands on, and the GPUs beside it.
+
+    As --gres, which Slurm 20 knows under every plugin that selects nodes; --gpus-per-node wants one of them.
+    """
+    options = additional_parameters(resources.engine_args)
+    kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
+    gres = [f"gpu:{kind}{resources.gpus}"] if resources.gpus else []
+    others = [str(options["gres"])] if "gres" in options else []
+    return options | ({"gres": ",".join(gres + others)} if gres or others else {})
+
+
 def _plain_ids(records: list[JobRecord]) -> list[str]:
     """The numbers of the jobs, an array's once."""
     return list(dict.fromkeys(number.partition("_")[0] for record in records for number in record["ids"]))
 
 
 def state(record: JobRecord) -> str:
+    return combine_states(task_states(record))
+
+
+def task_states(record: JobRecord) -> list[str]:
     """Asks squeue for what is alive, sacct for what has ended, and the attempts where a site keeps no accounts."""
     ids, cancelled = record["ids"], "cancelled" in record
     numbers = ",".join(_plain_ids([record]))
     if not numbers:
-        return "unknown"
+        return []
     queued = ask("squeue", "--noheader", "--array", "--jobs", numbers, "--format", "%i|%T")
     ended = ask("sacct", "--noheader", "--allocations", "-P", "--jobs", numbers, "--format", "JobID,State")
     found = _states(ended) | _states(queued)
     tasks = zip(ids, task_progress(record))
-    return combine_states([_task_state(number, progress, found, cancelled=cancelled) for number, progress in tasks])
+    return [_task_state(number, progress, found, cancelled=cancelled) for number, progress in tasks]
 
 
 def _states(lines: str) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """What the tests of every engine do: a tiny language, the launcher as a person calls it, waiting for a state."""
 
+import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from engines import wait_until
 
 from audio.pitch import fill_f0_cache
-from launching.job import log_file, read_record
+from launching.backends import backend_of
+from launching.job import find_records, log_file, read_record
 from synthetic import run_script, write_segments, write_units
 from trainer_runs import run_to_end
 
@@ -24,6 +27,18 @@ TRAINING = (
     "--language spanish --channels 16 --batch_size 4 --crop_frames 16 --warmup 3 --adversarial_after 1 "
     f"--save_every 5 --log_every 3 --eval_every 4 --sample_every 9 --num_samples 1 --steps {N_STEPS}"
 ).split()
+# What a site's own ways leave in a job: says what it sees, and ends with the code that it is given.
+SEES = """
+import os, sys
+names = ("IN_CONTAINER", "NCCL_SOCKET_IFNAME", "FROM_SITE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+print(*(os.environ.get(name, "-") for name in names), os.environ["PATH"].split(":")[0])
+sys.exit(int(sys.argv[1]))
+"""
+SITE = """
+setup = ["export FROM_SITE=yes", "PATH=/opt/of_the_site:$PATH"]
+container = "env IN_CONTAINER=yes"
+container_python = {python}
+"""
 PAUSED_TRAINER = str(Path(__file__).with_name("paused_trainer.py"))
 
 
@@ -35,7 +50,8 @@ def tiny_cluster(root: Path, engine: dict[str, str], **variables: str) -> Iterat
     recordings = [(row["id"], root / "data" / row["audio"]) for row in rows]
     fill_f0_cache(root / "data" / "spanish" / "cache", recordings, num_workers=1)
     roots = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp")}
-    env = engine | roots | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TAG": "", "BACKEND": ""} | variables
+    unset = dict.fromkeys(("TAG", "BACKEND", "ORAL_UNITS_SITE"), "")
+    env = engine | roots | unset | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"} | variables
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
@@ -58,6 +74,19 @@ def write(cluster: dict, name: str, text: str) -> Path:
     path = cluster["root"] / f"{name}.py"
     path.write_text(text)
     return path
+
+
+def run_in_the_sites_way(cluster: dict, backend: str, further: str, *words: object) -> tuple[dict, str]:
+    """A job in a shell and on a site that have their own ways: its record, and the line that it printed."""
+    site = cluster["root"] / f"{backend}.toml"
+    site.write_text(SITE.format(python=json.dumps(sys.executable)) + further)
+    unusual = {"ORAL_UNITS_SITE": str(site), "NCCL_SOCKET_IFNAME": "ib0", "SBATCH_EXPORT": "NONE"}
+    ours, name = cluster | {"env": cluster["env"] | unusual}, f"sees_{backend}"
+    words = ("--backend", backend, "--hours", 0.5, "--name", name, *words, "--", write(cluster, "sees", SEES), 0)
+    launch(ours, "submit", *words)
+    record = find_records(name)[-1]
+    assert wait_for_state(backend_of(backend), record, "finished", "failed", "cancelled") == "finished"
+    return record, log_file(record).read_text()
 
 
 def wait_for_state(backend: ModuleType, record: dict, *wanted: str) -> str:

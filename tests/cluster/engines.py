@@ -240,7 +240,7 @@ AccountingStoragePort={ports["slurmdbd"]}
 AccountingStorageTRES=gres/gpu
 AccountingStoragePass={run}/munge.sock
 JobAcctGatherType=jobacct_gather/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={N_CPUS} RealMemory={MEMORY_MB} Gres=gpu:{N_GPUS} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={N_CPUS} RealMemory={MEMORY_MB} Gres=gpu:tty:{N_GPUS} State=UNKNOWN
 PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=5 PreemptMode=OFF
 PartitionName=low Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime={GRACE_SECONDS}
 PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
@@ -249,7 +249,7 @@ PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 Preemp
     devices = f"/dev/tty[0-{N_GPUS - 1}]" if terminals else f"{folder}/etc/gpu[0-{N_GPUS - 1}]"
     for number in range(0 if terminals else N_GPUS):
         (folder / "etc" / f"gpu{number}").touch()
-    (folder / "etc" / "gres.conf").write_text(f"NodeName={host} Name=gpu File={devices}\n")
+    (folder / "etc" / "gres.conf").write_text(f"NodeName={host} Name=gpu Type=tty File={devices}\n")
     accounts = folder / "etc" / "slurmdbd.conf"
     accounts.touch(mode=0o600)
     accounts.write_text(f"""{munge}DbdHost=localhost

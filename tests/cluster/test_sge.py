@@ -16,6 +16,7 @@ from cluster_runs import (
     TRAINING,
     WAIT_SECONDS,
     launch,
+    run_in_the_sites_way,
     tell_while_it_stands,
     tiny_cluster,
     train_uninterrupted,
@@ -129,6 +130,19 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict, tmp_path:
     launch(cluster, "cancel", "tell", "tell_third")
 
 
+def test_what_a_site_does_in_its_own_way_reaches_the_job(cluster: dict) -> None:
+    """Other names of resources, in a "container", with options handed on as they stand."""
+    further = 'engine_args = "-p -10"\nmemory_complex = "virtual_free"\n'
+    by_hand = ("--engine_args", "-R y -m n -l gpu=0,swap_free=1M", "--cpus", 2, "--memory", 0.25)
+    record, said = run_in_the_sites_way(cluster, "sge", further, *by_hand)
+    assert said == "yes ib0 yes - 1 /opt/of_the_site\n"
+    options = (Path(record["folder"]) / "engine" / "job.sh").read_text().splitlines()
+    assert {"#$ -R y", "#$ -m n", "#$ -p -10", "#$ -l swap_free=1M", "#$ -l virtual_free=256M"} <= set(options)
+    refused = ("submit", "--backend", "sge", "--name", "refused", "--memory", 1)
+    said = launch(cluster, *refused, "--engine_args", "-l mem_free=2G", "--", "src/train_bpe.py", code=2)
+    assert "-l mem_free and --memory: both say the same thing" in said
+
+
 def test_a_script_that_exits_3_fails_the_job_with_its_code(cluster: dict) -> None:
     record = submit(cluster, "three", "--", write(cluster, "three", "raise SystemExit(3)\n"))
     assert wait_for_state(sge, record, "finished", "failed") == "failed"
@@ -171,6 +185,7 @@ def test_a_job_waits_for_the_one_before_and_goes_where_that_fails(cluster: dict)
     assert wait_for_state(sge, after_bad, "finished", "failed", "cancelled") == "cancelled"
     assert (cluster["root"] / "good").exists() and not (cluster["root"] / "bad").exists()
     assert (sge.state(good), sge.state(bad)) == ("finished", "failed")
+    assert "bad/1: failed tasks: 1 (exit code 4); see " in launch(cluster, "status", "bad")
     ends = [row["at"] for row in read_attempts(Path(good["folder"])) if row["event"] == "ended"]
     assert max(ends) <= read_attempts(Path(after_good["folder"]))[0]["at"]
     log = next(Path(after_bad["folder"]).glob("engine/*.log")).read_text()

@@ -15,6 +15,7 @@ from cluster_runs import (
     TRAINING,
     WAIT_SECONDS,
     launch,
+    run_in_the_sites_way,
     tiny_cluster,
     train_uninterrupted,
     wait_for_state,
@@ -121,6 +122,17 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict) -> None:
     assert "two words" in launch(cluster, "logs", "tell")
 
 
+def test_what_a_site_does_in_its_own_way_reaches_the_job(cluster: dict) -> None:
+    """Without the submitting shell's variables (SBATCH_EXPORT=NONE), in a "container", with GPUs of a type."""
+    by_hand = ("--engine_args", "--comment='by hand' --mail-type=END --gres=gpu:tty:2", "--cpus", 2)
+    record, said = run_in_the_sites_way(cluster, "slurm", 'partition = "debug"\nmemory_per_gpu = 0.25\n', *by_hand)
+    assert said == "yes ib0 yes 0,1 1 /opt/of_the_site\n"
+    shown = ask("scontrol", "show", "job", record["ids"][0], env=cluster["env"])
+    assert "by hand" in shown and "gpu:tty:2" in shown and "mem=512M" in shown and "submitit" not in shown
+    refused = ("submit", "--name", "refused", "--gpus", 1, *by_hand, "--", "src/train_bpe.py")
+    assert "leave one out" in launch(cluster, *refused, code=2)
+
+
 def test_a_script_that_exits_3_fails_the_job_with_its_code(cluster: dict) -> None:
     record = submit(cluster, "three", "--", write(cluster, "three", "print('no')\nraise SystemExit(3)\n"))
     assert wait_for_state(slurm, record, "finished", "failed") == "failed"
@@ -141,6 +153,7 @@ def test_an_array_runs_every_task_and_no_more_at_a_time_than_asked(cluster: dict
     assert len(set(record["ids"])) == 3
     assert wait_for_state(slurm, record, "finished", "failed") == "failed"
     assert exit_codes(record) == [0, 3, 0]
+    assert "array/1: failed tasks: 1 (exit code 3); see " in launch(cluster, "status", "array")
     events = [row["event"] for row in read_attempts(Path(record["folder"]))]
     assert events == ["started", "ended"] * 3
 

@@ -16,8 +16,11 @@ from launching.commands import (
     flag_value,
     resume_words,
     takes_resume,
+    task_command,
+    task_environment,
     torchrun_words,
 )
+from launching.job import Resources, make_job
 from synthetic import REPOSITORY, script_environment
 
 RANKS = "import os\nos.write(1, f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n\".encode())\n"
@@ -62,6 +65,41 @@ def test_the_command_line_of_one_process_of_several_and_of_a_shell_script() -> N
     assert words[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"] and words[5] == script
     shell = executed_words(["scripts/run_phase1.sh", "satere"], 2)
     assert shell == ["bash", str(REPOSITORY / "scripts" / "run_phase1.sh"), "satere"]
+
+
+def test_a_container_stands_before_the_command_and_has_its_own_python(language_roots: dict[str, Path]) -> None:
+    site = {"container": "apptainer exec --nv '/shared/oral units.sif'", "container_python": "python3"}
+    script = str(REPOSITORY / "src" / "trainer_vocoder.py")
+    job = make_job("x", [["src/trainer_vocoder.py", "--steps", "5"]], backend="slurm", site=site)
+    prefix = ["apptainer", "exec", "--nv", "/shared/oral units.sif"]
+    assert task_command(job) == [*prefix, "python3", script, "--steps", "5"]
+    shell = make_job("x", [["scripts/run_phase1.sh", "satere"]], backend="slurm", site=site)
+    assert task_command(shell)[:5] == [*prefix, "bash"]
+
+
+def test_on_a_cluster_the_sites_own_lines_have_the_last_word(
+    language_roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    job = make_job("x", [["src/x.py"]], backend="sge")
+    on_node = {"PATH": "/opt/cuda/bin:/usr/bin", "BACKEND": "sge", "NPROC": "7"}
+    found = task_environment(job, on_node)
+    assert (found["PATH"], found["BACKEND"], found["NPROC"]) == ("/opt/cuda/bin:/usr/bin", "", "1")
+    assert task_environment(job | {"backend": "local"}, on_node)["PATH"] == "/usr/bin"
+
+
+def test_a_job_script_takes_as_many_gpus_as_its_job_has(
+    language_roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("N_GPUS", raising=False)
+    monkeypatch.setenv("EXPERIMENT", "mine")
+    commands = [["scripts/train_pre.sh"]]
+    found = task_environment(make_job("x", commands, backend="slurm", resources=Resources(gpus=2)))
+    assert (found["N_GPUS"], found["EXPERIMENT"]) == ("2", "mine")
+    assert task_environment(make_job("x", commands, backend="sge"))["N_GPUS"] == "0"
+    assert "N_GPUS" not in task_environment(make_job("x", commands, backend="local"))
+    monkeypatch.setenv("N_GPUS", "1")
+    assert task_environment(make_job("x", commands, backend="slurm", resources=Resources(gpus=2)))["N_GPUS"] == "1"
 
 
 def test_a_shell_script_runs_on_one_node() -> None:

@@ -33,8 +33,23 @@ def test_a_row_counts_the_codes_and_attempts_of_an_array(
     assert record["submitted"].startswith(submitted) and number == "17"
     assert command == "src/x.py 'a b'  (and 2 more)"
     display.show_status([])
-    heading, row = capsys.readouterr().out.splitlines()
+    heading, row, *_ = capsys.readouterr().out.splitlines()
     assert heading.split()[:3] == ["job", "backend", "state"] and row.split()[:3] == ["voice/1", "sge", "running"]
+
+
+def test_it_says_which_tasks_of_an_array_failed(
+    record: JobRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(display, "state_of", lambda record: "failed")
+    monkeypatch.setattr("launching.sge.task_states", lambda record: ["finished", "failed", "failed"])
+    display.show_status(["voice"])
+    failures, again = capsys.readouterr().out.splitlines()[2:]
+    assert failures == (
+        "voice/1: failed tasks: 1 (exit code 3), 2 (no exit code: killed, or out of memory); "
+        f"see {record['folder']}/output_1.log"
+    )
+    assert again == "  run task 1 again: python scripts/launch.py submit --name voice -- src/x.py 'a b'"
+    assert display.as_ranges([9, 1, 4, 3, 5]) == "1, 3-5, 9"
 
 
 def test_without_jobs_it_says_where_it_looked(language_roots: dict[str, Path], capsys: pytest.CaptureFixture) -> None:

@@ -107,7 +107,40 @@ def test_gpus_are_asked_for_as_the_site_counts_them(
             sge.describe(job)
     else:
         assert f"-l {expected}" in directives(job)
-        assert f"take_gpus {wanted['gpus']} ||" in sge.describe(job)
+        assert f"take_gpus {wanted['gpus']} gpu ||" in sge.describe(job)
+
+
+def test_a_site_has_its_own_names_and_counts(language_roots: dict[str, Path]) -> None:
+    site = {"parallel_environment": "openmp", "gpu_complex": "cuda", "gpu_type_complex": "cuda_type"}
+    site |= {"memory_complex": "h_vmem", "memory_per_slot": True, "setup": ["module load cuda/12.1"]}
+    asked = {"gpus": 2, "gpu_type": "a100", "cpus": 8, "memory_gb": 32.0, "engine_args": ("-R y", "-l scratch=2")}
+    job = make_job("voice", [["src/x.py"]], backend="sge", resources=Resources(hours=2.0, **asked), site=site)
+    lines = directives(job)
+    assert (
+        lines[8:13]
+        == [
+            "-l h_vmem=4096M",
+            "-l cuda=2",
+            "-l cuda_type=a100",
+            "-pe openmp 8",
+            "-R y",
+        ]
+        and lines[13] == "-l scratch=2"
+    )
+    text = sge.describe(job)
+    assert text.index("\nexport PYTHONPATH=") < text.index("\nmodule load cuda/12.1\n") < text.index("take_gpus 2 cuda")
+    job["site"].pop("gpu_type_complex")
+    with pytest.raises(UserError, match="set gpu_type_complex in cluster.toml, or give --gpus 2 --constraint"):
+        sge.describe(job)
+
+
+@pytest.mark.parametrize(("consumable", "expected"), [("YES", "mem_free=2048M"), ("NO", "mem_free=8192M")])
+def test_memory_is_asked_for_as_the_site_counts_it(
+    language_roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch, consumable: str, expected: str
+) -> None:
+    row = f"#name shortcut type relop requestable consumable\nmem_free mf MEMORY <= YES {consumable} 0 0"
+    add_program(language_roots["exp"], "qconf", row, monkeypatch)
+    assert f"-l {expected}" in directives(new_job([["src/x.py"]], cpus=4, memory_gb=8.0))
 
 
 def test_several_nodes_are_refused(language_roots: dict[str, Path]) -> None:
@@ -328,6 +361,8 @@ def test_what_the_scheduler_says_about_gpus_holds(tmp_path: Path, monkeypatch: p
     show = 'take_gpus 2; echo "$CUDA_VISIBLE_DEVICES"'
     assert take_gpus(tmp_path, show, CUDA_VISIBLE_DEVICES="0,3").stdout == "0,3\n"
     assert take_gpus(tmp_path, show, SGE_HGR_gpu="2 3").stdout == "2,3\n"
+    show = show.replace("take_gpus 2", "take_gpus 2 cuda")
+    assert take_gpus(tmp_path, show, SGE_HGR_gpu="2 3", SGE_HGR_cuda="0 2").stdout == "0,2\n"
 
 
 def test_the_job_script_runs_as_plain_bash(tiny_units: dict) -> None:

@@ -32,6 +32,8 @@ def submit(*words: object, code: int = 0) -> str:
         ("--name x --partition gpu --nodes 2 -- src/train_bpe.py", "--partition, --nodes"),
         ("--name x --nodes 2 -- scripts/run_phase1.sh satere", "run on one node"),
         ("--name x --gpus -1 -- src/train_bpe.py", "expected 0 or more"),
+        ("--name x --engine_args --qos=long -- src/train_bpe.py", "goes to Slurm or Grid Engine"),
+        ("--name x --engine-args=--qos=long -- src/train_bpe.py", "goes to Slurm or Grid Engine"),
         ("--name x --after nobody -- src/train_bpe.py", "expected a job 'nobody', found none"),
     ],
 )
@@ -45,12 +47,26 @@ def test_dry_run_shows_what_each_engine_would_get(exp: Path) -> None:
     words = ["--name", "x", "--gpus", "2", "--hours", "12", "--constraint", "H100", "--requeues", "5", "--dry_run"]
     words += ["--", "src/trainer_vocoder.py", "--language", "satere"]
     shown = run_script("scripts/launch.py", "submit", "--backend", "slurm", *words).stdout
-    for line in ("--gpus-per-node=2", "--time=720", "--constraint=H100", "--signal=USR2@120", "--requeue"):
+    for line in ("--gres=gpu:2", "--time=720", "--constraint=H100", "--signal=USR2@120", "--requeue"):
         assert f"#SBATCH {line}\n" in shown
     assert "--nproc_per_node=2 --standalone" in shown
     shown = run_script("scripts/launch.py", "submit", "--backend", "modal", *words).stdout
     assert "modal run --detach" in shown and "--gpu H100:2" in shown and "--retries 5" in shown
     assert not list(exp.iterdir())
+
+
+def test_what_is_handed_on_reaches_sbatch_as_it_was_typed(exp: Path, tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text('gpu_partition = "gpu"\nsetup = ["module load cuda/12.1"]\n')
+    words = ["submit", "--backend", "slurm", "--name", "x", "--dry_run", "--hours", "1", "--engine_args"]
+    words += ["--qos=long --exclude=n3 --mail-type=END --gres=gpu:a100:2", "--", "src/trainer_vocoder.py"]
+    env = {"ORAL_UNITS_SITE": str(tmp_path / "cluster.toml")}
+    shown = run_script("scripts/launch.py", *words, env=env).stdout
+    options = ("qos=long", "exclude=n3", "mail-type=END", "gres=gpu:a100:2", "partition=gpu", "mem=32768M")
+    assert [option for option in options if f"#SBATCH --{option}\n" not in shown] == []
+    assert "\nmodule load cuda/12.1\n" in shown and "--nproc_per_node=2" in shown
+    words[words.index("--hours") : words.index("--hours") + 2] = ["--gpus", "2"]
+    said = run_script("scripts/launch.py", *words, env=env, code=2).stderr
+    assert len(said.splitlines()) == 1 and "--gres=gpu and --gpus" in said
 
 
 def test_shards_become_arrays_one_after_the_other(exp: Path) -> None:
