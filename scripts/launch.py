@@ -154,6 +154,16 @@ def choose_resources(args: argparse.Namespace, backend: str, site: Site) -> Reso
     return ask_resources(backend, site, typed, gpus=args.gpus, engine_args=args.engine_args)
 
 
+def choose_stage_resources(args: argparse.Namespace, resources: Resources, site: Site, command: list[str]) -> Resources:
+    """Those of a stage of phase 1: what needs no GPU does not stand in line for the site's partition of GPUs."""
+    if args.shards is None:
+        return resources
+    stage = stage_resources(resources, command)
+    if stage.gpus or args.partition or stage.partition != (site.gpu_partition or None):
+        return stage
+    return stage._replace(partition=site.partition or None)
+
+
 def find_predecessors(names: list[str], backend: str) -> list[JobRecord]:
     """The newest job of each of ``names``; one that has finished already need not be waited for."""
     waited_for = []
@@ -200,7 +210,7 @@ def submit(args: argparse.Namespace) -> None:
             name,
             commands,
             backend=backend,
-            resources=resources if args.shards is None else stage_resources(resources, commands[0]),
+            resources=choose_stage_resources(args, resources, site, commands[0]),
             after=after,
             array_parallelism=args.array_parallelism,
             site=site._asdict() if backend in CLUSTERS else None,

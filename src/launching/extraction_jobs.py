@@ -43,7 +43,7 @@ def stage_resources(resources: Resources, command: Sequence[str]) -> Resources:
         return resources
     cpus = max(1, resources.cpus // resources.processes)
     constraint = None if resources.gpus else resources.constraint  # it names a GPU
-    return resources._replace(gpus=0, nodes=1, processes=1, cpus=cpus, constraint=constraint)
+    return resources._replace(gpus=0, gpu_type=None, nodes=1, processes=1, cpus=cpus, constraint=constraint)
 
 
 def _stage_commands(command: list[str], stage: str, n_shards: int) -> list[list[str]]:

@@ -133,11 +133,11 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict, tmp_path:
 def test_what_a_site_does_in_its_own_way_reaches_the_job(cluster: dict) -> None:
     """Other names of resources, in a "container", with options handed on as they stand."""
     further = 'engine_args = "-p -10"\nmemory_complex = "virtual_free"\n'
-    by_hand = ("--engine_args", "-R y -m n -l gpu=0,swap_free=1M", "--cpus", 2, "--memory", 0.25)
+    by_hand = ("--engine_args", "-R y -m n -l gpu=0,arch=lx-amd64", "--cpus", 2, "--memory", 0.25)
     record, said = run_in_the_sites_way(cluster, "sge", further, *by_hand)
     assert said == "yes ib0 yes - 1 /opt/of_the_site\n"
     options = (Path(record["folder"]) / "engine" / "job.sh").read_text().splitlines()
-    assert {"#$ -R y", "#$ -m n", "#$ -p -10", "#$ -l swap_free=1M", "#$ -l virtual_free=256M"} <= set(options)
+    assert {"#$ -R y", "#$ -m n", "#$ -p -10", "#$ -l arch=lx-amd64", "#$ -l virtual_free=256M"} <= set(options)
     refused = ("submit", "--backend", "sge", "--name", "refused", "--memory", 1)
     said = launch(cluster, *refused, "--engine_args", "-l mem_free=2G", "--", "src/train_bpe.py", code=2)
     assert "-l mem_free and --memory: both say the same thing" in said

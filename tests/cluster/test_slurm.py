@@ -124,7 +124,7 @@ def test_a_job_gets_its_resources_and_leaves_its_record(cluster: dict) -> None:
 
 def test_what_a_site_does_in_its_own_way_reaches_the_job(cluster: dict) -> None:
     """Without the submitting shell's variables (SBATCH_EXPORT=NONE), in a "container", with GPUs of a type."""
-    by_hand = ("--engine_args", "--comment='by hand' --mail-type=END --gres=gpu:tty:2", "--cpus", 2)
+    by_hand = ("--engine_args", "--comment='by hand' --mail-type=END --gres=gpu:tty:2", "--cpus", 2, "--processes", 1)
     record, said = run_in_the_sites_way(cluster, "slurm", 'partition = "debug"\nmemory_per_gpu = 0.25\n', *by_hand)
     assert said == "yes ib0 yes 0,1 1 /opt/of_the_site\n"
     shown = ask("scontrol", "show", "job", record["ids"][0], env=cluster["env"])

@@ -79,6 +79,18 @@ def test_shards_become_arrays_one_after_the_other(exp: Path) -> None:
     assert shown.count("#SBATCH --gpus-per-node=2") == 2 and shown.count("--nproc_per_node=2") == 8
 
 
+def test_only_the_arrays_of_phase_1_hold_gpus(exp: Path, tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text('partition = "cpu"\ngpu_partition = "gpu"\n')
+    words = ["--name", "x", "--shards", "3", "--gpus", "2", "--dry_run", "--backend", "slurm"]
+    words += ["--", "src/extract_units.py", "--language", "satere"]
+    shown = run_script("scripts/launch.py", "submit", *words, env={"ORAL_UNITS_SITE": str(tmp_path / "cluster.toml")})
+    stages = [part for part in shown.stdout.split("# slurm: ") if part]
+    assert [("gres=gpu:2" in part, "nproc_per_node" in part, "partition=gpu" in part) for part in stages] == [
+        (True, True, True),
+        (False, False, False),
+    ] * 2
+
+
 def test_what_waits_is_cancelled_before_what_it_waits_for(exp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled = []
     backend = SimpleNamespace(cancel=lambda record: cancelled.append(record["number"]))
