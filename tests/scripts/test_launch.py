@@ -76,7 +76,7 @@ def test_shards_become_arrays_one_after_the_other(exp: Path) -> None:
     shown = run_script("scripts/launch.py", "submit", *words).stdout
     assert shown.count("#SBATCH --array=0-3%2") == 2 and shown.count("--shard_index 3") == 2
     assert shown.count("#SBATCH --dependency=afterok:") == 3
-    assert shown.count("#SBATCH --gpus-per-node=2") == 2 and shown.count("--nproc_per_node=2") == 8
+    assert shown.count("#SBATCH --gres=gpu:2") == 2 and shown.count("--nproc_per_node=2") == 8
 
 
 def test_only_the_arrays_of_phase_1_hold_gpus(exp: Path, tmp_path: Path) -> None:
