@@ -20,7 +20,7 @@ def plan_stages(job: ModalJob) -> list[ModalStage]:
     check_environment(job)
     if job.shards > 1:
         return plan_shards(job)
-    if job.n_gpus and Path(job.words[0]).name == CHAIN_SCRIPT:
+    if Path(job.words[0]).name == CHAIN_SCRIPT:
         return plan_chain(job)
     if language := trained_language(job):
         return [prepare_f0(job, language), stage_audio(_one_stage(job, [job.words]), language)]
@@ -28,7 +28,10 @@ def plan_stages(job: ModalJob) -> list[ModalStage]:
 
 
 def plan_chain(job: ModalJob) -> list[ModalStage]:
-    """The whole chain of one language, as scripts/run_all.sh runs it: GPUs for units, voice and scores alone."""
+    """The whole chain of one language, as scripts/run_all.sh runs it.
+
+    GPUs are held for units, voice and scores alone, and each folder has a call of its own as its writer.
+    """
     language, tag = language_of(job.words), flag_value(job.words, "tag", os.environ.get("TAG", ""))
     flags = [language, *(["--tag", tag] if tag else [])]
     phases = [
@@ -38,12 +41,12 @@ def plan_chain(job: ModalJob) -> list[ModalStage]:
     bpe, voice = (f"{MOUNT}/exp/{written_folder(words)}" for words in phases[1:])
     whisper = os.environ.get("ORAL_UNITS_WHISPER")
     scores = ["src/vocoder_test.py", "--exp", voice, *(["--asr", whisper] if whisper else [])]
+    training = _one_stage(job, [phases[2]])
     return [
         _one_stage(job, [phases[0]]),
         _one_stage(without_gpu(job), [phases[1]]),
-        prepare_f0(job, language),
-        stage_audio(_one_stage(job, [phases[2]]), language),
-        _one_stage(job._replace(n_gpus=1, processes=1), [scores]),
+        *([prepare_f0(job, language), stage_audio(training, language)] if job.n_gpus else [training]),
+        _one_stage(job._replace(n_gpus=min(1, job.n_gpus), processes=1), [scores]),
         _one_stage(without_gpu(job), [["src/build_report.py", voice, bpe]]),
     ]
 

@@ -46,7 +46,8 @@ def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
     assert [stage["specs"][0]["environment"].get("ORAL_UNITS_GPUS") for stage in stages] == [
         *("2", None, None, "2", "1", None),
     ]
-    assert len(plan_stages(parse_main(["--", *chain]))) == 1
+    folders = [stage["specs"][0]["folder"] for stage in plan_stages(parse_main(["--", *chain]))]
+    assert folders == ["satere_units_t", "satere_bpe_t", *["satere_vocoder_v3_t"] * 3]
 
 
 def test_one_command_is_one_stage() -> None:
