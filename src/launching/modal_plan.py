@@ -4,6 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
+from core.errors import UserError
 from core.records import ModalStage
 from launching.commands import flag_value
 from launching.extraction_jobs import extraction_stages, shares_work
@@ -33,6 +34,12 @@ def plan_chain(job: ModalJob) -> list[ModalStage]:
     GPUs are held for units, voice and scores alone, and each folder has a call of its own as its writer.
     """
     language, tag = language_of(job.words), flag_value(job.words, "tag", os.environ.get("TAG", ""))
+    further = {word.partition("=")[0] for word in job.words[1:]} - {language, tag, "--language", "--tag"}
+    if not language or further:
+        raise UserError(
+            f"{' '.join(job.words)}: expected a language alone, as in scripts/run_all.sh satere; segments go up with "
+            "scripts/upload_to_modal.py, flags go into PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS"
+        )
     flags = [language, *(["--tag", tag] if tag else [])]
     phases = [
         [f"scripts/run_phase{number}.sh", *flags, *shlex.split(os.environ.get(f"PHASE{number}_ARGS", ""))]

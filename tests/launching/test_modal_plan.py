@@ -1,5 +1,8 @@
 """The stages of a job on Modal: only those that use GPUs hold them, and only those run under torchrun."""
 
+import pytest
+
+from core.errors import UserError
 from launching.modal_flags import parse_main, parse_phase
 from launching.modal_plan import plan_stages
 
@@ -26,7 +29,7 @@ def test_f0_is_computed_before_a_gpu_is_paid_for(monkeypatch) -> None:
 
 
 def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
-    for name in ("TAG", "PHASE1_ARGS", "PHASE3_ARGS"):
+    for name in ("TAG", "TRAINING_LANGUAGE", "PHASE1_ARGS", "PHASE3_ARGS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PHASE2_ARGS", "--vocab_size 400")
     monkeypatch.setenv("ORAL_UNITS_WHISPER", "openai/whisper-base")
@@ -46,6 +49,9 @@ def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
     assert [stage["specs"][0]["environment"].get("ORAL_UNITS_GPUS") for stage in stages] == [
         *("2", None, None, "2", "1", None),
     ]
+    for words in (chain[:1], [*chain, "recordings"], [*chain, "--n_units", "9"]):
+        with pytest.raises(UserError, match="expected a language alone"):
+            plan_stages(parse_main(["--", *words]))
     folders = [stage["specs"][0]["folder"] for stage in plan_stages(parse_main(["--", *chain]))]
     assert folders == ["satere_units_t", "satere_bpe_t", *["satere_vocoder_v3_t"] * 3]
 
