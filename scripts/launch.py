@@ -13,6 +13,7 @@ and the exact command lie in exp/<name>/jobs/<number>/. A job that is told to st
 import argparse
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,8 @@ from launching.job import (
     write_record,
 )
 from launching.site import PLAIN_SITE, Site, read_site
+
+TAKE_OVER_SECONDS = 180.0  # for a job that was told to stop: to save and to end
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -92,6 +95,11 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
         help="start once the newest job of each has finished with code 0",
     )
     job.add_argument("--shards", type=int, help="cut src/extract_units.py into so many parts, each stage an array")
+    job.add_argument(
+        "--take_over",
+        action="store_true",
+        help="stop what still writes to the experiment and go on from what it saves; pass over jobs in unknown states",
+    )
     job.add_argument("--dry_run", action="store_true", help="print what would be submitted, and submit nothing")
 
 
@@ -180,8 +188,11 @@ def find_predecessors(names: list[str], backend: str) -> list[JobRecord]:
     return waited_for
 
 
-def refuse_second_writer(name: str, after: list[JobRecord]) -> None:
-    """Two jobs at once would write to one experiment: a job of ``name`` that has not ended must be waited for."""
+def refuse_second_writer(name: str, after: list[JobRecord], *, take_over: bool = False) -> None:
+    """Two jobs at once would write to one experiment: a job of ``name`` that may not have ended must be waited for.
+
+    take_over: cancel such a job, and wait until it has saved and ended; pass over one whose state nobody knows.
+    """
     waiting, waited_for = [*after], set()
     while waiting:
         record = waiting.pop()
@@ -189,11 +200,35 @@ def refuse_second_writer(name: str, after: list[JobRecord]) -> None:
         waiting += record["after"]
     for record in existing_records(name):
         title = job_title(record)
-        if title not in waited_for and (state := state_of(record)) not in (*END_STATES, "unknown"):
-            raise UserError(
-                f"{name}: its job {record['number']} is {state}, and both would write to exp/{name}; "
-                f"give --after {name}, or first: python scripts/launch.py cancel {title}"
-            )
+        if title in waited_for or (state := state_of(record)) in END_STATES:
+            continue
+        if not take_over:
+            raise UserError(_describe_writer(record, state))
+        if state == "unreachable":
+            raise UserError(f"{title}: {record['backend']} cannot be asked now, and it may run; try again later")
+        if state != "unknown":
+            end_job(record)
+
+
+def _describe_writer(record: JobRecord, state: str) -> str:
+    name, title = record["name"], job_title(record)
+    if state in ("unknown", "unreachable"):
+        remedy = "look at the engine's own tools, then give --take_over" if state == "unknown" else "try again later"
+        return f"{name}: the state of its job {record['number']} is {state}, and it may write to exp/{name}; {remedy}"
+    return (
+        f"{name}: its job {record['number']} is {state}, and both would write to exp/{name}; "
+        f"give --after {name}, --take_over, or first: python scripts/launch.py cancel {title}"
+    )
+
+
+def end_job(record: JobRecord, patience: float = TAKE_OVER_SECONDS) -> None:
+    """Cancel the job and wait for its end; UserError where it goes on for ``patience`` seconds."""
+    cancel_job(record)
+    give_up = time.monotonic() + patience
+    while (state := state_of(record)) not in (*END_STATES, "unknown"):
+        if time.monotonic() > give_up:
+            raise UserError(f"{job_title(record)}: cancelled {patience:.0f} s ago and still {state}; try again later")
+        time.sleep(1)
 
 
 def submit(args: argparse.Namespace) -> None:
@@ -204,7 +239,7 @@ def submit(args: argparse.Namespace) -> None:
     check_command(args.command, resources.nodes)
     stages = [[args.command]] if args.shards is None else extraction_stages(args.command, args.shards)
     after = find_predecessors(args.after, backend)
-    refuse_second_writer(name, after)
+    refuse_second_writer(name, after, take_over=args.take_over and not args.dry_run)
     for stage, commands in enumerate(stages, start=1):
         job = make_job(
             name,
@@ -219,16 +254,18 @@ def submit(args: argparse.Namespace) -> None:
             print(f"# {backend}: {job['folder']}\n{backend_of(backend).describe(job)}\n")
             after = [job | {"ids": [f"STAGE{stage}"]}]
             continue
-        after = [submit_job(job)]
+        after = [submit_job(job, take_over=args.take_over)]
 
 
-def submit_job(job: Job) -> JobRecord:
+def submit_job(job: Job, *, take_over: bool = False) -> JobRecord:
     """The job's folder is made first, and goes again where the engine refuses; a job that may run keeps it."""
     job = create_folder(job)
     write_job(job)
     folder, backend = job["folder"], job["backend"]
     try:
-        record = backend_of(backend).submit(job)
+        # On Modal, calls that no job here knows of may hold the folder as well.
+        options = {"take_over": True} if take_over and backend == "modal" else {}
+        record = backend_of(backend).submit(job, **options)
     except UserError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -246,11 +283,20 @@ def cancel(names: list[str]) -> None:
     for name in names:
         alive = [record for record in find_records(name) if state_of(record) not in END_STATES]
         for record in reversed(alive):
-            write_record(record | {"cancelled": now()})
-            backend_of(record["backend"]).cancel(record)
+            cancel_job(record)
             print(f"cancelled {job_title(record)}")
         if not alive:
             print(f"{name}: nothing to cancel")
+
+
+def cancel_job(record: JobRecord) -> None:
+    """Noted first, because the job itself looks there before it goes back to the queue; not where the engine fails."""
+    write_record(record | {"cancelled": now()})
+    try:
+        backend_of(record["backend"]).cancel(record)
+    except UserError:
+        write_record(record)
+        raise
 
 
 def main() -> None:

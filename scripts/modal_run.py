@@ -26,15 +26,18 @@ from core.cli import run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
-from core.records import ModalSpec, ModalStage
+from core.records import ModalOutcome, ModalSpec, ModalStage
 from launching.modal_account import APP, MOUNT, VOLUME, require_token
+from launching.modal_calls import call_lives, cancel_call
 from launching.modal_cost import describe_cost
 from launching.modal_flags import MAX_RETRIES, ModalJob, parse_main, parse_phase
 from launching.modal_image import build_image
+from launching.modal_image_contents import CODE_ROOT
 from launching.modal_plan import plan_stages
 from launching.modal_spec import written_folder
 from launching.modal_staging import staged_segments
-from launching.modal_task import run_spec
+from launching.modal_task import read_end, run_spec
+from launching.modal_writers import free_folders
 
 MAX_SECONDS = 24 * 3600
 ENTRY_POINTS = {"main": parse_main} | {f"phase{number}": partial(parse_phase, number) for number in (1, 2, 3)}
@@ -46,15 +49,24 @@ calls = modal.Dict.from_name(f"{APP}-calls", create_if_missing=True)
 
 
 @app.function(image=image, volumes={str(MOUNT): volume}, timeout=MAX_SECONDS, startup_timeout=1800)
-def run_script(spec: ModalSpec) -> int:
+def run_script(spec: ModalSpec) -> ModalOutcome:
     """The one job function; GPU, limit and retries come with the call (Function.with_options)."""
-    name = spec.pop("volume", VOLUME)
+    name, call = spec.pop("volume", VOLUME), modal.current_function_call_id() or "unknown"
     mounted = open_volume(name)
-    mounted.reload()  # a warm container sees what others have committed since
-    own_call = {"owner": modal.current_function_call_id() or "unknown"}
-    with staged_segments(spec.pop("staged_language", None), Path(MOUNT) / "data") as variables:
-        spec["environment"] |= variables
-        return run_spec(**own_call | spec, writers=open_writers(name), commit=mounted.commit)
+    try:
+        mounted.reload()  # a warm container sees what others have committed since
+        with staged_segments(spec.pop("staged_language", None), Path(MOUNT) / "data") as variables:
+            spec["environment"] |= variables
+            return run_spec(
+                **{"owner": call} | spec,
+                call=call,
+                writers=open_writers(name),
+                lives=call_lives,
+                working_folder=Path(CODE_ROOT),
+                commit=mounted.commit,
+            )
+    except modal.exception.Error as error:  # of this function, not of the question how it ended
+        raise RuntimeError(f"Modal's volume or Dict: {error}; the retry resumes") from error
 
 
 def open_volume(name: str) -> modal.Volume:
@@ -68,7 +80,7 @@ def open_writers(volume_name: str) -> modal.Dict:
 
 
 @app.function(image=image, timeout=MAX_SECONDS, retries=MAX_RETRIES)
-def run_stages(stages: list[ModalStage]) -> int:
+def run_stages(stages: list[ModalStage]) -> ModalOutcome:
     """Stages one after the other, the specs of a stage at once; it lives on Modal, so the client may go.
 
     Only what failed is retried; what still fails is named once the rest of its stage is done. Preempted, or at the end
@@ -79,20 +91,21 @@ def run_stages(stages: list[ModalStage]) -> int:
         specs = [spec | {"owner": owner} for spec in stage["specs"]]
         function = run_script.with_options(**client_options(stage["options"]))
         results = wait_for_calls(make_calls(f"{owner}/{number}", specs, function.spawn))
-        if code := first_failure([spec["folder"] for spec in specs], results):
-            return code
-    return 0
+        outcome = combine_ends([spec["folder"] for spec in specs], results)
+        if outcome["exit_code"]:
+            break
+    return outcome
 
 
-def first_failure(folders: Sequence[str], results: Sequence[int | BaseException]) -> int:
-    """0, or the exit code of the first that failed, all of them named; it is returned, for an exception is retried."""
-    failed = {folder: found for folder, found in zip(folders, results) if isinstance(found, BaseException) or found}
+def combine_ends(folders: Sequence[str], results: Sequence[ModalOutcome | BaseException]) -> ModalOutcome:
+    """The end of the first call that failed, all of them named; it is returned, for an exception is retried."""
+    ends = {folder: read_end(found) for folder, found in zip(folders, results)}
+    failed = {folder: end for folder, end in ends.items() if end[0]}
     if not failed:
-        return 0
-    first = next(iter(failed.values()))
-    said = first if isinstance(first, BaseException) else f"exit code {first}"
-    print(f"error: {len(failed)} of {len(results)} failed: {', '.join(failed)}; the first: {said}", file=sys.stderr)
-    return 1 if isinstance(first, BaseException) else first
+        return {"exit_code": 0, "message": "", "rows": []}
+    code, said = next(iter(failed.values()))
+    message = f"error: {len(failed)} of {len(results)} failed: {', '.join(failed)}; the first: {said}"
+    return {"exit_code": code, "message": message if len(results) > 1 else said, "rows": []}
 
 
 def make_calls(key: str, specs: list[ModalSpec], spawn: Callable[[ModalSpec], object]) -> list[modal.FunctionCall]:
@@ -107,7 +120,7 @@ def make_calls(key: str, specs: list[ModalSpec], spawn: Callable[[ModalSpec], ob
     return made
 
 
-def wait_for_calls(made: list[modal.FunctionCall]) -> list[int | BaseException]:
+def wait_for_calls(made: list[modal.FunctionCall]) -> list[ModalOutcome | BaseException]:
     """What each call has come to; a cancelled orchestrator cancels them all."""
     results = []
     try:
@@ -133,22 +146,43 @@ def client_options(options: dict[str, object]) -> dict[str, object]:
     return named
 
 
-def submit(job: ModalJob) -> None:
-    """Say what it may cost, hand it over, and wait for it unless asked not to."""
+def submit(job: ModalJob) -> int:
+    """Say what it may cost, hand it over, and wait for it unless asked not to; returns the script's exit code."""
     stages = plan_stages(job)
     print(describe_cost(job, job.shards))
     if job.dry_run:
         print(json.dumps(stages, indent=2, ensure_ascii=False))
-        return
+        return 0
     if job.no_wait and not {"--detach", "-d"} & set(sys.argv):
         raise UserError("--no_wait: expected modal run --detach, for otherwise the job ends with this command")
+    folders = list(dict.fromkeys(spec["folder"] for stage in stages for spec in stage["specs"]))
+    free_folders(open_writers(job.volume), folders, call_lives, cancel_call, take_over=job.take_over)
     call = spawn(stages)
     print(f"submitted {call.object_id}: {' '.join(job.words)}", flush=True)
     if job.call_file:
-        write_json(job.call_file, {"calls": [call.object_id], "submitted": time.time()})
-    if not job.no_wait and (code := call.get()):
-        sys.exit(code)
-    print(describe_next(job))
+        ids = {"calls": [call.object_id], "app_id": app.app_id}
+        write_json(job.call_file, ids | {"submitted": time.time()})
+    code = 0 if job.no_wait else wait_for(call)
+    if not code:
+        print(describe_next(job))
+    return code
+
+
+def wait_for(call: modal.FunctionCall) -> int:
+    """The exit code of the call's script; its own last line is the last thing that is printed here."""
+    try:
+        code, message = read_end(call.get())
+    except modal.exception.RemoteError as error:
+        code, message = 1, f"{call.object_id}: {str(error) or 'cancelled'}"
+    except modal.exception.FunctionTimeoutError as error:
+        code, message = 1, f"{call.object_id}: stopped by Modal at its limit ({error}); the same command continues"
+    except modal.exception.Error:  # the client's own: what it says is Modal's to print
+        raise
+    except Exception as error:  # the script's, after its last retry
+        code, message = read_end(error)
+    if message:
+        print(message, file=sys.stderr, flush=True)
+    return code
 
 
 def describe_next(job: ModalJob) -> str:
@@ -169,10 +203,12 @@ def spawn(stages: list[ModalStage]) -> modal.FunctionCall:
 def run_entry(parse: Callable[[Sequence[str]], ModalJob], words: Sequence[str]) -> None:
     """As cli.run_main: a user mistake becomes one line and exit code 2, inside the client's own command too."""
     try:
-        submit(parse(words))
+        code = submit(parse(words))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_MISTAKE)
+        code = EXIT_USER_MISTAKE
+    if code:
+        sys.exit(code)
 
 
 def asked_help(argv: Sequence[str]) -> str | None:

@@ -2,8 +2,9 @@
 
     python modal_container.py SPEC.json FOLDER
 
-FOLDER/live is the mounted volume. A commit copies it to FOLDER/committed, which is all that survives a container: the
-next one begins from it. FOLDER/writers.json stands for the Modal Dict, FOLDER/commits.txt gets a line for each commit.
+FOLDER/code is the working folder, FOLDER/live the mounted volume. A commit copies it to FOLDER/committed, which is all
+that survives a container: the next one begins from it. FOLDER/writers.json stands for the Modal Dict.
+FOLDER/commits.txt gets a line for each commit.
 """
 
 import json
@@ -42,7 +43,8 @@ def main() -> int:
             out.write("commit\n")
 
     patience = spec.pop("patience", {})
-    return run_spec(**spec, writers=open_writers(folder / "writers.json"), commit=commit, **patience)
+    claims = {"writers": open_writers(folder / "writers.json"), "lives": lambda call: None}
+    return run_spec(**spec, **claims, working_folder=folder / "code", commit=commit, **patience)["exit_code"]
 
 
 if __name__ == "__main__":

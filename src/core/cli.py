@@ -44,6 +44,9 @@ def parse_flags(
     words = [_with_underscores(word) for word in argv]
     defaults = argparse.Namespace(flag_defaults={name: parser.get_default(name) for name in _flag_names(parser)})
     parser.add_argument("--help_all", action="help", help="show every flag and exit" if everyday else argparse.SUPPRESS)
+    # argparse would print every flag above the line that says what is wrong.
+    said = f"error: {{}}; {parser.prog} --help shows the flags\n"
+    parser.error = lambda message: parser.exit(EXIT_USER_MISTAKE, said.format(message))
     _check_everyday(parser, everyday)
     if everyday and not {"-h", "--help"}.isdisjoint(words):
         _hide_rare_flags(parser, everyday)

@@ -160,6 +160,7 @@ class JobRecord(Job):
     ids: list[str]  # the engine's, one for the job or one for each task; empty: the submission was cut short
     started: NotRequired[str | None]  # this machine: when the background process started, local time
     cancelled: NotRequired[str]  # ISO 8601, UTC: when launch.py cancelled it
+    app_id: NotRequired[str | None]  # Modal: the app that its calls run in
 
 
 class AttemptRow(TypedDict):
@@ -174,7 +175,7 @@ class AttemptRow(TypedDict):
     engine_id: NotRequired[str | None]  # started: the engine's number of the job
     exit_code: NotRequired[int]  # ended
     stopped: NotRequired[bool]  # ended: a signal of the engine came first
-    reason: NotRequired[str]  # skipped: why it was never started
+    reason: NotRequired[str]  # skipped: why it was never started; ended, on Modal: why
 
 
 class ModalSpec(TypedDict):
@@ -187,6 +188,7 @@ class ModalSpec(TypedDict):
     environment: dict[str, str]
     volume: NotRequired[str]  # name of the volume that is mounted
     staged_language: NotRequired[str]  # whose segments are first copied to the container's own disk
+    retries: int  # further attempts that Modal makes where one fails
     owner: NotRequired[str]  # the call that writes, where it is not the function's own
 
 
@@ -201,9 +203,20 @@ class WriterClaim(TypedDict):
     """Who writes to a folder on Modal's volume: an entry of the Modal Dict, by the folder's name."""
 
     owner: str  # the call's id
-    until: float  # s since the epoch: without a sign of life by then, the folder is free
+    until: float  # s since the epoch: without a sign of life by then, the folder is free; 0: given back
     attempt: int  # from 0
-    final_code: NotRequired[int | None]  # exit code after which no further attempt is made
+    call: NotRequired[str]  # the call that does the work, where its owner is one that called it
+    rows: NotRequired[list[AttemptRow]]  # of the call's attempts so far
+    mark: NotRequired[str]  # what the last attempt found to go on from (launching/modal_progress.py)
+    silent: NotRequired[int]  # attempts in a row that ended without a word and had gained nothing
+
+
+class ModalOutcome(TypedDict):
+    """What a call on Modal returns: how its last attempt ended."""
+
+    exit_code: int
+    message: str  # the last line that the script printed as an error; empty where it ended well
+    rows: list[AttemptRow]
 
 
 # Encoders and units

@@ -1,17 +1,15 @@
 """What launch.py shows of jobs: a table of their states, and the ends of their logs."""
 
 import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+from core.errors import UserError
 from core.records import JobRecord
 from languages import exp_root
 from launching.attempts import count_attempts, exit_codes
 from launching.backends import failed_tasks, state_of
 from launching.job import END_STATES, find_records, job_title, log_file
-from launching.modal_account import APP
 
 FOLLOW_SECONDS = 0.5
 
@@ -68,6 +66,7 @@ def as_ranges(numbers: list[int]) -> str:
 
 def status_row(record: JobRecord) -> tuple[str, ...]:
     """``exit`` counts the codes of an array, as in 0×7 3×1."""
+    state = state_of(record)  # first: Modal's answer may hold the exit codes
     codes = exit_codes(record)
     known = sorted({code for code in codes if code is not None})
     shown = str(codes[0]) if known and len(codes) == 1 else " ".join(f"{code}×{codes.count(code)}" for code in known)
@@ -76,7 +75,7 @@ def status_row(record: JobRecord) -> tuple[str, ...]:
     return (
         job_title(record),
         record["backend"],
-        state_of(record),
+        state,
         shown or "-",
         str(count_attempts(record["folder"])),
         record["submitted"][:16],
@@ -90,7 +89,7 @@ def show_logs(names: list[str], *, lines: int, follow: bool) -> None:
     for name in names:
         record = find_records(name)[-1]
         if record["backend"] == "modal":  # which keeps what is printed
-            subprocess.run([sys.executable, "-m", "modal", "app", "logs", APP, *(["-f"] if follow else [])], check=True)
+            show_modal_log(record, lines=lines, follow=follow)
             continue
         shown = {}
         while True:
@@ -102,6 +101,21 @@ def show_logs(names: list[str], *, lines: int, follow: bool) -> None:
             time.sleep(FOLLOW_SECONDS)
         if not shown:
             print(f"{record['folder']}: {state}; nothing printed yet")
+
+
+def show_modal_log(record: JobRecord, *, lines: int, follow: bool) -> None:
+    """What Modal kept of the job's calls; one that has ended is not followed, and how it ended comes last."""
+    from launching.modal_backend import call_ids
+    from launching.modal_calls import print_call_log
+
+    numbers = call_ids(record)
+    if not numbers:
+        raise UserError(f"{record['folder']}: the submission was cut short; no call, no log")
+    for number in numbers:
+        print_call_log(number, lines=lines, follow=follow and state_of(record) not in END_STATES)
+    state = state_of(record)
+    codes = [str(code) for code in exit_codes(record) if code is not None]
+    print(f"{job_title(record)}: {state}{', exit code ' if codes else ''}{' '.join(codes)}")
 
 
 def log_files(record: JobRecord, state: str) -> list[Path]:

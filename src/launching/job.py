@@ -25,8 +25,9 @@ from core.git import ask_git
 from core.records import Job, JobRecord
 from languages import REPOSITORY, data_root, exp_root
 
-STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "unknown")
-END_STATES = ("finished", "failed", "cancelled")
+# forgotten: it has ended, and its engine no longer says how; unreachable: its engine cannot be asked now.
+STATES = ("pending", "running", "requeued", "finished", "failed", "cancelled", "forgotten", "unreachable", "unknown")
+END_STATES = ("finished", "failed", "cancelled", "forgotten")
 BACKENDS = ("local", "slurm", "sge", "modal")
 CLUSTERS = ("slurm", "sge")
 # Handed on to the job where they are set; none of them holds a secret.
@@ -212,7 +213,7 @@ def log_file(record: Job, task: int = 0, node: int = 0) -> Path:
 
 def combine_states(states: Sequence[str]) -> str:
     """The state of an array from those of its tasks: what is still to end, else the worst."""
-    for state in ("running", "requeued", "pending", "failed", "cancelled", "unknown"):
+    for state in ("running", "requeued", "pending", "unreachable", "failed", "cancelled", "unknown", "forgotten"):
         if state in states:
             return state
     return "finished" if states else "unknown"

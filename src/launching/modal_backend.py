@@ -3,6 +3,8 @@
 The GPU's name is what --constraint says, as in ``--gpus 2 --constraint H100``.
 """
 
+import contextlib
+import functools
 import os
 import shlex
 import subprocess
@@ -11,9 +13,11 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.files import read_json
-from core.records import Job, JobRecord
+from core.records import AttemptRow, Job, JobRecord
 from languages import REPOSITORY
-from launching.job import Resources, combine_states, engine_folder, resources_of
+from launching.attempts import append_row, task_progress
+from launching.job import Resources, combine_states, engine_folder, now, resources_of
+from launching.modal_calls import CallAnswer, ask_call, cancel_call
 from launching.modal_flags import MAX_RETRIES
 
 NOT_ON_MODAL = ("partition", "account")
@@ -23,13 +27,23 @@ def describe(job: Job) -> str:
     return shlex.join(_client_words(job))
 
 
-def submit(job: Job) -> JobRecord:
-    """Runs the client until it has submitted; the ids are those of the calls."""
-    words = _client_words(job)
+def submit(job: Job, *, take_over: bool = False) -> JobRecord:
+    """Runs the client until it has submitted; the ids are those of the calls.
+
+    take_over: stop whatever call still writes to the folder (scripts/modal_run.py --take_over).
+    """
+    words = _client_words(job, take_over=take_over)
     done = subprocess.run(words, check=False, env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")})
     if done.returncode:
         raise UserError(f"{shlex.join(words[1:4])}: ended with code {done.returncode}; what it says stands above")
-    return {**job, "ids": read_json(_call_file(job))["calls"]}
+    return {**job, **_submitted(job)}
+
+
+def _submitted(job: Job) -> dict[str, object]:
+    """The ids of the job's calls, and of the app that they run in, as the client has written them down."""
+    path = _call_file(job)
+    found = read_json(path) if path.exists() else {}
+    return {"ids": found.get("calls", []), "app_id": found.get("app_id")}
 
 
 def _call_file(job: Job) -> Path:
@@ -37,7 +51,7 @@ def _call_file(job: Job) -> Path:
     return engine_folder(job) / "calls.json"
 
 
-def _client_words(job: Job) -> list[str]:
+def _client_words(job: Job, *, take_over: bool = False) -> list[str]:
     """The command line of Modal's client."""
     resources, (command, *further) = resources_of(job), job["commands"]
     _check(resources, has_predecessors=bool(job["after"]), is_array=bool(further))
@@ -48,6 +62,7 @@ def _client_words(job: Job) -> list[str]:
     if resources.memory_gb:
         words += ["--memory_gb", str(resources.memory_gb)]
     words += ["--hours", str(resources.hours), "--retries", str(min(resources.requeues, MAX_RETRIES))]
+    words += ["--take_over"] if take_over else []
     return [*words, "--no_wait", "--call_file", str(_call_file(job)), "--", *command]
 
 
@@ -65,27 +80,59 @@ def _check(resources: Resources, *, has_predecessors: bool, is_array: bool) -> N
 
 
 def state(record: JobRecord) -> str:
-    return combine_states([_call_state(number) for number in record["ids"]])
-
-
-def _call_state(number: str) -> str:
-    import modal
-
-    try:
-        modal.FunctionCall.from_id(number).get(timeout=0)
-        return "finished"
-    except TimeoutError:
-        return "running"
-    except modal.exception.InputCancellation:
+    """What the attempts say, for Modal forgets after a week how a call ended; else what Modal says."""
+    numbers = call_ids(record)
+    if not numbers:
+        return "unknown"
+    (progress,) = task_progress(record)
+    if progress.event == "ended":
+        return "finished" if progress.exit_code == 0 else "cancelled" if "cancelled" in record else "failed"
+    answers = [ask_call(number) for number in numbers]
+    for answer in answers:
+        if answer.state in ("unreachable", "unknown"):
+            _warn_once(answer.reason)
+    states = [_state_of(answer) for answer in answers]
+    if len(answers) == 1 and answers[0].state in ("finished", "failed"):
+        _keep_attempts(record, answers[0])
+    if "cancelled" in record and states[0] in ("failed", "forgotten"):
         return "cancelled"
-    except modal.exception.AuthError as error:
-        raise UserError(f"Modal refuses: {error}; set a token: python -m modal token new") from error
-    except modal.exception.Error:
-        return "failed"
+    return combine_states(states)
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    print(f"warning: Modal: {reason}", file=sys.stderr)
+
+
+def call_ids(record: JobRecord) -> list[str]:
+    """The job's calls; those of a launch.py that was cut short stand in the client's own file."""
+    return record["ids"] or _submitted(record)["ids"]
+
+
+def _state_of(answer: CallAnswer) -> str:
+    """A call may end well and return the exit code of a script that did not."""
+    return "failed" if answer.state == "finished" and _exit_code(answer) else answer.state
+
+
+def _exit_code(answer: CallAnswer) -> int:
+    """Of the last attempt; 1 where nobody knows it. Calls of older versions of this code return the code alone."""
+    if isinstance(answer.value, dict):
+        return answer.value["exit_code"]
+    return answer.exit_code or (answer.value if isinstance(answer.value, int) else 1)
+
+
+def _keep_attempts(record: JobRecord, answer: CallAnswer) -> None:
+    """Write down what Modal says of a call that has ended: it forgets. Where the folder is another's, ask again."""
+    rows: list[AttemptRow] = answer.value["rows"] if isinstance(answer.value, dict) else []
+    if not rows or rows[-1]["event"] != "ended":
+        reason = {"reason": answer.reason} if answer.reason else {}
+        row = {"task": 0, "event": "ended", "at": now(), "exit_code": _exit_code(answer), "stopped": False}
+        rows = [*rows, row | reason]
+    with contextlib.suppress(OSError):
+        for row in rows:
+            append_row(record["folder"], row)
 
 
 def cancel(record: JobRecord) -> None:
-    import modal
-
-    for number in record["ids"]:
-        modal.FunctionCall.from_id(number).cancel()
+    for number in call_ids(record):
+        cancel_call(number)

@@ -12,6 +12,7 @@ from languages import REPOSITORY, language_help, language_paths
 from launching.commands import check_command
 from launching.modal_account import default_volume
 from launching.modal_image_contents import CODE_FOLDERS
+from launching.modal_paths import check_paths
 
 # modal.com/docs/guide/gpu: name -> most in one container.
 GPUS = {
@@ -47,6 +48,7 @@ class ModalJob(NamedTuple):
     hours: float  # limit of one attempt
     retries: int  # further attempts
     no_wait: bool
+    take_over: bool  # stop the call that writes to the folder
     call_file: Path | None  # where to write the ids of the calls
     dry_run: bool
     shards: int  # containers that extract units at once
@@ -86,6 +88,9 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     )
     job.add_argument("--gpu_price", type=float, default=None, help="price of a GPU-hour (US dollars) for the cost line")
     job.add_argument("--no_wait", action="store_true", help="return once submitted; asks for modal run --detach")
+    job.add_argument(
+        "--take_over", action="store_true", help="stop the call that writes to the same folder, and go on from its save"
+    )
     job.add_argument("--call_file", type=Path, default=None, help="write the ids of the calls to this file (JSON)")
     job.add_argument("--dry_run", action="store_true", help="print what would be submitted, and submit nothing")
 
@@ -186,6 +191,7 @@ def check_job(
     check_command(words)
     if hf_secret and not is_online(words):
         raise UserError(f"--hf_secret: {words[0]} runs offline; give it to what fetches: {', '.join(ONLINE_SCRIPTS)}")
+    check_paths(words[1:], dict(os.environ))
     return ModalJob(
         words=_in_repository(words),
         gpu_name=gpu_name,

@@ -74,6 +74,7 @@ def make_spec(job: ModalJob, words: list[str] | None = None) -> ModalSpec:
         "limit_seconds": timeout - min(STOP_SECONDS, 0.1 * timeout),
         "environment": job_environment(words, job.n_gpus) | {"OMP_NUM_THREADS": str(threads_of(job))},
         "volume": job.volume,
+        "retries": job.retries,
     }
 
 

@@ -92,3 +92,22 @@ def test_only_scripts_that_are_uploaded_run(words: list[str]) -> None:
 
 def test_an_absolute_script_of_the_repository_is_found_on_the_other_machine() -> None:
     assert parse_main(["--", str(REPOSITORY / TRAIN[0]), *TRAIN[1:]]).words == TRAIN
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["/home/me/exp/other", "--exp=/tmp/other", "~/other", "../other", "exp/../../other", "/volume/exp"],
+)
+def test_paths_that_leave_the_volume_are_refused(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="below exp/ or data/"):
+        parse_main(["--", *TRAIN, "--exp", word])
+    monkeypatch.setenv("PHASE1_ARGS", f"--kmeans {word}")
+    with pytest.raises(UserError, match="PHASE1_ARGS"):
+        parse_main(["--", *TRAIN])
+
+
+def test_a_path_of_this_machines_roots_is_named_as_modal_has_it(language_roots: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match="give exp/other/a"):
+        parse_main(["--", *TRAIN, "--exp", str(language_roots["exp"] / "other" / "a")])
+    for path in ("exp/other", "/vol/exp/other", "voices/base_v3", "--text=/ a b /", "data/satere"):
+        assert parse_main(["--", *TRAIN, "--exp", path]).words[-1] == path

@@ -15,10 +15,9 @@ import torch
 
 import pytest
 
-from modal_container import open_writers
-
 from equal_runs import folder_differences
-from launching.modal_task import Outcome, child_command, conclude, run_job, run_spec
+from launching.modal_child import Outcome, find_message, run_job
+from launching.modal_task import child_command, conclude, describe_end, judge
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import run_to_end
 
@@ -125,29 +124,46 @@ def test_a_cancelled_call_leaves_no_child_behind(tmp_path: Path) -> None:
     assert (tmp_path / "saved").exists() and commits == [1]
 
 
-def test_a_failing_script_fails_the_call_and_a_finished_one_never_does() -> None:
-    words = ["src/x.py"]
-    assert conclude(0, None, words) == conclude(0, "SIGINT", words) == 0
-    with pytest.raises(RuntimeError, match="src/x.py: exit code 3"):
-        conclude(3, None, words)
-    with pytest.raises(RuntimeError, match="limit.*resumes"):
-        conclude(99, "limit", words)
-    with pytest.raises(KeyboardInterrupt, match="preempted"):
-        conclude(99, "SIGINT", words)
+@pytest.mark.parametrize(
+    ("ended", "gained", "verdict"),
+    [
+        (Outcome(0, None), False, "return"),
+        (Outcome(0, "SIGINT"), True, "return"),
+        (Outcome(99, "SIGINT"), False, "preempted"),
+        (Outcome(99, "limit"), True, "again"),
+        (Outcome(99, "limit"), False, "return"),
+        (Outcome(2, None), True, "return"),
+        (Outcome(3, None), True, "return"),
+        (Outcome(1, None), True, "again"),
+        (Outcome(1, None), False, "return"),
+        (Outcome(99, "lost"), True, "return"),
+    ],
+)
+def test_what_follows_an_ending(ended: Outcome, gained: bool, verdict: str) -> None:
+    assert judge(ended, gained=gained) == verdict
+    said = describe_end(ended, ["src/x.py"], 3600.0, gained=gained)
+    if verdict == "return":
+        code = 2 if ended.stopped == "lost" else ended.code
+        assert conclude(ended, verdict, said, []) == {"exit_code": code, "message": said, "rows": []}
+        return
+    with pytest.raises(KeyboardInterrupt if verdict == "preempted" else RuntimeError, match="src/x.py") as raised:
+        conclude(ended, verdict, said, [])
+    assert verdict == "preempted" or raised.value.exit_code == ended.code
 
 
-def test_a_mistake_is_not_tried_again_and_another_call_may(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    writers = open_writers(tmp_path / "writers.json")
-    spec = {"words": ["scripts/show_language.py", "--language", "klingon"], "processes": 1, "folder": "run"}
-    spec |= {"limit_seconds": 200, "environment": {}}
+def test_the_message_is_the_line_that_begins_as_an_error() -> None:
+    progress = "10 %|#  |\r 90 %|## |\r100 %|###|"
+    assert find_message(f"{progress}\nerror: no voice\n[rank 0] torchrun says a lot\n\n") == "error: no voice"
+    assert find_message(f"Traceback:\n{progress}\nKeyError: 'units'\n") == "KeyError: 'units'"
+    assert find_message("x.py: error: no flag\n") == "x.py: error: no flag" and find_message("") == ""
 
-    def attempt(owner: str) -> None:
-        run_spec(**spec, owner=owner, writers=writers, commit=lambda: None)
 
-    for owner, expected in (("a", "exit code 2; its message"), ("a", "not tried again"), ("b", "its message")):
-        with pytest.raises(RuntimeError, match=expected):
-            attempt(owner)
-    assert capfd.readouterr().err.count("unknown language 'klingon'") == 2
+def test_another_call_that_took_the_folder_over_stops_this_one(tmp_path: Path) -> None:
+    commits = []
+    result = run_job(
+        child(tmp_path, 99, 60), limit_seconds=60, commit=lambda: bool(commits.append(1)), commit_seconds=0.3
+    )
+    assert result == Outcome(99, "lost") and commits == [1]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +193,7 @@ def test_several_processes_and_shell_scripts() -> None:
 
 def start_container(folder: Path, words: list[str], roots: Path) -> subprocess.Popen:
     spec = {"words": words, "processes": 1, "folder": "run", "limit_seconds": 900, "environment": {}, "owner": "fc-1"}
+    spec["retries"] = 0
     (folder / "spec.json").write_text(json.dumps(spec))
     environment = script_environment(
         {"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(folder / "live"), "TAG": "", "OMP_NUM_THREADS": "1"}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import modal
 import pytest
 
 import modal_run
@@ -142,15 +143,18 @@ def test_phase_1_in_shards(client, capsys: pytest.CaptureFixture) -> None:
     assert stages[-1]["specs"][0]["words"] == ["src/validate_units.py", "--exp", "/vol/exp/satere_units_t"]
 
 
-def spawned(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list:
-    """Calls as they would reach Modal."""
+GOOD = {"exit_code": 0, "message": "", "rows": []}
+
+
+def spawned(monkeypatch: pytest.MonkeyPatch, end: object = GOOD) -> list:
+    """Calls as they would reach Modal; ``end`` is what they return or raise."""
     calls = []
 
-    def get() -> int:
+    def get() -> object:
         calls.append("get")
-        if fails:
-            raise RuntimeError("src/x.py: exit code 3")
-        return 0
+        if isinstance(end, Exception):
+            raise end
+        return end
 
     def function(**options) -> SimpleNamespace:
         def spawn(argument):
@@ -161,29 +165,58 @@ def spawned(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list:
 
     monkeypatch.setattr(modal_run, "run_script", SimpleNamespace(with_options=function))
     monkeypatch.setattr(modal_run, "run_stages", function())
+    monkeypatch.setattr(modal_run, "open_writers", lambda name: SimpleNamespace(get=lambda folder: None))
     return calls
 
 
 def test_a_job_is_spawned_after_its_cost_was_said(monkeypatch, capsys, tmp_path: Path) -> None:
     calls = spawned(monkeypatch)
     words = ["src/extract_units.py", "--language", "satere"]
-    modal_run.submit(parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *words]))
+    job = parse_main(["--gpu", "L4", "--call_file", str(tmp_path / "call.json"), "--", *words])
+    assert modal_run.submit(job) == 0
     (options, spec), waited = calls
     assert options["gpu"] == "L4:1" and spec["words"] == words and waited == "get"
     out = capsys.readouterr().out
     assert out.index("cost:") < out.index("submitted fc-7")
     assert "python -m modal run --detach scripts/modal_run.py::main -- SCRIPT" in out
     assert out.endswith("python scripts/download_results.py satere_units\n")
-    assert json.loads((tmp_path / "call.json").read_text())["calls"] == ["fc-7"]
+    kept = json.loads((tmp_path / "call.json").read_text())
+    assert kept["calls"] == ["fc-7"] and "app_id" in kept
     monkeypatch.setattr(sys, "argv", ["modal", "run", "--detach", "x"])
     calls.clear()
     modal_run.submit(parse_main(["--no_wait", "--", *TRAIN]))
     assert "get" not in calls and len(calls) == 1
 
 
-def test_a_failing_script_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    spawned(monkeypatch, fails=True)
-    with pytest.raises(RuntimeError, match="exit code 3"):
+def raised(message: str, exit_code: int) -> RuntimeError:
+    error = RuntimeError(message)
+    error.exit_code = exit_code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ({"exit_code": 3, "message": "error: 4 of 9 failed", "rows": []}, 3, "error: 4 of 9 failed"),
+        ({"exit_code": -9, "message": "src/x.py: exit code -9", "rows": []}, 137, "src/x.py: exit code -9"),
+        (raised("ValueError: a defect", 1), 1, "ValueError: a defect"),
+        (raised("src/x.py: stopped at its limit", 99), 99, "src/x.py: stopped at its limit"),
+        (modal.exception.RemoteError(""), 1, "fc-7: cancelled"),
+        (modal.exception.FunctionTimeoutError("24 h"), 1, "fc-7: stopped by Modal at its limit (24 h)"),
+    ],
+)
+def test_the_command_ends_with_the_scripts_code_and_line(
+    end: object, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    spawned(monkeypatch, end)
+    with pytest.raises(SystemExit) as ended:
+        modal_run.run_entry(parse_main, ["--", *TRAIN])
+    assert ended.value.code == code and capsys.readouterr().err.startswith(said)
+
+
+def test_what_the_client_itself_cannot_do_is_not_taken_for_the_scripts_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned(monkeypatch, modal.exception.ConnectionError("no network"))
+    with pytest.raises(modal.exception.ConnectionError):
         modal_run.submit(parse_main(["--", *TRAIN]))
 
 
@@ -196,9 +229,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def call_of(number: str) -> SimpleNamespace:
         options, spec = engine.made[int(number.removeprefix("fc-"))]
 
-        def get() -> int:
+        def get() -> object:
             engine.waited.append(number)
-            found = engine.outcomes.get(spec["folder"], 0)
+            found = engine.outcomes.get(spec["folder"], GOOD)
             if isinstance(found, BaseException):
                 raise found
             return found
@@ -223,19 +256,18 @@ def phase1_stages() -> list[dict]:
     return plan_stages(parse_phase(1, ["--language", "spanish", "--shards", "2", "--gpu", "L4"]))
 
 
-def test_stages_wait_for_each_other_and_name_what_failed(engine, capsys) -> None:
+def test_stages_wait_for_each_other_and_name_what_failed(engine) -> None:
     engine.outcomes = {"spanish_units/assign_1": RuntimeError("the machine broke")}
-    assert modal_run.run_stages.local(phase1_stages()) == 1
-    said = capsys.readouterr().err
-    assert said == "error: 1 of 2 failed: spanish_units/assign_1; the first: the machine broke\n"
+    said = "error: 1 of 2 failed: spanish_units/assign_1; the first: the machine broke"
+    assert modal_run.run_stages.local(phase1_stages()) == {"exit_code": 1, "message": said, "rows": []}
     assert [options.get("gpu") for options, _ in engine.made] == ["L4:1", "L4:1", None, "L4:1", "L4:1"]
     assert {spec["owner"] for _, spec in engine.made} == {"fc-orchestrator"}
 
 
-def test_a_final_code_is_the_orchestrators_own(engine, capsys) -> None:
-    engine.outcomes = {"spanish_units/sample_0": 2}
-    assert modal_run.run_stages.local(phase1_stages()) == 2
-    assert "the first: exit code 2" in capsys.readouterr().err and len(engine.made) == 2
+def test_a_final_code_is_the_orchestrators_own(engine) -> None:
+    engine.outcomes = {"spanish_units/sample_0": {"exit_code": 2, "message": "error: no voice", "rows": []}}
+    end = modal_run.run_stages.local(phase1_stages())
+    assert end["exit_code"] == 2 and end["message"].endswith("the first: error: no voice") and len(engine.made) == 2
 
 
 def test_an_orchestrator_that_starts_again_waits_for_the_calls_it_made(engine) -> None:
@@ -245,7 +277,7 @@ def test_an_orchestrator_that_starts_again_waits_for_the_calls_it_made(engine) -
         modal_run.run_stages.local(phase1_stages())
     assert len(engine.made) == 3 and not engine.cancelled
     engine.outcomes.clear()
-    assert modal_run.run_stages.local(phase1_stages()) == 0
+    assert modal_run.run_stages.local(phase1_stages()) == GOOD
     assert len(engine.made) == 2 + 1 + 2 + 1 + 1 and engine.waited.count("fc-2") == 2
     assert modal_run.run_stages.info().max_retries == 10
 
