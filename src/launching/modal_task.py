@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.errors import UserError
-from core.exit_codes import EXIT_SOME_FAILED, EXIT_USER_MISTAKE
+from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED, EXIT_USER_MISTAKE
 from core.records import AttemptRow, ModalOutcome, WriterClaim
 from languages import exp_root
-from launching.commands import executed_words, resume_words
+from launching.commands import executed_words, flag_value, resume_words
 from launching.job import now
 from launching.modal_child import Outcome, run_job
 from launching.modal_paths import link_roots, list_files, rescue_strays
@@ -48,6 +48,8 @@ def judge(ended: Outcome, *, gained: bool) -> str:
         return "return"
     if ended.stopped in ("SIGINT", "SIGTERM"):
         return "preempted"
+    if ended.stopped == "limit" and ended.code == EXIT_STOPPED:
+        return "again"  # it says that it has saved
     if not gained or (ended.stopped is None and ended.code in FINAL_CODES):
         return "return"
     return "again"
@@ -57,7 +59,7 @@ def describe_end(ended: Outcome, words: Sequence[str], limit_seconds: float, *, 
     """One line on an attempt that did not end well; the script's own message where there is one."""
     if ended.stopped == "lost":
         return f"{words[0]}: another call has taken its folder over; stopped"
-    if ended.stopped == "limit" and not gained:
+    if ended.stopped == "limit" and not gained and ended.code != EXIT_STOPPED:
         hours = limit_seconds / 3600
         return f"{words[0]}: stopped at its limit of {hours:.1f} h with nothing to go on from; give more --hours"
     if ended.stopped:
@@ -140,7 +142,15 @@ def run_spec(
         until = clock() + LEASE_SECONDS if hold else 0.0
         return update_claim(writers, folder, owner, until=until, **notes)
 
-    return run_attempt(words, claim, update, exp_root() / folder.partition("/")[0], working_folder, **attempt)
+    return run_attempt(
+        words, claim, update, experiment_folder(words, folder, working_folder), working_folder, **attempt
+    )
+
+
+def experiment_folder(words: Sequence[str], folder: str, working_folder: Path) -> Path:
+    """Where the command writes: --exp as it stands, which may lie deeper than the name of its claim."""
+    given = flag_value(words, "exp") or flag_value(words, "out_dir")
+    return working_folder / given if given else exp_root() / folder.partition("/")[0]
 
 
 def run_attempt(

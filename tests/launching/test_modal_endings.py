@@ -25,10 +25,11 @@ open('exp/run/checkpoints/latest.pt', 'a').write('1')
 TELL = "import sys; print('error: no such voice', file=sys.stderr)"
 SLEEP = """
 import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(99))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 open('ready', 'w')
 time.sleep(60)
 """
+SAVED = SLEEP.replace("sys.exit(1)", "sys.exit(99)")  # the code that says so
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def volume(language_roots: dict[str, Path], tmp_path: Path) -> SimpleNamespace:
     found.script = tmp_path / "script.py"
 
     def body(spec: dict) -> dict:
+        spec = {name: value for name, value in spec.items() if name != "volume"}
         return run_spec(
             **{"owner": found.engine.current} | spec,
             writers=found.writers,
@@ -93,12 +95,21 @@ def test_a_retry_is_made_only_where_it_may_help(
 def test_a_limit_is_retried_only_where_something_was_saved(volume: SimpleNamespace) -> None:
     volume.limit = 1.0
     code, said = run(volume, SLEEP)
-    assert (volume.engine.starts, code) == (1, 99) and "nothing to go on from; give more --hours" in said
+    assert (volume.engine.starts, code) == (1, 1) and "nothing to go on from; give more --hours" in said
+    volume.engine.starts = 0
+    code, said = run(volume, SAVED, retries=1)
+    assert (volume.engine.starts, code) == (2, 99) and is_free(volume)
     volume.engine.starts = 0
     code, said = run(
         volume, "import os", "again = os.path.exists('exp/run/checkpoints')", SAVE, f"again or exec({SLEEP!r})"
     )
     assert (volume.engine.starts, code, said) == (2, 0, "") and is_free(volume)
+
+
+def test_what_was_gained_is_looked_for_where_the_command_writes(volume: SimpleNamespace) -> None:
+    lines = (SAVE.replace("exp/run", "exp/group/deep"), "raise ValueError")
+    run(volume, *lines, retries=1, words=("--exp", "exp/group/deep"))
+    assert volume.engine.starts == 2
 
 
 def test_a_preempted_call_keeps_its_folder_and_a_cancelled_one_gives_it_back(volume: SimpleNamespace) -> None:
@@ -113,7 +124,11 @@ def test_a_preempted_call_keeps_its_folder_and_a_cancelled_one_gives_it_back(vol
     held: list[float] = []
     thread = threading.Thread(target=send, args=(signal.SIGINT,))
     thread.start()
-    code, _ = run(volume, "import os, sys", f"os.path.exists('exp/once') or [open('exp/once', 'w'), exec({SLEEP!r})]")
+    code, _ = run(
+        volume,
+        "import os, sys",
+        f"os.path.exists('exp/once') or [open('exp/once', 'w'), exec({SLEEP.replace('CODE', '99')!r})]",
+    )
     thread.join()
     assert (volume.engine.starts, code) == (2, 0) and held == [1000.0 + LEASE_SECONDS]
     events = [(row["event"], row.get("exit_code"), row.get("reason")) for row in volume.writers.get("run")["rows"]]
@@ -126,7 +141,7 @@ def test_a_preempted_call_keeps_its_folder_and_a_cancelled_one_gives_it_back(vol
         thread = threading.Thread(target=send, args=(signal.SIGUSR1,))
         thread.start()
         with pytest.raises(GeneratorExit):
-            run(volume, SLEEP, retries=0)
+            run(volume, SAVED, retries=0)
         thread.join()
     finally:
         signal.signal(signal.SIGUSR1, before)
