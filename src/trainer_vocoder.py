@@ -91,7 +91,14 @@ from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.size_flags import read_sizes
 from vocoder.speaker_means import speaker_means, utterance_vectors
 from vocoder.synthesis import speak, synthesize_utterances
-from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
+from vocoder.train_step import (
+    Trained,
+    discriminator_step,
+    generator_step,
+    load_optimizer,
+    prepare_training,
+    set_learning_rate,
+)
 from vocoder.warm_start import (
     OldVoice,
     check_same_model,
@@ -107,8 +114,8 @@ log = logging.getLogger("oral_units")
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
 ENDLESS = 10**9  # steps, while their number is not known
-FROM_NOISE = {"lr": 1e-3, "warmup": 50}  # the schedule where no flag says it
-FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10}  # with --init: little time to learn in, little to break
+FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0}  # the schedule where no flag says it
+FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0}  # with --init: little time to learn in, little to break
 
 # %% [markdown]
 # ## Arguments
@@ -150,7 +157,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "cpu"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
-    args.flag_defaults["init"] = NOISE  # as runs began before there was the flag
+    args.flag_defaults |= {"init": NOISE, "unit_lr": 1.0}  # as runs began before there were the flags
     check_args(args)
     return args
 
@@ -202,6 +209,14 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         help=f"steps of linear warm-up (default: {FROM_NOISE['warmup']}; with --init {FROM_WEIGHTS['warmup']})",
+    )
+    training.add_argument(
+        "--unit_lr",
+        type=float,
+        default=None,
+        metavar="TIMES",
+        help="the unit embeddings' rate, in multiples of --lr, as each meets few frames of a batch "
+        f"(default: {FROM_NOISE['unit_lr']:g}; with --init {FROM_WEIGHTS['unit_lr']:g})",
     )
     training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
@@ -286,7 +301,7 @@ def check_args(args: argparse.Namespace) -> None:
     require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
     require_positive(args, "sample_every", "validation_seconds")
     require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
-    require_not_negative(args, "lr", "discriminator_lr", "clip")
+    require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip")
     require_share(args, "ema", "unit_noise")
     channels = chosen_sizes(args).get("channels", 32)
     if args.generator in ("v1", "v2") and channels % 32:
@@ -456,7 +471,12 @@ def build_models(
         if old is not None:
             start_discriminator(discriminator, old)
     trained = prepare_training(
-        accelerator, generator, lr=args.lr, weight_decay=args.weight_decay, compiled=args.compile
+        accelerator,
+        generator,
+        lr=args.lr,
+        weight_decay=args.weight_decay,
+        unit_lr=args.unit_lr,
+        compiled=args.compile,
     )
     if discriminator is not None:
         discriminator = prepare_training(
@@ -489,14 +509,14 @@ def model_state(accelerator: Accelerator, models: Models) -> dict[str, object]:
     return describe_models(models) | state
 
 
-def load_models(accelerator: Accelerator, models: Models, state: dict[str, object]) -> None:
-    """Continue from a checkpoint's weights, averages and optimizers, and from its random state."""
+def load_models(accelerator: Accelerator, models: Models, state: dict[str, object], checkpoint: Path) -> None:
+    """Continue from the ``state`` of ``checkpoint``: weights, averages, optimizers and random state."""
     models.generator.model.load_state_dict(state["generator"])
     models.generator_ema.load_state_dict(state["generator_ema"])
-    models.generator.optimizer.load_state_dict(state["optimizer_generator"])
+    load_optimizer(models.generator, state["optimizer_generator"], checkpoint)
     if models.discriminator is not None and "discriminator" in state:
         models.discriminator.model.load_state_dict(state["discriminator"])
-        models.discriminator.optimizer.load_state_dict(state["optimizer_discriminator"])
+        load_optimizer(models.discriminator, state["optimizer_discriminator"], checkpoint)
     if accelerator.scaler and state.get("scaler"):
         accelerator.scaler.load_state_dict(state["scaler"])
     restore_random_state(state["random_state"])
@@ -804,7 +824,7 @@ def restore(
     own = is_own(checkpoint, exp)
     if not own:
         check_borrowed(state, checkpoint, describe_models(models), planned.total_steps)
-    load_models(accelerator, models, state)
+    load_models(accelerator, models, state, checkpoint)
     keep_plan = args.max_minutes is not None
     return restore_progress(state, planned, own=own, keep_plan=keep_plan, device=accelerator.device)
 

@@ -5,6 +5,7 @@ After HiFi-GAN (Kong et al. 2020, https://arxiv.org/abs/2010.05646). Axes: B bat
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,11 +14,14 @@ from torch import nn
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
+from core.errors import UserError
 from training.processes import average, update_weights
 from training.training_state import Losses
 from vocoder.adversarial_setup import in_float32, split_judgement
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss, mel_loss
 
+UNIT_TABLES = "unit_embedding."
+TIMES = "times"  # key of an optimizer's group: what multiplies the rate there
 BETAS = (0.8, 0.99)  # of AdamW, as HiFi-GAN's: a short memory of the gradient suits a loss of many resolutions
 
 
@@ -31,18 +35,52 @@ class Trained(NamedTuple):
 
 
 def prepare_training(
-    accelerator: Accelerator, model: nn.Module, *, lr: float, weight_decay: float, compiled: bool = False
+    accelerator: Accelerator,
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    unit_lr: float = 1.0,
+    compiled: bool = False,
 ) -> Trained:
-    """The model on the accelerator's device, with its optimizer; ``lr`` is the peak of the learning rate."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=BETAS, weight_decay=weight_decay)
+    """The model on the accelerator's device, with its optimizer; ``lr`` is the peak of the learning rate.
+
+    unit_lr: what multiplies it for the unit embeddings (``group_parameters``).
+    """
+    groups = group_parameters(model, unit_lr)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     return Trained(model, torch.compile(wrapped) if compiled else wrapped, optimizer, lr)
+
+
+def group_parameters(model: nn.Module, unit_lr: float) -> list[dict[str, object]]:
+    """AdamW's groups: the unit embeddings apart, where they learn at ``unit_lr`` times the rate of all else.
+
+    Embeddings are numbers around 1, most other weights are some hundredths, and a step of Adam is as long for both: at
+    one rate, a short training leaves the embeddings nearly where they began (docs/results/base_voice.md).
+    """
+    tables = [weight for name, weight in model.named_parameters() if name.startswith(UNIT_TABLES)]
+    if unit_lr == 1 or not tables:
+        return [{"params": list(model.parameters())}]
+    others = [weight for name, weight in model.named_parameters() if not name.startswith(UNIT_TABLES)]
+    return [{"params": others}, {"params": tables, TIMES: unit_lr}]
 
 
 def set_learning_rate(trained: Trained, lr: float) -> None:
     """The learning rate of the next update."""
     for group in trained.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(TIMES, 1.0)
+
+
+def load_optimizer(trained: Trained, state: dict[str, object], source: Path) -> None:
+    """Continue with the optimizer's ``state`` of the checkpoint ``source``; UserError where its groups are others."""
+    found, wanted = (len(groups) for groups in (state["param_groups"], trained.optimizer.param_groups))
+    if found != wanted:
+        raise UserError(
+            f"{source}: expected unit embeddings {'with' if wanted > 1 else 'without'} a rate of their own, "
+            f"found the other; give the --unit_lr that it was trained with (1: none of their own)"
+        )
+    trained.optimizer.load_state_dict(state)
 
 
 def discriminator_step(

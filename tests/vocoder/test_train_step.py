@@ -1,6 +1,7 @@
 """One step against each of the three discriminators: what it moves, and what it leaves alone."""
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -8,12 +9,20 @@ from torch import nn
 import pytest
 from accelerate import Accelerator
 
+from core.errors import UserError
 from models.discriminator import Discriminator
 from models.discriminator_v2 import DiscriminatorV2
 from models.discriminator_v3 import DiscriminatorV3
 from vocoder.adversarial_setup import adversarial_window, split_judgement, time_judgement, warn_of_collapse
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
-from vocoder.train_step import Trained, discriminator_step, generator_step, prepare_training, set_learning_rate
+from vocoder.train_step import (
+    Trained,
+    discriminator_step,
+    generator_step,
+    load_optimizer,
+    prepare_training,
+    set_learning_rate,
+)
 
 BUILDERS = {
     "v1": lambda: Discriminator(width=32),
@@ -174,3 +183,40 @@ def test_a_discriminator_that_always_wins_or_never_moves_is_named(
     monkeypatch.setattr("vocoder.adversarial_setup.log.propagate", True)
     warn_of_collapse(70, [{"discriminator_loss": torch.tensor(loss)} for loss in losses] + [{"other": torch.tensor(0)}])
     assert ("step 70: collapsed discriminator" in caplog.text) == warned
+
+
+class Table(nn.Module):
+    """A unit embedding and one weight, as all generators name them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unit_embedding = nn.ModuleList([nn.Embedding(3, 2)])
+        self.gain = nn.Parameter(torch.ones(()))
+
+
+def table_step(accelerator: Accelerator, unit_lr: float) -> tuple[Trained, dict[str, float]]:
+    """One update at a rate of 1e-3 for gradients that are all 1; how far each weight went."""
+    torch.manual_seed(0)
+    trained = prepare_training(accelerator, Table(), lr=1e-2, weight_decay=0.0, unit_lr=unit_lr)
+    before = weights(trained.model)
+    set_learning_rate(trained, 1e-3)
+    for weight in trained.model.parameters():
+        weight.grad = torch.ones_like(weight)
+    trained.optimizer.step()
+    return trained, {name: float((before[name] - value).mean()) for name, value in weights(trained.model).items()}
+
+
+def test_unit_embeddings_have_a_rate_of_their_own(accelerator: Accelerator) -> None:
+    _, moved_alike = table_step(accelerator, 1.0)
+    assert moved_alike == pytest.approx({"gain": 1e-3, "unit_embedding.0.weight": 1e-3}, rel=1e-3)
+    _, moved_apart = table_step(accelerator, 25.0)
+    assert moved_apart == pytest.approx({"gain": 1e-3, "unit_embedding.0.weight": 25e-3}, rel=1e-3)
+
+
+def test_an_optimizer_of_other_groups_is_refused_with_the_flag_to_give(accelerator: Accelerator) -> None:
+    apart, alike = (table_step(accelerator, unit_lr)[0] for unit_lr in (25.0, 1.0))
+    with pytest.raises(UserError, match="latest.pt: expected unit embeddings with a rate.*--unit_lr"):
+        load_optimizer(apart, alike.optimizer.state_dict(), Path("latest.pt"))
+    load_optimizer(apart, table_step(accelerator, 25.0)[0].optimizer.state_dict(), Path("latest.pt"))
+    set_learning_rate(apart, 1e-4)
+    assert [group["lr"] for group in apart.optimizer.param_groups] == pytest.approx([1e-4, 25e-4])
