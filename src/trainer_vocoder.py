@@ -49,7 +49,7 @@ from models.discriminator_v3 import LONGEST_WINDOW
 from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
 from training.experiment import open_experiment, require_finished
-from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
+from training.initial_weights import NOISE, Start, add_init_flag, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
     Run,
@@ -116,6 +116,7 @@ DEFAULT_STEPS = 200_000
 ENDLESS = 10**9  # steps, while their number is not known
 FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0}  # the schedule where no flag says it
 FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0}  # with --init: little time to learn in, little to break
+WITH_OPPONENT = {"adversarial_after": 0.3}  # where the weights bring a discriminator, which knows speech already
 
 # %% [markdown]
 # ## Arguments
@@ -251,7 +252,8 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         help="from this share of the planned steps on, or (over 1) from this step on; 1 = never; by default "
-        f"{ADVERSARIAL_SHARE}, but not before step {REGRESSION_STEPS}, so that short trainings have none",
+        f"{ADVERSARIAL_SHARE}, but not before step {REGRESSION_STEPS}, so that short trainings have none; "
+        f"{WITH_OPPONENT['adversarial_after']} where --init brings a discriminator",
     )
     adversarial.add_argument(
         "--discriminator_lr", type=float, default=5e-4, help="peak learning rate of the discriminator"
@@ -805,9 +807,19 @@ def settle_start(args: argparse.Namespace, exp: Path) -> tuple[argparse.Namespac
 
     chosen = choose_start(args.init, exp, resume=args.resume, overwrite=args.overwrite)
     start, old, said = load_start(chosen, load)
-    schedule = FROM_NOISE if start.name == NOISE else FROM_WEIGHTS
+    schedule = choose_schedule(start, old, exp)
     flags = {name: value for name, value in vars(args).items() if value is not None}
     return argparse.Namespace(**(vars(args) | schedule | flags | {"init": start.name})), old, said
+
+
+def choose_schedule(start: Start, old: OldVoice | None, exp: Path) -> dict[str, object]:
+    """The flags of the schedule where none is given; a run that goes on keeps those that it began with."""
+    if start.name == NOISE:
+        return FROM_NOISE
+    if old is None:
+        began = read_json(exp / "config.json")["arguments"]
+        return FROM_NOISE | {name: began[name] for name in (*FROM_WEIGHTS, *WITH_OPPONENT) if name in began}
+    return FROM_WEIGHTS | (WITH_OPPONENT if old.discriminator else {})
 
 
 def restore(

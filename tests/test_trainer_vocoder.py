@@ -15,12 +15,16 @@ import pytest
 import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from trainer_vocoder import choose_schedule
+
 from audio.pitch import fill_f0_cache
 from core.files import write_features
 from equal_runs import differences, without_times
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
+from training.initial_weights import Start
 from units.corpus import read_corpus
+from vocoder.warm_start import OldVoice
 
 TRAINER = "trainer_vocoder"
 TINY = [
@@ -186,6 +190,20 @@ def test_a_run_starts_from_another_voice_of_other_units(uninterrupted: Path, roo
         TRAINER, [*TINY, "--init", old, "--exp", roots / "exp" / "none", "--steps", 2], roots=roots, code=2
     )
     assert f"--init {old}: expected a saved voice" in shown and not (roots / "exp" / "none").exists()
+
+
+def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(tmp_path: Path) -> None:
+    base, silent = (OldVoice(tmp_path, None, None, discriminator) for discriminator in ({"a": torch.ones(1)}, None))
+    noise = choose_schedule(Start("none", None), None, tmp_path)
+    warm = choose_schedule(Start("base", tmp_path), base, tmp_path)
+    assert (noise["lr"], noise["unit_lr"], warm["lr"], warm["unit_lr"]) == (1e-3, 1.0, 2e-3, 25.0)
+    assert warm["adversarial_after"] == 0.3
+    assert "adversarial_after" not in noise | choose_schedule(Start("base", tmp_path), silent, tmp_path)
+    # This run began before unit embeddings had a rate of their own.
+    arguments = {"init": "base", "lr": 0.002, "warmup": 10, "adversarial_after": None}
+    (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
+    expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "adversarial_after": None}
+    assert choose_schedule(Start("base", None), None, tmp_path) == expected
 
 
 def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
