@@ -65,6 +65,9 @@ def run_script(spec: ModalSpec) -> ModalOutcome:
                 working_folder=Path(CODE_ROOT),
                 commit=mounted.commit,
             )
+    except UserError as error:  # which a retry would meet again
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return {"exit_code": EXIT_USER_MISTAKE, "message": f"error: {error}", "rows": []}
     except modal.exception.Error as error:  # of this function, not of the question how it ended
         raise RuntimeError(f"Modal's volume or Dict: {error}; the retry resumes") from error
 

@@ -18,7 +18,7 @@ from languages import exp_root
 from launching.commands import executed_words, flag_value, resume_words
 from launching.job import now
 from launching.modal_child import Outcome, run_job
-from launching.modal_paths import link_roots, list_files, rescue_strays
+from launching.modal_paths import STRAY_FOLDER, link_roots, list_files, rescue_strays
 from launching.modal_progress import progress_mark
 from launching.modal_writers import LEASE_SECONDS, Lives, claim_folder, update_claim
 
@@ -198,6 +198,8 @@ def run_attempt(
             folder=working_folder,
             **patience,
         )
+        if (experiment / STRAY_FOLDER).is_dir():
+            print(f"what was written beside exp/ and data/ is in {experiment / STRAY_FOLDER}", flush=True)
         gained = progress_mark(experiment) != mark
         verdict = judge(ended, gained=gained)
         rows.append(_ended_row(ended, verdict))

@@ -40,15 +40,16 @@ def find_holder(claim: WriterClaim | None, owner: str, now: float, lives: Lives)
 def claim_folder(
     writers: object, folder: str, owner: str, now: float, lives: Lives, *, call: str | None = None
 ) -> WriterClaim:
-    """Become the writer of ``folder``; the claim counts the attempts of the call ``owner``.
+    """Become the writer of ``folder``; the claim counts the attempts of ``call``.
 
-    call: the call that does the work, where it is another than its owner. UserError where another call holds it.
+    call: the call that does the work, where it is another than its owner: that of a stage, which may have written
+    here in an earlier one. UserError where another call holds it.
     """
     found: WriterClaim | None = writers.get(folder)
     if holder := find_holder(found, owner, now, lives):
         raise UserError(describe_holder(folder, holder))
     claim: WriterClaim = {"owner": owner, "until": now + LEASE_SECONDS, "attempt": 0}
-    if found and found["owner"] == owner:
+    if found and found["owner"] == owner and found.get("call", owner) == (call or owner):  # a retry
         claim = found | {"until": claim["until"], "attempt": found["attempt"] + 1}
     claim |= {"call": call or owner}
     # Two calls may begin at the same moment: only one of them makes the entry, and the last to write it keeps it.

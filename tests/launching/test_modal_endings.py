@@ -127,7 +127,7 @@ def test_a_preempted_call_keeps_its_folder_and_a_cancelled_one_gives_it_back(vol
     code, _ = run(
         volume,
         "import os, sys",
-        f"os.path.exists('exp/once') or [open('exp/once', 'w'), exec({SLEEP.replace('CODE', '99')!r})]",
+        f"os.path.exists('exp/once') or [open('exp/once', 'w'), exec({SAVED!r})]",
     )
     thread.join()
     assert (volume.engine.starts, code) == (2, 0) and held == [1000.0 + LEASE_SECONDS]

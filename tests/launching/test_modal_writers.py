@@ -66,3 +66,11 @@ def test_taking_over_stops_the_holder_once_and_waits_until_it_has_saved(tmp_path
     free_folders(writers, folders, nobody_knows, cancel, take_over=True, patience=0.0)
     assert sorted(stopped) == ["map", "stages"]
     assert claim_folder(writers, "units/assign_1", "b", 9e9, nobody_knows)["owner"] == "b"
+
+
+def test_attempts_are_counted_for_each_call_of_an_owner(tmp_path: Path) -> None:
+    """fit and merge of phase 1 write to one folder, one after the other: the second is no retry of the first."""
+    writers = open_writers(tmp_path / "writers.json")
+    calls = ["fit", "fit", "merge", "merge"]
+    claims = [claim_folder(writers, "units", "stages", 1.0, nobody_knows, call=call) for call in calls]
+    assert [claim["attempt"] for claim in claims] == [0, 1, 0, 1]

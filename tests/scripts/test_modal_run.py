@@ -300,6 +300,19 @@ def test_volume_region_and_secret_reach_the_call(monkeypatch: pytest.MonkeyPatch
     assert len(info.secrets) == 1 and set(info.volumes) == {"/vol"}
 
 
+def test_a_mistake_before_the_script_starts_is_returned_too(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """An exception would start the GPU ten times more."""
+
+    def refuse(language: str | None, data: Path) -> None:
+        raise UserError(f"{data}: no segments of {language}")
+
+    monkeypatch.setattr(modal_run, "open_volume", lambda name: SimpleNamespace(reload=lambda: None))
+    monkeypatch.setattr(modal_run, "staged_segments", refuse)
+    end = modal_run.run_script.local({"staged_language": "satere"})
+    assert end == {"exit_code": 2, "message": "error: /vol/data: no segments of satere", "rows": []}
+    assert end["message"] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("script", ["modal_run.py::main", "upload_to_modal.py"])
 def test_without_a_token_one_line_says_how_to_set_one(script: str, tmp_path: Path) -> None:
     environment = script_environment({"HOME": str(tmp_path), "MODAL_CONFIG_PATH": str(tmp_path / "none.toml")})
