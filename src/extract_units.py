@@ -48,6 +48,9 @@ from languages import add_language_flags, data_root, language_config, language_p
 from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
 from training.experiment import hash_arguments, is_finished, open_experiment
 from training.processes import start_accelerator
+from units.denoising import STEPS as AUGMENT_STEPS
+from units.denoising import fit_denoiser
+from units.denoising_copies import COPIES_SECONDS, read_copies
 from units.extraction_parts import ARRAY_STAGES, STAGES, resolve_part
 from units.extraction_passes import Workload, assign_pass, fit_pass
 from units.extraction_stages import (
@@ -91,6 +94,8 @@ log = logging.getLogger("oral_units")
 # - **1000 units of cepstra, scaled by the root of their deviation**: words survive better than with 200 of unit
 #   variance, on three languages (docs/results/units.md). Features of models are scaled to unit variance: else the one
 #   with the largest variance decides alone.
+# - **Noise is not learned** unless asked for (`--augment`): it costs minutes, and clean units change a little
+#   (docs/results/noise.md).
 # - **No duration penalty**: at equal units it costs words (docs/results/units.md); it pays where units are counted,
 #   searched or predicted.
 # - **Windows of 30 s**: attention costs the square of the length, and Whisper cannot see more.
@@ -102,7 +107,7 @@ SPARSEST_UNITS = 16  # training frames a unit; fewer, and it stands for single s
 
 EVERYDAY_FLAGS = (
     *("language", "tag", "exp", "resume", "overwrite", "encoder", "layer", "n_units", "n_streams", "duration_penalty"),
-    *("kmeans_frames", "seed", "max_batch_seconds", "cpu"),
+    *("kmeans_frames", "augment", "seed", "max_batch_seconds", "cpu"),
 )
 
 
@@ -199,6 +204,17 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
         "flicker, 0 takes the nearest centroid of each frame alone; by default 0, with --kmeans what the clusters say",
     )
     group.add_argument(
+        "--augment",
+        action="store_true",
+        help="learn what noise, rooms and codecs do to the features, from disturbed copies of the training split, so "
+        "that units of a noisy recording are nearly those of a clean one; mfcc and logmel, minutes on one core",
+    )
+    group.add_argument(
+        "--augment_steps",
+        type=int,
+        help=f"with --augment: steps that its network is trained for; by default {AUGMENT_STEPS}",
+    )
+    group.add_argument(
         "--kmeans",
         type=Path,
         metavar="FILE",
@@ -273,16 +289,31 @@ def resolve_defaults(args: argparse.Namespace) -> argparse.Namespace:
         args.normalize = "root" if cheap else "unit"
     args.flag_defaults["duration_penalty"] = 0.0  # runs that are older than the flag had none
     require_positive(args, "n_units", "n_streams", "kmeans_frames", "max_batch_seconds", "n_shard_utterances")
-    require_positive(args, "num_workers")
+    require_positive(args, "num_workers", "augment_steps")
     require_not_negative(args, "duration_penalty")
     if args.separate_streams and (args.kmeans or not args.add_features):
         wanted = "the streams of --kmeans; leave it out" if args.kmeans else "--add_features with it"
         raise UserError(f"--separate_streams: expected {wanted}")
+    check_augmentation(args)
     part = resolve_part(args.stage, args.shards, args.shard_index, overwrite=args.overwrite)
     args.shards, args.shard_index = part
     if args.stage:
         args.resume = args.resume or "auto"
     return args
+
+
+def check_augmentation(args: argparse.Namespace) -> None:
+    """Refuse --augment where its network has not been tried, or would cost hours of the encoder."""
+    if not args.augment:
+        if args.augment_steps is not None:
+            raise UserError("--augment_steps: expected --augment with it; leave it out")
+        return
+    args.augment_steps = args.augment_steps or AUGMENT_STEPS
+    dear = [name for name, _ in feature_sets(args) if not stays_on_cpu(name)]
+    if dear:
+        raise UserError(f"--augment: expected mfcc or logmel, which cost little, found {dear[0]}; leave it out")
+    if (args.n_streams or 1) > 1 or args.separate_streams or args.duration_penalty:
+        raise UserError("--augment: expected one stream without --duration_penalty; leave one of them out")
 
 
 # %% [markdown]
@@ -364,6 +395,11 @@ def read_given_clusters(args: argparse.Namespace) -> UnitClusters | None:
             f"{args.kmeans}: made with {description}, asked for {wanted}; give the same encoder and options"
         )
     args.n_units, args.n_streams = n_units, n_streams
+    check_augmentation(args)
+    if args.augment and clusters.denoiser is not None:
+        raise UserError(
+            f"{args.kmeans}: expected clusters that have not learned noise, found some; leave out --augment"
+        )
     return clusters
 
 
@@ -377,7 +413,8 @@ def enter_experiment(args: argparse.Namespace, exp: Path, manifest: Path) -> str
     description = describe_encoder(args.encoder, args.layer)
     for name, layer in feature_sets(args):
         describe_encoder(name, layer)
-    train_frames = check_manifest(manifest, data_root(), needs_train=args.kmeans is None)["train_frames"]
+    needs_train = args.kmeans is None or args.augment
+    train_frames = check_manifest(manifest, data_root(), needs_train=needs_train)["train_frames"]
     n_frames = min(train_frames, args.kmeans_frames)
     if args.n_units is None:
         args.n_units = default_n_units(args.language, n_frames)
@@ -433,8 +470,8 @@ def hash_flags(args: argparse.Namespace) -> str:
     return hash_arguments(vars(args), JOB_FLAGS)
 
 
-def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
-    """k-means on the whole sample, in one process: writes kmeans.pkl and kmeans.npz."""
+def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> UnitClusters:
+    """k-means on the whole sample, in one process."""
     n_utterances, _, _ = choose_sample(args, manifest)
     origin = describe_origin(hash_flags(args), manifest)
     shards, _ = finished_shards(exp, FIT_FOLDER, origin, n_utterances=n_utterances, **shard_settings(args))
@@ -451,8 +488,24 @@ def fit_clusters(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
         widths=feature_widths(feature_sets(args), context=args.context),
         separate=args.separate_streams,
     )
-    if args.duration_penalty:
-        clusters = refit_on_paths(features, clusters, args.duration_penalty, spans)
+    return refit_on_paths(features, clusters, args.duration_penalty, spans) if args.duration_penalty else clusters
+
+
+def learn_noise(args: argparse.Namespace, manifest: Path, clusters: UnitClusters) -> UnitClusters:
+    """The clusters with a network before them, trained on disturbed copies of the training split."""
+    train_frames = check_manifest(manifest, data_root())["train_frames"]
+    share = COPIES_SECONDS * UNIT_RATE / train_frames
+    rows = list(sample_rows(manifest, {"clip_share": share, "seed": args.seed}))
+    encoder = open_encoder(args, "cpu")
+    copies = read_copies(encoder, rows, data_root(), clusters, args.seed, quiet=args.quiet)
+    steps = args.augment_steps
+    return clusters._replace(denoiser=fit_denoiser(copies, clusters.books[0], args.seed, steps=steps, quiet=args.quiet))
+
+
+def make_clusters(args: argparse.Namespace, exp: Path, manifest: Path, given: UnitClusters | None) -> None:
+    """The fit, or the clusters given; then the noise. Writes kmeans.pkl and kmeans.npz."""
+    clusters = given or fit_clusters(args, exp, manifest)
+    clusters = learn_noise(args, manifest, clusters) if args.augment else clusters
     save_kmeans(exp, clusters, describe_clusters(args))
 
 
@@ -534,7 +587,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif stage == "assign":
             assign_units(args, exp, manifest, encoder, work)
         elif is_main and stage == "fit":
-            save_kmeans(exp, given, describe_clusters(args)) if given else fit_clusters(args, exp, manifest)
+            make_clusters(args, exp, manifest, given)
         elif is_main:
             merge_shards(args, exp, manifest)
         accelerator.wait_for_everyone()

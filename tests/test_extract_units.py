@@ -190,6 +190,39 @@ def test_whisper_is_fitted_at_random_offsets_and_read_at_none(
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+def test_learned_noise_lies_in_the_clusters_and_jobs_give_the_same_bytes(tiny_language: dict, tmp_path: Path) -> None:
+    """Whole, in stages by two jobs, and with clusters given: the same network, by which all units are found."""
+    few = ("--augment", "--augment_steps", 3)
+    whole, staged = extract(tmp_path / "whole", *few), tmp_path / "staged"
+    for stage in ("sample", "fit", "assign", "merge"):
+        for index in reversed(range(2 if stage in ("sample", "assign") else 1)):
+            shards = ("--shards", 2) if stage in ("sample", "assign") else ()
+            extract(staged, *few, "--stage", stage, *shards, "--shard_index", index)
+    assert contents(staged) == contents(whole)
+    clusters, encoder = load_kmeans(whole / "kmeans.npz"), load_encoder("mfcc", None)
+    assert clusters.denoiser is not None
+    for utterance in read_corpus(whole / "corpus_timestamped.json"):
+        features = encode(encoder, [load_audio(tiny_language["data"] / utterance["audio"])])[0]
+        np.testing.assert_array_equal(frame_units(utterance), quantize_to_units(features, clusters))
+    given = contents(extract(tmp_path / "given", "--kmeans", whole / "kmeans.npz"))
+    assert given["corpus_timestamped.json"] == contents(whole)["corpus_timestamped.json"]
+    with pytest.raises(UserError, match="have not learned noise"):
+        extract(tmp_path / "refused", "--kmeans", whole / "kmeans.npz", *few)
+
+
+def test_noise_is_learned_for_one_plain_stream_of_cheap_features(tiny_xlsr: Path, tmp_path: Path) -> None:
+    for flags, message in (
+        (["--augment_steps", 3], "expected --augment with it"),
+        (["--augment", "--n_streams", 2], "expected one stream"),
+        (["--augment", "--duration_penalty", 1], "expected one stream"),
+        (["--augment", "--encoder", tiny_xlsr, "--layer", 1], "expected mfcc or logmel"),
+        (["--augment", "--augment_steps", 0], "above 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extract(tmp_path / "units", *flags)
+    assert not (tmp_path / "units").exists()
+
+
 def test_clusters_of_another_language(tiny_language: dict, tmp_path: Path) -> None:
     first = extract(tmp_path / "first", "--n_streams", 2)
     again = extract_units.main(

@@ -18,6 +18,7 @@ from audio.audio_io import load_audio
 from core.errors import UserError
 from core.frames import UNIT_RATE
 from encoders.encode import encode, load_encoder
+from units.denoising import denoiser_arrays
 from units.kmeans import UnitClusters, quantize_to_units, read_description
 from units.utterances import LoadedUtterance
 
@@ -47,7 +48,10 @@ def make_tables(
 
 def same_clusters(one: UnitClusters, other: UnitClusters) -> bool:
     """Whether both give every recording the same units."""
-    arrays = [(*clusters.books, clusters.mean, clusters.scale) for clusters in (one, other)]
+    arrays = [
+        (*clusters.books, clusters.mean, clusters.scale, *denoiser_arrays(clusters.denoiser).values())
+        for clusters in (one, other)
+    ]
     equal = len(arrays[0]) == len(arrays[1]) and all(map(np.array_equal, *arrays))
     return equal and one.description == other.description
 

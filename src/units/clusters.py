@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.records import EncoderOrigin
+from models.feature_denoiser import FeatureDenoiser
 from units.speaker_statistics import SpeakerStatistics
 
 
@@ -19,3 +20,4 @@ class UnitClusters(NamedTuple):
     projection: np.ndarray | None = None  # (D, P) float32 that scaled features are multiplied by; centroids are (K, P)
     switch_costs: Sequence[float] = ()  # N squared distances that a change of unit costs; none where it costs nothing
     speakers: SpeakerStatistics | None = None  # where each speaker's features are normalised by the speaker's own
+    denoiser: FeatureDenoiser | None = None  # that scaled features go through first (units.denoising)

@@ -4,7 +4,9 @@
 (N - 1, K, D), all float32, and ``description``, a string of JSON with the encoder they belong to. Those of a pipeline
 with a PCA hold ``projection`` (D, P) too, and centroids of P numbers. Where features are normalised by speaker, there
 are ``speaker_means`` and ``speaker_deviations`` (S + 1, D), the last row for unknown speakers, and ``speaker_names``,
-bytes of JSON. Axes: F frames, D features, K units, N streams, S speakers.
+bytes of JSON. Those that learned noise (units.denoising) hold the weights of a network, ``denoiser.…``.
+
+Axes: F frames, D features, K units, N streams, S speakers.
 """
 
 import json
@@ -27,6 +29,7 @@ from core.records import EncoderOrigin
 from languages import command_for_folder
 from units.assignment import assign, assign_smoothly, neighbour_distance
 from units.clusters import UnitClusters
+from units.denoising import denoise, denoiser_arrays, read_denoiser
 from units.estimators import as_estimator, read_estimator
 from units.speaker_statistics import (
     Spans,
@@ -142,9 +145,22 @@ def quantize_to_units(features: np.ndarray, clusters: UnitClusters, speaker: str
     """(F, D) float32 of an utterance -> (F, N) int64 in [0, K): nearest centroid, then that to what it leaves over.
 
     With ``switch_costs``, each stream is the best path instead of the nearest centroids, one after the other: a stream
-    takes what the path before it leaves over. F must then be a whole utterance, since a path looks ahead. ``speaker``
-    (units.speaker_statistics.speaker_key) counts where clusters are normalised by speaker.
+    takes what the path before it leaves over. F must then be a whole utterance, since a path looks ahead, and so must
+    it be with a ``denoiser``. ``speaker`` (units.speaker_statistics.speaker_key) counts where clusters are normalised
+    by speaker.
     """
+    residual, streams = scale_features(features, clusters, speaker), []
+    if clusters.denoiser is not None:
+        residual = denoise(residual, clusters.denoiser)
+    for stream, centroids in enumerate(clusters.books):
+        cost = clusters.switch_costs[stream] if clusters.switch_costs else 0.0
+        streams.append(assign_smoothly(residual, centroids, cost) if cost else assign(residual, centroids))
+        residual = residual - centroids[streams[-1]]
+    return np.stack(streams, axis=1)
+
+
+def scale_features(features: np.ndarray, clusters: UnitClusters, speaker: str | None = None) -> np.ndarray:
+    """(F, D) float32 of an utterance as distances to the centroids are taken: (F, D), or (F, P) with a projection."""
     n_features = len(clusters.mean)
     if features.shape[1] != n_features:
         raise UserError(
@@ -153,12 +169,7 @@ def quantize_to_units(features: np.ndarray, clusters: UnitClusters, speaker: str
         )
     if clusters.speakers is not None:
         features = normalise_speaker(features, clusters.speakers, speaker)
-    residual, streams = _scaled(features, clusters), []
-    for stream, centroids in enumerate(clusters.books):
-        cost = clusters.switch_costs[stream] if clusters.switch_costs else 0.0
-        streams.append(assign_smoothly(residual, centroids, cost) if cost else assign(residual, centroids))
-        residual = residual - centroids[streams[-1]]
-    return np.stack(streams, axis=1)
+    return _scaled(features, clusters)
 
 
 def _scaled(features: np.ndarray, clusters: UnitClusters) -> np.ndarray:
@@ -213,7 +224,8 @@ def save_kmeans(folder: Path, clusters: UnitClusters, description: EncoderOrigin
 
     The pickle holds a scikit-learn estimator for raw features: a KMeans, behind a StandardScaler where features are
     normalised; with several streams a list of one KMeans a stream for normalised features. There is none where features
-    are normalised by speaker, which scikit-learn has no step for.
+    are normalised by speaker, which scikit-learn has no step for. A denoiser is in the .npz alone: on clean recordings
+    the pickle's units are near it.
     """
 
     def write_pickle(path: Path) -> None:
@@ -233,6 +245,7 @@ def _named_arrays(clusters: UnitClusters) -> dict[str, np.ndarray]:
     arrays = {"centroids": first, "mean": clusters.mean, "scale": clusters.scale}
     arrays |= {} if clusters.projection is None else {"projection": clusters.projection}
     arrays |= _speaker_arrays(clusters.speakers) if clusters.speakers else {}
+    arrays |= denoiser_arrays(clusters.denoiser)
     return {**arrays, "residual_centroids": np.stack(residual)} if residual else arrays
 
 
@@ -292,6 +305,12 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str 
     books = [centroids, *arrays.get("residual_centroids", ())]
     origin = None if description is None else json.loads(description)
     clusters = UnitClusters(books, mean, scale, origin, arrays.get("projection"), speakers=_read_speakers(arrays))
+    try:
+        clusters = clusters._replace(denoiser=read_denoiser(arrays))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: expected the weights of a denoiser of units, found: {error}; copy it again"
+        ) from error
     return penalise(clusters, read_duration_penalty(origin))
 
 
