@@ -131,7 +131,9 @@ def test_a_cancelled_call_leaves_no_child_behind(tmp_path: Path) -> None:
         (Outcome(0, "SIGINT"), True, "return"),
         (Outcome(99, "SIGINT"), False, "preempted"),
         (Outcome(99, "limit"), True, "again"),
-        (Outcome(99, "limit"), False, "return"),
+        (Outcome(99, "limit"), False, "again"),  # the code says that it has saved
+        (Outcome(1, "limit"), True, "again"),  # as torchrun ends
+        (Outcome(1, "limit"), False, "return"),
         (Outcome(2, None), True, "return"),
         (Outcome(3, None), True, "return"),
         (Outcome(1, None), True, "again"),
