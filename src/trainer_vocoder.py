@@ -73,6 +73,7 @@ from training.schedule import (
     ADVERSARIAL_SHARE,
     REGRESSION_STEPS,
     add_budget_flags,
+    adversarial_start,
     calibrate,
     is_adversarial,
     learning_rate,
@@ -84,7 +85,12 @@ from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, l
 from units.requests import SpokenItem
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.utterances import LoadedUtterance, known_speakers, load_utterances
-from vocoder.adversarial_setup import adversarial_window, time_judgement, warn_of_collapse
+from vocoder.adversarial_setup import (
+    adversarial_window,
+    judged_crops,
+    time_judgement,
+    warn_of_collapse,
+)
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.losses import MEL_WINDOWS, mel_loss
@@ -262,6 +268,9 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         "--discriminator_frames", type=int, default=24, help="what it sees of a crop (frames of 20 ms)"
     )
     adversarial.add_argument(
+        "--discriminator_share", type=float, default=1.0, help="share of a step's crops that it sees"
+    )
+    adversarial.add_argument(
         "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
     )
     adversarial.add_argument("--mel_weight", type=float, default=15.0, help="weight of the log-mel loss next to it")
@@ -305,6 +314,8 @@ def check_args(args: argparse.Namespace) -> None:
     require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
     require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip")
     require_share(args, "ema", "unit_noise")
+    if not 0 < args.discriminator_share <= 1:
+        raise UserError(f"--discriminator_share {args.discriminator_share}: expected a number above 0, up to 1")
     channels = chosen_sizes(args).get("channels", 32)
     if args.generator in ("v1", "v2") and channels % 32:
         raise UserError(f"--channels {channels}: expected a multiple of 32 for {args.generator}")
@@ -544,19 +555,19 @@ def train_step(
     """The updates of one step; returns its losses, the means over all processes."""
     step, total_steps = progress.step, progress.total_steps
     generator, discriminator = models.generator, models.discriminator
-    for trained in filter(None, (generator, discriminator)):
-        set_learning_rate(trained, learning_rate(step, total_steps, trained.peak_lr, args.warmup))
+    set_learning_rate(generator, learning_rate(step, total_steps, generator.peak_lr, args.warmup))
     losses, against = {}, {}
     generator.wrapped.train()
     with accelerator.autocast():
         resynthesis = speak(generator.wrapped, batch.content, batch.f0, batch.speaker, batch.key).float()
 
     if is_adversarial(step, total_steps, args.adversarial_after):
-        window = choose_window(args, step)
+        seen = choose_seen(args, step, len(resynthesis))
+        set_learning_rate(discriminator, discriminator_rate(args, step, total_steps))
         losses |= discriminator_step(
-            accelerator, discriminator, batch.waveform[:, window], resynthesis[:, window], clip=args.clip
+            accelerator, discriminator, batch.waveform[seen], resynthesis[seen], clip=args.clip
         )
-        against = {"discriminator": discriminator.model, "window": window}
+        against = {"discriminator": discriminator.model, "seen": seen}
         against |= {"mel_weight": args.mel_weight, "feature_weight": args.feature_weight}
 
     mel_windows = {n_fft: MEL_WINDOWS[n_fft] for n_fft in args.mel_windows}
@@ -567,10 +578,23 @@ def train_step(
     return mean_over_processes(accelerator, losses)
 
 
-def choose_window(args: argparse.Namespace, step: int) -> slice:
-    return adversarial_window(
+def discriminator_rate(args: argparse.Namespace, step: int, total_steps: int | None) -> float:
+    """Its learning rate, which warms up from where it takes part: at a full first step it would forget what it knows.
+
+    While --max_minutes has not become a number of steps, no share of them has passed.
+    """
+    start = adversarial_start(total_steps, args.adversarial_after)
+    if args.max_minutes is not None and (args.adversarial_after is None or args.adversarial_after < 1):
+        start = max(start, CALIBRATION_STEPS.stop)
+    return learning_rate(step, total_steps, args.discriminator_lr, args.warmup, start=start)
+
+
+def choose_seen(args: argparse.Namespace, step: int, n_crops: int) -> tuple[slice, slice]:
+    """The crops of this process's ``n_crops``, and their samples, that the discriminator sees."""
+    window = adversarial_window(
         step, seed=args.seed, crop_frames=args.crop_frames, discriminator_frames=args.discriminator_frames
     )
+    return judged_crops(n_crops, args.discriminator_share), window
 
 
 def forget_best(progress: Progress, after: float | None) -> Progress:
@@ -701,7 +725,7 @@ def plan_budget(
         validate(averaged_voice(models), data.validation)
         evaluation_seconds = time.monotonic() - clock
     if models.discriminator is not None and not is_adversarial(progress.step - 1, None, args.adversarial_after):
-        originals = batch.waveform[:, choose_window(args, progress.step)]
+        originals = batch.waveform[choose_seen(args, progress.step, len(batch.waveform))]
         judgement_seconds = time_judgement(models.discriminator.model, originals, accelerator.autocast)
     more = calibrate(
         60 * args.max_minutes - training_seconds(run),

@@ -1,5 +1,6 @@
 """Phase 3 as a person runs it: killed and resumed to the bit, stopped, refused, split over processes."""
 
+import argparse
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer_vocoder import choose_schedule
+from trainer_vocoder import choose_schedule, discriminator_rate
 
 from audio.pitch import fill_f0_cache
 from core.files import write_features
@@ -204,6 +205,20 @@ def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(
     (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
     expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "adversarial_after": None}
     assert choose_schedule(Start("base", None), None, tmp_path) == expected
+
+
+def test_a_discriminators_rate_warms_up_from_where_it_takes_part() -> None:
+    """Also where --max_minutes becomes a number of steps after the share of them has passed."""
+
+    def rates(total: int, **flags: float | None) -> list[float]:
+        known = {"adversarial_after": 0.3, "discriminator_lr": 1.0, "warmup": 10, "max_minutes": None}
+        args = argparse.Namespace(**(known | flags))
+        return [discriminator_rate(args, step, total) for step in range(total)]
+
+    by_steps, by_minutes = rates(100), rates(60, max_minutes=1.0)
+    assert 0 == by_steps[29] < by_steps[30] < 0.1 < 0.7 < max(by_steps) == by_steps[39]
+    assert 0 == by_minutes[24] < by_minutes[25] < 0.1 < max(by_minutes) == by_minutes[34]
+    assert rates(100, adversarial_after=12, max_minutes=1.0)[12] > 0 == rates(100, adversarial_after=12)[11]
 
 
 def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
@@ -403,6 +418,7 @@ def test_names_are_not_reused_by_accident(roots: Path) -> None:
         (["--unit_noise", 1], "--unit_noise 1.0: expected a number from 0 to below 1"),
         (["--ema", -0.1], "--ema -0.1"),
         (["--adversarial_after", 0.5, "--discriminator_frames", 3], "expected at least 4"),
+        (["--discriminator_share", 0], "--discriminator_share 0.0: expected a number above 0"),
         (["--sizes", "channels=32"], "give one"),
         (["--language", "klingon"], "spanish"),
         (["--tag", "never_made"], "run_phase1.sh spanish"),

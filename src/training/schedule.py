@@ -11,9 +11,12 @@ REGRESSION_STEPS = 1200
 ADVERSARIAL_SHARE = 0.4
 
 
-def learning_rate(step: int, total: int | None, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine down to 2 % of the peak at ``total`` steps."""
-    warm = min(1.0, (step + 1) / max(1, warmup))
+def learning_rate(step: int, total: int | None, peak: float, warmup: int, *, start: float = 0) -> float:
+    """Linear warm-up, then a cosine down to 2 % of the peak at ``total`` steps.
+
+    start: the step at which the model begins to learn, and its warm-up with it; before it the rate is 0.
+    """
+    warm = min(1.0, max(0.0, step - start + 1) / max(1, warmup))
     progress = min(1.0, step / total) if total else 0.0
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 

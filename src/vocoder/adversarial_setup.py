@@ -1,6 +1,7 @@
 """What the adversarial part of a step needs besides its losses."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +25,11 @@ def adversarial_window(step: int, *, seed: int, crop_frames: int, discriminator_
     n_frames = min(discriminator_frames, crop_frames)
     start = int(np.random.default_rng((seed, step)).integers(0, crop_frames - n_frames + 1))
     return slice(frames_to_samples(start), frames_to_samples(start + n_frames))
+
+
+def judged_crops(n_crops: int, share: float) -> slice:
+    """The first crops of a batch, which are drawn at random as all are: this share of them, at least one."""
+    return slice(math.ceil(share * n_crops))
 
 
 def split_judgement(outputs: Features) -> tuple[Features, Features]:

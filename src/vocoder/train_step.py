@@ -110,21 +110,21 @@ def generator_step(
     mel_windows: Mapping[int, int],
     clip: float,
     discriminator: nn.Module | None = None,
-    window: slice = slice(None),
+    seen: slice | tuple[slice, slice] = slice(None),
     mel_weight: float = 1.0,
     feature_weight: float = 0.0,
 ) -> Losses:
     """Update the generator on what it made (B, S) of recordings (B, S).
 
-    By the distance of their log-mel spectrograms alone or, with a discriminator, also by what that says of a window of
-    the samples. The discriminator is left as it is.
+    By the distance of their log-mel spectrograms alone or, with a discriminator, also by what that says of the
+    crops and samples that it has ``seen``. The discriminator is left as it is.
     """
     losses: Losses = {}
     loss_generator_mel = mel_loss(resynthesis, original, mel_windows)
     loss_generator = loss_generator_mel
     if discriminator is not None:
         loss_generator_adversarial, loss_generator_features = judge_resynthesis(
-            accelerator, discriminator, original[:, window], resynthesis[:, window]
+            accelerator, discriminator, original[seen], resynthesis[seen]
         )
         loss_generator = (
             loss_generator_adversarial + feature_weight * loss_generator_features + mel_weight * loss_generator_mel

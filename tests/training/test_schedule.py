@@ -29,6 +29,13 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert max(rates) > 0.97 and rates[-1] == pytest.approx(0.02)
 
 
+def test_what_begins_later_warms_up_then() -> None:
+    """A discriminator that is full of what it knows would forget it at a full first step."""
+    late = [learning_rate(step, 100, 1.0, 10, start=40) for step in range(101)]
+    early = [learning_rate(step, 100, 1.0, 10) for step in range(101)]
+    assert not any(late[:40]) and late[40] == pytest.approx(0.1 * early[40]) and late[49:] == early[49:]
+
+
 def test_the_discriminator_takes_part_by_the_plan_alone() -> None:
     assert [is_adversarial(step, 10, 0.4) for step in (3, 4)] == [False, True]
     assert not is_adversarial(9, 10, 1) and not is_adversarial(9, None, 0.4)

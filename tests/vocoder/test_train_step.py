@@ -13,7 +13,13 @@ from core.errors import UserError
 from models.discriminator import Discriminator
 from models.discriminator_v2 import DiscriminatorV2
 from models.discriminator_v3 import DiscriminatorV3
-from vocoder.adversarial_setup import adversarial_window, split_judgement, time_judgement, warn_of_collapse
+from vocoder.adversarial_setup import (
+    adversarial_window,
+    judged_crops,
+    split_judgement,
+    time_judgement,
+    warn_of_collapse,
+)
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
 from vocoder.train_step import (
     Trained,
@@ -96,7 +102,7 @@ def test_the_generators_step_moves_its_weights_and_not_the_discriminators(
         original,
         generator.wrapped(original),
         discriminator=discriminator.model,
-        window=slice(0, 3200),
+        seen=(slice(None), slice(0, 3200)),
         mel_weight=15.0,
         feature_weight=2.0,
         **STEPPED,
@@ -119,14 +125,15 @@ def test_a_discriminator_learns_to_tell_the_two_apart(
     assert min(found[4:]) < 0.9 * found[0]
 
 
-def test_the_discriminator_adds_to_the_log_mel_loss_of_its_window_alone(
+def test_the_discriminator_adds_to_the_log_mel_loss_of_what_it_sees_alone(
     accelerator: Accelerator, generator: Trained, original: torch.Tensor
 ) -> None:
-    """What lies outside of the window changes the log-mel loss only; without a discriminator that is all there is."""
-    discriminator, window = DiscriminatorV3(width=4), slice(1600, 4800)
-    against = {"discriminator": discriminator, "window": window, "mel_weight": 1.0, "feature_weight": 1.0}
+    """The rest changes the log-mel loss only; without a discriminator that is all there is."""
+    discriminator, seen = DiscriminatorV3(width=4), (slice(1), slice(1600, 4800))
+    against = {"discriminator": discriminator, "seen": seen, "mel_weight": 1.0, "feature_weight": 1.0}
     outside = original.clone()
     outside[:, :1600] *= 0.1
+    outside[1] *= 0.1
     found = []
     for recording in (original, outside):
         still = copy.deepcopy(generator.model)
@@ -157,6 +164,11 @@ def test_a_window_lies_in_the_crop_and_depends_on_seed_and_step() -> None:
     assert windows == [adversarial_window(step, seed=0, **sizes) for step in range(200)]
     assert windows != [adversarial_window(step, seed=1, **sizes) for step in range(200)]
     assert adversarial_window(3, seed=0, crop_frames=8, discriminator_frames=24) == slice(0, 8 * 320)
+
+
+def test_a_share_of_the_crops_is_judged_at_least_one() -> None:
+    counts = [(16, 1.0), (16, 0.5), (5, 0.5), (1, 0.1)]
+    assert [judged_crops(n_crops, share) for n_crops, share in counts] == [slice(16), slice(8), slice(3), slice(1)]
 
 
 def test_timing_a_judgement_leaves_the_discriminator_as_it_was(
