@@ -120,9 +120,12 @@ log = logging.getLogger("oral_units")
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
 ENDLESS = 10**9  # steps, while their number is not known
-FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0}  # the schedule where no flag says it
-FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0}  # with --init: little time to learn in, little to break
-WITH_OPPONENT = {"adversarial_after": 0.3}  # where the weights bring a discriminator, which knows speech already
+# The schedule where no flag says it.
+FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0, "discriminator_share": 1.0}
+# With --init: little time to learn in, little to break.
+FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0, "discriminator_share": 1.0}
+# Where the weights bring a discriminator, which knows speech already.
+WITH_OPPONENT = {"adversarial_after": 0.3, "discriminator_share": 0.5}
 
 # %% [markdown]
 # ## Arguments
@@ -164,7 +167,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "cpu"])
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
-    args.flag_defaults |= {"init": NOISE, "unit_lr": 1.0}  # as runs began before there were the flags
+    # As runs began before there were the flags.
+    args.flag_defaults |= {"init": NOISE, "unit_lr": 1.0, "discriminator_share": 1.0}
     check_args(args)
     return args
 
@@ -268,7 +272,11 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         "--discriminator_frames", type=int, default=24, help="what it sees of a crop (frames of 20 ms)"
     )
     adversarial.add_argument(
-        "--discriminator_share", type=float, default=1.0, help="share of a step's crops that it sees"
+        "--discriminator_share",
+        type=float,
+        default=None,
+        help=f"share of a step's crops that it sees (default: {FROM_NOISE['discriminator_share']:g}; "
+        f"{WITH_OPPONENT['discriminator_share']:g} where --init brings one)",
     )
     adversarial.add_argument(
         "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
@@ -314,7 +322,7 @@ def check_args(args: argparse.Namespace) -> None:
     require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
     require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip")
     require_share(args, "ema", "unit_noise")
-    if not 0 < args.discriminator_share <= 1:
+    if args.discriminator_share is not None and not 0 < args.discriminator_share <= 1:
         raise UserError(f"--discriminator_share {args.discriminator_share}: expected a number above 0, up to 1")
     channels = chosen_sizes(args).get("channels", 32)
     if args.generator in ("v1", "v2") and channels % 32:

@@ -198,12 +198,13 @@ def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(
     noise = choose_schedule(Start("none", None), None, tmp_path)
     warm = choose_schedule(Start("base", tmp_path), base, tmp_path)
     assert (noise["lr"], noise["unit_lr"], warm["lr"], warm["unit_lr"]) == (1e-3, 1.0, 2e-3, 25.0)
-    assert warm["adversarial_after"] == 0.3
-    assert "adversarial_after" not in noise | choose_schedule(Start("base", tmp_path), silent, tmp_path)
+    assert (warm["adversarial_after"], warm["discriminator_share"], noise["discriminator_share"]) == (0.3, 0.5, 1.0)
+    alone = choose_schedule(Start("base", tmp_path), silent, tmp_path)
+    assert "adversarial_after" not in noise | alone and alone["discriminator_share"] == 1.0
     # This run began before unit embeddings had a rate of their own.
     arguments = {"init": "base", "lr": 0.002, "warmup": 10, "adversarial_after": None}
     (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
-    expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "adversarial_after": None}
+    expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "discriminator_share": 1.0, "adversarial_after": None}
     assert choose_schedule(Start("base", None), None, tmp_path) == expected
 
 
