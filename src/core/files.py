@@ -9,11 +9,13 @@ import secrets
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from core.disk_errors import disk_error_number
 from core.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -100,7 +102,9 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def write_features(path: Path, features: np.ndarray) -> None:
+def write_features(path: Path, features: "np.ndarray") -> None:
+    import numpy as np  # not above: launchers read JSON through this module, and start without it
+
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as out:
             np.save(out, features, allow_pickle=False)
