@@ -28,7 +28,7 @@ MEASURED_VOICES = (
     VoiceMeasurement(
         "Spanish", 22.5, "6 minutes on one core, a language new to the base voice", 0.096, 2.71, FROM_THE_BASE
     ),
-    VoiceMeasurement("Russian", 20.2, "1.3 minutes on one core, new to the base voice", 0.118, 2.50, FROM_THE_BASE),
+    VoiceMeasurement("Russian", 20.2, "1 minute on one core, new to the base voice", 0.112, 2.67, FROM_THE_BASE),
     VoiceMeasurement("Russian", 3.0, "1 minute on one core, new to the base voice", 0.147, 2.49, FROM_THE_BASE),
     VoiceMeasurement("Russian", 1.0, "1 minute on one core, new to the base voice", 0.250, 2.51, FROM_THE_BASE),
     VoiceMeasurement(
