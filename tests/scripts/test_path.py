@@ -166,6 +166,7 @@ def test_an_interrupted_install_starts_over(tmp_path: Path) -> None:
     command = ["bash", str(folder / "scripts" / "make_environment.sh")]
     running = subprocess.Popen(command, env=user_environment(), stderr=subprocess.DEVNULL, start_new_session=True)
     while not (folder / ".venv" / "bin").exists():
+        assert running.poll() is None, "it ended before it installed anything; is the disk full?"
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
