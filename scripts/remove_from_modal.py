@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
-from languages import LANGUAGE_CONFIGS
+from languages import languages_with_entry
 from launching.job import PLAIN_NAME
 from launching.modal_account import default_volume, open_existing_volume, require_token
 from launching.modal_volume import (
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     require_token()
     volume = open_existing_volume(args.volume)
-    others = {*LANGUAGE_CONFIGS, *list_folder(volume, DATA)}
+    others = {*languages_with_entry(), *list_folder(volume, DATA)}
     made = [] if args.folder else experiments_of(volume, args.language, others)
     if args.everything:
         gone = take_back_all(volume, args.language, sorted({*made, *args.experiments}), yes=args.yes)

@@ -182,6 +182,11 @@ def has_units(language: str) -> bool:
     return any(exp_root().glob(f"{language}_units*/corpus_timestamped.json"))
 
 
+def languages_with_entry() -> list[str]:
+    """Names in the table; languages without an entry, which keep the defaults, are not among them."""
+    return sorted(LANGUAGE_CONFIGS)
+
+
 def languages_with_data() -> list[str]:
     """The names under DATA_ROOT that hold recordings or segments, with or without an entry."""
     names = sorted(os.listdir(data_root())) if data_root().is_dir() else []
