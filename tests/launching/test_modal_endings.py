@@ -178,12 +178,17 @@ def test_relative_paths_are_the_volumes_and_what_lies_beside_them_is_saved(volum
     assert code == 2 and "expected a link" in said
 
 
-def test_a_mistyped_flag_costs_one_start_and_its_message_comes_last(
-    volume: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
+def call_from_here(volume: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's side asks the same engine and claims as the container's."""
     monkeypatch.setattr(modal_run, "run_script", volume.engine.function)
     monkeypatch.setattr(modal_run, "open_writers", lambda name: volume.writers)
     monkeypatch.setattr(modal_run, "call_lives", volume.engine.lives)
+
+
+def test_a_mistyped_flag_costs_one_start_and_its_message_comes_last(
+    volume: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    call_from_here(volume, monkeypatch)
     words = ["--gpu", "L4", "--", "scripts/show_language.py", "--langage", "satere"]
     with pytest.raises(SystemExit) as ended:
         modal_run.run_entry(parse_main, words)
@@ -196,9 +201,7 @@ def test_a_mistyped_flag_costs_one_start_and_its_message_comes_last(
 def test_a_held_folder_is_found_before_anything_starts(
     volume: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(modal_run, "run_script", volume.engine.function)
-    monkeypatch.setattr(modal_run, "open_writers", lambda name: volume.writers)
-    monkeypatch.setattr(modal_run, "call_lives", volume.engine.lives)
+    call_from_here(volume, monkeypatch)
 
     def give_back(call: str) -> None:
         volume.engine.ended[call] = (None, None)

@@ -97,7 +97,7 @@ def test_what_the_shell_sets_for_the_job_scripts_reaches_them(monkeypatch: pytes
     assert "ORAL_UNITS_GPUS" not in make_spec(parse_main(["--", *TRAIN]))["environment"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("N_GPUS", "2"), ("ORAL_UNITS_WHISPER", "/root/models/whisper-base")])
+@pytest.mark.parametrize(("name", "value"), [("N_GPUS", "2"), ("ORAL_UNITS_WHISPER", "/models/whisper-base")])
 def test_what_a_job_could_not_find_is_refused_here(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name}={value}"):
