@@ -125,7 +125,7 @@ FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0, "discriminator_share": 1
 # With --init: little time to learn in, little to break.
 FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0, "discriminator_share": 1.0}
 # Where the weights bring a discriminator, which knows speech already.
-WITH_OPPONENT = {"adversarial_after": 0.3, "discriminator_share": 0.5}
+WITH_DISCRIMINATOR = {"adversarial_after": 0.3, "discriminator_share": 0.5}
 
 # %% [markdown]
 # ## Arguments
@@ -226,7 +226,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="TIMES",
-        help="the unit embeddings' rate, in multiples of --lr, as each meets few frames of a batch "
+        help="the unit embeddings' rate, in multiples of --lr: they are around 1, most weights some hundredths "
         f"(default: {FROM_NOISE['unit_lr']:g}; with --init {FROM_WEIGHTS['unit_lr']:g})",
     )
     training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
@@ -263,7 +263,7 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="from this share of the planned steps on, or (over 1) from this step on; 1 = never; by default "
         f"{ADVERSARIAL_SHARE}, but not before step {REGRESSION_STEPS}, so that short trainings have none; "
-        f"{WITH_OPPONENT['adversarial_after']} where --init brings a discriminator",
+        f"{WITH_DISCRIMINATOR['adversarial_after']} where --init brings a discriminator",
     )
     adversarial.add_argument(
         "--discriminator_lr", type=float, default=5e-4, help="peak learning rate of the discriminator"
@@ -276,7 +276,7 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         help=f"share of a step's crops that it sees (default: {FROM_NOISE['discriminator_share']:g}; "
-        f"{WITH_OPPONENT['discriminator_share']:g} where --init brings one)",
+        f"{WITH_DISCRIMINATOR['discriminator_share']:g} where --init brings one)",
     )
     adversarial.add_argument(
         "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
@@ -850,8 +850,8 @@ def choose_schedule(start: Start, old: OldVoice | None, exp: Path) -> dict[str, 
         return FROM_NOISE
     if old is None:
         began = read_json(exp / "config.json")["arguments"]
-        return FROM_NOISE | {name: began[name] for name in (*FROM_WEIGHTS, *WITH_OPPONENT) if name in began}
-    return FROM_WEIGHTS | (WITH_OPPONENT if old.discriminator else {})
+        return FROM_NOISE | {name: began[name] for name in (*FROM_WEIGHTS, *WITH_DISCRIMINATOR) if name in began}
+    return FROM_WEIGHTS | (WITH_DISCRIMINATOR if old.discriminator else {})
 
 
 def restore(
