@@ -13,7 +13,6 @@
 
 # %%
 import argparse
-import contextlib
 import logging
 import math
 import time
@@ -32,7 +31,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.records import SpeechLLMConfig, TranscribedItem
 from models.connector import KINDS
-from models.speech_llm_model import LossSums, SpeechBatch, SpeechLLMBase
+from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
 from speech_llm.characters import choose_characters
 from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding, token_rate
@@ -48,6 +47,7 @@ from speech_llm.saved_model import (
     read_weights,
     save_pretrained,
 )
+from speech_llm.train_step import Learner, build_optimizer, update_weights
 from speech_llm.transcribed_items import choose_evenly, index_files, load_transcribed
 from speech_llm.validation import validate, warn_if_audio_unused
 from training.checkpoints import load_checkpoint, restore_random_state
@@ -380,12 +380,6 @@ def load_data(args: argparse.Namespace, accelerator: Accelerator) -> Data:
 
 
 # %%
-class Learner(NamedTuple):
-    model: SpeechLLMBase
-    wrapped: torch.nn.Module  # the model as Accelerate calls it: autocast, and gradients of all processes
-    optimizer: torch.optim.Optimizer
-
-
 def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
     """The plain values that the model is built and saved with."""
     pretrained = read_saved(Path(args.from_pretrained))["model"] if args.from_pretrained else {}
@@ -437,23 +431,6 @@ def build_model(args: argparse.Namespace, data: Data, accelerator: Accelerator, 
     return model.train()
 
 
-def build_optimizer(model: SpeechLLMBase, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Groups with their own peak: connector and LoRA, matrices with weight decay and vectors without."""
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
-    for name, value in model.named_parameters():
-        if value.requires_grad:
-            assert value.dtype == torch.float32, f"{name}: trained weights stay float32"
-            groups.setdefault(("lora_" in name, value.dim() > 1), []).append(value)
-    return torch.optim.AdamW(
-        [
-            {"params": values, "weight_decay": weight_decay if matrix else 0.0, "lora": lora}
-            for (lora, matrix), values in groups.items()
-        ],
-        lr=lr,
-        betas=(0.9, 0.98),
-    )
-
-
 def set_learning_rates(
     args: argparse.Namespace, optimizer: torch.optim.Optimizer, step: int, total: int | None
 ) -> float:
@@ -472,7 +449,7 @@ def set_learning_rates(
 # ## One step
 #
 # The batches of a step are a function of the seed and the step alone. All tokens of a step weigh the same, however they
-# are split into batches and over processes.
+# are split into batches and over processes: `update_weights` of speech_llm/train_step.py.
 
 
 # %%
@@ -511,62 +488,6 @@ def step_batches(
         if len(batches) == n_batches:
             yield batches
             batches = []
-
-
-def count_targets(accelerator: Accelerator, batches: list[SpeechBatch]) -> tuple[float, float]:
-    """Answer tokens and characters of a step over all processes, each at least 1."""
-    counts = torch.tensor(
-        [[sum(map(len, batch.answers)), sum(map(len, batch.labels))] for batch in batches], dtype=torch.float64
-    ).sum(0)
-    if accelerator.num_processes > 1:
-        counts = accelerator.reduce(counts.float().to(accelerator.device), "sum").cpu()
-    tokens, characters = counts.tolist()
-    return max(1.0, tokens), max(1.0, characters)
-
-
-def training_losses(
-    accelerator: Accelerator, model: torch.nn.Module, batches: list[SpeechBatch], *, ctc_only: bool, ctc_weight: float
-) -> dict[str, torch.Tensor]:
-    """Backward through a step's batches; returns the means over all processes: loss_nat, token_accuracy, ctc_nat."""
-    n_tokens, n_characters = count_targets(accelerator, batches)
-    parts = []
-    for number, batch in enumerate(batches):
-        last = number == len(batches) - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            found = model(batch, ctc_only=ctc_only)
-            loss = 0.0 if found.ce is None else found.ce / n_tokens
-            if found.ctc is not None:
-                loss = loss + (1.0 if ctc_only else ctc_weight) * found.ctc / n_characters
-            # Processes average their gradients; what is wanted is the sum.
-            accelerator.backward(loss * accelerator.num_processes)
-        parts.append([None if value is None else value.detach().float() for value in found])
-    sums = LossSums(*(None if values[0] is None else sum(values) for values in zip(*parts)))
-    means = {}
-    if sums.ce is not None:
-        means |= {"train_loss_nat": sums.ce / n_tokens, "train_token_accuracy": sums.n_correct / n_tokens}
-    if sums.ctc is not None:
-        means["train_ctc_nat"] = sums.ctc / n_characters
-    if accelerator.num_processes > 1:
-        means = {name: accelerator.reduce(value, "sum") for name, value in means.items()}
-    return means
-
-
-def update_weights(
-    accelerator: Accelerator,
-    learner: Learner,
-    batches: list[SpeechBatch],
-    *,
-    ctc_only: bool,
-    ctc_weight: float,
-    clip: float,
-) -> dict[str, torch.Tensor]:
-    """One step of the optimizer: its losses, and the norm of the gradient before clipping, on the CPU."""
-    losses = training_losses(accelerator, learner.wrapped, batches, ctc_only=ctc_only, ctc_weight=ctc_weight)
-    trained = [value for group in learner.optimizer.param_groups for value in group["params"]]
-    losses["gradient_norm"] = torch.as_tensor(accelerator.clip_grad_norm_(trained, clip)).detach()
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
-    return {name: value.cpu() for name, value in losses.items()}
 
 
 # %% [markdown]
