@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -283,6 +283,21 @@ def resolve_in(root: Path, relative: str) -> Path:
     if Path(relative).is_absolute() or not path.is_relative_to(root.resolve()):
         raise UserError(f"path '{relative}' leaves {root}: expected a relative path inside it; repair the manifest")
     return path
+
+
+def open_resolver(root: Path) -> Callable[[str], str]:
+    """``resolve_in`` for many paths below one ``root``: each folder's links are followed once, not once a file."""
+    folders: dict[str, str] = {}
+
+    def resolve(relative: str) -> str:
+        folder, _, name = relative.rpartition("/")
+        if folder not in folders:
+            folders[folder] = str(resolve_in(root, folder))
+        path = f"{folders[folder]}/{name}"
+        plain = name not in ("", ".", "..") and not relative.startswith("/") and not os.path.islink(path)
+        return path if plain else str(resolve_in(root, relative))
+
+    return resolve
 
 
 def language_help(what: str) -> str:

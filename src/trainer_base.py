@@ -321,9 +321,14 @@ class Data(NamedTuple):
     validation: list[TranscribedItem]
 
 
+def cache_folder(args: argparse.Namespace) -> Path:
+    """Where features are kept, and the hashes of audio that they are found by."""
+    return args.feature_cache or args.data / "cache" / "speech_features"
+
+
 def load_splits(args: argparse.Namespace, splits: Sequence[str]) -> dict[str, list[TranscribedItem]]:
     fields = {"text_field": args.text_field, "audio_field": args.audio_field, "id_field": args.id_field}
-    return load_transcribed(args.data, splits, **fields)
+    return load_transcribed(args.data, splits, known_hashes=cache_folder(args) / "audio_hashes.tsv", **fields)
 
 
 def training_speeds(args: argparse.Namespace) -> tuple[float, ...]:
@@ -350,7 +355,7 @@ def open_features(
             args.speech_enc_id, args.speech_enc_layer, padding=args.padding, precision=precision, device=device
         )
     return open_cached_source(
-        args.feature_cache or args.data / "cache" / "speech_features",
+        cache_folder(args),
         wanted,
         encoder_id=args.speech_enc_id,
         layer=args.speech_enc_layer,

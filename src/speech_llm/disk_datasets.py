@@ -16,6 +16,7 @@ from tqdm import tqdm
 from audio.audio_io import load_audio
 from audio.audio_spans import audio_seconds, decode_bytes, resample
 from core.errors import UserError
+from core.file_facts import Facts, look_up, recall, stamp
 from core.frames import SAMPLE_RATE
 from core.hashing import hash_audio_file, hash_content
 from core.records import TranscribedItem
@@ -42,7 +43,7 @@ def list_splits(folder: Path, audio_field: str = "audio") -> list[str]:
 
 
 def read_disk_dataset(
-    folder: Path, splits: list[str], *, text_field: str, audio_field: str, id_field: str | None = None
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str, facts: Facts, id_field: str | None = None
 ) -> dict[str, list[TranscribedItem]]:
     """{split: items} as in ``speech_llm.transcribed_items``; a data set without splits counts as ``train``."""
     known = _open(str(folder), audio_field)
@@ -59,7 +60,7 @@ def read_disk_dataset(
                 f"{folder}, {split}: expected text in '{text_field}', found {columns}; --text_field names it"
             )
     fields = {"text_field": text_field, "audio_field": audio_field, "id_field": id_field}
-    return {split: list(_read_items(folder, split, known[split], **fields)) for split in splits}
+    return {split: list(_read_items(folder, split, known[split], facts=facts, **fields)) for split in splits}
 
 
 def _describe_columns(rows) -> list[tuple[str, str]]:
@@ -80,13 +81,13 @@ def _open(folder: str, audio_field: str) -> dict[str, object]:
 
 
 def _read_items(
-    folder: Path, split: str, rows, *, text_field: str, audio_field: str, id_field: str | None
+    folder: Path, split: str, rows, *, text_field: str, audio_field: str, facts: Facts, id_field: str | None
 ) -> Iterator[TranscribedItem]:
     names = [name for name in ("duration", *SPEAKER_COLUMNS) if name in rows.column_names]
     columns = {name: rows[name][:] for name in names}
     ids, durations = _name_rows(split, rows, id_field), columns.get("duration", [None] * len(rows))
     speakers = next((columns[name] for name in SPEAKER_COLUMNS if name in columns), [None] * len(rows))
-    texts = rows[text_field][:]
+    texts, mark = rows[text_field][:], _stamp_rows(rows, audio_field)
     for index in tqdm(range(len(rows)), desc=f"reading {split}", unit=" items", disable=None):
         item: TranscribedItem = {
             "id": ids[index],
@@ -97,7 +98,10 @@ def _read_items(
             "load": functools.partial(load_row, str(folder), split, index, audio_field),
         }
         try:
-            audio_hash, seconds = _identify(folder, rows[index], audio_field, _as_seconds(durations[index]))
+            stated = _as_seconds(durations[index])
+            audio_hash, seconds = _recall_row(
+                facts, rows, (folder, split, index), audio_field=audio_field, stated_seconds=stated, mark=mark
+            )
             item |= {"hash": audio_hash, "duration": seconds}
         except (UserError, OSError) as error:
             item |= {"failure": str(error)}
@@ -124,16 +128,36 @@ def _as_seconds(stated: object) -> float | None:
     return seconds if 0 < seconds < float("inf") else None
 
 
-def _identify(
-    folder: Path, row: dict[str, object], audio_field: str, stated_seconds: float | None
+def _stamp_rows(rows, audio_field: str) -> str:
+    """What must not change while facts about rows hold: the files of the table, and the column."""
+    return " ".join([audio_field, *(stamp(file["filename"]) for file in rows.cache_files)])
+
+
+def _recall_row(
+    facts: Facts, rows, place: tuple[Path, str, int], *, audio_field: str, stated_seconds: float | None, mark: str
 ) -> tuple[str, float]:
-    """The hash of the row's audio and its seconds; UserError or OSError where it cannot be read."""
-    kind, value, rate = _stored_audio(folder, row, audio_field)
+    """The hash of a row's audio and its seconds; UserError or OSError where it cannot be read."""
+    folder, split, index = place
+    name = f"{folder / split / str(index)} {audio_field}"
+    known = look_up(facts, "row", name, mark)
+    if known is None:
+        kind, value, rate = _stored_audio(folder, rows[index], audio_field)
+        if kind == "file":
+            # The table of rows holds a path; what lies there may change without it.
+            audio_hash = recall(facts, "hash", value, lambda: hash_audio_file(value))
+            seconds = stated_seconds or float(recall(facts, "seconds", value, lambda: repr(audio_seconds(value))))
+            return audio_hash, seconds
+        known = recall(facts, "row", name, lambda: " ".join(_identify(kind, value, rate, stated_seconds)), mark)
+    audio_hash, seconds = known.split(" ")
+    return audio_hash, float(seconds)
+
+
+def _identify(kind: str, value: object, rate: int, stated_seconds: float | None) -> tuple[str, str]:
+    """The hash of audio that lies in a row, and its seconds."""
     if kind == "array":
         seconds = max(np.shape(value), default=0) / rate
-        return hash_content(np.ascontiguousarray(value).tobytes() + str(rate).encode()), float(seconds)
-    audio_hash = hash_content(value) if kind == "bytes" else hash_audio_file(value)
-    return audio_hash, float(audio_seconds(value) if stated_seconds is None else stated_seconds)
+        return hash_content(np.ascontiguousarray(value).tobytes() + str(rate).encode()), repr(float(seconds))
+    return hash_content(value), repr(float(audio_seconds(value) if stated_seconds is None else stated_seconds))
 
 
 def _stored_audio(folder: Path, row: dict[str, object], audio_field: str) -> tuple[str, object, int]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from audio.audio_io import load_audio
 from audio.audio_spans import audio_seconds, load_span
 from core.errors import UserError
+from core.file_facts import Facts, open_facts, recall, recall_all
 from core.files import read_json
 from core.hashing import hash_audio_file
 from core.records import Segment, TranscribedItem
-from languages import resolve_in
+from languages import open_resolver
 from segmentation.manifest import read_manifest
 from segmentation.recordings import list_sources
 from segmentation.splits import assign_splits, split_at
@@ -40,6 +41,7 @@ def load_transcribed(
     text_field: str = "text",
     audio_field: str = "audio",
     id_field: str | None = None,
+    known_hashes: Path | None = None,
 ) -> dict[str, list[TranscribedItem]]:
     """The transcribed items of each of ``splits``, in the order of the data.
 
@@ -48,6 +50,7 @@ def load_transcribed(
     ``data/<language>`` folder with segments.jsonl, or a folder of recordings with transcripts.tsv (splits by recording
     as in segmentation.recordings, or by the splits.json in the folder). Items without text are skipped, counted and
     named.
+    known_hashes: the table (core.file_facts) that keeps the hashes of the audio; without one, all audio is read.
     Raises UserError for a folder that is none of these, a split or a column that is not there, a repeated id, and
     where nothing is left.
     """
@@ -57,7 +60,8 @@ def load_transcribed(
         if read is not read_disk_dataset:
             raise UserError(f"--id_field {id_field}: names a column of a data set, and {folder} is none; leave it out")
         fields["id_field"] = id_field
-    found = read(folder, list(dict.fromkeys(splits)), **fields)
+    with open_facts(known_hashes, folder.resolve().parent) as facts:
+        found = read(folder, list(dict.fromkeys(splits)), facts=facts, **fields)
     return {split: _check_split(folder, split, items, text_field) for split, items in found.items()}
 
 
@@ -120,34 +124,37 @@ def name_some(names: Sequence[str]) -> str:
 
 
 def _read_segments(
-    folder: Path, splits: list[str], *, text_field: str, audio_field: str
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str, facts: Facts
 ) -> dict[str, list[TranscribedItem]]:
     """Items of segments.jsonl, whose audio paths are relative to the folder above."""
-    manifest, root = folder / "segments.jsonl", folder.resolve().parent
-    rows = list(read_manifest(manifest))
-    refuse_unknown_splits(manifest, splits, (row["split"] for row in rows))
-    if not any(row.get(text_field) for row in rows):
-        keys = ", ".join(sorted({key for row in rows for key in row}))
-        raise UserError(f"{manifest}: expected texts under '{text_field}', found none; its keys: {keys}")
+    manifest, resolve = folder / "segments.jsonl", open_resolver(folder.resolve().parent)
+    found: dict[str, list[TranscribedItem]] = {split: [] for split in splits}
+    known: dict[str, None] = {}
+    keys: set[str] = set()
+    has_text = False
+    for row in read_manifest(manifest):
+        known[row["split"]], has_text = None, has_text or bool(row.get(text_field))
+        keys.update(row)
+        if row["split"] in found:
+            found[row["split"]].append(_segment_item(row, resolve(row[audio_field]), text_field))
+    refuse_unknown_splits(manifest, splits, known)
+    if not has_text:
+        raise UserError(
+            f"{manifest}: expected texts under '{text_field}', found none; its keys: {', '.join(sorted(keys))}"
+        )
+    _identify_all(facts, [item for items in found.values() for item in items])
+    return found
+
+
+def _segment_item(row: Segment, audio: str, text_field: str) -> TranscribedItem:
     return {
-        split: [_segment_item(row, root, text_field, audio_field) for row in rows if row["split"] == split]
-        for split in splits
+        "id": row["id"],
+        "duration": float(row["duration"]),
+        "text": clean_text(row.get(text_field)),
+        "speaker": row.get("speaker"),
+        "hash": "",
+        "load": functools.partial(load_audio, audio),
     }
-
-
-def _segment_item(row: Segment, root: Path, text_field: str, audio_field: str) -> TranscribedItem:
-    audio = resolve_in(root, row[audio_field])
-    return _identify(
-        {
-            "id": row["id"],
-            "duration": float(row["duration"]),
-            "text": clean_text(row.get(text_field)),
-            "speaker": row.get("speaker"),
-            "hash": "",
-            "load": functools.partial(load_audio, audio),
-        },
-        audio,
-    )
 
 
 def clean_text(text: str | None) -> str:
@@ -155,17 +162,18 @@ def clean_text(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def _identify(item: TranscribedItem, audio: Path, suffix: str = "") -> TranscribedItem:
-    """The item with the ``hash`` of its audio, or why there is none; ``suffix`` tells parts of a file apart."""
-    try:
-        whole = hash_audio_file(audio)
-    except OSError as error:
-        return item | {"failure": f"{audio}: {error.strerror}"}
-    return item | {"hash": hashlib.sha256((whole + suffix).encode()).hexdigest() if suffix else whole}
+def _identify_all(facts: Facts, items: list[TranscribedItem]) -> None:
+    """Give each item the hash of its whole file, or say why there is none."""
+    paths = [item["load"].args[0] for item in items]
+    for item, path, found in zip(items, paths, recall_all(facts, "hash", paths, hash_audio_file, title="hashing")):
+        if isinstance(found, OSError):
+            item["failure"] = f"{path}: {found.strerror}"
+        else:
+            item["hash"] = found
 
 
 def _read_transcripts(
-    folder: Path, splits: list[str], *, text_field: str, audio_field: str
+    folder: Path, splits: list[str], *, text_field: str, audio_field: str, facts: Facts
 ) -> dict[str, list[TranscribedItem]]:
     """Items of the table of texts: one a row, over recordings that lie in the folder or in its ``raw``."""
     table, speaker_table = find_table(folder / "transcripts.tsv"), find_table(folder / "speakers.tsv")
@@ -183,17 +191,22 @@ def _read_transcripts(
     speakers = read_speakers(speaker_table) if speaker_table else {}
     found: dict[str, list[TranscribedItem]] = {}
     for source, rows in sorted(texts.items()):
-        for split, item in _source_items(sources[source], source, speakers.get(source), rows, placed[source]):
+        for split, item in _source_items(facts, sources[source], (source, speakers.get(source)), rows, placed[source]):
             found.setdefault(split, []).append(item)
     refuse_unknown_splits(table, splits, sorted(found))
     return {split: found[split] for split in splits}
 
 
 def _source_items(
-    audio: Path, source: str, speaker: str | None, rows: list[tuple[float, float, str]], placed: str | list
+    facts: Facts, audio: Path, named: tuple[str, str | None], rows: list[tuple[float, float, str]], placed: str | list
 ) -> Iterator[tuple[str, TranscribedItem]]:
-    """(split, item) for each row of one recording; a row for the whole file carries the recording's name."""
-    length = audio_seconds(audio)
+    """(split, item) for each row of one recording; a row for the whole file carries the recording's name.
+
+    named: the recording's name and its speaker.
+    """
+    source, speaker = named
+    length = float(recall(facts, "seconds", audio, lambda: repr(audio_seconds(audio))))
+    whole_hash = recall(facts, "hash", audio, lambda: hash_audio_file(audio))
     for start, end, text in rows:
         whole = start == 0 and end == float("inf")
         until = min(end, length)
@@ -209,4 +222,5 @@ def _source_items(
             item |= {"failure": f"{audio}: {start:g} to {end:g} s lies outside its {length:.1f} s"}
             yield split_at(placed, min(start, length), length), item
             continue
-        yield split_at(placed, start, until), _identify(item, audio, "" if whole else f" {start} {end}")
+        part = hashlib.sha256(f"{whole_hash} {start} {end}".encode()).hexdigest()
+        yield split_at(placed, start, until), item | {"hash": whole_hash if whole else part}

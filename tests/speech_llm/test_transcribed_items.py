@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_the_hash_is_the_audio_s_wherever_it_lies(segments: Path, tmp_path: Path
     after = load_transcribed(segments, ["val"])["val"]
     assert after[0]["hash"] != before[0]["hash"]
     assert after[1]["hash"] == before[1]["hash"]
+
+
+def test_a_second_start_reads_no_audio(segments: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = segments / "cache" / "audio_hashes.tsv"
+    before = load_transcribed(segments, ["train", "val"], known_hashes=table)
+    monkeypatch.setattr("speech_llm.transcribed_items.hash_audio_file", lambda path: pytest.fail(f"{path} was read"))
+    after = load_transcribed(segments, ["train", "val"], known_hashes=table)
+    assert [item["hash"] for item in after["train"]] == [item["hash"] for item in before["train"]]
+    monkeypatch.setattr("speech_llm.transcribed_items.hash_audio_file", lambda path: "of the one that changed")
+    os.utime(after["val"][0]["load"].args[0])
+    found = [item["hash"] for item in load_transcribed(segments, ["train", "val"], known_hashes=table)["val"]]
+    assert found == ["of the one that changed", before["val"][1]["hash"]]
 
 
 def test_long_audio_is_known_by_samples_and_time(tmp_path: Path) -> None:
@@ -256,6 +269,21 @@ def test_samples_of_any_integer_type_are_within_one(kind: str, tmp_path: Path) -
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
     found = load_transcribed(tmp_path / "set", ["train"])["train"][0]["load"]()
     np.testing.assert_allclose(found, 0.02 * waveform, atol=1.01 / full if kind == "uint8" else 1e-4)
+
+
+def test_a_second_start_decodes_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    write_mp3(tmp_path / "a.mp3", speech_like(0.4))
+    audio = [content_of(speech_like(0.2)), {"bytes": None, "path": str(tmp_path / "a.mp3")}]
+    datasets.Dataset.from_dict({"audio": audio, "text": ["some words"] * 2}).save_to_disk(tmp_path / "set")
+    before, again = (
+        [(item["hash"], item["duration"]) for item in load_transcribed(tmp_path / "set", ["train"], **kept)["train"]]
+        for kept in ({}, {"known_hashes": tmp_path / "hashes.tsv"})
+    )
+    for name in ("hash_content", "hash_audio_file", "audio_seconds"):
+        monkeypatch.setattr(f"speech_llm.disk_datasets.{name}", lambda value: pytest.fail("audio was read"))
+    items = load_transcribed(tmp_path / "set", ["train"], known_hashes=tmp_path / "hashes.tsv")["train"]
+    assert before == again == [(item["hash"], item["duration"]) for item in items]
 
 
 def test_rows_without_a_duration_or_with_a_shared_id(tmp_path: Path) -> None:
