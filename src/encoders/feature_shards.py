@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from core.records import AudioItem, FailedItem, FeatureSettings
 SHARD_SECONDS, SHARD_ITEMS = 300.0, 64  # what a kill can cost at most
 MAX_FAILED_SHARE = 0.05
 OPEN_SHARDS = 128  # memory maps a process keeps open
+LISTING_SHARE = 0.02  # of the time, at most, goes into looking for what others have finished
 STALE_SECONDS = 3600.0  # a temporary file as old as this belongs to nobody
 
 log = logging.getLogger("oral_units")
@@ -47,6 +49,7 @@ class Part(NamedTuple):
     seen: set[str]  # names of the shards read
     entries: dict[str, ShardRows]  # audio hash -> its rows
     failures: dict[str, str]  # audio hash -> reason
+    listed: list[float]  # s: when the folder was listed last, and how long that took
 
 
 class MissingAudio(NamedTuple):
@@ -76,7 +79,7 @@ def open_part(folder: Path, encoder_id: str, settings: FeatureSettings, speed: f
     if not (place / "settings.json").exists():
         write_json(place / "settings.json", described | {"id": encoder_id})
     _remove_stale(place)
-    part = Part(place, settings["dim"], set(), {}, {})
+    part = Part(place, settings["dim"], set(), {}, {}, [0.0, 0.0])
     _read_new_shards(part)
     return part
 
@@ -92,15 +95,40 @@ def _remove_stale(place: Path) -> None:
 
 def _read_new_shards(part: Part) -> None:
     """Take up the shards that were finished, by whomever, since the last look."""
-    for path in sorted(part.folder.glob("shard_*.json")):
-        if path.name in part.seen:
-            continue
-        part.seen.add(path.name)
-        shard, start = read_json(path), 0
-        for audio_hash, n_frames in shard["items"]:
-            part.entries[audio_hash] = ShardRows(str(path.with_suffix(".npy")), start, n_frames)
-            start += n_frames
-        part.failures.update(shard["failures"])
+    begun = time.monotonic()
+    found = {entry.name for entry in os.scandir(part.folder)} - part.seen
+    for name in sorted(found):
+        if name.startswith("shard_") and name.endswith(".json"):
+            _read_shard(part, name)
+    part.listed[:] = time.monotonic(), time.monotonic() - begun
+
+
+def _read_shard(part: Part, name: str) -> None:
+    path, start = part.folder / name, 0
+    shard, rows = read_json(path), str(path.with_suffix(".npy"))
+    part.seen.add(name)
+    for audio_hash, n_frames in shard["items"]:
+        part.entries[audio_hash] = ShardRows(rows, start, n_frames)
+        start += n_frames
+    part.failures.update(shard["failures"])
+
+
+def _look_for(part: Part, shard: Sequence[MissingAudio]) -> None:
+    """Take up what others have finished of a planned shard.
+
+    Whoever plans the same shards gives them the same names. What others have planned differently is found by listing
+    the folder, which takes longer the more shards there are: a LISTING_SHARE of the time goes into that, not more.
+    """
+    name = f"{_shard_name(audio.audio_hash for audio in shard)}.json"
+    if name not in part.seen and (part.folder / name).exists():
+        _read_shard(part, name)
+    last, seconds = part.listed
+    if (time.monotonic() - last) * LISTING_SHARE >= seconds:
+        _read_new_shards(part)
+
+
+def _shard_name(hashes: Iterable[str]) -> str:
+    return f"shard_{hashlib.sha256(''.join(hashes).encode()).hexdigest()[:24]}"
 
 
 def fill_part(
@@ -171,7 +199,7 @@ def _still_missing(
 ) -> Iterator[tuple[list[MissingAudio], list[MissingAudio]]]:
     """(audio, audio) of every shard, less what another process has finished meanwhile."""
     for shard in shards:
-        _read_new_shards(part)
+        _look_for(part, shard)
         left = [audio for audio in shard if not _is_known(part, audio.audio_hash)]
         progress.update(sum(audio.seconds for audio in shard) - sum(audio.seconds for audio in left))
         if left:
@@ -196,8 +224,7 @@ def _encode_shard(part: Part, loaded: list[LoadedAudio], encode: EncodeFeatures)
     features = encode([audio.waveform for audio in usable])
     rows = [(audio.audio_hash, len(found)) for audio, found in zip(usable, features)]
     failures = {audio.audio_hash: audio.reason for audio in loaded if audio.waveform is None}
-    name = hashlib.sha256("".join(audio.audio_hash for audio in loaded).encode()).hexdigest()[:24]
-    path = part.folder / f"shard_{name}.npy"
+    path = part.folder / f"{_shard_name(audio.audio_hash for audio in loaded)}.npy"
     write_features(path, np.concatenate(features or [np.zeros((0, part.dim), np.float16)]))
     write_json(path.with_suffix(".json"), {"items": rows, "failures": failures})
 

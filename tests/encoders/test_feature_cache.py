@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import encoders.feature_cache
+import encoders.feature_shards
 from audio.audio_spans import change_speed
 from core.errors import UserError
 from core.frames import samples_to_frames
@@ -303,6 +304,30 @@ def test_processes_at_once_all_return_with_everything(ranks: tuple, spoken_items
     assert [child.wait() for child in children] == [0, 0, 0]
     assert [(tmp_path / f"ok_{number}").read_text() for number in range(3)] == ["True"] * 3
     assert not list((tmp_path / "shared").rglob(".*.tmp"))
+
+
+def test_the_folder_is_not_listed_for_every_shard(
+    small_shards: None, spoken_items: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at the name of a planned shard finds what others have finished; listing all would be quadratic."""
+    listed, read = [], encoders.feature_shards._read_new_shards
+    monkeypatch.setattr("encoders.feature_shards.LISTING_SHARE", 0.0)
+    monkeypatch.setattr("encoders.feature_shards._read_new_shards", lambda part: listed.append(part) or read(part))
+    late = open_part(tmp_path, "plain", {"dim": 4}, 1.0)
+    early = fill_plain(tmp_path, spoken_items)
+    assert len(list(early.folder.glob("shard_*.json"))) == 3 and len(listed) == 3  # opened twice, and filled once
+    assert fill_part(late, spoken_items, count_frames, share=(0, 1), num_workers=1, quiet=True) == (0, 0.0)
+    assert len(listed) == 4 and contents(late) == contents(early)
+
+
+def test_what_others_plan_differently_is_found_in_time(
+    small_shards: None, spoken_items: list[dict], tmp_path: Path
+) -> None:
+    late = open_part(tmp_path, "plain", {"dim": 4}, 1.0)
+    early = fill_plain(tmp_path, spoken_items[1:])
+    late.listed[1] = 0.0  # listing is cheap here
+    assert fill_part(late, spoken_items, count_frames, share=(0, 1), num_workers=1, quiet=True)[0] == 1
+    assert contents(late).items() > contents(early).items()
 
 
 def test_ranks_share_the_shards_and_help_from_the_far_end() -> None:
