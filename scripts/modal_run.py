@@ -27,7 +27,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from core.records import ModalOutcome, ModalSpec, ModalStage
-from launching.modal_account import APP, MOUNT, VOLUME, require_token
+from launching.modal_account import APP, MOUNT, VOLUME, open_writers, require_token
 from launching.modal_calls import call_lives, cancel_call
 from launching.modal_cost import describe_cost
 from launching.modal_flags import MAX_RETRIES, ModalJob, parse_main, parse_phase
@@ -74,12 +74,6 @@ def run_script(spec: ModalSpec) -> ModalOutcome:
 
 def open_volume(name: str) -> modal.Volume:
     return modal.Volume.from_name(name, create_if_missing=True)
-
-
-def open_writers(volume_name: str) -> modal.Dict:
-    """Who writes what on a volume: each has its own folders."""
-    suffix = "" if volume_name == VOLUME else f"-{volume_name}"
-    return modal.Dict.from_name(f"{APP}-writers{suffix}", create_if_missing=True)
 
 
 @app.function(image=image, timeout=MAX_SECONDS, retries=MAX_RETRIES)

@@ -13,7 +13,7 @@ More: docs/launching.md.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -24,11 +24,13 @@ from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from languages import languages_with_entry
 from launching.job import PLAIN_NAME
-from launching.modal_account import default_volume, open_existing_volume, require_token
+from launching.modal_account import default_volume, open_existing_volume, open_writers, require_token
+from launching.modal_calls import call_lives
 from launching.modal_volume import (
     DATA,
     EXP,
     archive_folder,
+    bears_name,
     experiments_of,
     forget_archives_of,
     list_files,
@@ -38,6 +40,7 @@ from launching.modal_volume import (
     remove_folders,
     unnamed_files,
 )
+from launching.modal_writers import find_writers
 from launching.upload_sources import folder_source, language_source
 
 SHOWN = 10  # names of files, before the rest are counted
@@ -100,12 +103,29 @@ def take_back_all(volume: object, language: str, experiments: Sequence[str], *, 
     return [*files, *experiments]
 
 
+def require_no_writer(volume_name: str, language: str, experiments: Collection[str], others: Collection[str]) -> None:
+    """UserError while a call works on the language or writes to one of ``experiments``: it would write again."""
+
+    def concerns(folder: str) -> bool:
+        name = folder.partition("/")[0]
+        return name in experiments or bears_name(name, language, others) or name.endswith(f"_{language}")
+
+    if found := find_writers(open_writers(volume_name), concerns, call_lives):
+        folder, call = next(iter(found.items()))
+        raise UserError(
+            f"{folder}: expected no writer, found call {call} ({len(found)} in all), which would write what goes again; "
+            f"stop it first: python scripts/launch.py cancel {folder.partition('/')[0]}"
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     require_token()
     volume = open_existing_volume(args.volume)
     others = {*languages_with_entry(), *list_folder(volume, DATA)}
     made = [] if args.folder else experiments_of(volume, args.language, others)
+    if args.yes:
+        require_no_writer(args.volume, args.language, args.experiments, others)
     if args.everything:
         gone = take_back_all(volume, args.language, sorted({*made, *args.experiments}), yes=args.yes)
     else:

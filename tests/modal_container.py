@@ -27,7 +27,7 @@ def open_writers(path: Path) -> SimpleNamespace:
         path.write_text(json.dumps(entries | {key: value}))
         return True
 
-    return SimpleNamespace(get=lambda key: read().get(key), put=put)
+    return SimpleNamespace(get=lambda key: read().get(key), keys=lambda: iter(read()), put=put)
 
 
 def main() -> int:

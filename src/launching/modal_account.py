@@ -26,6 +26,14 @@ def default_volume() -> str:
     return os.environ.get("ORAL_UNITS_VOLUME") or VOLUME
 
 
+def open_writers(volume_name: str) -> object:
+    """The modal.Dict that says who writes what on a volume (launching.modal_writers): each has its own folders."""
+    import modal
+
+    suffix = "" if volume_name == VOLUME else f"-{volume_name}"
+    return modal.Dict.from_name(f"{APP}-writers{suffix}", create_if_missing=True)
+
+
 def open_existing_volume(name: str) -> object:
     """The modal.Volume of this name; UserError where the account has none."""
     import modal

@@ -64,10 +64,14 @@ def unnamed_files(volume: object, source: UploadSource) -> list[str]:
 
 
 def experiments_of(volume: object, language: str, others: Collection[str]) -> list[str]:
-    """Names below exp/ that begin with the language's name, but for those of ``others`` whose name begins so too."""
+    """Names below exp/ that bear the language's name."""
+    return sorted(name for name in list_folder(volume, EXP) if bears_name(name, language, others))
+
+
+def bears_name(name: str, language: str, others: Collection[str]) -> bool:
+    """Whether ``name`` begins with the language's name, and not with one of ``others`` that begins so too."""
     longer = tuple(f"{other}_" for other in others if other.startswith(f"{language}_"))
-    names = list_folder(volume, EXP)
-    return sorted(name for name in names if name.startswith(f"{language}_") and not name.startswith(longer))
+    return name.startswith(f"{language}_") and not name.startswith(longer)
 
 
 def forget_archives_of(volume: object, removed: Collection[str]) -> None:

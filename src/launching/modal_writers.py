@@ -1,7 +1,7 @@
 """One writer a folder on Modal's volume: calls claim a folder in a Modal Dict, give signs of life, and give it back.
 
-writers: a Modal Dict, or what has its ``get(key)`` and ``put(key, value, skip_if_exists=…) -> bool`` as well. It maps
-the name of a folder to a core.records.WriterClaim.
+writers: a Modal Dict, or what has its ``get(key)``, ``keys()`` and ``put(key, value, skip_if_exists=…) -> bool`` as
+well. It maps the name of a folder to a core.records.WriterClaim.
 
 lives: whether a call has not ended, by its id; None where nobody can say. A holder whose call has ended holds nothing,
 whatever its claim says; one whose call lives keeps its folder, however long it waits for a GPU.
@@ -79,6 +79,18 @@ def update_claim(writers: object, folder: str, owner: str, **changes: object) ->
     return True
 
 
+def find_writers(writers: object, concerns: Callable[[str], bool], lives: Lives) -> dict[str, str]:
+    """The folders that calls hold now, among those whose name ``concerns``, each with its call."""
+    lives, folders = functools.cache(lives), sorted(filter(concerns, writers.keys()))
+    return _held(lives, {folder: writers.get(folder) for folder in folders})
+
+
+def _held(lives: Lives, claims: dict[str, WriterClaim | None]) -> dict[str, str]:
+    """The folders of ``claims`` that a call holds, and that call."""
+    holders = {folder: find_holder(claim, "", time.time(), lives) for folder, claim in claims.items()}
+    return {folder: holder for folder, holder in holders.items() if holder}
+
+
 def free_folders(
     writers: object,
     folders: Sequence[str],
@@ -91,7 +103,7 @@ def free_folders(
     """Asked before anything starts: UserError where a call holds one of ``folders``, unless ``take_over`` ends it."""
     lives, cancelled = functools.cache(lives), set()  # the shards of a job have one owner
     claims = {folder: writers.get(folder) for folder in folders}
-    held = {folder: holder for folder in folders if (holder := find_holder(claims[folder], "", time.time(), lives))}
+    held = _held(lives, claims)
     for folder, holder in held.items():
         if not take_over:
             raise UserError(describe_holder(folder, holder))

@@ -8,6 +8,7 @@ import pytest
 
 import remove_from_modal
 from fake_volume import open_fake_volume
+from modal_container import open_writers
 
 from core.errors import UserError
 
@@ -35,6 +36,9 @@ def volume(tiny_language: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         write(volume.mount / "exp" / name / "config.json", b"{}")
     monkeypatch.setattr(remove_from_modal, "require_token", lambda: None)
     monkeypatch.setattr(remove_from_modal, "open_existing_volume", lambda name: volume)
+    volume.writers = open_writers(tmp_path / "writers.json")
+    monkeypatch.setattr(remove_from_modal, "open_writers", lambda name: volume.writers)
+    monkeypatch.setattr(remove_from_modal, "call_lives", lambda call: call == "fc-lives")
     return volume
 
 
@@ -106,3 +110,20 @@ def test_names_stay_inside(volume, words: list[str]) -> None:
     with pytest.raises(UserError):
         remove_from_modal.main([*words, "--yes"])
     assert files_of(volume) == before
+
+
+@pytest.mark.parametrize("folder", ["spanish_vocoder_v3", "spanish_units/assign_3", "fill_f0_cache_spanish"])
+def test_nothing_goes_while_a_call_works_on_the_language(volume, folder: str) -> None:
+    before = files_of(volume)
+    volume.writers.put(folder, {"owner": "fc-lives", "until": 9e9, "attempt": 0})
+    with pytest.raises(UserError, match=f"{folder}: expected no writer, found call fc-lives"):
+        remove_from_modal.main(["--language", "spanish", "--everything", "--yes"])
+    assert files_of(volume) == before
+
+
+def test_writers_that_ended_and_those_of_other_languages_hinder_nobody(volume) -> None:
+    volume.writers.put("spanish_units", {"owner": "fc-ended", "until": 9e9, "attempt": 0})
+    volume.writers.put("spanish_vocoder_v3", {"owner": "fc-lives", "until": 0.0, "attempt": 0})
+    volume.writers.put("spanish_prompts_units", {"owner": "fc-lives", "until": 9e9, "attempt": 0})
+    remove_from_modal.main(["--language", "spanish", "--everything", "--yes"])
+    assert not (volume.mount / "data/spanish").exists()
