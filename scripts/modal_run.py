@@ -27,7 +27,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
 from core.files import write_json
 from core.records import ModalOutcome, ModalSpec, ModalStage
-from launching.modal_account import APP, MOUNT, VOLUME, open_writers, require_token
+from launching.modal_account import APP, MOUNT, VOLUME, open_calls, open_writers, require_token
 from launching.modal_calls import call_lives, cancel_call
 from launching.modal_cost import describe_cost
 from launching.modal_flags import MAX_RETRIES, ModalJob, parse_main, parse_phase
@@ -45,7 +45,7 @@ ENTRY_POINTS = {"main": parse_main} | {f"phase{number}": partial(parse_phase, nu
 app = modal.App(APP)
 image = build_image()
 volume = modal.Volume.from_name(VOLUME, create_if_missing=True)
-calls = modal.Dict.from_name(f"{APP}-calls", create_if_missing=True)
+calls = open_calls()
 
 
 @app.function(image=image, volumes={str(MOUNT): volume}, timeout=MAX_SECONDS, startup_timeout=1800)
@@ -55,16 +55,15 @@ def run_script(spec: ModalSpec) -> ModalOutcome:
     mounted = open_volume(name)
     try:
         mounted.reload()  # a warm container sees what others have committed since
-        with staged_segments(spec.pop("staged_language", None), Path(MOUNT) / "data") as variables:
-            spec["environment"] |= variables
-            return run_spec(
-                **{"owner": call} | spec,
-                call=call,
-                writers=open_writers(name),
-                lives=call_lives,
-                working_folder=Path(CODE_ROOT),
-                commit=mounted.commit,
-            )
+        return run_spec(
+            staged=staged_segments(spec.pop("staged_language", None), Path(MOUNT) / "data"),
+            **{"owner": call} | spec,
+            call=call,
+            writers=open_writers(name),
+            lives=call_lives,
+            working_folder=Path(CODE_ROOT),
+            commit=mounted.commit,
+        )
     except UserError as error:  # which a retry would meet again
         print(f"error: {error}", file=sys.stderr, flush=True)
         return {"exit_code": EXIT_USER_MISTAKE, "message": f"error: {error}", "rows": []}
@@ -157,7 +156,7 @@ def submit(job: ModalJob) -> int:
     call = spawn(stages)
     print(f"submitted {call.object_id}: {' '.join(job.words)}", flush=True)
     if job.call_file:
-        ids = {"calls": [call.object_id], "app_id": app.app_id}
+        ids = {"calls": [call.object_id], "app_id": app.app_id, "n_stages": 0 if is_single(stages) else len(stages)}
         write_json(job.call_file, ids | {"submitted": time.time()})
     code = 0 if job.no_wait else wait_for(call)
     if not code:
@@ -190,9 +189,13 @@ def describe_next(job: ModalJob) -> str:
     return f"on Modal, a next step that is named above runs by: {run}\nresults come here by: {fetch}"
 
 
-def spawn(stages: list[ModalStage]) -> modal.FunctionCall:
+def is_single(stages: list[ModalStage]) -> bool:
     """A single command needs no orchestrator."""
-    if len(stages) == len(stages[0]["specs"]) == 1:
+    return len(stages) == len(stages[0]["specs"]) == 1
+
+
+def spawn(stages: list[ModalStage]) -> modal.FunctionCall:
+    if is_single(stages):
         return run_script.with_options(**client_options(stages[0]["options"])).spawn(stages[0]["specs"][0])
     return run_stages.spawn(stages)
 

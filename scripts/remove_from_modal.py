@@ -113,7 +113,7 @@ def require_no_writer(volume_name: str, language: str, experiments: Collection[s
     if found := find_writers(open_writers(volume_name), concerns, call_lives):
         folder, call = next(iter(found.items()))
         raise UserError(
-            f"{folder}: expected no writer, found call {call} ({len(found)} in all), which would write what goes again; "
+            f"{folder}: expected no writer, found call {call} ({len(found)} in all), which would write it again; "
             f"stop it first: python scripts/launch.py cancel {folder.partition('/')[0]}"
         )
 

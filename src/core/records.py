@@ -161,6 +161,7 @@ class JobRecord(Job):
     started: NotRequired[str | None]  # this machine: when the background process started, local time
     cancelled: NotRequired[str]  # ISO 8601, UTC: when launch.py cancelled it
     app_id: NotRequired[str | None]  # Modal: the app that its calls run in
+    n_stages: NotRequired[int]  # Modal: stages whose calls its own call makes; 0: it does the work itself
 
 
 class AttemptRow(TypedDict):

@@ -104,16 +104,26 @@ def show_logs(names: list[str], *, lines: int, follow: bool) -> None:
 
 
 def show_modal_log(record: JobRecord, *, lines: int, follow: bool) -> None:
-    """What Modal kept of the job's calls; one that has ended is not followed, and how it ended comes last."""
-    from launching.modal_backend import call_ids
+    """What Modal kept of the job's calls, of a chain's stages one after the other, and how it ended.
+
+    ``follow`` prints each until it ends, then what the next stage prints; a job that has ended is not followed.
+    """
+    from launching.modal_backend import call_ids, logged_calls
     from launching.modal_calls import print_call_log
 
-    numbers = call_ids(record)
-    if not numbers:
+    if not call_ids(record):
         raise UserError(f"{record['folder']}: the submission was cut short; no call, no log")
-    for number in numbers:
-        print_call_log(number, lines=lines, follow=follow and state_of(record) not in END_STATES)
-    state = state_of(record)
+    shown = []
+    while True:
+        state = state_of(record)
+        goes_on = follow and state not in END_STATES
+        for number in logged_calls(record):
+            if number not in shown:
+                shown.append(number)
+                print_call_log(number, lines=lines, follow=goes_on)
+        if not goes_on:
+            break
+        time.sleep(FOLLOW_SECONDS)
     codes = [str(code) for code in exit_codes(record) if code is not None]
     print(f"{job_title(record)}: {state}{', exit code ' if codes else ''}{' '.join(codes)}")
 

@@ -34,6 +34,13 @@ def open_writers(volume_name: str) -> object:
     return modal.Dict.from_name(f"{APP}-writers{suffix}", create_if_missing=True)
 
 
+def open_calls() -> object:
+    """The modal.Dict of the calls that an orchestrating call has made: <its id>/<stage>/<number> → id."""
+    import modal
+
+    return modal.Dict.from_name(f"{APP}-calls", create_if_missing=True)
+
+
 def open_existing_volume(name: str) -> object:
     """The modal.Volume of this name; UserError where the account has none."""
     import modal

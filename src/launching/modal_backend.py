@@ -17,7 +17,7 @@ from core.records import AttemptRow, Job, JobRecord
 from languages import REPOSITORY
 from launching.attempts import append_row, task_progress
 from launching.job import Resources, combine_states, engine_folder, now, resources_of
-from launching.modal_calls import CallAnswer, ask_call, cancel_call
+from launching.modal_calls import CallAnswer, ask_call, cancel_call, stage_calls
 from launching.modal_flags import MAX_RETRIES
 
 NOT_ON_MODAL = ("partition", "account")
@@ -40,10 +40,10 @@ def submit(job: Job, *, take_over: bool = False) -> JobRecord:
 
 
 def _submitted(job: Job) -> dict[str, object]:
-    """The ids of the job's calls, and of the app that they run in, as the client has written them down."""
+    """The ids of the job's calls and of their app, and how many stages they have, as the client has written down."""
     path = _call_file(job)
     found = read_json(path) if path.exists() else {}
-    return {"ids": found.get("calls", []), "app_id": found.get("app_id")}
+    return {"ids": found.get("calls", []), "app_id": found.get("app_id"), "n_stages": found.get("n_stages", 0)}
 
 
 def _call_file(job: Job) -> Path:
@@ -107,6 +107,13 @@ def _warn_once(reason: str) -> None:
 def call_ids(record: JobRecord) -> list[str]:
     """The job's calls; those of a launch.py that was cut short stand in the client's own file."""
     return record["ids"] or _submitted(record)["ids"]
+
+
+def logged_calls(record: JobRecord) -> list[str]:
+    """The calls that print what the scripts print: those of a chain's stages that have begun, else the job's own."""
+    numbers = call_ids(record)
+    n_stages = record.get("n_stages") or _submitted(record)["n_stages"]
+    return [made for number in numbers for made in stage_calls(number, n_stages)] if n_stages else numbers
 
 
 def _state_of(answer: CallAnswer) -> str:

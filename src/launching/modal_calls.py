@@ -13,6 +13,7 @@
 """
 
 import functools
+import itertools
 import socket
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from urllib.parse import urlparse
 from urllib.request import getproxies
 
 from core.errors import UserError
+from launching.modal_account import open_calls
 
 REACH_SECONDS = 5.0  # the client itself tries for a minute, for every call
 
@@ -128,6 +130,21 @@ def cancel_call(number: str) -> None:
         modal.FunctionCall.from_id(number).cancel()
     except modal.exception.Error as error:
         raise UserError(f"Modal: {_in_one_line(error)}; call {number} is not cancelled") from error
+
+
+def stage_calls(number: str, n_stages: int) -> list[str]:
+    """The calls that the orchestrating call ``number`` has made so far, stage by stage (scripts/modal_run.py)."""
+    import modal
+
+    if reason := unreachable_reason():
+        raise UserError(f"Modal: {reason}; it keeps the calls of {number}")
+    made, found = open_calls(), []
+    try:
+        for stage in range(n_stages):
+            found += itertools.takewhile(bool, (made.get(f"{number}/{stage}/{k}") for k in itertools.count()))
+    except modal.exception.Error as error:
+        raise UserError(f"Modal: {_in_one_line(error)}; it keeps the calls of {number}") from error
+    return found
 
 
 def print_call_log(number: str, *, lines: int, follow: bool) -> None:

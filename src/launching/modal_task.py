@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from core.errors import UserError
@@ -123,13 +124,16 @@ def run_spec(
     lives: Lives,
     working_folder: Path,
     call: str | None = None,
+    environment: dict[str, str],
     clock: Callable[[], float] = time.time,
+    staged: AbstractContextManager[dict[str, str]] | None = None,
     **attempt: object,
 ) -> ModalOutcome:
     """One attempt at a core.records.ModalSpec: claims its folder, runs, commits.
 
     Returns how it ended; raises where Modal is to try again. ``working_folder`` is that of the child; ``call`` the
-    call that does the work, where its owner is another. ``attempt``: the further arguments of run_attempt.
+    call that does the work, where its owner is another. ``staged`` copies what the child reads, once the folder is
+    claimed, and gives it variables. ``attempt``: the further arguments of run_attempt.
     """
     try:
         link_roots(working_folder)
@@ -142,9 +146,11 @@ def run_spec(
         until = clock() + LEASE_SECONDS if hold else 0.0
         return update_claim(writers, folder, owner, until=until, **notes)
 
-    return run_attempt(
-        words, claim, update, experiment_folder(words, folder, working_folder), working_folder, **attempt
-    )
+    experiment = experiment_folder(words, folder, working_folder)
+    with staged or nullcontext({}) as variables:
+        return run_attempt(
+            words, claim, update, experiment, working_folder, environment=environment | variables, **attempt
+        )
 
 
 def experiment_folder(words: Sequence[str], folder: str, working_folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """What launch.py hands to Modal's client, and refuses before it asks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,3 +158,25 @@ def test_one_failed_job_hinders_no_command(
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].split()[:4] == ["voice/1", "modal", "failed", "1"] and shown[2] == "voice: nothing to cancel"
     assert shown[3:] == ["step 9 {'lines': 5, 'follow': False}", "voice/1: failed, exit code 1"]
+
+
+def test_the_log_of_a_chain_is_that_of_its_stages_one_after_the_other(
+    record: JobRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    made = {"fc-1/0/0": "fc-units"}
+    monkeypatch.setattr(modal_calls, "open_calls", lambda: SimpleNamespace(get=made.get))
+    monkeypatch.setattr(modal_calls, "unreachable_reason", lambda: "")
+    monkeypatch.setattr(display, "FOLLOW_SECONDS", 0.0)
+    monkeypatch.setattr(display, "find_records", lambda name: [record | {"n_stages": 2}])
+
+    def print_log(number: str, *, lines: int, follow: bool) -> None:
+        print(number, follow)
+        made.update({"fc-1/1/0": "fc-voice", "fc-1/1/1": "fc-other"})
+
+    monkeypatch.setattr(modal_calls, "print_call_log", print_log)
+    answer_with(
+        monkeypatch, CallAnswer("running"), CallAnswer("running"), CallAnswer("finished", {"exit_code": 0, "rows": []})
+    )
+    display.show_logs(["voice"], lines=5, follow=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ["fc-units True", "fc-voice True", "fc-other True", "voice/1: finished, exit code 0"]

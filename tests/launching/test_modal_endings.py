@@ -1,9 +1,11 @@
 """Every ending of an attempt on Modal: how many containers it costs, its exit code, and whose its folder is then."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -216,3 +218,35 @@ def test_a_held_folder_is_found_before_anything_starts(
     assert (ended.value.code, volume.engine.starts) == (2, 0) and "fc-other" in capsys.readouterr().err
     modal_run.run_entry(parse_main, ["--take_over", *words])
     assert volume.engine.starts == 1 and "stopped call fc-other" in capsys.readouterr().out
+
+
+def test_segments_are_copied_once_the_folder_is_claimed(volume: SimpleNamespace) -> None:
+    copied = []
+
+    @contextlib.contextmanager
+    def staged() -> Iterator[dict[str, str]]:
+        copied.append(volume.writers.get("run")["owner"])
+        yield {"DATA_ROOT": "/local"}
+
+    def attempt(owner: str) -> dict:
+        words = [str(volume.script)]
+        return run_spec(
+            words,
+            folder="run",
+            owner=owner,
+            writers=volume.writers,
+            lives=lambda call: call == "fc-other",
+            working_folder=volume.working,
+            environment={},
+            staged=staged(),
+            processes=1,
+            limit_seconds=60.0,
+            retries=0,
+            commit=lambda: None,
+        )
+
+    volume.script.write_text("import os, sys\nsys.exit(os.environ['DATA_ROOT'] != '/local')")
+    volume.writers.put("run", {"owner": "fc-other", "until": 9e9, "attempt": 0})
+    assert attempt("fc-own")["exit_code"] == 2 and copied == []
+    volume.writers.put("run", {"owner": "fc-other", "until": 0.0, "attempt": 0})
+    assert attempt("fc-own")["exit_code"] == 0 and copied == ["fc-own"]
