@@ -23,6 +23,7 @@ from synthetic import REPOSITORY, run_bash, save_tiny_encoder
 from tiny_llm import save_tiny_llm
 
 TINY = "--channels 32 --batch_size 4 --crop_frames 16 --adversarial_after 1 --num_samples 1 --generator v2".split()
+SHORT_TRAININGS = (["--steps", "4"], ["--resume", "--steps", "8"])
 VOICE = "spanish_vocoder_v2"
 BACKENDS = {"slurm": slurm, "sge": sge}
 SMALL_JOB = {"CPUS": "1", "MEMORY": "0.5", "HOURS": "1"}
@@ -44,7 +45,7 @@ def wait_for_newest(cluster: dict, name: str) -> None:
 def test_a_voice_is_trained_continued_and_scored(cluster: dict) -> None:
     """phase3_vocoder_v2.py::main, the same with --resume, vocoder_test_v2.py::main; phase 1 is in the chains' tests."""
     variables = cluster["env"] | SMALL_JOB
-    for flags in (["--steps", 4], ["--resume", "--steps", 8]):
+    for flags in SHORT_TRAININGS:
         done = run_bash(REPOSITORY / "scripts/run_phase3.sh", "spanish", *TINY, *flags, **variables)
         assert done.returncode == 0, done.stderr
         wait_for_newest(cluster, VOICE)
@@ -76,18 +77,28 @@ def test_the_speech_llm_s_job_script_goes_through_qsub(
 
 @pytest.mark.skipif(bool(turned_off()), reason=turned_off())
 def test_in_modals_job_function(tmp_path: Path) -> None:
-    """Training, going on, scores, synthesis and report, one call after the other."""
-    phase3, writers = ["--language", "spanish", *TINY], open_writers(tmp_path / "writers.json")
-    with tiny_cluster(tmp_path, {}):
-        exp, units = tmp_path / "exp" / VOICE, tmp_path / "exp" / "spanish_units" / "corpus_timestamped.json"
-        commands = [
-            ["src/vocoder_test.py", "--exp", exp, "--max_utterances", 50],
-            ["src/synthesize.py", "--exp", exp, "--units", units, "--split", "test"],
-            ["src/build_report.py", exp],
-        ]
-        jobs = [parse_phase(3, [*phase3, *flags]) for flags in (["--steps", "4"], ["--resume", "--steps", "8"])]
-        jobs += [parse_main(["--", *map(str, command)]) for command in commands]
+    """Units, training, going on, scores, synthesis and report, one call after the other, as they are typed."""
+    code, writers = tmp_path / "code", open_writers(tmp_path / "writers.json")
+    code.mkdir()
+    for name in ("src", "scripts", "recipes", "path.sh"):
+        (code / name).symlink_to(REPOSITORY / name)
+    exp = f"exp/{VOICE}"
+    commands = [
+        ["src/vocoder_test.py", "--exp", exp, "--max_utterances", "50"],
+        ["src/synthesize.py", "--exp", exp, "--units", "exp/spanish_units/corpus_timestamped.json", "--split", "test"],
+        ["src/build_report.py", exp],
+    ]
+    with tiny_cluster(tmp_path, {}, VIRTUAL_ENV=sys.prefix):
+        jobs = [parse_phase(1, "--language spanish --tag own --encoder mfcc --n_units 12".split())]
+        jobs += [parse_phase(3, ["--language", "spanish", *TINY, *flags]) for flags in SHORT_TRAININGS]
+        jobs += [parse_main(["--", *command]) for command in commands]
         for number, job in enumerate(jobs):
-            assert run_spec(**make_spec(job), owner=f"fc-{number}", writers=writers, commit=lambda: None) == 0
-    found = [(exp / name).exists() for name in ("finished.json", "scores.json", "synthesis", "report.html")]
+            spec = make_spec(job) | {"owner": f"fc-{number}"}
+            del spec["volume"]
+            ended = run_spec(
+                **spec, writers=writers, lives=lambda call: False, working_folder=code, commit=lambda: None
+            )
+            assert (ended["exit_code"], ended["message"]) == (0, "")
+    assert (tmp_path / "exp/spanish_units_own/corpus_timestamped.json").exists()
+    found = [(code / exp / name).exists() for name in ("finished.json", "scores.json", "synthesis", "report.html")]
     assert found == [True] * 4
