@@ -32,7 +32,7 @@ from core.exit_codes import EXIT_STOPPED
 from core.records import SpeechLLMConfig, TranscribedItem
 from models.connector import KINDS
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
-from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, make_batch, planned_lengths, shuffle_audio
+from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_batches
 from speech_llm.characters import choose_characters
 from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding, token_rate
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
@@ -266,7 +266,7 @@ def add_generation_flags(group: argparse._ArgumentGroup) -> None:
 
 def add_machine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--mixed_precision", choices=("auto", "no", "bf16"), default="auto", help="of frozen models")
-    group.add_argument("--num_workers", "--nj", type=int, default=2, help="reading threads and processes")
+    group.add_argument("--num_workers", "--nj", type=int, default=2, help="threads that read ahead; 0: none")
     group.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
 
 
@@ -477,22 +477,18 @@ def step_batches(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
-    batches = []
-    for number, indices in enumerate(chosen, first):
-        batches.append(
-            make_batch(
-                model,
-                data.source,
-                [data.training[index] for index in indices],
-                key=(args.seed, int(ctc_only), number, accelerator.process_index),
-                frame_dropout=args.frame_dropout,
-                speeds=training_speeds(args),
-                smoothing=args.label_smoothing,
-            )
-        )
-        if len(batches) == n_batches:
-            yield batches
-            batches = []
+    rank = accelerator.process_index
+    return stream_batches(
+        model,
+        data.source,
+        data.training,
+        (((args.seed, int(ctc_only), number, rank), indices) for number, indices in enumerate(chosen, first)),
+        n_batches=n_batches,
+        n_workers=args.num_workers,
+        frame_dropout=args.frame_dropout,
+        speeds=training_speeds(args),
+        smoothing=args.label_smoothing,
+    )
 
 
 # %% [markdown]
@@ -570,15 +566,17 @@ def run_loop(
         if batches is None or switching:
             batches = step_batches(args, learner.model, data, accelerator, progress.step)
         rate = set_learning_rates(args, learner.optimizer, progress.step, progress.total_steps)
+        ready = next(batches)
+        waited = torch.tensor(time.monotonic() - clock)
         losses = update_weights(
             accelerator,
             learner,
-            next(batches),
+            ready,
             ctc_only=ctc_only,
             ctc_weight=args.ctc_loss_weight,
             clip=args.clip,
         )
-        progress = note_step(run, progress, losses)
+        progress = note_step(run, progress, losses | {"data_seconds": waited})
         seconds = time.monotonic() - clock
         if is_due(progress, args.log_every, ending=is_last(progress) or progress.step == args.ctc_warmup_steps):
             extra = {"learning_rate": rate, "step_seconds": seconds}

@@ -3,18 +3,21 @@
 Axes: B batch, F frames (50 Hz), D features a frame.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from core.errors import UserError
+from core.read_ahead import run_ahead
 from core.records import TranscribedItem
 from core.text_normalisation import normalise_text
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.characters import text_labels
-from speech_llm.decoding import pad_features
+from speech_llm.decoding import pad_rows, send
 from speech_llm.feature_sources import FeatureSource
 
 STATISTICS_ITEMS = 200  # whose frames say how large each channel is
@@ -79,7 +82,24 @@ def drop_frames(features: np.ndarray, share: float, random: np.random.Generator)
     return features * kept
 
 
+class LoadedBatch(NamedTuple):
+    """A batch as far as it can be made without the device."""
+
+    features: object  # ``pad_rows``, or what ``FeatureSource.encode`` takes
+    augment: Callable[[list[np.ndarray]], list[np.ndarray]] | None  # what is still to be done to encoded features
+    answers: list[list[int]]
+    labels: list[torch.Tensor]
+    smoothing: float
+
+
 def make_batch(
+    model: SpeechLLMBase, source: FeatureSource, items: Sequence[TranscribedItem], **options: object
+) -> SpeechBatch:
+    """What ``SpeechLLMBase.forward`` reads. options: of ``load_batch``."""
+    return finish_batch(model, source, load_batch(model, source, items, **options))
+
+
+def load_batch(
     model: SpeechLLMBase,
     source: FeatureSource,
     items: Sequence[TranscribedItem],
@@ -88,21 +108,65 @@ def make_batch(
     frame_dropout: float = 0.0,
     speeds: Sequence[float] = (1.0,),
     smoothing: float = 0.0,
-) -> SpeechBatch:
-    """What ``SpeechLLMBase.forward`` reads. key: seeds the augmentation; None: no augmentation."""
-    chosen, random = [1.0] * len(items), None
+) -> LoadedBatch:
+    """The part of a batch that threads make ahead. key: seeds the augmentation; None: no augmentation."""
+    chosen, augment = [1.0] * len(items), None
     if key is not None:
         random = np.random.default_rng(key)
         chosen = [float(speed) for speed in random.choice(speeds, len(items))]
-    features = source.read([item.get("heard", item) for item in items], chosen)
-    if random is not None and frame_dropout and model.units is None:
-        features = [drop_frames(row, frame_dropout, random) for row in features]
-    padded, lengths = pad_features(features, model.device)
-    texts = [item["text"] for item in items]
-    return SpeechBatch(
-        padded,
-        lengths,
+        if frame_dropout and model.units is None:
+            augment = functools.partial(_drop_all, frame_dropout, random)
+    heard, texts = [item.get("heard", item) for item in items], [item["text"] for item in items]
+    if source.encode is None:
+        features = source.read(heard, chosen)
+        features = pad_rows(augment(features) if augment else features, pinned=model.device.type == "cuda")
+    else:
+        features = source.load(heard, chosen)
+    return LoadedBatch(
+        features,
+        augment,
         answers=[model.answer_ids(text) for text in texts],
         labels=[text_labels(text, model.characters) for text in texts],
         smoothing=smoothing if key is not None else 0.0,
     )
+
+
+def _drop_all(share: float, random: np.random.Generator, features: list[np.ndarray]) -> list[np.ndarray]:
+    return [drop_frames(row, share, random) for row in features]
+
+
+def finish_batch(model: SpeechLLMBase, source: FeatureSource, loaded: LoadedBatch) -> SpeechBatch:
+    """Encode what is not yet encoded, and hand the batch to the model's device."""
+    rows = loaded.features
+    if source.encode is not None:
+        features = source.encode(rows)
+        rows = pad_rows(loaded.augment(features) if loaded.augment else features)
+    padded, lengths = send(rows, model.device)
+    return SpeechBatch(padded, lengths, answers=loaded.answers, labels=loaded.labels, smoothing=loaded.smoothing)
+
+
+def stream_batches(
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    chosen: Iterable[tuple[tuple[int, ...], list[int]]],
+    *,
+    n_batches: int,
+    n_workers: int,
+    **options: object,
+) -> Iterator[list[SpeechBatch]]:
+    """The ``n_batches`` batches of each step, made ahead by ``n_workers`` threads while the model computes.
+
+    chosen: (key, indices of ``items``) of one batch after the other; options: of ``load_batch``.
+    """
+
+    def load(batch: tuple[tuple[int, ...], list[int]]) -> LoadedBatch:
+        key, indices = batch
+        return load_batch(model, source, [items[index] for index in indices], key=key, **options)
+
+    batches = []
+    for loaded in run_ahead(load, chosen, n_workers=n_workers, n_ahead=n_batches + n_workers):
+        batches.append(finish_batch(model, source, loaded))
+        if len(batches) == n_batches:
+            yield batches
+            batches = []

@@ -36,12 +36,25 @@ def default_decoding(model: SpeechLLMBase) -> dict[str, object]:
     return joint if model.ctc is not None else {"decoder": "llm", "num_beams": 1}
 
 
+def pad_rows(features: Sequence[np.ndarray], *, pinned: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """List of (F, D) (or (F,) unit ids) -> (B, F, D) (or (B, F)) of the same type, (B,) lengths, on the CPU.
+
+    pinned: in memory that a GPU can read from while it computes.
+    """
+    padded = pad_sequence([torch.from_numpy(np.array(row)) for row in features], batch_first=True)
+    lengths = torch.tensor([len(row) for row in features])
+    return (padded.pin_memory(), lengths.pin_memory()) if pinned else (padded, lengths)
+
+
+def send(rows: tuple[torch.Tensor, torch.Tensor], device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """``pad_rows`` on the device, features as float32."""
+    padded, lengths = (values.to(device, non_blocking=True) for values in rows)
+    return padded.float() if padded.is_floating_point() else padded, lengths
+
+
 def pad_features(features: Sequence[np.ndarray], device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """List of (F, D) (or (F,) unit ids) -> (B, F, D) float32 (or (B, F) int64), (B,) lengths."""
-    rows = [torch.from_numpy(np.array(row)) for row in features]
-    rows = [row.float() if row.is_floating_point() else row for row in rows]
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return pad_sequence(rows, batch_first=True).to(device), lengths
+    return send(pad_rows(features), device)
 
 
 def token_rate(tokenizer, items: Sequence[TranscribedItem]) -> float:

@@ -3,12 +3,14 @@
 Axes: F frames (50 Hz), D features a frame, L ids of one utterance.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from audio.audio_spans import change_speed
 from core.errors import UserError
 from core.frames import SAMPLE_RATE, samples_to_frames
 from core.records import TranscribedItem
@@ -23,6 +25,9 @@ class FeatureSource(NamedTuple):
     keep_known: Callable[[list[TranscribedItem]], list[TranscribedItem]]  # less what could not be encoded
     in_dim: int  # D, or the size of a unit's embedding
     n_units: int = 0  # 0: continuous features
+    # Where reading takes a device: the part that threads may do ahead, and the part that the device does with it.
+    load: Callable[[Sequence[TranscribedItem], Sequence[float]], list] | None = None
+    encode: Callable[[list], list[np.ndarray]] | None = None
 
 
 def frames_of_duration(item: TranscribedItem) -> int:
@@ -88,15 +93,18 @@ def open_encoder_source(
 
     encoder = open_encoder(encoder_id, layer, precision=precision, device=device, padding=padding)
 
-    def read(items: Sequence[TranscribedItem], speeds: Sequence[float]) -> list[np.ndarray]:
-        found: dict[int, np.ndarray] = {}
-        for speed in sorted(set(speeds)):
-            places = [place for place, own in enumerate(speeds) if own == speed]
-            waveforms = [items[place]["load"]() for place in places]
-            found |= zip(places, encode_features(encoder, waveforms, speed=speed))
-        return [found[place] for place in range(len(items))]
+    def load(items: Sequence[TranscribedItem], speeds: Sequence[float]) -> list[np.ndarray]:
+        return [change_speed(item["load"](), speed) for item, speed in zip(items, speeds)]
 
-    return FeatureSource(read, frames_of_duration, keep_all, in_dim=encoder.model.dim)
+    encode = functools.partial(encode_features, encoder)
+    return FeatureSource(
+        read=lambda items, speeds: encode(load(items, speeds)),
+        count_frames=frames_of_duration,
+        keep_known=keep_all,
+        in_dim=encoder.model.dim,
+        load=load,
+        encode=encode,
+    )
 
 
 def open_unit_source(
