@@ -37,6 +37,7 @@ from speech_llm.characters import choose_characters
 from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding, token_rate
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
 from speech_llm.length_buckets import bucket_steps
+from speech_llm.memory_budget import positions_that_fit
 from speech_llm.predictions import write_predictions
 from speech_llm.saved_model import (
     DTYPES,
@@ -52,7 +53,7 @@ from speech_llm.transcribed_items import choose_evenly, index_files, load_transc
 from speech_llm.validation import validate, warn_if_audio_unused
 from training.checkpoints import load_checkpoint, restore_random_state
 from training.experiment import open_experiment
-from training.processes import any_process, broadcast, start_accelerator
+from training.processes import any_process, broadcast, least, start_accelerator
 from training.resuming import (
     Run,
     end_run,
@@ -224,7 +225,12 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up, in each phase")
     group.add_argument("--batch_size", "--bsize", type=int, default=16, help="utterances a batch (at most)")
-    group.add_argument("--max_positions", type=int, default=None, help="LLM positions a batch, padding included")
+    group.add_argument(
+        "--max_positions",
+        type=int,
+        default=None,
+        help="LLM positions a batch, padding included (default: what the device's memory holds)",
+    )
     group.add_argument(
         "--ctc_batch_size",
         "--ctc_bsize",
@@ -466,7 +472,10 @@ def step_batches(
     n_items = args.ctc_batch_size if ctc_only and args.ctc_batch_size else args.batch_size
     first = n_batches * (step if ctc_only else step - args.ctc_warmup_steps)
     lengths = planned_lengths(model, data.source, data.training, ctc_only=ctc_only)
-    budget = max(lengths) * n_items if ctc_only or args.max_positions is None else args.max_positions
+    budget = (None if ctc_only else args.max_positions) or max(lengths) * n_items
+    if max(lengths) > budget:
+        told = "%d utterances are longer than %d positions; each of them forms a batch of its own"
+        log.warning(told, sum(length > budget for length in lengths), budget)
     chosen = bucket_steps(
         lengths,
         max_positions=budget,
@@ -557,7 +566,8 @@ def run_loop(
         stopping = any_process(accelerator, stopping)
         if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=last or stopping or gives_up):
             weights, moments = learner.model.trained_state(), learner.optimizer.state_dict()
-            save_progress(run, "latest", progress, model=weights, optimizer=moments)
+            parts = {"model": weights, "optimizer": moments, "max_positions": args.max_positions}
+            save_progress(run, "latest", progress, **parts)
         if last or gives_up or stopping:
             return progress, stopping
 
@@ -609,6 +619,10 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> int:
     if state:
         model.load_trained(state["model"])
         progress = restore_progress(state, progress, own=is_own(path, args.exp), keep_plan=bool(args.max_minutes))
+    # A run that goes on elsewhere keeps its batches.
+    known = state.get("max_positions") if state and is_own(path, args.exp) else None
+    fitting = args.max_positions or known or positions_that_fit(model, accelerator.autocast)
+    args.max_positions = least(accelerator, fitting)
     learner = Learner(model, *accelerator.prepare(model, optimizer))
     conditions = {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
     if state:

@@ -94,3 +94,10 @@ def broadcast(accelerator: Accelerator, value: int) -> int:
     if accelerator.num_processes == 1:
         return value
     return int(accelerator.gather(torch.tensor([value], device=accelerator.device))[0].item())
+
+
+def least(accelerator: Accelerator, value: int) -> int:
+    """The least value of all processes, on every process."""
+    if accelerator.num_processes == 1:
+        return value
+    return int(accelerator.gather(torch.tensor([value], device=accelerator.device)).min().item())
