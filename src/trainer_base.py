@@ -37,6 +37,7 @@ from speech_llm.characters import choose_characters
 from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding, token_rate
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
 from speech_llm.length_buckets import bucket_steps
+from speech_llm.llm_options import ATTENTIONS, BITS
 from speech_llm.memory_budget import positions_that_fit
 from speech_llm.predictions import write_predictions
 from speech_llm.saved_model import (
@@ -123,6 +124,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_data_flags(parser.add_argument_group("data"))
     add_front_end_flags(parser.add_argument_group("front end"))
     add_llm_flags(parser.add_argument_group("LLM"))
+    add_memory_flags(parser.add_argument_group("memory of the LLM"))
     add_connector_flags(parser.add_argument_group("connector"))
     add_ctc_flags(parser.add_argument_group("listening by CTC"))
     add_training_flags(parser.add_argument_group("training"))
@@ -187,6 +189,16 @@ def add_llm_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--lora_dropout", type=float, default=0.05, help="its dropout")
     group.add_argument(
         "--lora_targets", nargs="+", default=["all-linear"], help="adapted projections, as in q_proj v_proj"
+    )
+
+
+def add_memory_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--attention", choices=ATTENTIONS, default=None, help="of the LLM (default: the fastest that it has)"
+    )
+    group.add_argument("--llm_bits", type=int, choices=BITS, default=None, help="of its frozen weights (bitsandbytes)")
+    group.add_argument(
+        "--gradient_checkpointing", action="store_true", help="compute the LLM's layers twice and keep little of them"
     )
 
 
@@ -405,6 +417,7 @@ def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
         "padding": args.padding,
         "llm_id": args.llm_id,
         "llm_revision": args.llm_revision,
+        "llm_bits": args.llm_bits,
         "prompt": args.prompt,
         "in_dim": data.source.in_dim,
         "n_units": data.source.n_units,
@@ -430,7 +443,9 @@ def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
 
 def build_model(args: argparse.Namespace, data: Data, accelerator: Accelerator, *, fresh: bool) -> SpeechLLMBase:
     """The model in training mode; a ``fresh`` one starts from the features' statistics and --from_pretrained."""
-    model = build_speech_llm(describe_model(args, data), DTYPES[frozen_precision(accelerator)], accelerator.device)
+    config, dtype = describe_model(args, data), DTYPES[frozen_precision(accelerator)]
+    model = build_speech_llm(config, dtype, accelerator.device, attention=args.attention)
+    model.checkpoint_layers(args.gradient_checkpointing)
     if model.units is None and fresh:
         model.connector.standardize(*channel_statistics(data.source, data.training))
     if args.from_pretrained:
@@ -650,7 +665,7 @@ def describe_size(exp: Path, data: Data, model: SpeechLLMBase) -> None:
 def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
     """Transcribe the test splits with the best weights."""
     precision = frozen_precision(accelerator)
-    model = from_pretrained(args.exp, DTYPES[precision], accelerator.device)
+    model = from_pretrained(args.exp, DTYPES[precision], accelerator.device, attention=args.attention)
     check_decoding(
         model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
     )

@@ -533,6 +533,7 @@ class SpeechLLMConfig(TypedDict):
     padding: NotRequired[str]  # full or short
     llm_id: NotRequired[str]
     llm_revision: NotRequired[str | None]
+    llm_bits: NotRequired[int | None]  # of its frozen weights; None: those of the precision
     prompt: str
     in_dim: int  # of a frame of features, or of a unit's embedding
     n_units: NotRequired[int]  # 0: continuous features

@@ -5,8 +5,9 @@ how many bytes; tensors are counted as autograd keeps them, so the answer depend
 else a device holds at the moment.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.nn import functional
@@ -46,6 +47,18 @@ def kept_bytes(model: torch.nn.Module, run: Callable[[], torch.Tensor]) -> int:
     return sum(kept.values())
 
 
+@contextlib.contextmanager
+def _without_checkpoints(model: SpeechLLMBase) -> Iterator[None]:
+    """What autograd keeps is seen only where nothing is computed again."""
+    layers = [module for module in model.llm.modules() if getattr(module, "gradient_checkpointing", False)]
+    before = [layer.training for layer in layers]
+    for layer in layers:
+        layer.training = False
+    yield
+    for layer, mode in zip(layers, before):
+        layer.training = mode
+
+
 def bytes_a_position(model: SpeechLLMBase, autocast: Callable) -> float:
     """Bytes that a training step keeps for each position of the LLM."""
     device = model.device
@@ -75,8 +88,11 @@ def bytes_a_position(model: SpeechLLMBase, autocast: Callable) -> float:
 
     # Dropout draws numbers, which must be those of a run that was not measured.
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), autocast():
+    with torch.random.fork_rng(devices=devices), autocast(), _without_checkpoints(model):
         layers = slope(read)
+        if model.checkpoints:
+            n_layers = model.llm.config.get_text_config().num_hidden_layers
+            layers = layers / n_layers + n_layers * dim * dtype.itemsize
         return layers + ANSWER_SHARE * slope(write) + HEARD_SHARE * slope(hear)
 
 

@@ -17,6 +17,7 @@ from core.frames import SAMPLE_RATE
 from core.records import Candidate, SavedSpeechLLM, SpeechLLMConfig
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.decoding import default_decoding, transcribe_features
+from speech_llm.llm_options import loading_options
 
 FORMAT, FORMAT_VERSION = "oral-units speech LLM", 1
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -40,16 +41,33 @@ def load_tokenizer(llm_id: str, revision: str | None):
         raise _missing_llm(llm_id, error) from error
 
 
-def load_llm(llm_id: str, revision: str | None, dtype: torch.dtype) -> tuple:
-    """(causal LM, tokenizer) by hub id or folder, from safetensors; code in the hub is never run."""
+def load_llm(
+    llm_id: str,
+    revision: str | None,
+    dtype: torch.dtype,
+    *,
+    device: str | torch.device = "cpu",
+    attention: str | None = None,
+    bits: int | None = None,
+) -> tuple:
+    """(causal LM, tokenizer) by hub id or folder, from safetensors; code in the hub is never run.
+
+    attention, bits: of speech_llm.llm_options; fewer bits are made on the ``device``, which the model stays on.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     tokenizer = load_tokenizer(llm_id, revision)
+    options = loading_options(attention=attention, bits=bits, dtype=dtype, device=device)
     transformers_logging.disable_progress_bar()
     try:
-        llm = AutoModelForCausalLM.from_pretrained(llm_id, revision=revision, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+        llm = AutoModelForCausalLM.from_pretrained(
+            llm_id, revision=revision, dtype=dtype, use_safetensors=True, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if options:
+            flags = f"--attention {attention or 'default'}, --llm_bits {bits or 'default'}"
+            raise UserError(f"{llm_id}: cannot be loaded with {flags}: {_first_line(error)}") from error
         raise _missing_llm(llm_id, error) from error
     finally:
         transformers_logging.enable_progress_bar()
@@ -57,16 +75,26 @@ def load_llm(llm_id: str, revision: str | None, dtype: torch.dtype) -> tuple:
 
 
 def _missing_llm(llm_id: str, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UserError(
-        f"{llm_id}: expected a causal language model (folder or hub id), found: {reason}; "
+        f"{llm_id}: expected a causal language model (folder or hub id), found: {_first_line(error)}; "
         f"where there is a network, run: python scripts/fetch_models.py --model {llm_id}"
     )
 
 
-def build_speech_llm(config: SpeechLLMConfig, dtype: torch.dtype, device: str | torch.device = "cpu") -> SpeechLLMBase:
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def build_speech_llm(
+    config: SpeechLLMConfig,
+    dtype: torch.dtype,
+    device: str | torch.device = "cpu",
+    *,
+    attention: str | None = None,
+) -> SpeechLLMBase:
     """A model with fresh trained parts around the pretrained LLM that ``config`` names."""
-    llm, tokenizer = load_llm(config["llm_id"], config.get("llm_revision"), dtype)
+    options = {"device": device, "attention": attention, "bits": config.get("llm_bits")}
+    llm, tokenizer = load_llm(config["llm_id"], config.get("llm_revision"), dtype, **options)
     return SpeechLLMBase(llm, tokenizer, config).to(device)
 
 
@@ -115,9 +143,15 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: expected safetensors, found: {str(error).splitlines()[0]}") from error
 
 
-def from_pretrained(folder: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"):
+def from_pretrained(
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    *,
+    attention: str | None = None,
+) -> SpeechLLMBase:
     """The saved model in eval mode. Raises UserError where weights and config.json do not belong together."""
-    model = build_speech_llm(read_saved(folder)["model"], dtype, device)
+    model = build_speech_llm(read_saved(folder)["model"], dtype, device, attention=attention)
     try:
         model.load_trained(read_weights(folder))
     except ValueError as error:
