@@ -2,18 +2,46 @@
 
 import datetime
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import gather_object
 
 from core.errors import UserError
 from core.expected_gpus import refuse_lost_gpus
 
 PATIENCE = datetime.timedelta(hours=2)  # the others wait so long while the first computes F0 or validates
 LEAST_LOSS_SCALE = 2.0**-10  # fp16's is 65536 at first and halved at every overflow
+
+# What ``accelerate config`` may ask for by variables of its own, and the trainers do not do.
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+
+
+def refuse_sharding(environment: Mapping[str, str]) -> None:
+    """UserError where Accelerate's configuration asks for what the trainers would otherwise ignore.
+
+    Every process holds the whole model: what is trained is small, and a frozen LLM may be held in 4 bits.
+    """
+    asked = [name for key, name in SHARDING.items() if environment.get(key, "false").lower() in ("true", "1", "yes")]
+    if asked:
+        raise UserError(
+            f"{asked[0]}: expected processes that each hold the whole model, found {asked[0]} in Accelerate's "
+            "configuration; answer no to it in 'accelerate config' (for a large LLM there is --llm_bits 4)"
+        )
+    steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("1", "auto"):
+        raise UserError(
+            f"gradient_accumulation_steps {steps}: found in Accelerate's configuration, where no trainer looks; "
+            "set it to 1 there (speech to text has --gradient_accumulation_steps)"
+        )
 
 
 def launched_processes() -> int:
@@ -29,6 +57,7 @@ def start_accelerator(
     With fp16 also a loss scale on a CPU, where Accelerate would leave both out in silence. UserError where the
     processes do not meet: each would do all the work, in the same folder; and where a job's GPUs are not there.
     """
+    refuse_sharding(os.environ)
     if not cpu:
         refuse_lost_gpus(torch.cuda.device_count())
     # Left to itself, Accelerate takes the processes of a machine without a GPU for so many runs of one.
@@ -101,3 +130,12 @@ def least(accelerator: Accelerator, value: int) -> int:
     if accelerator.num_processes == 1:
         return value
     return int(accelerator.gather(torch.tensor([value], device=accelerator.device)).min().item())
+
+
+def map_over_processes(accelerator: Accelerator, work: Callable, jobs: Sequence) -> list:
+    """``work(job)`` of every job in their order, on every process, though each job was done by one alone."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    done = [(place, work(jobs[place])) for place in range(rank, len(jobs), world)]
+    if world > 1:
+        done = sorted(gather_object(done), key=lambda pair: pair[0])
+    return [found for _, found in done]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -18,7 +19,7 @@ from core.errors import UserError
 from equal_runs import differences, without_times
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import TIMEOUT, load, metrics, run_to_end, run_until, start_ranks, start_script
-from training.processes import LEAST_LOSS_SCALE, start_accelerator, update_weights
+from training.processes import LEAST_LOSS_SCALE, map_over_processes, start_accelerator, update_weights
 from vocoder.batches import StepSampler
 
 TRAINER = "trainer_vocoder"
@@ -84,6 +85,24 @@ def test_processes_that_do_not_meet_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("training.processes.launched_processes", lambda: 2)
     with pytest.raises(UserError, match="expected 2 processes to work together, as many as were launched, found 1"):
         start_accelerator(cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "FSDP: expected processes that each hold the whole model"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed: expected .*answer no to it in 'accelerate config'"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "gradient_accumulation_steps 4: found in Accelerate's"),
+    ],
+)
+def test_what_accelerate_s_configuration_asks_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=told):
+        start_accelerator(cpu=True)
+    monkeypatch.setenv(name, "1" if value == "4" else "false")
+    assert start_accelerator(cpu=True).num_processes == 1
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6])
@@ -283,3 +302,16 @@ def test_fp16_trains_and_resumes_to_the_bit_with_its_loss_scale(roots: Path) -> 
     run_to_end(TRAINER, [*flags, "--exp", stopped], roots=roots)
     assert differences(load(stopped, "latest"), state) == []
     assert without_times(metrics(stopped)) == without_times(metrics(whole))
+
+
+def test_jobs_of_all_processes_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three processes, one after the other: what each would gather is what all of them have done."""
+    parts, own = [], []
+    monkeypatch.setattr("training.processes.gather_object", lambda done: parts.append(done) or done)
+    ranks = [SimpleNamespace(process_index=rank, num_processes=3) for rank in range(3)]
+    for rank in ranks:
+        map_over_processes(rank, lambda job: own.append(job) or job.upper(), "abcdefg")
+    assert sorted(own) == list("abcdefg")
+    monkeypatch.setattr("training.processes.gather_object", lambda done: sum(parts, []))
+    assert map_over_processes(ranks[1], str.upper, "abcdefg") == list("ABCDEFG")
+    assert map_over_processes(SimpleNamespace(process_index=0, num_processes=1), str.upper, "ab") == ["A", "B"]
