@@ -29,6 +29,7 @@ from evaluation.word_errors import (
     Prediction,
     compare_errors,
     count_errors,
+    count_search_errors,
     normalise_predictions,
     order_like_first,
     read_predictions,
@@ -138,12 +139,17 @@ def score_inputs(
 
 
 def to_json(
-    rates: Mapping[str, ErrorRates], differences: Mapping[str, ErrorDifference]
+    rates: Mapping[str, ErrorRates],
+    differences: Mapping[str, ErrorDifference],
+    searched: Mapping[str, tuple[int, int]],
 ) -> dict[str, dict[str, object]]:
     """{path: what ``--json`` documents, and against which other input it was compared}."""
     first = next(iter(rates))
     against = {path: {"against": {"path": first} | difference._asdict()} for path, difference in differences.items()}
-    return {path: found._asdict() | against.get(path, {}) for path, found in rates.items()}
+    searches = {
+        path: {"search_errors": errors, "n_wrong_utterances": wrong} for path, (errors, wrong) in searched.items()
+    }
+    return {path: found._asdict() | searches.get(path, {}) | against.get(path, {}) for path, found in rates.items()}
 
 
 def format_rates(rates: Mapping[str, ErrorRates]) -> str:
@@ -196,13 +202,16 @@ def main() -> None:
     rates, differences = score_inputs(counts, paired=paired, n_resamples=args.n_resamples, seed=args.seed)
     print(f"normaliser: {args.normaliser}")
     print(format_rates(rates))
+    searched = {path: found for path in args.input if (found := count_search_errors(Path(path)))}
+    for path, (errors, wrong) in searched.items():
+        print(f"search errors of {path}: {errors} of {wrong} wrong utterances")
     if differences:
         print(f"\nWER minus that of {args.input[0]}, paired; p of a permutation test, adjusted for their number")
         print(format_differences(differences))
     for path, predictions in inputs.items():
         print_worst(path, predictions, counts[path], args.worst)
     if args.json:
-        write_json(args.json, to_json(rates, differences))
+        write_json(args.json, to_json(rates, differences, searched))
         print(f"\nwrote {args.json}")
 
 

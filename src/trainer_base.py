@@ -33,8 +33,17 @@ from core.records import SpeechLLMConfig, TranscribedItem
 from models.connector import KINDS
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_batches
-from speech_llm.characters import choose_characters
-from speech_llm.decoding import CHARACTER_BONUS, DECODERS, DECODING_FLAGS, check_decoding, token_rate
+from speech_llm.characters import choose_characters, choose_text_form
+from speech_llm.decoding import (
+    CHARACTER_BONUS,
+    CTC_WEIGHT,
+    DECODERS,
+    DECODING_FLAGS,
+    JOINT_BEAMS,
+    check_decoding,
+    default_beams,
+    token_rate,
+)
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
 from speech_llm.length_buckets import bucket_steps
 from speech_llm.llm_options import ATTENTIONS, BITS
@@ -272,9 +281,11 @@ def add_watching_flags(group: argparse._ArgumentGroup) -> None:
 
 def add_generation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--decoder", choices=DECODERS, default=None, help="default: joint with a CTC head, else llm")
-    group.add_argument("--num_beams", type=int, default=1, help="1: greedy")
+    group.add_argument(
+        "--num_beams", type=int, default=None, help=f"1: greedy (default: {JOINT_BEAMS} in joint decoding, else 1)"
+    )
     group.add_argument("--n_best", type=int, default=1, help="hypotheses kept an utterance")
-    group.add_argument("--ctc_weight", type=float, default=0.5, help="of the CTC head's nats in joint decoding")
+    group.add_argument("--ctc_weight", type=float, default=CTC_WEIGHT, help="of the CTC head's nats in joint decoding")
     group.add_argument(
         "--character_bonus", type=float, default=CHARACTER_BONUS, help="nats a character in joint decoding"
     )
@@ -317,6 +328,8 @@ def check_ctc(args: argparse.Namespace) -> None:
         args.ctc_loss_weight = 0.3 if has_head else 0.0
     if args.decoder is None:
         args.decoder = "joint" if has_head else "llm"
+    if args.num_beams is None:
+        args.num_beams = default_beams(args.decoder)
 
 
 def check_front_end(args: argparse.Namespace) -> None:
@@ -432,6 +445,7 @@ def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
             "dropout": args.dropout,
         },
         "characters": choose_characters(texts, pretrained.get("characters", "")) if has_ctc_head else "",
+        "text_form": choose_text_form(texts),
         "ctc_compress": args.ctc_compress,
         "ctc_embedding": args.ctc_embedding,
         "ctc_draft": args.ctc_draft,

@@ -78,7 +78,7 @@ def add_decoding_flags(decoding: argparse._ArgumentGroup) -> None:
     decoding.add_argument(
         "--decoder", choices=("llm", "ctc", "joint"), default=None, help="what writes: LLM, CTC, both"
     )
-    decoding.add_argument("--num_beams", type=int, default=None, help="beams; 1 is greedy")
+    decoding.add_argument("--num_beams", type=int, default=None, help="beams; 1 is greedy (joint: 8)")
     decoding.add_argument(
         "--ctc_weight", type=float, default=None, help="share of the CTC head in joint scores, 0 to 1"
     )

@@ -136,3 +136,17 @@ def test_mistaken_flags_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=expected):
             calculate_wer.parse_args(["--input", *map(str, flags)])
+
+
+def test_search_errors_are_told_where_they_are_known(tmp_path, capsys, monkeypatch):
+    rows = [{"id": str(n), "reference": "a b", "hypothesis": "a"} for n in range(4)]
+    noted = [row | {"search_error": n == 1} for n, row in enumerate(rows[:3])] + rows[3:]
+    known, unknown = write(tmp_path / "a.json", noted), write(tmp_path / "b.json", rows)
+    monkeypatch.setattr(
+        "sys.argv", ["calculate_wer.py", "--input", str(known), str(unknown), "--json", str(tmp_path / "c")]
+    )
+    calculate_wer.main()
+    assert f"search errors of {known}: 1 of 3 wrong utterances" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "c").read_text())
+    assert (scores[str(known)]["search_errors"], scores[str(known)]["n_wrong_utterances"]) == (1, 3)
+    assert "search_errors" not in scores[str(unknown)]

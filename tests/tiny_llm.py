@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 LETTERS = "abcdefgh"  # that are copied: few, so that copying is learnt in seconds
 HELD_OUT = ("hdfa", "cabbagef", "dead", "beadfh", "fgach", "hagc")
 DIM = 16  # of the features
+CHARACTERS = " '" + LETTERS  # of a CTC head
 SPECIALS = ["<unk>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -27,13 +29,32 @@ SIZES = {
 def tiny_tokenizer():
     """A token a character: letters, capitals, digits and punctuation, with specials and a chat template."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     printable = [chr(code) for code in range(32, 127)] + ["\n"]
     vocabulary = {token: row for row, token in enumerate([*SPECIALS, *printable])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
+    return _with_specials(tokenizer)
+
+
+def byte_tokenizer():
+    """A byte-level vocabulary as GPT-2's: letters beyond ASCII are bytes; some tokens end or begin inside one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("Ġ", "á"), ("Ġá", "º"), ("á", "º"), ("à", "¤"), ("a", "b"), ("Ã", "£")]
+    tokens = [*SPECIALS, *alphabet, *("".join(pair) for pair in merges)]
+    vocabulary = {token: row for row, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _with_specials(tokenizer)
+
+
+def _with_specials(tokenizer):
+    from transformers import PreTrainedTokenizerFast
+
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>",
@@ -45,12 +66,12 @@ def tiny_tokenizer():
     return fast
 
 
-def tiny_llm(family: str, seed: int = 0):
-    """A random causal LM of ``family`` for ``tiny_tokenizer``."""
+def tiny_llm(family: str, seed: int = 0, tokenizer=None):
+    """A random causal LM of ``family`` for ``tiny_tokenizer`` or another."""
     import transformers
 
     names = {"llama": "Llama", "olmo2": "Olmo2", "qwen2": "Qwen2", "qwen3": "Qwen3", "smollm3": "SmolLM3"}
-    tokenizer = tiny_tokenizer()
+    tokenizer = tokenizer or tiny_tokenizer()
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     # SmolLM ties its embeddings, OLMo-2 and Qwen come both ways.
     shape = SIZES | ids | {"vocab_size": len(tokenizer), "tie_word_embeddings": family in ("smollm3", "qwen2")}
@@ -111,3 +132,11 @@ def hearing(**options) -> dict:
     return config(
         characters=" " + LETTERS, ctc_compress=True, ctc_embedding=True, ctc_draft=True, draft_noise=1.0, **options
     )
+
+
+def spoken(text: str, *, doubt: float = 0.02, characters: str = CHARACTERS) -> np.ndarray:
+    """(P, V) posteriors of a head that hears ``text``: two positions a character, a blank after each."""
+    labels = [label for character in text for label in [1 + characters.index(character)] * 2 + [0]]
+    probabilities = np.full((len(labels), len(characters) + 1), doubt / len(characters), np.float32)
+    probabilities[np.arange(len(labels)), labels] = 1 - doubt
+    return np.log(probabilities)

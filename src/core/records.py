@@ -491,6 +491,10 @@ class Prediction(TypedDict):
     prompt: str
     duration: float  # s
     n_best: NotRequired[list[Candidate]]  # likeliest first
+    # Of wrong hypotheses, where an LLM searched: nats by what the search looks for the best of.
+    score: NotRequired[float]  # of the hypothesis
+    reference_score: NotRequired[float]
+    search_error: NotRequired[bool]  # the reference scores better: the search has missed it
 
 
 class TranscriptLine(TypedDict):
@@ -539,6 +543,7 @@ class SpeechLLMConfig(TypedDict):
     n_units: NotRequired[int]  # 0: continuous features
     connector: ConnectorConfig
     characters: NotRequired[str]  # of the CTC head; "": no head
+    text_form: NotRequired[str]  # NFC or NFD, of the transcripts; the LLM itself writes NFC
     ctc_compress: NotRequired[bool]
     ctc_embedding: NotRequired[bool]
     ctc_draft: NotRequired[bool]

@@ -99,6 +99,15 @@ def _to_prediction(row: object, known_ids: Set[str]) -> Prediction:
     return prediction
 
 
+def count_search_errors(path: Path) -> tuple[int, int] | None:
+    """(search errors, wrong utterances that were looked at) of a ``test_predictions.json``; None where it tells none.
+
+    A search error: the reference scores better than what was written, by the measure of the search.
+    """
+    noted = [row["search_error"] for row in read_json(path) if "search_error" in row]
+    return (sum(map(bool, noted)), len(noted)) if noted else None
+
+
 def normalise_predictions(predictions: Sequence[Prediction], normalise: Callable[[str], str]) -> list[Prediction]:
     """The predictions with normalised ``reference`` and ``hypothesis``."""
     bar = tqdm(predictions, desc="normalising", unit="utterance", unit_scale=True, disable=None, leave=False)

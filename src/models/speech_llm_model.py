@@ -6,6 +6,7 @@ Trained are the connector, the CTC head and, if asked for, a low-rank adaptation
 these stay float32 whatever the frozen models are.
 """
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -178,7 +179,12 @@ class SpeechLLMBase(nn.Module):
         return rows
 
     def answer_ids(self, text: str) -> list[int]:
-        """The tokens to be learnt for a transcript, the end of the turn included."""
+        """The tokens to be learnt for a transcript, the end of the turn included.
+
+        Letters and marks are composed (NFC): what an LLM has read, and what a search weighs letter by letter.
+        """
+        if "text_form" in self.config:
+            text = unicodedata.normalize("NFC", text)
         return self.tokenizer.encode(text, add_special_tokens=False) + self.stop_ids[:1]
 
     def forward(self, batch: SpeechBatch, *, ctc_only: bool = False) -> LossSums:

@@ -1,5 +1,6 @@
 """The characters that a CTC head is taught, and texts as rows of it."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,12 @@ def choose_characters(texts: Sequence[str], pretrained: str = "") -> str:
     if not own:
         raise UserError("expected transcripts with letters to train on, found none")
     return pretrained if set(own) <= set(pretrained) else own
+
+
+def choose_text_form(texts: Sequence[str]) -> str:
+    """The Unicode form that the texts are written in: NFD where letters and marks stand apart in all, else NFC."""
+    composed = all(unicodedata.is_normalized("NFC", text) for text in texts)
+    return "NFD" if not composed and all(unicodedata.is_normalized("NFD", text) for text in texts) else "NFC"
 
 
 def text_labels(text: str, characters: str) -> torch.Tensor:

@@ -5,6 +5,7 @@ Jointly: see ``joint_decoding``. Axes: B batch, F frames, D features a frame.
 
 import contextlib
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,27 +14,26 @@ from torch.nn.utils.rnn import pad_sequence
 
 from core.errors import UserError
 from core.records import Candidate, TranscribedItem
-from core.text_normalisation import normalise_text
 from models.speech_llm_model import EncodedSpeech, SpeechLLMBase
-from speech_llm.joint_decoding import (
-    CtcScorer,
-    TokenTree,
-    build_token_tree,
-    joint_processor,
-    open_ctc_scorer,
-    score_text,
-)
+from speech_llm.joint_decoding import CtcScorer, joint_processor, open_ctc_scorer, score_answer
+from speech_llm.spellings import TokenTree, build_token_tree
 
 DECODERS = ("llm", "ctc", "joint")
 DECODING_FLAGS = ("decoder", "num_beams", "ctc_weight", "character_bonus", "length_penalty")  # kept with a model
+JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is greedy
+CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
 SPARE_TOKENS = 8  # that an answer may have beyond its share of the duration
 
 
 def default_decoding(model: SpeechLLMBase) -> dict[str, object]:
     """How a model is decoded unless something else was saved with it or asked for."""
-    joint = {"decoder": "joint", "num_beams": 4, "ctc_weight": 0.5}
-    return joint if model.ctc is not None else {"decoder": "llm", "num_beams": 1}
+    decoder = "joint" if model.ctc is not None else "llm"
+    return {"decoder": decoder, "num_beams": default_beams(decoder), "ctc_weight": CTC_WEIGHT}
+
+
+def default_beams(decoder: str) -> int:
+    return JOINT_BEAMS if decoder == "joint" else 1
 
 
 def pad_rows(features: Sequence[np.ndarray], *, pinned: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,7 +117,7 @@ def transcribe_batch(
     decoder: str = "llm",
     num_beams: int = 1,
     n_best: int = 1,
-    ctc_weight: float = 0.5,
+    ctc_weight: float = CTC_WEIGHT,
     character_bonus: float = CHARACTER_BONUS,
     length_penalty: float = 0.0,
     tree: TokenTree | None = None,
@@ -128,8 +128,7 @@ def transcribe_batch(
     """
     check_decoding(model, decoder=decoder, num_beams=num_beams, n_best=n_best, ctc_weight=ctc_weight)
     device, tokens_per_second = model.device, model.config["tokens_per_second"]
-    half = next(model.llm.parameters()).dtype == torch.bfloat16
-    with torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext():
+    with computing(model):
         speech = model.encode_speech(*pad_features(features, device))
         if decoder == "ctc":
             return [[{"text": text}] for text in model.drafts(speech)]
@@ -152,6 +151,12 @@ def transcribe_batch(
         ]
 
 
+def computing(model: SpeechLLMBase) -> contextlib.AbstractContextManager:
+    """Autocast where the frozen LLM is in bf16."""
+    half = next(model.llm.parameters()).dtype == torch.bfloat16
+    return torch.autocast(model.device.type, torch.bfloat16) if half else contextlib.nullcontext()
+
+
 def check_decoding(model: SpeechLLMBase, *, decoder: str, num_beams: int, n_best: int, ctc_weight: float) -> None:
     if decoder not in DECODERS:
         raise UserError(f"--decoder {decoder}: expected one of {', '.join(DECODERS)}")
@@ -170,10 +175,13 @@ def open_ctc_scorers(tree: TokenTree, speech: EncodedSpeech) -> list[CtcScorer]:
 
 
 def _write(model: SpeechLLMBase, ids: list[int]) -> str:
-    return model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    """The text of an answer, in the Unicode form of the transcripts."""
+    text = model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    form = model.config.get("text_form")
+    return unicodedata.normalize(form, text) if form else text
 
 
-def _score_candidates(
+def score_answers(
     model: SpeechLLMBase,
     prompt: torch.Tensor,
     answers: list[list[int]],
@@ -181,12 +189,24 @@ def _score_candidates(
     *,
     weight: float,
     bonus: float,
+) -> list[float]:
+    """Nats of each answer (tokens, the end left out) by LLM and, where there is a scorer, CTC together."""
+    by_llm = model.score([prompt] * len(answers), [answer + model.stop_ids[:1] for answer in answers])
+    if scorer is None:
+        return by_llm
+    by_ctc = [score_answer(scorer, answer) for answer in answers]
+    return [(1 - weight) * llm + weight * nats + bonus * count for llm, (nats, count) in zip(by_llm, by_ctc)]
+
+
+def _score_candidates(
+    model: SpeechLLMBase, prompt: torch.Tensor, answers: list[list[int]], scorer: CtcScorer | None, **options
 ) -> list[Candidate]:
-    """Distinct texts with their nats by LLM and, where there is a scorer, CTC together, likeliest first."""
-    texts = {_write(model, answer): answer for answer in reversed(answers)}
-    complete = [answer + model.stop_ids[:1] for answer in texts.values()]
-    by_llm = model.score([prompt] * len(complete), complete)
-    spoken = [normalise_text(text) if scorer else "" for text in texts]
-    by_ctc = [weight * score_text(scorer, text) + bonus * len(text) if scorer else 0.0 for text in spoken]
-    scored = [(text, (1 - weight) * llm + ctc) for text, llm, ctc in zip(texts, by_llm, by_ctc)]
-    return [{"text": text, "score": score} for text, score in sorted(scored, key=lambda pair: -pair[1])]
+    """Distinct texts with their nats, likeliest first; the first is that of the search, as with one hypothesis."""
+    scored = zip(answers, score_answers(model, prompt, answers, scorer, **options))
+    candidates: dict[str, Candidate] = {}
+    for answer, score in scored:
+        text = _write(model, answer)
+        known = candidates.get(text, {"score": -math.inf})
+        candidates[text] = {"text": text, "score": max(score, known["score"])}
+    first, *others = candidates.values()
+    return [first, *sorted(others, key=lambda candidate: -candidate["score"])]

@@ -16,6 +16,7 @@ from models.speech_llm_model import SpeechLLMBase
 from speech_llm.decoding import transcribe_features
 from speech_llm.feature_sources import FeatureSource
 from speech_llm.saved_model import find_saved
+from speech_llm.search_errors import find_search_errors, is_search_error, is_wrong
 from speech_llm.validation import is_looping, word_error_rate
 
 log = logging.getLogger("oral_units")
@@ -40,6 +41,7 @@ def write_predictions(
     nothing: what was decoded is kept in the same folder.
     """
     decode = functools.partial(transcribe_features, model, batch_size=batch_size, **decoding)
+    search = {name: value for name, value in decoding.items() if name != "n_best"} | {"batch_size": batch_size}
     audio = hashlib.sha256("".join(f"{item['id']} {item['hash']}\n" for item in items).encode()).hexdigest()
     key = {
         "weights": hash_files([find_saved(exp) / "model.safetensors"]),
@@ -50,8 +52,28 @@ def write_predictions(
     done = finish_split(_decoded_file(exp, split), key, items, source, decode)
     with_n_best = decoding["n_best"] > 1
     rows = [_prediction(item, done[item["id"]], prompt, with_n_best) for item in items]
+    rows = note_search_errors(model, source, items, rows, search)
     write_json(exp / f"{split}_predictions.json", rows)
     _report(exp, split, rows)
+
+
+def note_search_errors(
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    rows: Sequence[Prediction],
+    decoding: dict[str, object],
+) -> list[Prediction]:
+    """The rows; the wrong ones with the nats of hypothesis and reference, and whether the search has missed it."""
+    wrong = [place for place, row in enumerate(rows) if is_wrong(row["reference"], row["hypothesis"])]
+    features = source.read([items[place] for place in wrong], [1.0] * len(wrong)) if wrong else []
+    texts = [[rows[place][side] for place in wrong] for side in ("reference", "hypothesis")]
+    noted = list(rows)
+    for place, scores in zip(wrong, find_search_errors(model, features, *texts, **decoding)):
+        if scores is not None:
+            found = {"score": scores[0], "reference_score": scores[1], "search_error": is_search_error(scores)}
+            noted[place] = rows[place] | found
+    return noted
 
 
 def finish_split(
@@ -113,12 +135,15 @@ def _report(exp: Path, split: str, rows: Sequence[Prediction]) -> None:
     pairs = [(row["reference"], row["hypothesis"]) for row in rows]
     references, texts = [reference for reference, _ in pairs], [text for _, text in pairs]
     path = exp / f"{split}_predictions.json"
+    searched = [row["search_error"] for row in rows if "search_error" in row]
+    errors = f", search errors in {sum(searched)} of {len(searched)} wrong ones" if searched else ""
     log.info(
-        "wrote %s: %d utterances, WER %.3f (normalised), %d looping, %d empty\nnext: %s",
+        "wrote %s: %d utterances, WER %.3f (normalised), %d looping, %d empty%s\nnext: %s",
         path,
         len(rows),
         word_error_rate(references, texts),
         sum(map(is_looping, texts)),
         sum(not text.strip() for text in texts),
+        errors,
         f"python src/calculate_wer.py --input {path}",
     )

@@ -17,6 +17,7 @@ from models.speech_llm_model import LossSums, SpeechLLMBase
 from speech_llm.batches import make_batch, swap_neighbours
 from speech_llm.decoding import transcribe_features
 from speech_llm.feature_sources import FeatureSource
+from speech_llm.search_errors import find_search_errors, is_search_error
 
 log = logging.getLogger("oral_units")
 
@@ -94,11 +95,15 @@ def validate(
     decoding = {"decoder": "ctc"} if ctc_only else decoding
     found = transcribe_features(model, features, seconds, batch_size=batch_size, **decoding)
     texts = [candidates[0]["text"] for candidates in found]
+    references = [item["text"] for item in items]
+    scored = find_search_errors(model, features, references, texts, batch_size=batch_size, **decoding)
+    errors = [is_search_error(scores) for scores in scored if scores is not None]
     model.train()
     return {
         **{f"validation_{name}": value for name, value in true.items()},
         **{f"validation_shuffled_{name}": value for name, value in shuffled.items()},
-        "validation_wer": word_error_rate([item["text"] for item in items], texts),
+        "validation_wer": word_error_rate(references, texts),
+        **({"validation_search_error_share": sum(errors) / len(errors)} if errors else {}),
         "validation_looping_share": sum(map(is_looping, texts)) / len(texts),
         "validation_empty_share": sum(not text.strip() for text in texts) / len(texts),
     }

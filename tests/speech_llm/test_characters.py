@@ -1,7 +1,7 @@
 import pytest
 
 from core.errors import UserError
-from speech_llm.characters import choose_characters, find_characters, text_labels
+from speech_llm.characters import choose_characters, choose_text_form, find_characters, text_labels
 
 
 def test_characters_are_those_of_the_normalised_texts() -> None:
@@ -17,3 +17,8 @@ def test_a_pretrained_head_is_kept_where_it_can_spell_the_texts() -> None:
 
 def test_labels_are_rows_after_the_blank_and_unknown_characters_are_left_out() -> None:
     assert text_labels("B-ax", " ab").tolist() == [3, 1, 2]
+
+
+def test_transcripts_keep_their_unicode_form():
+    assert choose_text_form(["ab", "\u1ebd"]) == "NFC" and choose_text_form(["ab", "g\u0303"]) == "NFC"
+    assert choose_text_form(["ab", "e\u0303"]) == "NFD" and choose_text_form(["e\u0303", "\u1ebd"]) == "NFC"

@@ -17,31 +17,23 @@ from models.ctc_prefix import (
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.joint_decoding import (
     SILENT_SCORE,
+    STALLING_SCORE,
     UNKNOWN_SCORE,
     TokenGains,
-    TokenTree,
-    build_token_tree,
     joint_processor,
     open_ctc_scorer,
+    score_answer,
     score_next_tokens,
     score_text,
 )
-from tiny_llm import HELD_OUT, LETTERS, hearing, tiny_llm, tiny_tokenizer
+from speech_llm.spellings import TokenTree, build_token_tree, spell
+from tiny_llm import CHARACTERS, HELD_OUT, hearing, spoken, tiny_llm, tiny_tokenizer
 
-CHARACTERS = " '" + LETTERS
 WORDS = ("ab", " bad", " cab", "ce", "Ab", ",", " d", "'d")  # tokens beside the single characters
 
 
 def random_posteriors(n_positions: int, n_characters: int, seed: int = 0) -> np.ndarray:
     return np.log(np.random.default_rng(seed).dirichlet(np.ones(n_characters + 1), n_positions)).astype(np.float32)
-
-
-def spoken(text: str, *, doubt: float = 0.02) -> np.ndarray:
-    """(P, V) posteriors of a head that hears ``text``: two positions a character, a blank after each."""
-    labels = [label for character in text for label in [1 + CHARACTERS.index(character)] * 2 + [0]]
-    probabilities = np.full((len(labels), len(CHARACTERS) + 1), doubt / len(CHARACTERS), np.float32)
-    probabilities[np.arange(len(labels)), labels] = 1 - doubt
-    return np.log(probabilities)
 
 
 def sums_over_paths(log_probs: np.ndarray) -> dict[str, float]:
@@ -101,13 +93,13 @@ def by_word(model, heard: TokenGains) -> dict[str, float]:
 
 def test_tokens_are_found_by_what_is_heard(model, tree):
     scorer = open_ctc_scorer(tree, spoken("ab bad"))
-    first = by_word(model, score_next_tokens(scorer, "", False))
+    first = by_word(model, score_next_tokens(scorer, b""))
     assert first["ab"] > -1 and first["a"] > -1 and first["Ab"] == first["ab"] and first[" bad"] < -5
-    inside = by_word(model, score_next_tokens(scorer, "a", False))
+    inside = by_word(model, score_next_tokens(scorer, b"a"))
     assert inside["b"] > -1 and max(value for word, value in inside.items() if word[0].lower() != "b") < -3
     # Behind a comma the space is there already: a word is as good with its own as without.
     for parted, words in ((False, [" bad"]), (True, [" bad", "b"])):
-        found = by_word(model, score_next_tokens(scorer, "ab", parted))
+        found = by_word(model, score_next_tokens(scorer, b"ab," if parted else b"ab"))
         assert all(found[word] > -1 for word in words) and ("b" in found and found["b"] > -1) == parted
 
 
@@ -116,11 +108,10 @@ def test_gains_of_tokens_add_up_to_the_score_of_the_text(model, tree):
     total = 0.0
     for before, token in (("", "ab"), ("ab", " cab"), ("ab cab", " "), ("ab cab ", "d")):
         if token.strip():
-            text = before.strip()
-            heard = score_next_tokens(scorer, text, before != text)
+            heard = score_next_tokens(scorer, before.encode())
             place = heard.tokens.tolist().index(model.tokenizer.encode(token, add_special_tokens=False)[0])
             total += heard.gains[place].item()
-    total += score_next_tokens(scorer, "ab cab d", False).end
+    total += score_next_tokens(scorer, b"ab cab d").end
     assert total == pytest.approx(score_text(scorer, "ab cab d"), abs=1e-4)
 
 
@@ -130,7 +121,7 @@ def test_characters_never_taught_are_unlikely_rather_than_free(tree):
 
 
 def test_punctuation_is_not_heard_and_special_tokens_are_not_spelled(model, tree):
-    spelled = {token for tokens in tree.tokens for token in tokens}
+    spelled = spell(tree, b"").nodes.keys()
     assert model.tokenizer.convert_tokens_to_ids(",") not in spelled and not spelled & set(model.stop_ids)
     scorer = open_ctc_scorer(tree, spoken("ab"))
     scores = torch.zeros(2, len(model.tokenizer))
@@ -146,7 +137,8 @@ def test_a_text_does_not_stall_on_punctuation_and_is_paid_for_getting_on(model, 
     said = torch.tensor([[comma, comma], [word, word], [word, comma]])
     scores, uniform = torch.zeros(len(said), len(model.tokenizer)), -np.log(len(model.tokenizer))
     behind = joint_processor(model, [scorer], len(said), 0.5, 0.0)(said, scores)
-    assert torch.isfinite(behind[:, comma]).tolist() == [False, True, False]
+    cost = [STALLING_SCORE, SILENT_SCORE, STALLING_SCORE]
+    assert behind[:, comma].tolist() == pytest.approx([0.5 * (uniform + score) for score in cost], abs=1e-5)
     start = [joint_processor(model, [scorer], 1, 0.5, bonus)(said[:1, :0], scores[:1])[0] for bonus in (0.0, 0.3)]
     paid = (start[1] - start[0])[[comma, word, model.stop_ids[0]]]
     assert paid.tolist() == pytest.approx([0.0, 2 * 0.3, 0.0], abs=1e-5)
@@ -160,3 +152,35 @@ def test_with_a_head_that_hears_well_any_llm_writes_what_was_said(model, tree, t
     processor = joint_processor(model, [scorer], 4, 0.9, 0.1)
     found = model.generate([prompt], [40], num_beams=4, length_penalty=0.0, processor=processor)[0][0]
     assert normalise_text(model.tokenizer.decode(found)) == text
+
+
+def test_what_the_llm_likes_best_is_weighed_whatever_is_heard(model, tree):
+    scorer = open_ctc_scorer(tree, spoken("ab bad cab d"))
+    written = [model.tokenizer.convert_tokens_to_ids("ab")]
+    favourite, digit, comma = model.tokenizer.convert_tokens_to_ids([" cab", "7", ","])
+    alone = score_next_tokens(scorer, b"ab")
+    assert not {favourite, digit} & set(alone.tokens.tolist())
+    scores = torch.zeros(1, len(model.tokenizer))
+    scores[0, [favourite, digit, comma]] = 5.0
+    said = torch.tensor([written])
+    weighed = joint_processor(model, [scorer], 1, 0.5, 0.2)(said, scores)[0]
+    by_llm = scores.log_softmax(-1)[0]
+    for token, added in ((favourite, " cab"), (digit, "7")):
+        heard = score_next_tokens(scorer, b"ab" + added.encode())
+        gained = score_text(scorer, "ab" + added) - heard.end - score_text(scorer, "ab") + alone.end
+        expected = 0.5 * by_llm[token].item() + 0.5 * gained + 0.2 * len(added)
+        assert weighed[token].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_answer_scores_what_its_tokens_have_gained(model, tree):
+    scorer = open_ctc_scorer(tree, random_posteriors(12, len(CHARACTERS)))
+    ids = model.tokenizer.convert_tokens_to_ids([",", "Ab", ",", ",", " cab", " ", "7", model.tokenizer.eos_token])
+    total, characters = 0.0, 0
+    for place, token in enumerate(ids):
+        scores = torch.full((1, len(model.tokenizer)), -1e9)
+        scores[0, token] = 0.0
+        one = joint_processor(model, [scorer], 1, 1.0, 0.0)(torch.tensor([ids[:place]], dtype=torch.long), scores)
+        paid = joint_processor(model, [scorer], 1, 0.0, 1.0)(torch.tensor([ids[:place]], dtype=torch.long), scores)
+        total, characters = total + one[0, token].item(), characters + paid[0, token].item()
+    nats, n_characters = score_answer(scorer, ids)
+    assert (total, characters) == pytest.approx((nats, n_characters), abs=1e-3) and n_characters == len("ab cab 7")
