@@ -45,6 +45,7 @@ from speech_llm.decoding import (
     token_rate,
 )
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
+from speech_llm.folds import HELD_OUT, parse_fold, part_fold
 from speech_llm.length_buckets import bucket_steps
 from speech_llm.llm_options import ATTENTIONS, BITS
 from speech_llm.memory_budget import positions_that_fit
@@ -171,7 +172,10 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--id_field", default=None, help="column of a data set that names its rows (id, where there)")
     group.add_argument("--train_split", default="train", help="split to train on")
     group.add_argument("--validation_split", default="val", help="split that chooses the best weights")
-    group.add_argument("--test_splits", nargs="+", default=["test"], help="splits to transcribe")
+    group.add_argument("--test_splits", nargs="+", default=None, help="splits to transcribe (default: test)")
+    group.add_argument(
+        "--fold", default=None, metavar="2/5", help="hold a fold of the training split out, and transcribe it alone"
+    )
     group.add_argument("--max_validation", type=int, default=200, help="utterances of the validation split to judge on")
     group.add_argument("--max_train", type=int, default=None, help="utterances to train on (default: all)")
 
@@ -309,12 +313,24 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--steps and --max_minutes exclude each other; give one")
     if args.steps is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
+    check_fold(args)
     check_ctc(args)
     check_front_end(args)
     counts = ("batch_size", "ctc_batch_size", "generate_batch_size", "max_positions", "max_validation", "max_train")
     intervals = ("log_every", "eval_every", "save_every")
     require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", *counts, *intervals)
     require_positive(args, "gradient_accumulation_steps", "num_beams", "n_best")
+
+
+def check_fold(args: argparse.Namespace) -> None:
+    """With a fold the test split is not touched: settings are chosen before it is read."""
+    if args.fold is not None:
+        parse_fold(args.fold)
+        if args.test_splits not in (None, [HELD_OUT]):
+            raise UserError(
+                f"--fold transcribes what it holds out; leave --test_splits {' '.join(args.test_splits)} out"
+            )
+    args.test_splits = args.test_splits or [HELD_OUT if args.fold else "test"]
 
 
 def check_ctc(args: argparse.Namespace) -> None:
@@ -359,7 +375,13 @@ def cache_folder(args: argparse.Namespace) -> Path:
 
 def load_splits(args: argparse.Namespace, splits: Sequence[str]) -> dict[str, list[TranscribedItem]]:
     fields = {"text_field": args.text_field, "audio_field": args.audio_field, "id_field": args.id_field}
-    return load_transcribed(args.data, splits, known_hashes=cache_folder(args) / "audio_hashes.tsv", **fields)
+    names = [args.train_split if args.fold and split == HELD_OUT else split for split in splits]
+    found = load_transcribed(args.data, names, known_hashes=cache_folder(args) / "audio_hashes.tsv", **fields)
+    if args.fold is None:
+        return found
+    kept, held_out = part_fold(found[args.train_split], parse_fold(args.fold))
+    parts = found | {args.train_split: kept, HELD_OUT: held_out}
+    return {split: parts[split] for split in splits}
 
 
 def training_speeds(args: argparse.Namespace) -> tuple[float, ...]:

@@ -35,6 +35,7 @@ BEHIND = {
 }
 # What a benchmark hands the flags after -- to.
 AFTER_DASHES = {
+    "src/cross_validate.py": "src/trainer_base.py",
     "scripts/bench/bench_processes.py": "src/extract_units.py",
     "scripts/bench/bench_vocoder.py": "src/trainer_vocoder.py",
     "scripts/bench/bench_vocoder.sh": "src/trainer_vocoder.py",
