@@ -57,8 +57,8 @@ from prosody.batches import (
 from prosody.habits import cross_habits
 from prosody.losses import add_total, prosody_losses
 from prosody.warm_start import OldProsody, check_same_predictor, start_from
-from training.checkpoints import load_checkpoint, restore_random_state, update_ema
-from training.experiment import open_experiment, require_finished
+from training.checkpoints import load_checkpoint, restore_random_state, seed_step, update_ema
+from training.experiment import noting_failed_start, open_experiment, require_finished
 from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
 from training.resuming import (
     Run,
@@ -79,7 +79,7 @@ from training.resuming import (
     write_row,
 )
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
-from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
+from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
@@ -367,7 +367,7 @@ def train_step(args: argparse.Namespace, models: Models, batch: ProsodyBatch, pr
     predictor, optimizer = models.predictor, models.optimizer
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(progress.step, progress.total_steps, args.lr, args.warmup)
-    seed_dropout(args.seed, progress.step)
+    seed_step(args.seed, progress.step)
     predictor.train()
     device = batch.units.device
     precision = choose_precision(args.mixed_precision, cpu=args.cpu)
@@ -381,10 +381,6 @@ def train_step(args: argparse.Namespace, models: Models, batch: ProsodyBatch, pr
     optimizer.step()
     update_ema(models.predictor_ema, predictor, progress.step)
     return {name: value.detach() for name, value in losses.items()}
-
-
-def seed_dropout(seed: int, step: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
 
 
 @torch.inference_mode()
@@ -425,7 +421,7 @@ def train(
             write_row(run, progress.step, distances)
             if progress.stale == 0:
                 save_progress(run, "best", progress, **model_state(models, data))
-        gives_up = bool(args.patience) and progress.stale >= args.patience
+        gives_up = has_stalled(progress, args.patience)
         ending = last or stopping or gives_up
         if is_due(progress, args.save_every, since=run.first_step, ending=ending):
             save_progress(run, "latest", progress, **model_state(models, data))
@@ -470,24 +466,25 @@ def main() -> int:
 
     device = torch.device("cpu" if args.cpu else choose_device("auto"))
     set_seed(args.seed)
-    data = load_data(args, paths)
-    if state:
-        state["sizes"] = OLD_SIZES | state["sizes"]
-    # What an older version has begun ends as it began.
-    sizes = state["sizes"] if state and is_own(checkpoint, exp) else choose_sizes(args, data)
-    warm = read_warm_start(args, paths, old)
-    models = build_models(args, sizes, data, units_exp / "kmeans.npz", device, warm=warm)
-    progress = Progress(
-        total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
-    )
-    if state:
-        own = is_own(checkpoint, exp)
-        if not own:
-            described = {"sizes": models.sizes, "speakers": data.speakers}
-            check_borrowed(state, checkpoint, described, progress.total_steps)
-        load_models(models, state)
-        keep_plan = args.max_minutes is not None
-        progress = restore_progress(state, progress, own=own, keep_plan=keep_plan, device=device)
+    with noting_failed_start(exp):
+        data = load_data(args, paths)
+        if state:
+            state["sizes"] = OLD_SIZES | state["sizes"]
+        # What an older version has begun ends as it began.
+        sizes = state["sizes"] if state and is_own(checkpoint, exp) else choose_sizes(args, data)
+        warm = read_warm_start(args, paths, old)
+        models = build_models(args, sizes, data, units_exp / "kmeans.npz", device, warm=warm)
+        progress = Progress(
+            total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
+        )
+        if state:
+            own = is_own(checkpoint, exp)
+            if not own:
+                described = {"sizes": models.sizes, "speakers": data.speakers}
+                check_borrowed(state, checkpoint, described, progress.total_steps)
+            load_models(models, state)
+            keep_plan = args.max_minutes is not None
+            progress = restore_progress(state, progress, own=own, keep_plan=keep_plan, device=device)
     run = start_run(exp, progress, {"precision": choose_precision(args.mixed_precision, cpu=args.cpu)})
     if state:
         note_changes(state, run.conditions)

@@ -48,7 +48,7 @@ from languages import add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
-from training.experiment import open_experiment, require_finished
+from training.experiment import noting_failed_start, open_experiment, require_finished
 from training.initial_weights import NOISE, Start, add_init_flag, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
@@ -79,7 +79,7 @@ from training.schedule import (
     learning_rate,
     plan_steps,
 )
-from training.training_state import Losses, Progress, is_due, is_last, note_validation, restore_progress
+from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, lacks_clusters
 from units.requests import SpokenItem
@@ -616,6 +616,12 @@ def forget_best(progress: Progress, after: float | None) -> Progress:
     return progress
 
 
+def gains_nothing(progress: Progress, patience: int, adversarial_after: float | None) -> bool:
+    """Whether --patience ends the training: not before a discriminator that is planned has taken part."""
+    start = adversarial_start(progress.total_steps, adversarial_after)
+    return has_stalled(progress, patience, since=start if math.isfinite(start) else 0)
+
+
 # %% [markdown]
 # ## Validation and samples
 
@@ -675,7 +681,8 @@ def train(
                 save_progress(run, "best", progress, **model_state(accelerator, models))
         if run.rank0 and data.sampled and is_due(progress, args.sample_every, since=run.first_step, ending=last):
             write_samples(run.exp / "samples", voice, data.sampled, progress.step)
-        gives_up = bool(args.patience) and any_process(accelerator, progress.stale >= args.patience)
+        stalled = gains_nothing(progress, args.patience, args.adversarial_after)
+        gives_up = bool(args.patience) and any_process(accelerator, stalled)
         stopping = any_process(accelerator, stopping)
         ending = last or gives_up or stopping
         if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=ending):
@@ -772,18 +779,19 @@ def main() -> int:
     state = load_checkpoint(checkpoint, command=f"python src/{Path(__file__).name}") if checkpoint else None
 
     set_seed(args.seed)
-    with accelerator.main_process_first():
-        data = load_data(args, paths, units["n_units"])
-        if old is not None:
-            old = hear_speakers(old, data.crops.utterances, data.speakers, paths["cache"])
-    sizes = choose_sizes(args, units, len(data.speakers))
-    models = build_models(args, sizes, data, exp / "units" / "kmeans.npz", accelerator, old=old)
-    progress = Progress(
-        total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
-    )
-    conditions = {"precision": precision, "processes": accelerator.num_processes}
-    if state:
-        progress = restore(args, checkpoint, state, progress, exp=exp, models=models, accelerator=accelerator)
+    with noting_failed_start(exp):
+        with accelerator.main_process_first():
+            data = load_data(args, paths, units["n_units"])
+            if old is not None:
+                old = hear_speakers(old, data.crops.utterances, data.speakers, paths["cache"])
+        sizes = choose_sizes(args, units, len(data.speakers))
+        models = build_models(args, sizes, data, exp / "units" / "kmeans.npz", accelerator, old=old)
+        progress = Progress(
+            total_steps=plan_steps(args.steps, args.epochs, n_items=len(data.crops), batch_size=args.batch_size)
+        )
+        conditions = {"precision": precision, "processes": accelerator.num_processes}
+        if state:
+            progress = restore(args, checkpoint, state, progress, exp=exp, models=models, accelerator=accelerator)
     run = start_run(exp, progress, conditions, rank0=accelerator.is_main_process)
     if state and run.rank0:
         note_changes(state, run.conditions)

@@ -54,6 +54,14 @@ def restore_random_state(state: Mapping[str, object]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def seed_step(*key: int) -> None:
+    """Dropout and other noise of a step as a function of ``key``: the seed, the step and, of several, the process.
+
+    So a resumed run draws what it would have drawn, in every process, and no two processes drop the same channels.
+    """
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
 def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write plain tensors, numbers and strings, atomically."""
     write_atomically(path, lambda temporary: torch.save(state, temporary))

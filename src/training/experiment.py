@@ -1,5 +1,6 @@
 """The experiment folder: config.json, train.log, metrics.jsonl, atomic files, finished or not."""
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -8,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ RECORDED_PACKAGES = (
     "tokenizers",
     "praat-parselmouth",
 )
+FAILED = "failed_to_start"  # in the config.json of a run that has learnt nothing: why
 JOBS_FOLDER = "jobs"  # what launchers leave in an experiment
 # Flags that say how a run is carried out, not what it computes.
 EXECUTION_FLAGS = frozenset({"resume", "overwrite", "exp", "num_workers", "quiet", "save_every"})
@@ -81,7 +83,8 @@ def open_experiment(
 
     Raises UserError for a name that exists where neither flag is given, and for another configuration or other input;
     the difference is named. A flag that is newer than the experiment is taken to have had its default, and one that
-    had another name (``OLD_FLAG_NAMES``) to have had this one. "finished": the same run has ended already.
+    had another name (``OLD_FLAG_NAMES``) to have had this one. A folder whose run failed to start counts as new.
+    "finished": the same run has ended already.
     """
     exp, config_file = Path(exp), Path(exp) / "config.json"
     resume, overwrite = flags["resume"], flags["overwrite"]
@@ -90,7 +93,7 @@ def open_experiment(
     input_hash = hash_files(inputs)
     if overwrite and exp.exists():
         _clear_folder(exp)
-    if config_file.exists():
+    if config_file.exists() and FAILED not in read_json(config_file):
         if resume is None:
             raise UserError(
                 f"{exp}: exists already; --resume continues it, --overwrite starts over, --tag or --exp names another"
@@ -110,6 +113,22 @@ def open_experiment(
     exp.mkdir(parents=True, exist_ok=True)
     write_json(config_file, config)
     return "new"
+
+
+@contextlib.contextmanager
+def noting_failed_start(exp: Path) -> Iterator[None]:
+    """What fails inside, after ``open_experiment`` and before anything was learnt, leaves a folder that counts as new.
+
+    So the corrected command is not refused for its other flags.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        config_file = Path(exp) / "config.json"
+        learnt = is_finished(exp) or read_metrics(exp) or any((Path(exp) / "checkpoints").glob("*.pt"))
+        if config_file.exists() and not learnt:
+            write_json(config_file, read_json(config_file) | {FAILED: str(error) or type(error).__name__})
+        raise
 
 
 def _plain_values(flags: Mapping[str, object]) -> dict[str, object]:
@@ -146,10 +165,22 @@ def _clear_folder(exp: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def read_arguments(exp: Path) -> dict[str, object]:
+    """The flags that an experiment was made with, by their names of today; none where it has not been made."""
+    config_file = Path(exp) / "config.json"
+    saved = read_json(config_file).get("arguments", {}) if config_file.is_file() else {}
+    return {OLD_FLAG_NAMES.get(name, name): value for name, value in saved.items()}
+
+
+def is_input(exp: Path, inputs: Iterable[Path]) -> bool:
+    """Whether ``exp`` was made from exactly these files."""
+    config_file = Path(exp) / "config.json"
+    return config_file.is_file() and read_json(config_file).get("input_hash") == hash_files(inputs)
+
+
 def _compare_configurations(exp: Path, flags: Mapping[str, object], input_hash: str, ignore: set[str]) -> None:
     saved = read_json(exp / "config.json")
-    renamed = {OLD_FLAG_NAMES.get(name, name): value for name, value in saved["arguments"].items()}
-    before = _plain_values(flags.get("flag_defaults", {})) | renamed
+    before = _plain_values(flags.get("flag_defaults", {})) | read_arguments(exp)
     now = json.loads(json.dumps(_plain_values(flags), default=str))
     changed = [
         f"{name}: {before.get(name)} -> {now.get(name)}"

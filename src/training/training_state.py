@@ -68,6 +68,14 @@ def note_validation(progress: Progress, score: float | tuple[float, ...]) -> Pro
     return progress._replace(stale=progress.stale + 1, validated=progress.step)
 
 
+def has_stalled(progress: Progress, patience: int, *, since: float = 0) -> bool:
+    """Whether the last ``patience`` validations have brought nothing (0: never), once the training is past ``since``.
+
+    since: the step at which what is to be trained begins to learn; what comes before it must not end the training.
+    """
+    return bool(patience) and progress.step > since and progress.stale >= patience
+
+
 def finite_means(exp: Path, progress: Progress) -> dict[str, float]:
     """The mean of each loss since the last row, refusing NaN and Inf before anything is saved on top of them."""
     names = dict.fromkeys(name for row in progress.since_log for name in row)

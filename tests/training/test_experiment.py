@@ -15,6 +15,7 @@ from training.experiment import (
     cut_metrics,
     hash_arguments,
     mark_finished,
+    noting_failed_start,
     open_experiment,
     read_metrics,
     require_finished,
@@ -104,6 +105,33 @@ def test_overwriting_keeps_the_records_of_jobs_and_follows_no_link(exp: Path, co
     assert open_experiment(exp, flags_of("--overwrite"), inputs=[corpus]) == "new"
     assert {path.name for path in exp.iterdir()} == {"jobs", "config.json"} and (exp / "jobs" / "job.json").exists()
     assert (tmp_path / "elsewhere" / "mine.txt").exists()
+
+
+def fail_to_start(exp: Path, corpus: Path, *words: str) -> None:
+    """A run that is opened and fails before its first step."""
+    open_experiment(exp, flags_of(*words), inputs=[corpus])
+    with pytest.raises(UserError, match="no such layer"), noting_failed_start(exp):
+        (exp / "train.log").write_text("…")
+        raise UserError("no such layer")
+
+
+@pytest.mark.parametrize("words", [[], ["--resume", "auto"], ["--overwrite"]])
+def test_a_failed_start_does_not_refuse_the_corrected_command(tmp_path: Path, corpus: Path, words: list[str]) -> None:
+    exp = tmp_path / "failed"
+    fail_to_start(exp, corpus, "--steps", "5")
+    fail_to_start(exp, corpus, "--steps", "6")
+    assert read_json(exp / "config.json")["failed_to_start"] == "no such layer"
+    assert open_experiment(exp, flags_of(*words, "--steps", "7"), inputs=[corpus]) == "new"
+    config = read_json(exp / "config.json")
+    assert config["arguments"]["steps"] == 7 and "failed_to_start" not in config
+    with pytest.raises(UserError, match="exists already"):
+        open_experiment(exp, flags_of("--steps", "7"), inputs=[corpus])
+
+
+def test_what_has_learnt_is_not_given_up_by_an_error(exp: Path, corpus: Path) -> None:
+    with pytest.raises(MemoryError), noting_failed_start(exp):
+        raise MemoryError
+    assert "failed_to_start" not in read_json(exp / "config.json")
 
 
 def test_a_folder_that_is_no_experiment_is_not_overwritten(tmp_path: Path, corpus: Path) -> None:

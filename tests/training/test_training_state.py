@@ -8,7 +8,15 @@ import torch
 import pytest
 
 from core.errors import UserError
-from training.training_state import Progress, finite_means, is_due, is_last, note_validation, restore_progress
+from training.training_state import (
+    Progress,
+    finite_means,
+    has_stalled,
+    is_due,
+    is_last,
+    note_validation,
+    restore_progress,
+)
 
 
 def test_what_is_due_falls_to_every_so_many_steps_and_the_end_once() -> None:
@@ -30,6 +38,12 @@ def test_the_best_validation_and_how_many_came_after_it() -> None:
     assert seen == [(2.0, 0, 10), (2.0, 1, 20), (2.0, 2, 30), (2.0, 3, 40), (1.0, 0, 50)]
     pairs = note_validation(note_validation(Progress(best=(math.inf, math.inf)), (0.5, 3.0)), (0.5, 2.0))
     assert (pairs.best, pairs.stale) == ((0.5, 2.0), 0)
+
+
+def test_patience_ends_a_training_only_once_what_is_trained_takes_part() -> None:
+    worse = Progress(step=40, stale=3)
+    assert has_stalled(worse, 3) and not has_stalled(worse, 4) and not has_stalled(worse, 0)
+    assert not has_stalled(worse, 3, since=40) and has_stalled(worse._replace(step=41), 3, since=40)
 
 
 STATE = {"step": 7, "total_steps": 20, "best": 1.5, "stale": 2, "validated": 6, "seconds": 30.0, "model": {}}
