@@ -11,10 +11,13 @@ import soundfile
 
 import transcribe
 
+from annotations.read_annotations import read_annotations
+from annotations.spans import choose_text_tiers
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from segmentation.long_recordings import plan_pieces
 from segmentation.tables import read_transcripts
+from speech_llm.correction_queue import keep_corrected, queue_of, rank_least_sure, read_corrected
 from speech_llm.long_transcription import (
     append_journal,
     group_pieces,
@@ -22,7 +25,7 @@ from speech_llm.long_transcription import (
     read_journal,
     transcribe_recordings,
 )
-from speech_llm.subtitles import render_json, render_srt, render_tsv, render_vtt
+from speech_llm.subtitles import line_spans, render_json, render_srt, render_tsv, render_vtt
 from synthetic import speech_like, write_mp3
 
 IDENTITY = {"model": "abc", "num_beams": None}
@@ -149,11 +152,14 @@ def test_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "flags", "sources", "expected"),
     [
-        ("out.txt", (), 1, "expected one of .json, .tsv, .srt, .vtt, or a folder"),
+        ("out.txt", (), 1, "expected one of .json, .tsv, .srt, .vtt, .eaf, .textgrid, or a folder"),
         ("out.srt", (), 2, "subtitles are of one recording, found 2"),
         ("out.json", ("--format", "vtt"), 1, "names the files of a folder"),
         ("there.json", (), 1, "exists already; --overwrite replaces it"),
         ("folder", (), 1, "exists already, and 0 more"),
+        ("out.srt", ("--words",), 1, "--words: srt does not hold it"),
+        ("out.vtt", ("--least_sure", "5"), 1, "--confidence: vtt does not hold it"),
+        ("subs", ("--confidence",), 1, "--confidence: srt does not hold it"),
     ],
 )
 def test_outputs_that_cannot_be_are_refused(out, flags, sources, expected, tmp_path: Path) -> None:
@@ -173,3 +179,66 @@ def test_outputs_of_a_folder_have_names_of_their_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in outputs) == ["a_x.vtt", "b_x.vtt"]
     transcribe.write_outputs(outputs, [LINES[0] | {"source": "a/x.wav"}], {"b/x.wav": "damaged"})
     assert [path.name for path in (tmp_path / "subs").iterdir()] == ["a_x.vtt"]
+
+
+TIMED = [
+    {"source": "a.wav", "start": 1.0, "end": 2.5, "text": "uno dos", "confidence": 0.9, "words": []},
+    {"source": "a.wav", "start": 3.0, "end": 4.0, "text": "tres", "confidence": 0.25, "words": []},
+    {"source": "b.wav", "start": 0.0, "end": 61.0, "text": "", "confidence": 0.5, "words": []},
+]
+TIMED[0]["words"] = [
+    {"text": "uno", "start": 1.0, "end": 1.4, "confidence": 0.9},
+    {"text": "dos", "start": 1.6, "end": 2.1, "confidence": 0.9},
+]
+
+
+def test_words_and_confidences_stand_in_each_format() -> None:
+    assert "\nuno <00:00:01.600>dos\n" in render_vtt(TIMED)
+    assert render_tsv(TIMED).splitlines() == [
+        "source\tstart\tend\ttext\tconfidence",
+        "a.wav\t1.000\t2.500\tuno dos\t0.900",
+        "a.wav\t3.000\t4.000\ttres\t0.250",
+    ]
+    assert json.loads(render_json(TIMED)) == TIMED
+
+
+def test_words_keep_the_time_of_their_recording_over_a_kill(long_recording: Path, tmp_path: Path) -> None:
+    def hear(waveforms: Sequence[np.ndarray]) -> list[dict]:
+        word = {"text": "hm", "start": 0.25, "end": 99.0, "confidence": 0.5}
+        return [{"text": " hm ", "confidence": 0.5, "words": [word]} for _ in waveforms]
+
+    def refuse(waveforms: Sequence[np.ndarray]) -> list[dict]:
+        raise AssertionError("heard again")
+
+    journal = tmp_path / "j"
+    lines, _ = run({"long.mp3": long_recording}, journal, hear)
+    assert lines[1]["words"][0]["start"] == pytest.approx(lines[1]["start"] + 0.25)
+    assert lines[1]["words"][0]["end"] == lines[1]["end"] and lines[1]["text"] == "hm"
+    assert run({"long.mp3": long_recording}, journal, refuse)[0] == lines
+
+
+def test_the_least_sure_minutes_are_to_be_corrected() -> None:
+    ranked = rank_least_sure(TIMED, 1.04)
+    assert [line["rank"] for line in ranked] == [0, 1, 2]
+    assert [line["rank"] for line in rank_least_sure(TIMED, 0.001)] == [0, 1, 0]
+    assert [line["text"] for line in queue_of(ranked)] == ["tres", ""]
+    assert [line["text"] for line in transcribe.choose_lines(TIMED, 0.1, "tsv")] == ["tres"]
+
+
+@pytest.mark.parametrize("suffix", ["eaf", "TextGrid"])
+def test_what_was_corrected_in_another_tool_is_read_as_text(suffix: str, tmp_path: Path) -> None:
+    """Only the lines that were to be corrected: drafts, words and notes are none."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(5 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    lines = [line for line in rank_least_sure(TIMED, 0.01) if line["source"] == "a.wav"]
+    outputs = transcribe.plan_outputs(tmp_path / "out", suffix.lower(), {"a.wav": Path("x")}, overwrite=False)
+    transcribe.write_outputs(outputs, lines, {}, {"a.wav": tmp_path / "a.wav"})
+    spans = read_annotations(tmp_path / "out" / f"a.{suffix}")
+    texts = [span for span in spans if span.tier in choose_text_tiers(spans)]
+    assert [(span.start, span.end, span.text) for span in texts] == [(3.0, 4.0, "tres")]
+    tiers = {tier: [span.text for span in spans if span.tier == tier] for tier in ("draft", "word", "note")}
+    assert tiers == {"draft": ["uno dos"], "word": ["uno", "dos"], "note": ["0.90", "1: 0.25"]}
+
+    corrected = read_corrected({"a.wav": tmp_path / "a.wav"}, tmp_path / "out")
+    again = rank_least_sure(keep_corrected([TIMED[0], TIMED[1] | {"text": "seis"}, TIMED[2]], corrected), 0.01)
+    assert [(line["text"], line.get("rank")) for line in again] == [("uno dos", 0), ("tres", None), ("", 1)]
+    assert [span.tier for span in line_spans(again[:2]) if span.text == "tres"] == ["transcription"]

@@ -38,6 +38,8 @@ OTHER_TIERS = (
     "ref",
     "id",
     "code",
+    "draft",
+    "word",
 )
 
 

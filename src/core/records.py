@@ -497,6 +497,23 @@ class Prediction(TypedDict):
     search_error: NotRequired[bool]  # the reference scores better: the search has missed it
 
 
+class TimedWord(TypedDict):
+    """A word with its time and how sure the recogniser is of it."""
+
+    text: str
+    start: float  # s
+    end: float  # s
+    confidence: float  # 0 to 1
+
+
+class HeardPiece(TypedDict):
+    """What was heard in a piece of a recording, with times from the piece's beginning."""
+
+    text: str
+    confidence: NotRequired[float]  # 0 to 1
+    words: NotRequired[list[TimedWord]]
+
+
 class TranscriptLine(TypedDict):
     """A piece of a recording with what was said in it; a row of ``transcripts.tsv``."""
 
@@ -504,6 +521,9 @@ class TranscriptLine(TypedDict):
     start: float  # s
     end: float  # s
     text: str
+    confidence: NotRequired[float]  # 0 to 1
+    words: NotRequired[list[TimedWord]]  # with times of the recording
+    rank: NotRequired[int]  # in the queue of what to correct, from 1 on; 0: not in it
 
 
 class ConnectorConfig(TypedDict):
@@ -513,6 +533,8 @@ class ConnectorConfig(TypedDict):
     factor: int  # frames a position
     width: int
     n_layers: int
+    n_heads: NotRequired[int | None]  # None: one for 64 channels
+    feedforward: NotRequired[int | None]  # None: four times the width
     norm: NotRequired[str]
     final_norm: NotRequired[bool]
     positions: NotRequired[bool]
@@ -539,8 +561,10 @@ class SpeechLLMConfig(TypedDict):
     llm_revision: NotRequired[str | None]
     llm_bits: NotRequired[int | None]  # of its frozen weights; None: those of the precision
     prompt: str
+    pieces: NotRequired[list[list[int]] | None]  # tokens around audio and answer; None: by the LLM's chat template
     in_dim: int  # of a frame of features, or of a unit's embedding
     n_units: NotRequired[int]  # 0: continuous features
+    units_hash: NotRequired[str]  # of the units that are read
     connector: ConnectorConfig
     characters: NotRequired[str]  # of the CTC head; "": no head
     text_form: NotRequired[str]  # NFC or NFD, of the transcripts; the LLM itself writes NFC

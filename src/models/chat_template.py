@@ -4,6 +4,8 @@ import re
 
 from torch import nn
 
+from core.errors import UserError
+
 AUDIO_MARK, DRAFT_MARK, ANSWER_MARK = "<|the audio|>", "<|the draft|>", "<|the answer|>"
 
 
@@ -23,7 +25,8 @@ def chat_pieces(tokenizer, prompt: str, *, draft: bool) -> list[list[int]]:
     else:
         text = f"{tokenizer.bos_token or ''}{content}\n{ANSWER_MARK}{tokenizer.eos_token}"
     parts = re.split("|".join(map(re.escape, marks)), text)
-    assert len(parts) == len(marks) + 1, f"the chat template changed the content: {text!r}"
+    if len(parts) != len(marks) + 1:
+        raise UserError(f"--llm_id: its chat template changes what is said ({text[:80]!r}); take another model")
     return [tokenizer.encode(part, add_special_tokens=False) for part in parts]
 
 

@@ -29,6 +29,7 @@ from models.ctc import (
     noisy_log_probs,
 )
 
+ALL_PROJECTIONS = "all-linear"  # of the LLM but its output, as peft calls them
 ROUNDING_LOGITS = 0.05  # by which logits of a bf16 model may differ when they are computed in two ways
 
 
@@ -83,10 +84,11 @@ class SpeechLLMBase(nn.Module):
             _add_lora(self.llm, **lora)
         self.compresses, self.drafts_text = bool(config.get("ctc_compress")), bool(config.get("ctc_draft"))
         self.characters = characters
-        self.pieces = chat_pieces(tokenizer, config["prompt"], draft=self.drafts_text)
+        self.pieces = config.get("pieces") or chat_pieces(tokenizer, config["prompt"], draft=self.drafts_text)
+        self.config = config | {"pieces": self.pieces}
         self.stop_ids = stop_ids(tokenizer, self.pieces[-1], llm)
         self.draft_noise = config.get("draft_noise", 0.0)
-        _check_projection(self.llm)
+        check_llm(self.llm)
         self.train(self.training)
 
     @property
@@ -292,11 +294,13 @@ def _add_lora(llm: nn.Module, r: int, alpha: float, dropout: float, targets: lis
     """Inject float32 adapters in place: the LLM keeps its class, and only "lora_" weights are trained."""
     from peft import LoraConfig, inject_adapter_in_model
 
+    check_lora_targets(llm, targets)
+
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=targets[0] if targets == ["all-linear"] else targets,
+        target_modules=targets[0] if targets == [ALL_PROJECTIONS] else targets,
         task_type="CAUSAL_LM",
     )
     inject_adapter_in_model(config, llm)
@@ -306,15 +310,39 @@ def _add_lora(llm: nn.Module, r: int, alpha: float, dropout: float, targets: lis
             value.data = value.data.float()
 
 
+def check_lora_targets(llm: nn.Module, targets: list[str]) -> None:
+    """UserError for a name that is no projection of ``llm``; peft would take a list of which one name is right."""
+    projections = [name for name, module in llm.named_modules() if isinstance(module, nn.Linear)]
+    unknown = [] if targets == [ALL_PROJECTIONS] else [name for name in targets if not _names_one(name, projections)]
+    if unknown:
+        known = sorted({name.rpartition(".")[2] for name in projections})
+        raise UserError(
+            f"--lora_targets {' '.join(unknown)}: expected {ALL_PROJECTIONS}, or some of {', '.join(known)}"
+        )
+
+
+def _names_one(target: str, projections: list[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for name in projections)
+
+
 @torch.inference_mode()
-def _check_projection(llm: nn.Module) -> None:
-    """Logits are computed at answer tokens alone, from the decoder's output: refuse an LLM that does more to them."""
+def check_llm(llm: nn.Module) -> None:
+    """Refuse (UserError) an LLM that this model cannot stand on.
+
+    Logits are computed at answer tokens alone, from the decoder's output, so they must be a projection of it; and a
+    token's logits must not depend on what follows, or the answer would be read before it is written.
+    """
     ids = torch.arange(3, device=llm.device)[None]
     expected = llm(input_ids=ids).logits.float()
+    tolerance = ROUNDING_LOGITS * max(1.0, expected.abs().max().item())
     found = llm.get_output_embeddings()(_decoder(llm)(input_ids=ids).last_hidden_state).float()
-    assert (found - expected).abs().max() <= ROUNDING_LOGITS * max(1.0, expected.abs().max().item()), (
-        f"{type(llm).__name__}: expected logits that are a projection of the last hidden state, found others"
-    )
+    if (found - expected).abs().max() > tolerance:
+        raise UserError(f"--llm_id: {type(llm).__name__} does more to its logits than project; take another family")
+    shortened = llm(input_ids=ids[:, :-1]).logits.float()
+    if (shortened - expected[:, :-1]).abs().max() > tolerance:
+        raise UserError(
+            f"--llm_id: {type(llm).__name__} reads what follows a token, so it cannot write; take a causal one"
+        )
 
 
 def _stop_at(max_tokens: Sequence[int], num_beams: int, stop: int) -> Callable:

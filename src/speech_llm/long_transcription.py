@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
-from core.records import TranscriptLine
+from core.records import HeardPiece, TimedWord, TranscriptLine
 from segmentation.long_recordings import plan_pieces, read_pieces
 
 MAX_GROUP_SECONDS = 600  # of audio transcribed between two entries of the journal, and held in memory
 
-Transcriber = Callable[[Sequence[np.ndarray]], list[str]]  # (S,) float32 waveforms at 16 kHz -> their texts
+# (S,) float32 waveforms at 16 kHz -> what was heard in each.
+Transcriber = Callable[[Sequence[np.ndarray]], list[str] | list[HeardPiece]]
 
 
 class RecordingPlan(NamedTuple):
@@ -74,15 +75,15 @@ def transcribe_recordings(
             if failure:
                 failed[source] = failure
             else:
-                lines += [describe_line(source, piece, text) for piece, text in sorted(found.items())]
+                lines += [describe_line(source, piece, found[piece]) for piece in sorted(found)]
     return lines, failed
 
 
 def _transcribe_missing(
     transcribe: Transcriber,
     plan: RecordingPlan,
-    found: dict[tuple[int, int], str],
-    keep: Callable[[dict[tuple[int, int], str]], None],
+    found: dict[tuple[int, int], HeardPiece],
+    keep: Callable[[dict[tuple[int, int], HeardPiece]], None],
     *,
     group_size: int,
     stopped: Sequence[int],
@@ -96,21 +97,26 @@ def _transcribe_missing(
             return None
         except (UserError, OSError) as error:
             return str(error).removeprefix(f"{plan.path}: ")
-        keep({piece: " ".join(text.split()) for piece, text in zip(group, transcribe(waveforms))})
-    return None
+        keep({piece: as_piece(heard) for piece, heard in zip(group, transcribe(waveforms))})
+
+
+def as_piece(heard: str | HeardPiece) -> HeardPiece:
+    """A text, or what else was heard with it, on one line with single spaces."""
+    piece: HeardPiece = {"text": heard} if isinstance(heard, str) else heard
+    return piece | {"text": " ".join(piece["text"].split())}
 
 
 def _keep_texts(
-    found: dict[tuple[int, int], str],
+    found: dict[tuple[int, int], HeardPiece],
     bar: tqdm,
     write: Callable | None,
     stamp: tuple[str, int, int],
-    texts: dict[tuple[int, int], str],
+    heard: dict[tuple[int, int], HeardPiece],
 ) -> None:
     if write:
-        write([[*stamp, *piece, text] for piece, text in texts.items()])
-    found.update(texts)
-    bar.update(_seconds([texts]))
+        write([[*stamp, *piece, own] for piece, own in heard.items()])
+    found.update(heard)
+    bar.update(_seconds([heard]))
 
 
 def _seconds(pieces_of_all: Iterable[Iterable[tuple[int, int]]]) -> float:
@@ -142,9 +148,17 @@ def group_pieces(bounds: Iterable[tuple[int, int]], group_size: int) -> Iterator
         yield group
 
 
-def describe_line(source: str, bounds: tuple[int, int], text: str) -> TranscriptLine:
+def describe_line(source: str, bounds: tuple[int, int], heard: HeardPiece) -> TranscriptLine:
+    """A piece as a line of its recording: times are the recording's, and within the piece."""
     start, end = (round(sample / SAMPLE_RATE, 3) for sample in bounds)
-    return {"source": source, "start": start, "end": end, "text": text}
+    line: TranscriptLine = {"source": source, "start": start, "end": end} | heard
+    if "words" in heard:
+        line["words"] = [word | _shifted(word, start, end) for word in heard["words"]]
+    return line
+
+
+def _shifted(word: TimedWord, start: float, end: float) -> dict[str, float]:
+    return {bound: round(min(start + word[bound], end), 3) for bound in ("start", "end")}
 
 
 def file_stamp(source: str, path: Path) -> tuple[str, int, int]:
@@ -152,8 +166,8 @@ def file_stamp(source: str, path: Path) -> tuple[str, int, int]:
     return source, status.st_size, status.st_mtime_ns
 
 
-def read_journal(path: Path, identity: dict[str, object]) -> dict[tuple, str]:
-    """{(source, size, mtime_ns, start, end): text} of a journal of the same ``identity``, else nothing.
+def read_journal(path: Path, identity: dict[str, object]) -> dict[tuple, HeardPiece]:
+    """{(source, size, mtime_ns, start, end): what was heard} of a journal of the same ``identity``, else nothing.
 
     A last line that a kill cut short is left out, and the next entry begins on a line of its own.
     """
@@ -170,7 +184,7 @@ def read_journal(path: Path, identity: dict[str, object]) -> dict[tuple, str]:
 
 
 def append_journal(path: Path, identity: dict[str, object], rows: list[list]) -> None:
-    """Add rows (source, size, mtime_ns, start, end, text) in one write, after the ``identity`` in a new journal."""
+    """Add rows (source, size, mtime_ns, start, end, heard) in one write, after the ``identity`` in a new journal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = rows if path.exists() else [_as_json(identity), *rows]
     with open(path, "ab", buffering=0) as journal:

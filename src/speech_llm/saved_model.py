@@ -14,10 +14,11 @@ from core.device import has_fast_bf16
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
-from core.records import Candidate, SavedSpeechLLM, SpeechLLMConfig
-from models.speech_llm_model import SpeechLLMBase
+from core.records import Candidate, HeardPiece, SavedSpeechLLM, SpeechLLMConfig
+from models.speech_llm_model import SpeechLLMBase, check_lora_targets
 from speech_llm.decoding import default_decoding, transcribe_features
 from speech_llm.llm_options import loading_options
+from speech_llm.timed_words import describe_pieces
 
 FORMAT, FORMAT_VERSION = "oral-units speech LLM", 1
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -57,6 +58,7 @@ def load_llm(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
+    refuse_no_llm(llm_id, revision)
     tokenizer = load_tokenizer(llm_id, revision)
     options = loading_options(attention=attention, bits=bits, dtype=dtype, device=device)
     transformers_logging.disable_progress_bar()
@@ -72,6 +74,27 @@ def load_llm(
     finally:
         transformers_logging.enable_progress_bar()
     return llm, tokenizer
+
+
+def refuse_no_llm(llm_id: str, revision: str | None, lora_targets: Sequence[str] = ()) -> None:
+    """UserError for what is no causal language model, or lacks the ``lora_targets``; no weights are read.
+
+    transformers would take the decoder of an encoder-decoder, such as Whisper, for a language model in silence.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(llm_id, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise _missing_llm(llm_id, error) from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"--llm_id {llm_id}: expected a causal language model, found an encoder with a decoder "
+            f"({config.model_type}); a speech encoder is --speech_enc_id"
+        )
+    if lora_targets:
+        with torch.device("meta"):
+            check_lora_targets(AutoModelForCausalLM.from_config(config), list(lora_targets))
 
 
 def _missing_llm(llm_id: str, error: Exception) -> UserError:
@@ -194,13 +217,38 @@ def transcribe_n_best(
 
     options: of speech_llm.decoding.transcribe_features (num_beams, n_best, decoder, ctc_weight …).
     """
+    return _transcribe(speech_llm, waveforms, _encode(speech_llm, waveforms), batch_size=batch_size, **options)
+
+
+def transcribe_with_times(
+    speech_llm: SpeechLLM,
+    waveforms: Sequence[np.ndarray],
+    *,
+    timed: bool = True,
+    rated: bool = True,
+    batch_size: int = 8,
+    **options,
+) -> list[HeardPiece]:
+    """What the model hears in each (S,) float32 at 16 kHz, with when each word is said and how sure it is."""
+    features = _encode(speech_llm, waveforms)
+    found = _transcribe(speech_llm, waveforms, features, batch_size=batch_size, **options)
+    texts = [candidates[0]["text"] for candidates in found]
+    return describe_pieces(speech_llm.model, features, texts, timed=timed, rated=rated, batch_size=batch_size)
+
+
+def _encode(speech_llm: SpeechLLM, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The (F, D) features of each (S,) waveform."""
     from encoders.feature_cache import encode_features
 
     if speech_llm.encoder is None:
         raise UserError(
             "this model reads units, not audio: give it a data folder with --do_generate of trainer_base.py"
         )
-    features = encode_features(speech_llm.encoder, waveforms)
+    return encode_features(speech_llm.encoder, waveforms)
+
+
+def _transcribe(
+    speech_llm: SpeechLLM, waveforms: Sequence[np.ndarray], features: Sequence[np.ndarray], **options
+) -> list[list[Candidate]]:
     seconds = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
-    chosen = speech_llm.decoding | options
-    return transcribe_features(speech_llm.model, features, seconds, batch_size=batch_size, **chosen)
+    return transcribe_features(speech_llm.model, features, seconds, **(speech_llm.decoding | options))

@@ -1,0 +1,66 @@
+"""Which lines somebody should correct first: those that the recogniser is least sure of.
+
+Uncertainty sampling (Lewis and Gale 1994), with a budget of speech instead of a number of lines.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from annotations.find_annotations import find_annotations
+from annotations.read_annotations import read_annotations
+from annotations.spans import Span, choose_text_tiers
+from core.records import TranscriptLine
+
+COVERED_SHARE = 0.5  # of a line, from which on earlier corrections stand for it
+
+
+def rank_least_sure(lines: Sequence[TranscriptLine], minutes: float) -> list[TranscriptLine]:
+    """The same lines in their order, with a ``rank``: from 1 on for the least sure ``minutes`` of speech, 0 for others.
+
+    At least one line is chosen. Of lines that are equally sure, the longer one comes first. Corrected lines, which have
+    no confidence, get no rank.
+    """
+    heard = [place for place, line in enumerate(lines) if "confidence" in line]
+    order = sorted(heard, key=lambda place: (lines[place]["confidence"], -_seconds(lines[place])))
+    ranks, reached = {}, 0.0
+    for place in order:
+        reached += _seconds(lines[place])
+        if ranks and reached > 60 * minutes:
+            break
+        ranks[place] = len(ranks) + 1
+    return [line | {"rank": ranks.get(place, 0)} if "confidence" in line else line for place, line in enumerate(lines)]
+
+
+def queue_of(lines: Sequence[TranscriptLine]) -> list[TranscriptLine]:
+    """The ranked lines alone, least sure first."""
+    return sorted((line for line in lines if line.get("rank")), key=lambda line: line["rank"])
+
+
+def read_corrected(sources: Mapping[str, Path], folder: Path) -> dict[str, list[Span]]:
+    """Recording -> the spans of the tiers that hold what is said, from the annotation files in ``folder``."""
+    found, _ = find_annotations(sources, folder)
+    spans = {source: read_annotations(path) for source, path in found.items()}
+    return {source: [span for span in own if span.tier in choose_text_tiers(own)] for source, own in spans.items()}
+
+
+def keep_corrected(lines: Sequence[TranscriptLine], corrected: Mapping[str, Sequence[Span]]) -> list[TranscriptLine]:
+    """The lines in order of recording and time, with ``corrected`` texts in place of those that they cover."""
+    kept = [line for line in lines if _covered(line, corrected.get(line["source"], ())) < COVERED_SHARE]
+    order = {source: place for place, source in enumerate(dict.fromkeys(line["source"] for line in lines))}
+    own: list[TranscriptLine] = [
+        {"source": source, "start": span.start, "end": span.end, "text": span.text}
+        for source, spans in corrected.items()
+        if source in order
+        for span in spans
+    ]
+    return sorted([*kept, *own], key=lambda line: (order[line["source"]], line["start"]))
+
+
+def _covered(line: TranscriptLine, spans: Sequence[Span]) -> float:
+    """The share of a line's time that spans cover."""
+    seconds = sum(max(0.0, min(line["end"], span.end) - max(line["start"], span.start)) for span in spans)
+    return seconds / max(_seconds(line), 1e-3)
+
+
+def _seconds(line: TranscriptLine) -> float:
+    return line["end"] - line["start"]
