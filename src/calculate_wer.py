@@ -47,7 +47,8 @@ def add_scoring_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="test_predictions.json: a JSON list of objects with id, reference and hypothesis",
+        help="test_predictions.json: a JSON list of objects with id, reference and hypothesis, or an object "
+        "{split: {predictions, labels}}",
     )
     group.add_argument(
         "--normaliser",

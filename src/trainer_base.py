@@ -15,6 +15,7 @@
 import argparse
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,15 +26,25 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
-from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
+from core.cli import (
+    HELP_FORMATTER,
+    configure_log,
+    given_flags,
+    parse_flags,
+    require_not_negative,
+    require_positive,
+    require_share,
+    run_main,
+)
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.records import SpeechLLMConfig, TranscribedItem
-from models.connector import KINDS
+from languages import language_help
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_batches
 from speech_llm.characters import choose_characters, choose_text_form
+from speech_llm.ctc_room import LARGEST_FACTOR, settle_factor
 from speech_llm.decoding import (
     CHARACTER_BONUS,
     CTC_WEIGHT,
@@ -42,28 +53,41 @@ from speech_llm.decoding import (
     JOINT_BEAMS,
     check_decoding,
     default_beams,
+    refuse_decoding,
     token_rate,
 )
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
+from speech_llm.flag_checks import check_connector, check_phases
 from speech_llm.folds import HELD_OUT, parse_fold, part_fold
 from speech_llm.length_buckets import bucket_steps
-from speech_llm.llm_options import ATTENTIONS, BITS
 from speech_llm.memory_budget import positions_that_fit
-from speech_llm.predictions import write_predictions
+from speech_llm.model_flags import (
+    add_connector_flags,
+    add_ctc_flags,
+    add_front_end_flags,
+    add_llm_flags,
+    add_memory_flags,
+)
+from speech_llm.predictions import copy_single_split, write_predictions
+from speech_llm.prepared_data import choose_data
+from speech_llm.recalled_flags import recall_flags
 from speech_llm.saved_model import (
     DTYPES,
     build_speech_llm,
+    find_saved,
     from_pretrained,
     load_tokenizer,
     read_saved,
-    read_weights,
+    refuse_no_llm,
     save_pretrained,
 )
+from speech_llm.starting_weights import take_over
 from speech_llm.train_step import Learner, build_optimizer, update_weights
 from speech_llm.transcribed_items import choose_evenly, index_files, load_transcribed
+from speech_llm.unit_inputs import hash_ids
 from speech_llm.validation import validate, warn_if_audio_unused
-from training.checkpoints import load_checkpoint, restore_random_state
-from training.experiment import open_experiment
+from training.checkpoints import load_checkpoint, restore_random_state, seed_step
+from training.experiment import is_input, noting_failed_start, open_experiment, read_arguments
 from training.processes import any_process, broadcast, least, start_accelerator
 from training.resuming import (
     Run,
@@ -83,18 +107,37 @@ from training.resuming import (
     write_row,
 )
 from training.schedule import calibrate, learning_rate
-from training.training_state import Progress, is_due, is_last, note_validation, restore_progress
+from training.training_state import Progress, has_stalled, is_due, is_last, note_validation, restore_progress
 
 log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(3, 13)  # of the LLM's phase, timed to turn --max_minutes into steps
 DEFAULT_STEPS = 3000
+DEFAULT_WARMUP = 50  # steps, and no more than its phase has
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 ENDLESS = 10**9  # batches, while the number of steps is not known
 NO_BEST = (math.inf, math.inf)  # validation WER and nats, before any validation
 SHOWN_LOSSES = ("train_loss_nat", "train_token_accuracy", "train_ctc_nat")
 
+DATA_FLAGS = (
+    *("data", "language", "text_field", "audio_field", "id_field", "test_splits", "units_exp", "bpe_exp"),
+    *("feature_cache", "no_feature_cache"),
+)
+GENERATION_FLAGS = ("n_best", "generate_batch_size")
+MACHINE_FLAGS = ("cpu", "mixed_precision", "attention", "num_workers", "log_every", "save_every")
 EVERYDAY_FLAGS = (
-    *("data", "do_train", "do_generate", "resume", "overwrite", "speech_enc_id", "llm_id", "lora_r", "factor"),
+    *(
+        "data",
+        "language",
+        "do_train",
+        "do_generate",
+        "resume",
+        "overwrite",
+        "speech_enc_id",
+        "llm_id",
+        "lora_r",
+        "factor",
+    ),
     *("ctc_warmup_steps", "ctc_compress", "ctc_embedding", "steps", "max_minutes", "lr", "batch_size", "patience"),
     *("num_beams", "seed", "cpu"),
 )
@@ -141,8 +184,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_watching_flags(parser.add_argument_group("watching"))
     add_generation_flags(parser.add_argument_group("generation"))
     add_machine_flags(parser.add_argument_group("machine"))
-    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
+    args = recall_training(parse_flags(parser, argv, everyday=EVERYDAY_FLAGS), given_flags(parser, argv))
     check_args(args)
+    return args
+
+
+def recall_training(args: argparse.Namespace, given: set[str]) -> argparse.Namespace:
+    """A model that only writes needs none of the flags it was trained with; a run that goes on keeps its --factor."""
+    if args.do_generate and not args.do_train:
+        changeable = {*DATA_FLAGS, *GENERATION_FLAGS, *DECODING_FLAGS, *MACHINE_FLAGS}
+        return argparse.Namespace(**recall_flags(args.exp, vars(args), given, changeable=changeable))
+    if args.factor is None and args.resume is not None and not args.overwrite:
+        args.factor = read_arguments(args.exp).get("factor")
     return args
 
 
@@ -165,7 +218,14 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
 
 def add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--data", type=Path, default=None, help="data/<language>, a datasets.save_to_disk folder, or transcripts.tsv's"
+        "--data",
+        type=Path,
+        default=None,
+        help="data/<language>, a datasets.save_to_disk folder, or transcripts.tsv's (default: that of --language, or "
+        "the only one in data/ with texts)",
+    )
+    group.add_argument(
+        "--language", default=os.environ.get("TRAINING_LANGUAGE"), help=language_help("whose data to read")
     )
     group.add_argument("--text_field", default="text", help="column of the transcripts")
     group.add_argument("--audio_field", default="audio", help="column of the audio")
@@ -177,67 +237,8 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
         "--fold", default=None, metavar="2/5", help="hold a fold of the training split out, and transcribe it alone"
     )
     group.add_argument("--max_validation", type=int, default=200, help="utterances of the validation split to judge on")
+    group.add_argument("--limit_eval_steps", type=int, default=None, help="the same in batches of --batch_size")
     group.add_argument("--max_train", type=int, default=None, help="utterances to train on (default: all)")
-
-
-def add_front_end_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--front_end", choices=("features", "units", "bpe"), default="features", help="what is read")
-    group.add_argument("--speech_enc_id", default="openai/whisper-small", help="speech encoder, hub id or folder")
-    group.add_argument("--speech_enc_layer", type=int, default=None, help="its layer (default: the last)")
-    group.add_argument(
-        "--padding", choices=("full", "short"), default="full", help="Whisper's window: 30 s, or as long"
-    )
-    group.add_argument("--units_exp", type=Path, default=None, help="finished phase 1, for units and bpe")
-    group.add_argument("--bpe_exp", type=Path, default=None, help="finished phase 2, for bpe")
-    group.add_argument("--feature_cache", type=Path, default=None, help="folder of features (default: <data>/cache)")
-    group.add_argument("--no_feature_cache", action="store_true", help="encode at every step")
-
-
-def add_llm_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--llm_id", default="allenai/OLMo-2-0425-1B-Instruct", help="causal LM, hub id or folder")
-    group.add_argument("--llm_revision", default=None, help="its revision on the hub")
-    group.add_argument("--prompt", default="Transcribe the speech.", help="instruction, after the audio")
-    group.add_argument("--lora_r", type=int, default=0, help="rank of the low-rank adaptation; 0: the LLM stays frozen")
-    group.add_argument("--lora_alpha", type=float, default=None, help="its scale (default: twice the rank)")
-    group.add_argument("--lora_dropout", type=float, default=0.05, help="its dropout")
-    group.add_argument(
-        "--lora_targets", nargs="+", default=["all-linear"], help="adapted projections, as in q_proj v_proj"
-    )
-
-
-def add_memory_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--attention", choices=ATTENTIONS, default=None, help="of the LLM (default: the fastest that it has)"
-    )
-    group.add_argument("--llm_bits", type=int, choices=BITS, default=None, help="of its frozen weights (bitsandbytes)")
-    group.add_argument(
-        "--gradient_checkpointing", action="store_true", help="compute the LLM's layers twice and keep little of them"
-    )
-
-
-def add_connector_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--connector", choices=KINDS, default="transformer", help="kind")
-    group.add_argument("--factor", type=int, default=6, help="frames (20 ms) a position")
-    group.add_argument("--width", type=int, default=512, help="channels inside")
-    group.add_argument("--n_layers", type=int, default=2, help="layers")
-    group.add_argument("--norm", choices=("pre", "post"), default="pre", help="norm of the transformer's layers")
-    group.add_argument("--no_final_norm", action="store_true", help="no norm behind the last layer")
-    group.add_argument("--no_positions", action="store_true", help="no sinusoidal positions")
-    group.add_argument("--dropout", type=float, default=0.1, help="dropout of connector and CTC head")
-
-
-def add_ctc_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--ctc_warmup_steps", type=int, default=0, help="steps, of --steps, of character CTC alone")
-    group.add_argument("--ctc_lr", type=float, default=1e-3, help="peak learning rate of these steps")
-    group.add_argument(
-        "--ctc_loss_weight", type=float, default=None, help="of CTC after them (default: .3 with warm-up)"
-    )
-    group.add_argument(
-        "--ctc_compress", action="store_true", help="one LLM position a character: no blanks, no repeats"
-    )
-    group.add_argument("--ctc_embedding", action="store_true", help="add the posterior-weighted embedded characters")
-    group.add_argument("--ctc_draft", action="store_true", help="give the LLM the CTC head's reading as text")
-    group.add_argument("--draft_noise", type=float, default=0.0, help="strongest Gumbel noise on it in training (nats)")
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
@@ -248,7 +249,9 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay of matrices"
     )
-    group.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up, in each phase")
+    group.add_argument(
+        "--warmup", type=int, default=None, help=f"steps of linear warm-up, in each phase (default: {DEFAULT_WARMUP})"
+    )
     group.add_argument("--batch_size", "--bsize", type=int, default=16, help="utterances a batch (at most)")
     group.add_argument(
         "--max_positions",
@@ -268,7 +271,14 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--label_smoothing", type=float, default=0.0, help="of the answer tokens")
     group.add_argument("--frame_dropout", type=float, default=0.0, help="share of frames set to zero, in spans")
     group.add_argument("--speed_perturb", action="store_true", help="speeds .9, 1 and 1.1, each cached once")
-    group.add_argument("--patience", "--early_stopping", type=int, default=0, help="evaluations without gain; 0: never")
+    group.add_argument(
+        "--patience",
+        *("--early_stopping", "--early_stopping_patience"),
+        type=int,
+        default=0,
+        help="evaluations without gain after which the training ends, once the LLM takes part; 0: never",
+    )
+    group.add_argument("--shuffle", action="store_true", help="an order of its own for each epoch, as is always so")
     group.add_argument("--shuffle_audio", action="store_true", help="the control: texts with others' audio")
     group.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
 
@@ -288,7 +298,9 @@ def add_generation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--num_beams", type=int, default=None, help=f"1: greedy (default: {JOINT_BEAMS} in joint decoding, else 1)"
     )
-    group.add_argument("--n_best", type=int, default=1, help="hypotheses kept an utterance")
+    group.add_argument(
+        "--n_best", type=int, default=1, help="hypotheses kept an utterance; checkpoints kept are two: latest and best"
+    )
     group.add_argument("--ctc_weight", type=float, default=CTC_WEIGHT, help="of the CTC head's nats in joint decoding")
     group.add_argument(
         "--character_bonus", type=float, default=CHARACTER_BONUS, help="nats a character in joint decoding"
@@ -307,19 +319,39 @@ def check_args(args: argparse.Namespace) -> None:
     """Fill in what follows from other flags; refuse what cannot be obeyed."""
     if not (args.do_train or args.do_generate):
         raise UserError("nothing to do: give --do_train, --do_generate or both")
-    if args.data is None:
-        raise UserError("--data: expected a folder of transcribed speech, found none given")
+    args.data = choose_data(args.data, args.language)
+    if args.limit_eval_steps is not None:
+        require_positive(args, "limit_eval_steps")
+        args.max_validation = args.limit_eval_steps * args.batch_size
     if args.steps is not None and args.max_minutes is not None:
         raise UserError("--steps and --max_minutes exclude each other; give one")
     if args.steps is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     check_fold(args)
+    check_numbers(args)
+    check_phases(args.steps, args.ctc_warmup_steps, args.warmup)
+    args.warmup = DEFAULT_WARMUP if args.warmup is None else args.warmup
     check_ctc(args)
     check_front_end(args)
+    shape = {name: getattr(args, name) for name in ("n_heads", "feedforward", "norm", "no_positions")}
+    check_connector(args.connector, args.width, **shape)
+    check_lora(args)
+
+
+def check_numbers(args: argparse.Namespace) -> None:
     counts = ("batch_size", "ctc_batch_size", "generate_batch_size", "max_positions", "max_validation", "max_train")
-    intervals = ("log_every", "eval_every", "save_every")
-    require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", *counts, *intervals)
-    require_positive(args, "gradient_accumulation_steps", "num_beams", "n_best")
+    require_positive(args, *counts, "log_every", "eval_every", "save_every", "gradient_accumulation_steps")
+    require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", "n_heads", "feedforward")
+    require_positive(args, "num_beams", "n_best", "lr", "ctc_lr", "lora_lr", "lora_alpha", "clip")
+    require_not_negative(args, "lora_r", "warmup", "ctc_warmup_steps", "ctc_loss_weight", "draft_noise", "patience")
+    require_not_negative(args, "weight_decay", "num_workers", "seed", "speech_enc_layer")
+    require_share(args, "dropout", "lora_dropout", "frame_dropout", "label_smoothing")
+    if args.seed > LARGEST_SEED:
+        raise UserError(f"--seed {args.seed}: expected at most {LARGEST_SEED}")
+
+
+def trains_ctc(args: argparse.Namespace) -> bool:
+    return args.ctc_warmup_steps > 0 or bool(args.ctc_loss_weight)
 
 
 def check_fold(args: argparse.Namespace) -> None:
@@ -335,7 +367,7 @@ def check_fold(args: argparse.Namespace) -> None:
 
 def check_ctc(args: argparse.Namespace) -> None:
     """A CTC head is there where it is trained; ``ctc_loss_weight`` and ``decoder`` follow from it."""
-    has_head = args.ctc_warmup_steps > 0 or bool(args.ctc_loss_weight)
+    has_head = trains_ctc(args)
     if not has_head and (args.ctc_compress or args.ctc_embedding or args.ctc_draft):
         raise UserError("--ctc_compress, --ctc_embedding and --ctc_draft need a CTC head: give --ctc_warmup_steps")
     if args.draft_noise and not args.ctc_draft:
@@ -346,6 +378,9 @@ def check_ctc(args: argparse.Namespace) -> None:
         args.decoder = "joint" if has_head else "llm"
     if args.num_beams is None:
         args.num_beams = default_beams(args.decoder)
+    refuse_decoding(
+        has_head, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
+    )
 
 
 def check_front_end(args: argparse.Namespace) -> None:
@@ -353,8 +388,15 @@ def check_front_end(args: argparse.Namespace) -> None:
         raise UserError(f"--front_end {args.front_end} needs --units_exp, the folder of a finished phase 1")
     if (args.front_end == "bpe") != (args.bpe_exp is not None):
         raise UserError("--front_end bpe and --bpe_exp, the folder of a finished phase 2, belong together")
-    if args.front_end != "features" and args.speed_perturb:
-        raise UserError(f"--speed_perturb changes audio; --front_end {args.front_end} reads units")
+    for flag in ("speed_perturb", "frame_dropout"):
+        if args.front_end != "features" and getattr(args, flag):
+            raise UserError(f"--{flag} changes audio or its features; --front_end {args.front_end} reads units")
+
+
+def check_lora(args: argparse.Namespace) -> None:
+    for flag in ("lora_alpha", "lora_lr"):
+        if getattr(args, flag) is not None and not args.lora_r:
+            raise UserError(f"--{flag} needs --lora_r, the rank of the adaptation")
 
 
 # %% [markdown]
@@ -422,8 +464,10 @@ def open_features(
 
 
 def load_data(args: argparse.Namespace, accelerator: Accelerator) -> Data:
-    """The items to train and to validate on, less those without features."""
-    items = load_splits(args, [args.train_split, args.validation_split])
+    """The items to train and to validate on, less those without features; the test splits must be there too."""
+    items = load_splits(
+        args, [args.train_split, args.validation_split, *(args.test_splits if args.do_generate else ())]
+    )
     training = choose_evenly(items[args.train_split], args.max_train)
     validation = choose_evenly(items[args.validation_split], args.max_validation)
     source = open_features(args, accelerator, [(training, training_speeds(args)), (validation, (1.0,))])
@@ -438,11 +482,18 @@ def load_data(args: argparse.Namespace, accelerator: Accelerator) -> Data:
 
 
 # %%
-def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
-    """The plain values that the model is built and saved with."""
+def settle_positions(args: argparse.Namespace, data: Data, pretrained: SpeechLLMConfig | None) -> int:
+    """Frames a position: --factor, else that of the weights to start from, else what suits the texts."""
+    given = args.factor or (pretrained["connector"]["factor"] if pretrained else None)
+    if not trains_ctc(args):
+        return given or LARGEST_FACTOR
+    return settle_factor(given, data.training, data.source.count_frames, fastest=max(training_speeds(args)))
+
+
+def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]] | None) -> SpeechLLMConfig:
+    """The plain values that the model is built and saved with; ``pieces``: of the prompt, where they are known."""
     pretrained = read_saved(Path(args.from_pretrained))["model"] if args.from_pretrained else {}
     texts = [item["text"] for item in data.training]
-    has_ctc_head = args.ctc_warmup_steps > 0 or args.ctc_loss_weight > 0
     alpha = 2 * args.lora_r if args.lora_alpha is None else args.lora_alpha
     lora = {"r": args.lora_r, "alpha": alpha, "dropout": args.lora_dropout, "targets": list(args.lora_targets)}
     return {
@@ -454,19 +505,23 @@ def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
         "llm_revision": args.llm_revision,
         "llm_bits": args.llm_bits,
         "prompt": args.prompt,
+        "pieces": pieces,
         "in_dim": data.source.in_dim,
         "n_units": data.source.n_units,
+        **({"units_hash": hash_ids(args.units_exp, args.bpe_exp)} if data.source.n_units else {}),
         "connector": {
             "kind": args.connector,
-            "factor": args.factor,
+            "factor": settle_positions(args, data, pretrained),
             "width": args.width,
             "n_layers": args.n_layers,
+            "n_heads": args.n_heads,
+            "feedforward": args.feedforward,
             "norm": args.norm,
             "final_norm": not args.no_final_norm,
             "positions": not args.no_positions,
             "dropout": args.dropout,
         },
-        "characters": choose_characters(texts, pretrained.get("characters", "")) if has_ctc_head else "",
+        "characters": choose_characters(texts, pretrained.get("characters", "")) if trains_ctc(args) else "",
         "text_form": choose_text_form(texts),
         "ctc_compress": args.ctc_compress,
         "ctc_embedding": args.ctc_embedding,
@@ -477,19 +532,25 @@ def describe_model(args: argparse.Namespace, data: Data) -> SpeechLLMConfig:
     }
 
 
-def build_model(args: argparse.Namespace, data: Data, accelerator: Accelerator, *, fresh: bool) -> SpeechLLMBase:
-    """The model in training mode; a ``fresh`` one starts from the features' statistics and --from_pretrained."""
-    config, dtype = describe_model(args, data), DTYPES[frozen_precision(accelerator)]
+def build_model(
+    args: argparse.Namespace, data: Data, accelerator: Accelerator, state: dict[str, object] | None = None
+) -> SpeechLLMBase:
+    """The model in training mode, as the checkpoint ``state`` holds it.
+
+    Without one it starts from the features' statistics and --from_pretrained. The prompt stays that of the first start:
+    some chat templates write today's date.
+    """
+    config = describe_model(args, data, state.get("prompt_pieces") if state else None)
+    dtype = DTYPES[frozen_precision(accelerator)]
     model = build_speech_llm(config, dtype, accelerator.device, attention=args.attention)
     model.checkpoint_layers(args.gradient_checkpointing)
-    if model.units is None and fresh:
+    if state:
+        model.load_trained(state["model"])
+        return model.train()
+    if model.units is None:
         model.connector.standardize(*channel_statistics(data.source, data.training))
     if args.from_pretrained:
-        left_out = model.load_trained(read_weights(Path(args.from_pretrained)), strict=False)
-        log.info("%s: taken over, but for %d weights %s", args.from_pretrained, len(left_out), left_out[:4])
-    check_decoding(
-        model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
-    )
+        take_over(model, Path(args.from_pretrained))
     return model.train()
 
 
@@ -503,7 +564,8 @@ def set_learning_rates(
         place, length = step - args.ctc_warmup_steps, total - args.ctc_warmup_steps if total else None
         peaks = (args.lr, args.lr if args.lora_lr is None else args.lora_lr)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(place, length, peaks[bool(group["lora"])], args.warmup)
+        warmup = min(args.warmup, length) if length else args.warmup
+        group["lr"] = learning_rate(place, length, peaks[bool(group["lora"])], warmup)
     return optimizer.param_groups[0]["lr"]
 
 
@@ -613,11 +675,13 @@ def run_loop(
         if switching and progress.validated == progress.step:
             # The LLM's readings begin worse than the head's alone: the best is one of theirs.
             progress = progress._replace(best=NO_BEST, stale=0)
-        gives_up = bool(args.patience) and any_process(accelerator, progress.stale >= args.patience)
+        stalled = has_stalled(progress, args.patience, since=args.ctc_warmup_steps)
+        gives_up = bool(args.patience) and any_process(accelerator, stalled)
         stopping = any_process(accelerator, stopping)
         if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=last or stopping or gives_up):
             weights, moments = learner.model.trained_state(), learner.optimizer.state_dict()
             parts = {"model": weights, "optimizer": moments, "max_positions": args.max_positions}
+            parts["prompt_pieces"] = learner.model.pieces
             save_progress(run, "latest", progress, **parts)
         if last or gives_up or stopping:
             return progress, stopping
@@ -629,6 +693,7 @@ def run_loop(
         rate = set_learning_rates(args, learner.optimizer, progress.step, progress.total_steps)
         ready = next(batches)
         waited = torch.tensor(time.monotonic() - clock)
+        seed_step(args.seed, progress.step, accelerator.process_index)
         losses = update_weights(
             accelerator,
             learner,
@@ -663,12 +728,12 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> int:
     state = load_checkpoint(path, command="python src/trainer_base.py --do_train …") if path else None
 
     set_seed(args.seed)
+    refuse_no_llm(args.llm_id, args.llm_revision, args.lora_targets if args.lora_r else ())
     data = load_data(args, accelerator)
-    model = build_model(args, data, accelerator, fresh=state is None)
+    model = build_model(args, data, accelerator, state)
     optimizer = build_optimizer(model, lr=args.lr, weight_decay=args.weight_decay)
     progress = Progress(total_steps=args.steps, best=NO_BEST)
     if state:
-        model.load_trained(state["model"])
         progress = restore_progress(state, progress, own=is_own(path, args.exp), keep_plan=bool(args.max_minutes))
     # A run that goes on elsewhere keeps its batches.
     known = state.get("max_positions") if state and is_own(path, args.exp) else None
@@ -699,17 +764,18 @@ def describe_size(exp: Path, data: Data, model: SpeechLLMBase) -> None:
 
 
 def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
-    """Transcribe the test splits with the best weights."""
+    """Transcribe the test splits with the best weights; those of another corpus than the training's carry its name."""
     precision = frozen_precision(accelerator)
     model = from_pretrained(args.exp, DTYPES[precision], accelerator.device, attention=args.attention)
     check_decoding(
         model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
     )
+    own = is_input(args.exp, index_files(args.data))
     for split, items in load_splits(args, args.test_splits).items():
         source = open_features(args, accelerator, [(items, (1.0,))])
         write_predictions(
             args.exp,
-            split,
+            split if own else f"{args.data.resolve().name}_{split}",
             model,
             source,
             source.keep_known(items),
@@ -718,15 +784,18 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
             prompt=args.prompt,
             precision=precision,
         )
+    if own and len(args.test_splits) == 1 and not args.fold:
+        copy_single_split(args.exp, args.test_splits[0])
 
 
 def enter_experiment(args: argparse.Namespace) -> None:
-    """Make or re-enter the folder. Generation may be asked for again, with other flags; training may be lengthened."""
-    changeable = ("steps", "do_train", "do_generate", "cpu", "log_every", "patience")
-    generation = ("test_splits", *DECODING_FLAGS, "n_best", "generate_batch_size")
-    if not args.do_train and args.resume is None:
-        args.resume = "latest"
-    open_experiment(args.exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))
+    """Make or re-enter the folder; training may be lengthened. A model that only writes must have been trained."""
+    changeable = ("steps", "do_train", "do_generate", "cpu", "log_every", "patience", "language", "shuffle")
+    generation = ("test_splits", *DECODING_FLAGS, *GENERATION_FLAGS)
+    if args.do_train:
+        open_experiment(args.exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))
+    else:
+        find_saved(args.exp)
     configure_log(args.exp / "train.log")
 
 
@@ -741,7 +810,10 @@ def main() -> int:
     if accelerator.is_main_process:
         enter_experiment(args)
     accelerator.wait_for_everyone()
-    code = train(args, accelerator) if args.do_train else 0
+    with noting_failed_start(args.exp):
+        code = train(args, accelerator) if args.do_train else 0
+    # Accelerate keeps the trained model, with its LLM, beside the one that writes.
+    accelerator.free_memory()
     if code == 0 and args.do_generate and accelerator.is_main_process:
         generate(args, accelerator)
     accelerator.wait_for_everyone()
@@ -784,7 +856,7 @@ if __name__ == "__main__":
 # The model: only the connector and the CTC head are trained here.
 
 # %% tags=["active-ipynb"]
-# model = build_model(args, data, accelerator, fresh=True)
+# model = build_model(args, data, accelerator)
 # optimizer = build_optimizer(model, lr=args.lr, weight_decay=args.weight_decay)
 # learner = Learner(model, *accelerator.prepare(model, optimizer))
 # sum(value.numel() for value in model.trained_parameters())

@@ -1,24 +1,29 @@
+import gc
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
 
 import pytest
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+import trainer_base
 from trainer_base import parse_args, set_learning_rates
 
 from core.errors import UserError
 from core.files import read_json
+from models.speech_llm_model import SpeechLLMBase
 from speech_llm.validation import word_error_rate
-from synthetic import REPOSITORY, save_tiny_encoder, script_environment, write_segments, write_units
+from synthetic import save_tiny_encoder, write_segments, write_units
 from tiny_llm import save_tiny_llm
-from trainer_runs import load, metrics, run_to_end, run_until
+from trainer_runs import TIMEOUT, load, metrics, run_to_end, run_until, start_ranks
+from training import resuming
 from training.experiment import OLD_FLAG_NAMES
 
 PHRASES = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "egg", "decade", "bee")
@@ -154,7 +159,7 @@ def test_training_goes_on_from_other_weights(world, finished):
         "further",
         "--do_train",
         "--steps",
-        5,
+        6,
         "--from_pretrained",
         finished,
         *LISTENING,
@@ -169,7 +174,7 @@ def test_training_goes_on_from_other_weights(world, finished):
     )
     for name, value in before.items():
         torch.testing.assert_close(after["model"][name], value, atol=1e-5, rtol=1e-4)
-    run(world, "wider", "--do_train", "--steps", 1, "--from_pretrained", finished, "--width", 48)
+    run(world, "wider", "--do_train", "--steps", 2, "--from_pretrained", finished, "--width", 48)
     said = (world["root"] / "exp" / "wider" / "train.log").read_text()
     assert "taken over, but for" in said and "connector." in said
 
@@ -190,22 +195,94 @@ def test_every_step_has_its_own_batch_and_an_epoch_its_own_order(world, finished
     assert len(losses) == 8 and len(set(losses)) == 8
 
 
-def test_two_processes_train_as_one(world):
+def test_patience_waits_for_the_language_model(world, finished):
+    """Without learning nothing gets better: the warm-up must not be the end, and the LLM's phase must."""
+    still = ["--lr", 1e-12, "--ctc_lr", 1e-12, "--eval_every", 1, "--patience", 1, "--from_pretrained", finished]
+    run(world, "patient", "--do_train", "--steps", 20, *LISTENING, *still)
+    assert 5 <= read_json(world["root"] / "exp" / "patient" / "finished.json")["step"] <= 8
+
+
+TWO = ["--do_train", "--steps", 8, "--batch_size", 2, *LISTENING]
+
+
+def run_two(world: dict, name: str, *more: object, stop_at: int | None = None) -> list[int]:
+    """Two processes that train together, asked to stop at a step; their exit codes."""
+    exp = world["root"] / "exp" / name
+    ranks = start_ranks("trainer_base", flags(world, name, *TWO, *more), 2, roots=world["root"])
+    while stop_at and all(process.is_alive() for process, _ in ranks):
+        if max((row["step"] for row in metrics(exp)), default=0) >= stop_at:
+            os.kill(ranks[1][0].pid, signal.SIGTERM)
+            break
+        time.sleep(0.002)
+    for process, _ in ranks:
+        process.join(TIMEOUT)
+    assert all(process.exitcode in (0, 99) for process, _ in ranks), [screen.read_text() for _, screen in ranks]
+    return [process.exitcode for process, _ in ranks]
+
+
+@pytest.fixture(scope="module")
+def two(world: dict) -> Path:
+    run_two(world, "two")
+    return world["root"] / "exp" / "two"
+
+
+def test_two_processes_resume_bit_for_bit(world, two):
+    """Each draws its own dropout: what the first has drawn is not what the others would draw next."""
+    codes = run_two(world, "two_parts", stop_at=5)
+    parts = world["root"] / "exp" / "two_parts"
+    assert codes == [99, 99] and 4 < load(parts, "latest")["step"] < 8
+    run_two(world, "two_parts", "--resume", "auto")
+    assert_same_run(two, parts)
+
+
+def test_two_processes_train_as_one(world, two):
     """A scheduler prepared by Accelerate would step twice: the learning rate is a function of the step."""
-    given = [str(flag) for flag in flags(world, "two", "--do_train", "--steps", 3, "--batch_size", 2, "--seed", 1)]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(REPOSITORY / "src" / "trainer_base.py"), *given],
-        env=script_environment({"DATA_ROOT": str(world["root"] / "data")}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    rates = [row["learning_rate"] for row in metrics(world["root"] / "exp" / "two") if "learning_rate" in row]
-    run(world, "single", "--do_train", "--steps", 3, "--batch_size", 2, "--seed", 1)
+    rates = [row["learning_rate"] for row in metrics(two) if "learning_rate" in row]
+    run(world, "single", *TWO)
     assert rates == [r["learning_rate"] for r in metrics(world["root"] / "exp" / "single") if "learning_rate" in r]
+
+
+def score_another_corpus(world: dict, exp: Path) -> None:
+    """Without the flags of the training: they are the model's."""
+    other = world["data"].parent / "other"
+    other.mkdir()
+    rows = [json.loads(line) for line in (world["data"] / "segments.jsonl").read_text().splitlines()]
+    rows = [{("gloss" if key == "text" else key): value for key, value in row.items()} for row in rows[:2]]
+    lines = [json.dumps(row | {"split": "val"}) + "\n" for row in rows]
+    (other / "segments.jsonl").write_text("".join(lines))
+    asked = ["--exp", exp, "--do_generate", "--data", other, "--test_splits", "val", "--text_field", "gloss", "--cpu"]
+    run_to_end("trainer_base", asked, roots=world["root"])
+    found = read_json(exp / "other_val_predictions.json")
+    assert [row["reference"] for row in found] == [row["gloss"] for row in rows]
+
+
+def test_a_missing_test_split_is_told_before_training_and_the_command_corrected(world):
+    given = ["--do_train", "--do_generate", "--steps", 1, "--warmup", 1]
+    assert "nosuch" in run(world, "corrected", *given, "--test_splits", "nosuch", code=2)
+    assert not (world["root"] / "exp" / "corrected" / "metrics.jsonl").exists()
+    run(world, "corrected", *given, "--test_splits", "val", "--batch_size", 2)
+    folder = world["root"] / "exp" / "corrected"
+    assert (folder / "val_predictions.json").read_bytes() == (folder / "test_predictions.json").read_bytes()
+
+
+def test_the_trained_model_is_gone_before_the_one_that_writes_is_read(world, monkeypatch):
+    """Else two language models are in memory."""
+    alive = []
+
+    def count_models(*_: object) -> None:
+        alive.extend(found for found in gc.get_objects() if type(found) is SpeechLLMBase)
+
+    monkeypatch.setattr(trainer_base, "generate", count_models)
+    monkeypatch.setattr(trainer_base, "exit_on_stop_signals", lambda: None)
+    monkeypatch.setattr(resuming, "catch_stop_signals", list)
+    given = ["--do_train", "--do_generate", "--steps", 1, "--warmup", 1]
+    monkeypatch.setattr(sys, "argv", ["trainer_base.py", *map(str, flags(world, "freed", *given))])
+    before = sum(type(found) is SpeechLLMBase for found in gc.get_objects())
+    try:
+        assert trainer_base.main() == 0
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert len(alive) == before
 
 
 def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, finished):
@@ -219,8 +296,23 @@ def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, fin
         assert decoded.stat().st_mtime_ns == decoded_at, "decoded again"
         run(world, "whole", "--do_generate", "--steps", 8, "--decoder", "ctc", "--test_splits", "val", *LISTENING)
         assert len(read_json(finished / "val_predictions.json")) == 2
+        assert (finished / "test_predictions.json").read_bytes() == first, "val stands where test stood"
+        score_another_corpus(world, finished)
+        assert (finished / "test_predictions.json").read_bytes() == first, "another corpus stands where test stood"
     finally:
         hidden.rename(latest)
+
+
+def test_a_trained_model_says_when_words_were_said_and_how_sure_it_is(world, finished, tmp_path):
+    recording = world["data"].parent / world["rows"][0]["audio"]
+    out, asked = tmp_path / "heard.json", ["--words", "--confidence", "--device", "cpu"]
+    run_to_end("transcribe", [recording, "--model", finished, "--out", out, *asked], roots=world["root"])
+    lines = read_json(out)
+    assert lines and all(0 <= line["confidence"] <= 1 and "words" in line for line in lines)
+    for line in lines:
+        assert all(line["start"] <= word["start"] <= word["end"] <= line["end"] for word in line["words"])
+    said = run_to_end("transcribe", [recording, "--model", finished, "--device", "cuda:7"], roots=world["root"], code=2)
+    assert "--device cuda:7: found" in said.splitlines()[-1]
 
 
 def test_generation_goes_on_where_it_was_killed(world, finished):
@@ -274,6 +366,31 @@ def test_an_experiment_of_the_old_flag_names_continues(world):
         (["--do_train", "--steps", "5", "--max_minutes", "1"], "exclude"),
         (["--do_train", "--front_end", "units"], "--units_exp"),
         (["--do_train", "--bsize", "0"], "--batch_size"),
+        (["--do_train", "--dropout", "1.5"], "--dropout 1.5: expected a number from 0 to below 1"),
+        (["--do_train", "--frame_dropout", "20"], "--frame_dropout 20.0: expected a number from 0 to below 1"),
+        (
+            ["--do_train", "--frame_dropout", ".2", "--front_end", "units", "--units_exp", "x"],
+            "--frame_dropout changes",
+        ),
+        (["--do_train", "--label_smoothing", "1"], "--label_smoothing"),
+        (["--do_train", "--lora_r", "-4"], "--lora_r -4: expected 0 or more"),
+        (["--do_train", "--lora_alpha", "8"], "--lora_alpha needs --lora_r"),
+        (["--do_train", "--lr", "-1"], "--lr -1.0: expected a number above 0"),
+        (["--do_train", "--clip", "0"], "--clip"),
+        (["--do_train", "--seed", "-1"], "--seed"),
+        (
+            ["--do_train", "--width", "200"],
+            "3 attention heads do not part it evenly; give another width, or --n_heads 2",
+        ),
+        (["--do_train", "--num_heads", "7"], "7 attention heads"),
+        (["--do_train", "--connector", "mlp", "--num_heads", "4"], "--connector mlp has no such thing"),
+        (["--do_train", "--connector", "conv", "--norm", "post"], "--norm post: --connector conv"),
+        (["--do_train", "--connector", "qformer", "--no_positions"], "--no_positions: --connector qformer"),
+        (["--do_train", "--steps", "20", "--warmup", "30"], "longer than a phase of 20 steps"),
+        (["--do_train", "--steps", "90", "--ctc_warmup_steps", "80", "--warmup", "30"], "a phase of 10 steps"),
+        (["--do_train", "--steps", "20", "--ctc_warmup_steps", "30"], "at most --steps 20"),
+        (["--do_train", "--n_best", "2"], "at most --num_beams 1"),
+        (["--do_train", "--decoder", "ctc"], "no CTC head"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused(given, complaint):
@@ -281,10 +398,37 @@ def test_what_cannot_be_obeyed_is_refused(given, complaint):
         parse_args(["--exp", "exp/x", "--data", "data/x", *given])
 
 
+def test_a_short_run_reaches_its_learning_rate():
+    """The default warm-up is longer than such a run."""
+    args = parse_args("--exp exp/x --data d --do_train --steps 4 --lr 1e-3".split())
+    optimizer = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.ones(2))], "lora": False}])
+    rates = [set_learning_rates(args, optimizer, step, 4) for step in range(4)]
+    assert rates[0] == pytest.approx(0.25e-3) and max(rates) > 0.4e-3
+
+
+def test_the_flags_of_the_origin_mean_the_same():
+    shape = "--downsampling_factor 4 --num_heads 16 --num_layers 3 --hidden_size 1024 --intermediate_size 4096"
+    switches = "--norm_first --add_final_norm --use_positional_embeddings --early_stopping_patience 3 --lora_a 4"
+    args = parse_args(f"--out_dir exp/x --data d --do_train --lora_r 4 --shuffle {shape} {switches}".split())
+    assert (args.factor, args.n_heads, args.n_layers, args.width, args.feedforward) == (4, 16, 3, 1024, 4096)
+    assert (args.norm, args.no_final_norm, args.no_positions, args.patience) == ("pre", False, False, 3)
+
+
+def test_a_model_that_is_no_language_model_is_refused_before_anything_is_read(world):
+    from speech_llm.saved_model import refuse_no_llm
+
+    llm, encoder = world["root"] / "llm", world["root"] / "whisper"
+    refuse_no_llm(llm, None, ["q_proj", "mlp.up_proj"])
+    with pytest.raises(UserError, match="an encoder with a decoder .whisper."):
+        refuse_no_llm(encoder, None)
+    with pytest.raises(UserError, match="--lora_targets typo: expected all-linear, or some of .*q_proj"):
+        refuse_no_llm(llm, None, ["q_proj", "typo"])
+
+
 def test_learning_rates_follow_the_step_in_each_phase():
     args = parse_args(
         "--exp exp/x --data d --do_train --steps 100 --ctc-warmup-steps 40 --warmup 10 --lr 1e-3 --ctc_lr 2e-3 "
-        "--lora_lr 5e-4".split()
+        "--lora_r 4 --lora_lr 5e-4".split()
     )
     parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizer = torch.optim.AdamW([{"params": [value], "lora": lora} for value, lora in zip(parameters, (False, True))])

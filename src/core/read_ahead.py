@@ -10,7 +10,7 @@ POLL_SECONDS = 0.1  # after which a thread looks whether anybody still reads
 
 def map_ahead(work: Callable, chunks: Iterable[tuple[object, list]], n_workers: int) -> Iterator[tuple[object, list]]:
     """Apply ``work`` to every item of (key, items) chunks in threads, one chunk ahead of the reader, in order."""
-    with ThreadPoolExecutor(n_workers) as pool:
+    with ThreadPoolExecutor(max(1, n_workers)) as pool:
         waiting = None
         for key, items in chunks:
             started = (key, [pool.submit(work, item) for item in items])

@@ -62,11 +62,14 @@ class ErrorDifference(NamedTuple):
 def read_predictions(path: Path) -> list[Prediction]:
     """The entries of a ``test_predictions.json``, checked: a JSON list, each with text in id, reference, hypothesis.
 
-    A number as id becomes text. Raises UserError, naming the file and the first entry that is wrong.
+    A number as id becomes text. What the trainer's public origin writes, {split: {"predictions", "labels"}}, is read
+    too, with its "uuids" as ids where it has them. Raises UserError, naming the file and the first entry that is wrong.
     """
     if Path(path).is_dir():
         raise UserError(f"{path}: expected a test_predictions.json, found a folder; name the file in it")
     rows = read_json(path)
+    if isinstance(rows, dict) and rows and all(map(_is_split, rows.values())):
+        rows = _rows_of_splits(path, rows)
     if not isinstance(rows, list) or not rows:
         found = "an empty list" if rows == [] else f"a JSON {type(rows).__name__}"
         raise UserError(f"{path}: expected a list of predictions, found {found}; run the trainer with --do_generate")
@@ -80,6 +83,29 @@ def read_predictions(path: Path) -> list[Prediction]:
             ) from error
         predictions[prediction.id] = prediction
     return list(predictions.values())
+
+
+def _is_split(value: object) -> bool:
+    return isinstance(value, dict) and {"predictions", "labels"} <= value.keys()
+
+
+def _rows_of_splits(path: Path, splits: dict[str, dict[str, list]]) -> list[dict[str, object]]:
+    """Entries of {split: {"predictions", "labels"}}; an id begins with its split where there are several."""
+    rows = []
+    for split, found in splits.items():
+        predictions, labels = found["predictions"], found["labels"]
+        names = found.get("uuids") or [f"{number:06d}" for number in range(len(labels))]
+        if not len(predictions) == len(labels) == len(names):
+            raise UserError(
+                f"{path}, {split}: expected as many predictions as labels, found {len(predictions)} and {len(labels)}, "
+                f"with {len(names)} ids; run the trainer with --do_generate again"
+            )
+        prefix = f"{split}_" if len(splits) > 1 or "uuids" not in found else ""
+        rows += [
+            {"id": f"{prefix}{name}", "reference": label, "hypothesis": text}
+            for name, label, text in zip(names, labels, predictions)
+        ]
+    return rows
 
 
 def _to_prediction(row: object, known_ids: Set[str]) -> Prediction:

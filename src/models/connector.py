@@ -12,9 +12,15 @@ from torch import nn
 from torch.nn import functional
 
 KINDS = ("transformer", "mlp", "conv", "qformer")
-HEAD_SIZE = 64  # channels an attention head
+ATTENTION_KINDS = ("transformer", "qformer")
+HEAD_SIZE = 64  # channels an attention head, unless the number of heads is given
 CONV_FRAMES = 5  # that a convolution sees
 WINDOW_QUERIES = 4  # positions that one window of the qformer gives
+
+
+def count_heads(width: int, n_heads: int | None = None) -> int:
+    """Attention heads: as many as are asked for, else one for HEAD_SIZE channels."""
+    return n_heads or max(1, width // HEAD_SIZE)
 
 
 def length_mask(lengths: torch.Tensor, longest: int) -> torch.Tensor:
@@ -45,8 +51,9 @@ def sinusoids(n_positions: int, width: int, device: torch.device) -> torch.Tenso
 class Connector(nn.Module):
     """``encode`` to (B, P, W), where a CTC head may listen, then ``project`` to the LLM's embeddings.
 
-    in_dim: D; out_dim: E; factor: frames a position; norm: "pre" or "post" (transformer); target_rms: root mean square
-    of the LLM's token embeddings, which every position gets at the start.
+    in_dim: D; out_dim: E; factor: frames a position; norm: "pre" or "post" (transformer); n_heads, feedforward: of the
+    attention layers (None: by the width); target_rms: root mean square of the LLM's token embeddings, which every
+    position gets at the start.
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class Connector(nn.Module):
         factor: int = 6,
         width: int = 512,
         n_layers: int = 2,
+        n_heads: int | None = None,
+        feedforward: int | None = None,
         norm: str = "pre",
         final_norm: bool = True,
         positions: bool = True,
@@ -68,14 +77,15 @@ class Connector(nn.Module):
         assert kind in KINDS and norm in ("pre", "post"), f"unknown connector: {kind}, {norm}-norm"
         self.kind, self.factor, self.width, self.positions = kind, factor, width, positions
         self.shift, self.gain = nn.Parameter(torch.zeros(in_dim)), nn.Parameter(torch.ones(in_dim))
+        attention = {"n_heads": n_heads, "feedforward": feedforward, "norm": norm, "dropout": dropout}
         if kind == "transformer":
-            self.body = _transformer(factor * in_dim, width, n_layers, norm, dropout)
+            self.body = _transformer(factor * in_dim, width, n_layers, **attention)
         elif kind == "mlp":
             self.body = _mlp(factor * in_dim, width, n_layers, dropout)
         elif kind == "conv":
             self.body = _conv(in_dim, width, factor, n_layers, dropout)
         else:
-            self.body = _qformer(in_dim, width, n_layers, norm, dropout)
+            self.body = _qformer(in_dim, width, n_layers, **attention)
         self.final_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, out_dim)
@@ -150,13 +160,22 @@ class Connector(nn.Module):
         return positions, count_positions(lengths, self.factor)
 
 
-def _attention_layers(kind: type[nn.Module], n_layers: int, width: int, norm: str, dropout: float) -> nn.ModuleList:
+def _attention_layers(
+    kind: type[nn.Module],
+    n_layers: int,
+    width: int,
+    *,
+    n_heads: int | None,
+    feedforward: int | None,
+    norm: str,
+    dropout: float,
+) -> nn.ModuleList:
     """``n_layers`` of PyTorch's transformer layers, of one ``kind`` (encoder or decoder)."""
     layers = [
         kind(
             d_model=width,
-            nhead=max(1, width // HEAD_SIZE),
-            dim_feedforward=4 * width,
+            nhead=count_heads(width, n_heads),
+            dim_feedforward=feedforward or 4 * width,
             dropout=dropout,
             activation="gelu",
             batch_first=True,
@@ -167,8 +186,8 @@ def _attention_layers(kind: type[nn.Module], n_layers: int, width: int, norm: st
     return nn.ModuleList(layers)
 
 
-def _transformer(in_dim: int, width: int, n_layers: int, norm: str, dropout: float) -> nn.Module:
-    layers = _attention_layers(nn.TransformerEncoderLayer, n_layers, width, norm, dropout)
+def _transformer(in_dim: int, width: int, n_layers: int, **attention) -> nn.Module:
+    layers = _attention_layers(nn.TransformerEncoderLayer, n_layers, width, **attention)
     return nn.ModuleDict({"input": nn.Linear(in_dim, width), "layers": layers})
 
 
@@ -183,8 +202,8 @@ def _conv(in_dim: int, width: int, factor: int, n_layers: int, dropout: float) -
     return nn.ModuleDict({"layers": nn.ModuleList(layers), "stride": stride})
 
 
-def _qformer(in_dim: int, width: int, n_layers: int, norm: str, dropout: float) -> nn.Module:
-    layers = _attention_layers(nn.TransformerDecoderLayer, n_layers, width, norm, dropout)
+def _qformer(in_dim: int, width: int, n_layers: int, **attention) -> nn.Module:
+    layers = _attention_layers(nn.TransformerDecoderLayer, n_layers, width, **attention)
     queries = nn.Embedding(WINDOW_QUERIES, width)
     nn.init.normal_(queries.weight, std=0.02)
     return nn.ModuleDict({"input": nn.Linear(in_dim, width), "queries": queries, "layers": layers})

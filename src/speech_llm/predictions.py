@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from core.files import hash_files, write_json
+from core.files import hash_files, read_json, write_json
 from core.records import Candidate, Prediction, TranscribedItem
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.decoding import transcribe_features
@@ -55,6 +55,21 @@ def write_predictions(
     rows = note_search_errors(model, source, items, rows, search)
     write_json(exp / f"{split}_predictions.json", rows)
     _report(exp, split, rows)
+
+
+def copy_single_split(exp: Path, split: str) -> None:
+    """What was written for the only split, under the name that tools look for too: ``test_predictions.json``.
+
+    Not where that is the transcript of a split called test.
+    """
+    if split == "test":
+        return
+    path = exp / "test_predictions.json"
+    if _decoded_file(exp, "test").exists():
+        log.info("%s: left as it is, since it is of the split test", path)
+        return
+    write_json(path, read_json(exp / f"{split}_predictions.json"))
+    log.info("wrote %s, the same", path)
 
 
 def note_search_errors(

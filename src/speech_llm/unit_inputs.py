@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.files import read_json
+from core.files import hash_files, read_json
 from languages import command_for_folder
 from training.experiment import require_finished
 from units.corpus import read_corpus
+from units.phase1_inputs import hash_units
 
 ENCODED_AT_ONCE = 4096  # utterances
 
@@ -37,6 +38,11 @@ def load_unit_sequences(
         if len(units) and not 0 <= units.min() <= units.max() < n_units:
             raise UserError(f"{corpus}, {name}: expected units below {n_units}, found {units.max()}; rerun phase 1")
     return _as_tokens(sequences, Path(bpe_exp), n_units) if bpe_exp else (sequences, n_units)
+
+
+def hash_ids(units_exp: Path, bpe_exp: Path | None) -> str:
+    """What the ids of ``load_unit_sequences`` mean, as a hash: of the clusters and, for tokens, of the tokenizer."""
+    return hash_units(Path(units_exp)) + (hash_files([Path(bpe_exp) / "tokenizer.json"]) if bpe_exp else "")
 
 
 def _as_tokens(sequences: dict[str, np.ndarray], bpe_exp: Path, n_units: int) -> tuple[dict[str, np.ndarray], int]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from core.read_ahead import run_ahead
+from core.read_ahead import map_ahead, run_ahead
 
 
 def wait_until(condition) -> bool:
@@ -65,3 +65,10 @@ def test_closing_ends_the_threads() -> None:
     own = set(threading.enumerate()) - before
     found.close()
     assert own and wait_until(lambda: not any(thread.is_alive() for thread in own))
+
+
+@pytest.mark.parametrize("n_workers", [0, 1, 3])
+def test_chunks_come_whole_and_in_order(n_workers: int) -> None:
+    """``--num_workers 0`` is what some trainers have for reading without threads."""
+    chunks = [("a", [1, 2]), ("b", []), ("c", [3])]
+    assert list(map_ahead(lambda number: 10 * number, chunks, n_workers)) == [("a", [10, 20]), ("b", []), ("c", [30])]

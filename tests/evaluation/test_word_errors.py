@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from core.files import write_json
 from evaluation.word_errors import (
     Prediction,
     compare_errors,
@@ -86,3 +87,15 @@ def test_a_large_set_is_grouped_and_exact() -> None:
     counts, single = count_errors(rows), count_errors(PREDICTIONS)
     assert np.array_equal(counts[:3], single)
     assert summarise_errors(counts).wer == pytest.approx(summarise_errors(single).wer)
+
+
+def test_what_the_origin_of_the_trainer_writes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "test_predictions.json"
+    dev = {"predictions": ["a b", ""], "labels": ["a c", "d"], "uuids": ["x", "y"]}
+    write_json(path, {"dev": dev})
+    assert read_predictions(path) == [Prediction("x", "a c", "a b"), Prediction("y", "d", "")]
+    write_json(path, {"dev": dev, "test": {"predictions": ["e"], "labels": ["e"]}})
+    assert [item.id for item in read_predictions(path)] == ["dev_x", "dev_y", "test_000000"]
+    write_json(path, {"dev": dev | {"labels": ["a c"]}})
+    with pytest.raises(UserError, match="dev: expected as many predictions as labels, found 2 and 1"):
+        read_predictions(path)

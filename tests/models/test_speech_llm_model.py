@@ -7,9 +7,9 @@ import pytest
 from core.errors import UserError
 from core.text_normalisation import normalise_text
 from models.chat_template import chat_pieces
-from models.speech_llm_model import SpeechBatch, SpeechLLMBase
+from models.speech_llm_model import SpeechBatch, SpeechLLMBase, check_llm
 from speech_llm.characters import text_labels
-from speech_llm.decoding import batch_alike, max_answer_tokens, transcribe_features
+from speech_llm.decoding import batch_alike, max_answer_tokens, token_rate, transcribe_features
 from speech_llm.feature_sources import FeatureSource
 from speech_llm.saved_model import build_speech_llm, from_pretrained, save_pretrained
 from speech_llm.validation import is_looping, mean_losses, uses_audio, word_error_rate
@@ -302,3 +302,64 @@ def test_a_shuffled_loss_that_is_no_worse_is_flagged():
 )
 def test_looping_is_told_from_repetition(text, loops):
     assert is_looping(text) == loops
+
+
+def test_a_language_model_that_reads_ahead_or_scales_its_logits_is_refused():
+    llm = tiny_llm("llama")
+    check_llm(llm)
+    layer = llm.model.layers[0].register_forward_hook(lambda _, __, hidden: hidden + hidden.mean(1, keepdim=True))
+    with pytest.raises(UserError, match="reads what follows a token"):
+        check_llm(llm)
+    layer.remove()
+    llm.register_forward_hook(lambda _, __, found: type(found)(logits=2 * found.logits))
+    with pytest.raises(UserError, match="does more to its logits"):
+        check_llm(llm)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "qformer"])
+def test_heads_and_feedforward_are_as_asked_for(kind):
+    shape = {"kind": kind, "factor": 2, "width": 48, "n_layers": 1}
+    layer = build(config(connector=shape | {"n_heads": 6, "feedforward": 40})).connector.body["layers"][0]
+    assert layer.self_attn.num_heads == 6 and layer.linear1.out_features == 40
+    layer = build(config(connector=shape)).connector.body["layers"][0]
+    assert layer.self_attn.num_heads == 1 and layer.linear1.out_features == 4 * 48
+
+
+def test_a_prompt_with_the_time_of_day_is_read_as_it_was_trained(tmp_path):
+    """Llama-3.2's chat template writes today's date."""
+    from transformers import AutoTokenizer
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%H:%M:%S.%f') }}" + tokenizer.chat_template
+    folder = tmp_path / "llm"
+    tiny_llm("llama").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).chat_template == tokenizer.chat_template
+    model = build_speech_llm(config(llm_id=str(folder)), torch.float32)
+    assert build_speech_llm(config(llm_id=str(folder)), torch.float32).pieces != model.pieces
+    save_pretrained(tmp_path / "saved", model)
+    assert from_pretrained(tmp_path / "saved").pieces == model.pieces
+
+
+@pytest.mark.parametrize("values", [config(), hearing()], ids=["llm", "joint"])
+def test_the_first_of_many_hypotheses_is_the_one_written_alone(values):
+    model = build(values)
+    rows = [frames_of(text, seed=place).numpy() for place, text in enumerate(TEXTS)]
+    options = {"num_beams": 4, "decoder": "joint" if model.ctc is not None else "llm", "length_penalty": 1.0}
+    alone = transcribe_features(model, rows, [1.0] * len(rows), **options)
+    many = transcribe_features(model, rows, [1.0] * len(rows), n_best=4, **options)
+    assert [row[0]["text"] for row in many] == [row[0]["text"] for row in alone]
+    assert any(len(row) > 1 for row in many)
+
+
+def test_one_text_beside_the_wrong_audio_does_not_let_answers_run_on():
+    items = [{"text": "abcdef", "duration": 2.0}] * 99
+    rate = token_rate(tiny_tokenizer(), [*items, {"text": "a" * 600, "duration": 2.0}])
+    assert rate == pytest.approx(1.5 * 3, rel=0.1)
+
+
+def test_a_chat_template_that_changes_what_is_said_is_refused():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] | upper }}{% endfor %}"
+    with pytest.raises(UserError, match="chat template changes what is said"):
+        chat_pieces(tokenizer, "Write it down.", draft=False)

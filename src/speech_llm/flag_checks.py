@@ -1,0 +1,39 @@
+"""What cannot be obeyed, told in one line before anything is read."""
+
+from core.errors import UserError
+from models.connector import ATTENTION_KINDS, count_heads
+
+
+def check_phases(steps: int | None, listening: int, warmup: int | None) -> None:
+    """UserError where a phase is longer than the run, or shorter than its warm-up.
+
+    listening: steps of CTC alone, of ``steps`` in all (None: not known yet). warmup: None where none is asked for.
+    """
+    if steps is not None and listening > steps:
+        raise UserError(f"--ctc_warmup_steps {listening}: expected at most --steps {steps}, of which they are a part")
+    phases = [listening, None if steps is None else steps - listening]
+    shortest = min((length for length in phases if length), default=None)
+    if warmup is not None and shortest is not None and warmup > shortest:
+        raise UserError(
+            f"--warmup {warmup}: is longer than a phase of {shortest} steps, so that its rate would never be reached; "
+            "give less, or more --steps"
+        )
+
+
+def check_connector(
+    kind: str, width: int, *, n_heads: int | None, feedforward: int | None, norm: str, no_positions: bool
+) -> None:
+    """UserError for what a kind of connector lacks, and for heads that do not part the width evenly."""
+    attends = kind in ATTENTION_KINDS
+    asked = {"n_heads": n_heads, "feedforward": feedforward, "norm post": norm == "post"}
+    foreign = [flag for flag, value in asked.items() if value and not attends]
+    foreign += ["no_positions"] if no_positions and kind != "transformer" else []
+    if foreign:
+        raise UserError(f"--{foreign[0]}: --connector {kind} has no such thing; leave it out")
+    heads = count_heads(width, n_heads)
+    if attends and width % heads:
+        fitting = max(fewer for fewer in range(1, heads) if width % fewer == 0)
+        raise UserError(
+            f"--width {width}: {heads} attention heads do not part it evenly; give another width, or "
+            f"--n_heads {fitting}"
+        )

@@ -1,0 +1,57 @@
+"""Which data a trainer reads that is told none, and which flags it needs to be told again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from core.files import write_json
+from speech_llm.prepared_data import choose_data
+from speech_llm.recalled_flags import recall_flags
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """data/ with one language that has texts and one that has none."""
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    for name, text in (("guarani", "che"), ("spanish", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "segments.jsonl").write_text(json.dumps({"id": "a", "text": text}) + "\n")
+    return tmp_path
+
+
+def test_the_data_are_those_given_or_of_the_language_or_the_only_ones_with_texts(root: Path) -> None:
+    assert choose_data(Path("mine"), "spanish") == Path("mine")
+    assert choose_data(None, "spanish") == root / "spanish"
+    assert choose_data(None, None) == root / "guarani"
+
+
+def test_what_was_found_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "english").mkdir()
+    (root / "english" / "transcripts.tsv").write_text("source\ttext\n")
+    with pytest.raises(UserError, match="found transcribed speech of english, guarani .* give --language"):
+        choose_data(None, None)
+    monkeypatch.setenv("DATA_ROOT", str(root / "english"))
+    with pytest.raises(UserError, match="found no transcribed speech .* give --data"):
+        choose_data(None, None)
+
+
+BEGAN = {"data": "data/a", "text_field": "gloss", "lr": 0.1, "bsize": 3, "units_exp": None, "exp": "elsewhere"}
+FLAGS = {"data": None, "text_field": "text", "lr": 0.2, "batch_size": 16, "num_beams": 1, "exp": "x", "units_exp": None}
+
+
+def recall(exp: Path, **given: object) -> dict[str, object]:
+    return recall_flags(exp, FLAGS | given, set(given), changeable={"data", "text_field", "num_beams"})
+
+
+def test_a_model_is_used_with_the_flags_it_was_trained_with(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"arguments": BEGAN})
+    began = {"data": Path("data/a"), "text_field": "gloss", "lr": 0.1, "batch_size": 3, "exp": "x"}
+    assert recall(tmp_path) == FLAGS | began
+    assert recall(tmp_path, lr=0.1, num_beams=4) == FLAGS | began | {"num_beams": 4}
+    other = recall(tmp_path, data=Path("data/b"))
+    assert (other["data"], other["text_field"]) == (Path("data/b"), "text"), "another corpus has its own columns"
+    with pytest.raises(UserError, match="--lr 0.3: the model in .* was trained with 0.1"):
+        recall(tmp_path, lr=0.3)
+    assert recall(tmp_path / "only_weights") == FLAGS
