@@ -613,3 +613,70 @@ class InspectedRecording(TypedDict, total=False):
     fingerprint: str  # equal where the sound is
     note: str
     flags: list[str]
+
+
+# Listening tests.
+
+
+class ListeningChoice(TypedDict):
+    """An answer that may be given to "what did you hear?": one of its keys beside ``id``."""
+
+    id: str
+    text: NotRequired[str]
+    picture: NotRequired[str]  # in the page a data: address, in the key the file's name
+    clip: NotRequired[str]  # the id of a clip to listen to
+
+
+class ListeningTrial(TypedDict):
+    """What one screen asks. The page has everything but ``right``."""
+
+    id: str
+    kind: str  # "preference", "abx", "mos" or "words"
+    clips: list[str]  # ids: two for preference; A, B and X for abx; one for mos and words
+    group: str  # trials of one group are alternatives: a listener gets one of them
+    choices: NotRequired[list[ListeningChoice]]  # words
+    right: NotRequired[str]  # abx: the clip that X is; words: the choice
+
+
+class ListeningClip(TypedDict):
+    """Whose voice a clip is; only the key says it."""
+
+    system: str
+    utterance: str
+    seconds: float
+
+
+class ListeningKey(TypedDict):
+    """``listening_test.key.json``: what the page does not tell its listeners."""
+
+    format: str
+    format_version: int
+    test: str  # as in the answers
+    title: str
+    seed: int
+    systems: list[str]
+    clips: dict[str, ListeningClip]
+    trials: list[ListeningTrial]
+
+
+class ListeningAnswer(TypedDict):
+    """One screen, answered."""
+
+    trial: str
+    shown: list[str]  # clips from left to right
+    answer: str  # preference, abx: a clip, or "same"; mos: "1" to "5"; words: a choice
+    seconds: float  # from the moment when everything had been heard to the answer
+    plays: list[int]  # of each clip, to its end
+    repeat: bool  # the same question asked again
+
+
+class ListeningAnswers(TypedDict):
+    """What one listener saves."""
+
+    format: str
+    format_version: int
+    test: str
+    listener: str
+    started: str  # ISO 8601, UTC
+    finished: str | None  # None: broken off
+    answers: list[ListeningAnswer]

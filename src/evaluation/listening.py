@@ -1,0 +1,347 @@
+"""What a listening test says: preferences, grades and words with intervals, agreement, and who clicked at random.
+
+Intervals speak of other people and other sentences: variances of the sums of each listener and of each utterance are
+added, and that of single answers, which both hold, is taken off once. C. Cameron, J. Gelbach and D. Miller (2011),
+"Robust inference with multiway clustering", Journal of Business & Economic Statistics 29(2).
+Agreement: K. Krippendorff (2011), "Computing Krippendorff's alpha-reliability": 1 agrees, 0 is chance.
+Axes: J judgements.
+"""
+
+import itertools
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from scipy.stats import binomtest
+from scipy.stats import t as student
+
+from core.errors import UserError
+from core.records import ListeningAnswer, ListeningAnswers, ListeningKey
+from evaluation.bootstrap import COVERAGE, Interval
+
+SAME = "same"
+ORIGINAL = "original"  # the recordings themselves, as a system
+GRADES = ("1", "2", "3", "4", "5")
+SHARE, GRADE, DIFFERENCE = (0.0, 1.0), (1.0, 5.0), (-math.inf, math.inf)  # what values can be
+MIN_REPEATS, MIN_ANSWERS, MIN_ORIGINALS, MIN_OTHERS = 6, 8, 4, 2  # below these, nobody is suspected
+HASTY_SECONDS = 0.4
+SIDE_P = 0.001
+LOW_CORRELATION = 0.25  # of grades with the mean of the others'; .7 is usual, 0 is chance
+
+
+class Judgement(NamedTuple):
+    """One answer, its clips named by the key."""
+
+    listener: str
+    kind: str
+    trial: str
+    utterance: str
+    systems: list[str]  # of the key's clips: one, or two that were compared
+    said: str  # preference: a system or "same"; mos: a grade; abx, words: "right" or "wrong"
+    answer: str  # as it was given
+    side: int | None  # place of the chosen clip, 0 on the left; None where no clip is chosen
+    n_choices: int
+    seconds: float
+    repeat: bool
+
+
+class ListenerRow(NamedTuple):
+    """What is known of one listener, and what makes the answers doubtful."""
+
+    listener: str
+    n_answers: int
+    finished: bool
+    median_seconds: float
+    repeats_agree: tuple[int, int]  # of so many
+    with_others: float | None  # correlation of the grades with the mean of the other listeners'
+    warnings: list[str]
+
+
+class PairResult(NamedTuple):
+    """How often the first of two systems was preferred, ties counted half; or how often X was told, for abx."""
+
+    first: str
+    second: str
+    share: Interval
+    ties: float
+
+
+class SystemResult(NamedTuple):
+    """Mean grade of a system, or the share of words that were heard; and that minus the first system's, paired."""
+
+    system: str
+    mean: Interval
+    difference: Interval | None
+
+
+def read_judgements(answers: ListeningAnswers, key: ListeningKey) -> list[Judgement]:
+    """The answers of one listener, named by the key. UserError where they do not belong to it."""
+    trials = {trial["id"]: trial for trial in key["trials"]}
+    found = []
+    for row in answers["answers"]:
+        trial = trials.get(row["trial"])
+        if trial is None or sorted(row["shown"]) != sorted(trial["clips"]):
+            raise UserError(f"{answers['listener']}: expected questions of this key, found {row['trial']}")
+        clips = [key["clips"][clip] for clip in trial["clips"]]
+        compared = trial["clips"][:2] if trial["kind"] in ("preference", "abx") else trial["clips"][:1]
+        found.append(
+            Judgement(
+                listener=answers["listener"],
+                kind=trial["kind"],
+                trial=trial["id"],
+                utterance=clips[0]["utterance"],
+                systems=[key["clips"][clip]["system"] for clip in compared],
+                said=_name_answer(row, trial, key),
+                answer=row["answer"],
+                side=row["shown"].index(row["answer"]) if row["answer"] in row["shown"] else None,
+                n_choices=len(trial.get("choices", compared)),
+                seconds=float(row["seconds"]),
+                repeat=bool(row["repeat"]),
+            )
+        )
+    return found
+
+
+def _name_answer(row: ListeningAnswer, trial: Mapping, key: ListeningKey) -> str:
+    answer, kind = row["answer"], trial["kind"]
+    if kind in ("abx", "words"):
+        return "right" if answer == trial["right"] else "wrong"
+    allowed = GRADES if kind == "mos" else (SAME, *trial["clips"])
+    if answer not in allowed:
+        raise UserError(f"{row['trial']}: expected {', '.join(allowed)} as the answer, found {answer}")
+    return answer if kind == "mos" or answer == SAME else key["clips"][answer]["system"]
+
+
+def two_way_interval(
+    values: Sequence[float], listeners: Sequence[str], items: Sequence[str], bounds: tuple[float, float]
+) -> Interval:
+    """Mean of (J,) ``values``, each within ``bounds``, with its interval over listeners and items; n counts judgements.
+
+    Where all values lie at one bound, the interval is that of as many independent answers as there are listeners, or
+    items where those are more.
+    """
+    if not len(values):
+        raise ValueError("expected judgements, found none")
+    observed = np.asarray(values, np.float64)
+    mean, n = float(observed.mean()), len(observed)
+    n_listeners, n_items = len(set(listeners)), len(set(items))
+    tail = (1 - COVERAGE) / 2
+    if np.ptp(observed) == 0 and mean in bounds:
+        reach = (bounds[1] - bounds[0]) * (1 - tail ** (1 / max(n_listeners, n_items)))
+        return Interval(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach), n)
+    groupings = [names for names, count in ((listeners, n_listeners), (items, n_items)) if count > 1]
+    by_group = [_variance(observed - mean, names) for names in groupings]
+    each = _variance(observed - mean, range(n)) if n > 1 else 0.0
+    # One alone holds all of the spread: nothing is counted twice.
+    variance = max([sum(by_group) - each, *by_group]) if len(by_group) > 1 else sum(by_group)
+    freedom = max(1, min(count for count in (n_listeners, n_items) if count > 1) - 1) if by_group else 1
+    reach = float(student.ppf(1 - tail, freedom)) * math.sqrt(variance)
+    return Interval(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach), n)
+
+
+def _variance(residuals: np.ndarray, names: Sequence[object]) -> float:
+    """Of the mean of (J,) values, whose ``residuals`` go together within the groups that (J,) ``names`` make."""
+    _, places = np.unique(np.asarray(names), return_inverse=True)
+    sums = np.bincount(places, weights=residuals)
+    return float(len(sums) / (len(sums) - 1) * np.square(sums).sum() / len(residuals) ** 2)
+
+
+def _interval_of(rows: Sequence[tuple[float, Judgement]], bounds: tuple[float, float]) -> Interval:
+    listeners, items = [row.listener for _, row in rows], [row.utterance for _, row in rows]
+    return two_way_interval([value for value, _ in rows], listeners, items, bounds)
+
+
+def first_answers(judgements: Iterable[Judgement], kind: str) -> list[Judgement]:
+    """Those of a kind, without the questions that were asked again."""
+    return [row for row in judgements if row.kind == kind and not row.repeat]
+
+
+def score_pairs(judgements: Iterable[Judgement], kind: str) -> list[PairResult]:
+    """Results of "preference" or "abx", pair by pair."""
+    pairs: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for row in first_answers(judgements, kind):
+        pairs[row.systems[0], row.systems[1]].append(row)
+
+    def value(row: Judgement) -> float:
+        if kind == "abx":
+            return float(row.said == "right")
+        return 0.5 if row.said == SAME else float(row.said == row.systems[0])
+
+    return [
+        PairResult(
+            *pair,
+            share=_interval_of([(value(row), row) for row in rows], SHARE),
+            ties=sum(row.said == SAME for row in rows) / len(rows),
+        )
+        for pair, rows in sorted(pairs.items())
+    ]
+
+
+def score_systems(judgements: Iterable[Judgement], kind: str, systems: Sequence[str]) -> list[SystemResult]:
+    """Results of "mos" (grades) or "words" (1 where right), system by system, each minus the first."""
+    rows = first_answers(judgements, kind)
+    value: Callable[[Judgement], float] = (
+        (lambda row: float(row.said)) if kind == "mos" else (lambda row: float(row.said == "right"))
+    )
+    results: list[SystemResult] = []
+    for system in systems:
+        own = [(value(row), row) for row in rows if row.systems == [system]]
+        if own:
+            first = results[0].system if results else None
+            bounds = GRADE if kind == "mos" else SHARE
+            results.append(SystemResult(system, _interval_of(own, bounds), _difference(rows, value, system, first)))
+    return results
+
+
+def _difference(
+    rows: Sequence[Judgement], value: Callable[[Judgement], float], system: str, first: str | None
+) -> Interval | None:
+    """``system`` minus ``first`` where one listener has judged both on one utterance; None where nobody has."""
+    given = {(row.systems[0], row.listener, row.utterance): row for row in rows}
+    paired = [
+        (value(row) - value(given[first, row.listener, row.utterance]), row)
+        for row in rows
+        if first and row.systems == [system] and (first, row.listener, row.utterance) in given
+    ]
+    return _interval_of(paired, DIFFERENCE) if paired else None
+
+
+def krippendorff_alpha(ratings: Iterable[Sequence[float | str]], *, nominal: bool) -> float | None:
+    """Agreement of the values that listeners gave to each item; None where there is nothing to agree on.
+
+    ratings: for each item the values given to it, in any order; items with one value do not count. nominal: values are
+    equal or not; else their squared difference counts.
+    """
+    units = [list(values) for values in ratings if len(values) > 1]
+    pooled = [value for values in units for value in values]
+    if len(set(pooled)) < 2:
+        return None
+    observed = sum(_disagreement(values, nominal) / (len(values) - 1) for values in units) / len(pooled)
+    expected = _disagreement(pooled, nominal) / (len(pooled) * (len(pooled) - 1))
+    return 1 - observed / expected
+
+
+def _disagreement(values: Sequence[float | str], nominal: bool) -> float:
+    """Sum over all ordered pairs of values of how far they lie apart."""
+    if nominal:
+        return len(values) ** 2 - sum(count**2 for count in Counter(values).values())
+    numbers = np.asarray(values, np.float64)
+    return float(2 * (len(numbers) * np.square(numbers).sum() - numbers.sum() ** 2))
+
+
+def agreement(judgements: Iterable[Judgement], kind: str) -> float | None:
+    """Krippendorff's alpha of the listeners, over trials."""
+    trials: dict[str, list[float | str]] = defaultdict(list)
+    for row in first_answers(judgements, kind):
+        trials[row.trial].append(float(row.said) if kind == "mos" else row.said if kind != "words" else row.answer)
+    return krippendorff_alpha(trials.values(), nominal=kind != "mos")
+
+
+def describe_listener(answers: ListeningAnswers, judgements: Sequence[Judgement]) -> ListenerRow:
+    """One listener's row; ``judgements`` are those of all listeners."""
+    own = [row for row in judgements if row.listener == answers["listener"]]
+    first = {row.trial: row for row in own if not row.repeat}
+    repeats = [(first[row.trial], row) for row in own if row.repeat and row.trial in first]
+    n_agree = sum(_agree(before, again) for before, again in repeats)
+    median = statistics.median(row.seconds for row in own) if own else 0.0
+    together = correlate_with_others(judgements, answers["listener"])
+    doubts = _doubts(list(first.values()), (n_agree, len(repeats)), median, together)
+    return ListenerRow(
+        listener=answers["listener"],
+        n_answers=len(own),
+        finished=answers["finished"] is not None,
+        median_seconds=median,
+        repeats_agree=(n_agree, len(repeats)),
+        with_others=together,
+        warnings=[said for said in doubts if said],
+    )
+
+
+def correlate_with_others(judgements: Iterable[Judgement], listener: str) -> float | None:
+    """Pearson correlation of a listener's grades with the mean of the others'; None for too few, or no spread."""
+    grades: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in first_answers(judgements, "mos"):
+        grades[row.trial][row.listener] = int(row.said)
+    pairs = [
+        (given[listener], statistics.mean(grade for name, grade in given.items() if name != listener))
+        for given in grades.values()
+        if listener in given and len(given) > MIN_OTHERS
+    ]
+    if len(pairs) < MIN_ANSWERS or any(len(set(values)) == 1 for values in zip(*pairs)):
+        return None
+    return float(np.corrcoef(np.array(pairs).T)[0, 1])
+
+
+def _agree(before: Judgement, again: Judgement) -> bool:
+    if before.kind == "mos":
+        return abs(int(before.said) - int(again.said)) <= 1
+    return before.said == again.said
+
+
+def _doubts(
+    rows: Sequence[Judgement], repeats: tuple[int, int], median: float, together: float | None
+) -> Iterable[str]:
+    """Reasons to doubt that a listener listened; "" where there is none."""
+    grades = {row.said for row in rows if row.kind == "mos"}
+    sides = [row.side for row in rows if row.side is not None and row.kind in ("preference", "abx")]
+    n_left = sides.count(0)
+    yield f"gave the same answer again in {repeats[0]} of {repeats[1]}" if _is_erratic(*repeats) else ""
+    yield f"answered within {median:.1f} s" if len(rows) >= MIN_ANSWERS and median < HASTY_SECONDS else ""
+    disagrees = together is not None and together < LOW_CORRELATION
+    yield f"grades as nobody else does (correlation {together:.2f})" if disagrees else ""
+    one_sided = len(sides) >= MIN_ANSWERS and binomtest(n_left, len(sides)).pvalue < SIDE_P
+    yield f"chose the left one in {n_left} of {len(sides)}" if one_sided else ""
+    n_graded = sum(row.kind == "mos" for row in rows)
+    yield f"gave {next(iter(grades))} to everything" if len(grades) == 1 and n_graded >= MIN_ANSWERS else ""
+    yield "graded the original recordings below every voice" if _prefers_voices(rows) else ""
+
+
+def _is_erratic(n_agree: int, n_repeats: int) -> bool:
+    return n_repeats >= MIN_REPEATS and 3 * n_agree <= n_repeats
+
+
+def _prefers_voices(rows: Sequence[Judgement]) -> bool:
+    grades: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.kind == "mos":
+            grades[row.systems[0]].append(int(row.said))
+    originals = grades.pop(ORIGINAL, [])
+    if len(originals) < MIN_ORIGINALS or not grades:
+        return False
+    return statistics.mean(originals) < min(statistics.mean(given) for given in grades.values())
+
+
+def merge_listeners(read: Sequence[tuple[str, ListeningAnswers]]) -> tuple[list[ListeningAnswers], list[str]]:
+    """One entry a listener, that with most answers, and a line for each file that was left out: (file, answers)."""
+    best: dict[str, tuple[str, ListeningAnswers]] = {}
+    said = []
+    for name, answers in read:
+        known = best.get(answers["listener"])
+        if known is None:
+            best[answers["listener"]] = (name, answers)
+            continue
+        worse, better = sorted([known, (name, answers)], key=lambda entry: len(entry[1]["answers"]))
+        best[answers["listener"]] = better
+        said.append(f"{worse[0]}: listener {answers['listener']} has another file, {better[0]}; used that")
+    return [answers for _, answers in best.values()], said
+
+
+def chance_of_words(judgements: Iterable[Judgement]) -> float:
+    """The share that is right if everybody guesses."""
+    return statistics.mean(1 / row.n_choices for row in first_answers(judgements, "words"))
+
+
+def hardest_items(judgements: Iterable[Judgement], kind: str, n: int) -> list[tuple[str, str, float, int]]:
+    """(system, utterance, mean, judgements) of the ``n`` lowest: grades, or the share that was right."""
+    rows = [row for row in first_answers(judgements, kind) if row.systems != [ORIGINAL]]
+    found = []
+    for (system, utterance), group in itertools.groupby(
+        sorted(rows, key=lambda row: (row.systems[0], row.utterance)), key=lambda row: (row.systems[0], row.utterance)
+    ):
+        values = [float(row.said) if kind == "mos" else float(row.said == "right") for row in group]
+        found.append((system, utterance, statistics.mean(values), len(values)))
+    return sorted(found, key=lambda entry: (entry[2], entry[:2]))[:n]

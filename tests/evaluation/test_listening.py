@@ -1,0 +1,141 @@
+"""Scores of listening tests: intervals over people and sentences, agreement, and who is doubted."""
+
+from collections import defaultdict
+
+import numpy as np
+
+import pytest
+from scipy.stats import ttest_1samp
+
+from listening_examples import make_test, simulate
+from simulate_listeners import careless, make_answers
+
+from core.errors import UserError
+from evaluation.listening import (
+    SAME,
+    agreement,
+    chance_of_words,
+    describe_listener,
+    hardest_items,
+    krippendorff_alpha,
+    merge_listeners,
+    read_judgements,
+    score_pairs,
+    score_systems,
+    two_way_interval,
+)
+
+ANY = (-np.inf, np.inf)
+# The example of Krippendorff (2011): four observers, twelve units, 0 where nobody looked.
+OBSERVED = """
+1 2 3 3 2 1 4 1 2 0 0 0
+1 2 3 3 2 2 4 1 2 5 0 3
+0 3 3 3 2 3 4 2 2 5 1 0
+1 2 3 3 2 4 4 1 2 5 1 0
+"""
+
+
+def test_alpha_is_krippendorffs() -> None:
+    columns = np.array([line.split() for line in OBSERVED.strip().splitlines()], int).T
+    units = [[value for value in column if value] for column in columns.tolist()]
+    assert krippendorff_alpha(units, nominal=True) == pytest.approx(0.743, abs=5e-4)
+    assert krippendorff_alpha(units, nominal=False) == pytest.approx(0.849, abs=5e-4)
+    assert krippendorff_alpha([[1, 1], [1, 1, 1]], nominal=True) is None
+    assert krippendorff_alpha([[1, 2], [2, 1]], nominal=True) < 0
+
+
+def test_with_one_listener_the_interval_is_students() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 12)
+    found = two_way_interval(values, ["ana"] * 12, [f"u{k}" for k in range(12)], ANY)
+    low, high = ttest_1samp(values, 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((low, high)) and found.n == 12
+
+
+def test_listeners_who_differ_widen_the_interval() -> None:
+    listeners, items = zip(*[(f"l{k}", f"u{n}") for k in range(6) for n in range(6)])
+    noise = np.random.default_rng(0).normal(0, 0.1, 36)
+    bias = np.repeat(np.random.default_rng(1).normal(0, 1, 6), 6)
+    alike, differing = (two_way_interval(values, listeners, items, ANY) for values in (noise, noise + bias))
+    assert differing.high - differing.low > 5 * (alike.high - alike.low)
+
+
+def test_what_everybody_says_is_not_certain() -> None:
+    found = two_way_interval([1.0] * 8, ["a", "b"] * 4, [f"u{k // 2}" for k in range(8)], (0.0, 1.0))
+    assert (found.mean, found.high) == (1.0, 1.0) and found.low == pytest.approx(0.025 ** (1 / 4))
+    single = two_way_interval([0.4], ["a"], ["u"], (0.0, 1.0))
+    assert single.low == single.high == 0.4
+    with pytest.raises(ValueError, match="found none"):
+        two_way_interval([], [], [], ANY)
+
+
+def test_what_was_planted_is_found() -> None:
+    key, judgements, people = simulate(better=1.2)
+    graded = {row.system: row for row in score_systems(judgements, "mos", key["systems"])}
+    assert graded["a"].difference is None and graded["b"].difference.low > 0 and graded["original"].difference.low > 0
+    (pair,) = score_pairs(judgements, "preference")
+    assert (pair.first, pair.second) == ("a", "b") and pair.share.high < 0.5
+    words = {row.system: row.mean.mean for row in score_systems(judgements, "words", key["systems"])}
+    assert words["original"] == 1.0 and words["b"] > words["a"] > chance_of_words(judgements) == 0.25
+    (told,) = score_pairs(judgements, "abx")
+    assert told.share.low > 0.5
+    assert agreement(judgements, "mos") > 0.2
+    assert hardest_items(judgements, "mos", 1)[0][0] == "a"
+    assert sum(bool(describe_listener(answers, judgements).warnings) for answers in people) <= 1
+
+
+def test_where_nothing_is_nothing_is_found() -> None:
+    key, judgements, _ = simulate(better=0.0, seed=3)
+    graded = {row.system: row for row in score_systems(judgements, "mos", key["systems"])}
+    (pair,) = score_pairs(judgements, "preference")
+    assert graded["b"].difference.low < 0 < graded["b"].difference.high and pair.share.low < 0.5 < pair.share.high
+
+
+def test_who_does_not_listen_is_doubted() -> None:
+    key, judgements, _ = simulate(better=1.2)
+    random, n_doubted = np.random.default_rng(0), 0
+    for _ in range(10):
+        clicks = make_answers(key, "clicks", careless(random), random)
+        row = describe_listener(clicks, [*judgements, *read_judgements(clicks, key)])
+        n_doubted += any("as nobody else does" in said for said in row.warnings)
+    assert n_doubted >= 7
+    by_kind: dict[str, list] = defaultdict(list)
+    for answer in clicks["answers"]:
+        by_kind[answer["trial"].partition("-")[0]].append(answer)
+    same = [answer | {"answer": "3", "seconds": 0.1} for answer in by_kind["mos"]]
+    left = [answer | {"answer": answer["shown"][0]} for answer in by_kind["preference"] + by_kind["abx"]]
+    lazy = clicks | {"answers": [*same, *left]}
+    said = " ".join(describe_listener(lazy, read_judgements(lazy, key)).warnings)
+    assert "gave 3 to everything" in said and "chose the left one in" in said
+
+
+def test_repeated_questions_do_not_count_twice() -> None:
+    key, judgements, _ = simulate(better=0.5)
+    n_asked = sum(row.kind == "mos" and not row.repeat for row in judgements)
+    assert any(row.repeat for row in judgements)
+    assert sum(row.mean.n for row in score_systems(judgements, "mos", key["systems"])) == n_asked
+
+
+def test_answers_of_another_test_are_refused() -> None:
+    key, _, (answers, *_) = simulate(better=0.5)
+    other = answers | {"answers": [answers["answers"][0] | {"trial": "preference-999"}]}
+    with pytest.raises(UserError, match="expected questions of this key, found preference-999"):
+        read_judgements(other, key)
+    strange = answers | {"answers": [row | {"answer": "9"} for row in answers["answers"] if row["trial"][:3] == "mos"]}
+    with pytest.raises(UserError, match="expected 1, 2, 3, 4, 5 as the answer, found 9"):
+        read_judgements(strange, key)
+
+
+def test_a_listener_with_two_files_counts_once() -> None:
+    _, _, (answers, *_) = simulate(better=0.5)
+    short = answers | {"answers": answers["answers"][:2]}
+    merged, said = merge_listeners([("short.json", short), ("whole.json", answers)])
+    assert merged == [answers]
+    assert said == [f"short.json: listener {answers['listener']} has another file, whole.json; used that"]
+
+
+def test_no_difference_counts_half() -> None:
+    key = make_test(["preference"])
+    common = {"answer": SAME, "seconds": 1.0, "repeat": False}
+    rows = [common | {"trial": trial["id"], "shown": trial["clips"]} for trial in key["trials"]]
+    (pair,) = score_pairs(read_judgements({"listener": "l", "answers": rows}, key), "preference")
+    assert pair.share.mean == 0.5 and pair.ties == 1.0
