@@ -123,6 +123,7 @@ DATA_FLAGS = (
     *("data", "language", "text_field", "audio_field", "id_field", "test_splits", "units_exp", "bpe_exp"),
     *("feature_cache", "no_feature_cache"),
 )
+LENGTH_FLAGS = ("steps", "patience")  # of a training, which may be lengthened
 GENERATION_FLAGS = ("n_best", "generate_batch_size")
 MACHINE_FLAGS = ("cpu", "mixed_precision", "attention", "num_workers", "log_every", "save_every")
 EVERYDAY_FLAGS = (
@@ -192,7 +193,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def recall_training(args: argparse.Namespace, given: set[str]) -> argparse.Namespace:
     """A model that only writes needs none of the flags it was trained with; a run that goes on keeps its --factor."""
     if args.do_generate and not args.do_train:
-        changeable = {*DATA_FLAGS, *GENERATION_FLAGS, *DECODING_FLAGS, *MACHINE_FLAGS}
+        changeable = {*DATA_FLAGS, *GENERATION_FLAGS, *DECODING_FLAGS, *MACHINE_FLAGS, *LENGTH_FLAGS}
         return argparse.Namespace(**recall_flags(args.exp, vars(args), given, changeable=changeable))
     if args.factor is None and args.resume is not None and not args.overwrite:
         args.factor = read_arguments(args.exp).get("factor")
@@ -329,7 +330,8 @@ def check_args(args: argparse.Namespace) -> None:
         args.steps = DEFAULT_STEPS
     check_fold(args)
     check_numbers(args)
-    check_phases(args.steps, args.ctc_warmup_steps, args.warmup)
+    if args.do_train:
+        check_phases(args.steps, args.ctc_warmup_steps, args.warmup)
     args.warmup = DEFAULT_WARMUP if args.warmup is None else args.warmup
     check_ctc(args)
     check_front_end(args)
@@ -487,7 +489,10 @@ def settle_positions(args: argparse.Namespace, data: Data, pretrained: SpeechLLM
     given = args.factor or (pretrained["connector"]["factor"] if pretrained else None)
     if not trains_ctc(args):
         return given or LARGEST_FACTOR
-    return settle_factor(given, data.training, data.source.count_frames, fastest=max(training_speeds(args)))
+    read, count_frames = data.source.read, data.source.count_frames
+    # Units stand for runs of frames: there are fewer of them.
+    count = (lambda item: len(read([item], [1.0])[0])) if data.source.n_units else count_frames
+    return settle_factor(given, data.training, count, fastest=max(training_speeds(args)))
 
 
 def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]] | None) -> SpeechLLMConfig:
@@ -790,7 +795,7 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
 
 def enter_experiment(args: argparse.Namespace) -> None:
     """Make or re-enter the folder; training may be lengthened. A model that only writes must have been trained."""
-    changeable = ("steps", "do_train", "do_generate", "cpu", "log_every", "patience", "language", "shuffle")
+    changeable = (*LENGTH_FLAGS, "do_train", "do_generate", "cpu", "log_every", "language", "shuffle")
     generation = ("test_splits", *DECODING_FLAGS, *GENERATION_FLAGS)
     if args.do_train:
         open_experiment(args.exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))

@@ -17,7 +17,7 @@ import trainer_base
 from trainer_base import parse_args, set_learning_rates
 
 from core.errors import UserError
-from core.files import read_json
+from core.files import read_json, write_json
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.validation import word_error_rate
 from synthetic import save_tiny_encoder, write_segments, write_units
@@ -412,6 +412,28 @@ def test_the_flags_of_the_origin_mean_the_same():
     args = parse_args(f"--out_dir exp/x --data d --do_train --lora_r 4 --shuffle {shape} {switches}".split())
     assert (args.factor, args.n_heads, args.n_layers, args.width, args.feedforward) == (4, 16, 3, 1024, 4096)
     assert (args.norm, args.no_final_norm, args.no_positions, args.patience) == ("pre", False, False, 3)
+
+
+def test_the_command_of_the_origin_works_as_typed(tmp_path, monkeypatch):
+    """Once a language is prepared."""
+    manifest = tmp_path / "guarani" / "segments.jsonl"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"id": "a", "text": "che"}) + "\n")
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    monkeypatch.delenv("TRAINING_LANGUAGE", raising=False)
+    typed = (
+        "--out_dir exp/my_experiment --speech_enc_id openai/whisper-small.en --llm_id allenai/OLMo-2-0425-1B-Instruct"
+    )
+    args = parse_args([*typed.split(), "--do_train", "--do_generate"])
+    assert (args.data, args.exp, args.test_splits) == (manifest.parent, Path("exp/my_experiment"), ["test"])
+
+
+def test_a_short_training_that_was_lengthened_writes_again(tmp_path):
+    """Its config.json holds the steps of the first start, and a warm-up that nobody has asked for."""
+    began = {"steps": 8, "warmup": 50, "data": "data/x", "ctc_warmup_steps": 4, "decoder": "joint", "num_beams": 8}
+    write_json(tmp_path / "config.json", {"arguments": began})
+    args = parse_args(["--exp", str(tmp_path), "--do_generate", "--steps", "20", "--num_beams", "4"])
+    assert (args.data, args.ctc_warmup_steps, args.decoder, args.num_beams) == (Path("data/x"), 4, "joint", 4)
 
 
 def test_a_model_that_is_no_language_model_is_refused_before_anything_is_read(world):
