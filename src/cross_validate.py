@@ -7,8 +7,9 @@ their models. Cached features make it cheap. Choose here, then read the test spl
     python src/cross_validate.py --exp exp/english_folds --folds 4 --setting "narrow: --num_beams 4" \\
         --setting "wide: --num_beams 16" -- --data data/english --factor 2 --ctc_warmup_steps 300
 
-What stands behind -- are flags of src/trainer_base.py for all settings. Writes <setting>_predictions.json and
-cross_validation.json into --exp. Started again, it goes on where it was; settings may be added.
+Reads transcribed speech, as the trainer does: what stands behind -- are flags of src/trainer_base.py for all settings.
+Writes <setting>_predictions.json and cross_validation.json into --exp. Started again, it goes on where it was; settings
+may be added.
 
 More: docs/speech_llm.md.
 """
