@@ -1,8 +1,8 @@
 """Compare settings of speech to text on the training split alone, by cross-validation.
 
-Trains once a fold, on all the others, and transcribes the fold that was held out. So every training utterance is read
-by a model that has never heard it, and the test split is not touched. Settings that differ in decoding alone share
-their models. Cached features make it cheap. Choose here, then read the test split once.
+Reads transcribed speech. Trains once a fold, on all the others, and transcribes the fold that was held out. So every
+training utterance is read by a model that has never heard it, and the test split is not touched. Settings that differ
+in decoding alone share their models. Cached features make it cheap. Choose here, then read the test split once.
 
     python src/cross_validate.py --exp exp/english_folds --folds 4 --setting "narrow: --num_beams 4" \\
         --setting "wide: --num_beams 16" -- --data data/english --factor 2 --ctc_warmup_steps 300
