@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from segmentation.long_recordings import plan_pieces
 from segmentation.tables import read_transcripts
-from speech_llm.correction_queue import keep_corrected, queue_of, rank_least_sure, read_corrected
+from speech_llm.correction_queue import find_doubts, keep_corrected, queue_of, rank_least_sure, read_corrected
 from speech_llm.long_transcription import (
     append_journal,
     group_pieces,
@@ -218,6 +218,8 @@ def test_words_keep_the_time_of_their_recording_over_a_kill(long_recording: Path
 
 
 def test_the_least_sure_minutes_are_to_be_corrected() -> None:
+    """Letters a second, times what is not sure: 0.47, 3.0, and the usual rate where nothing was heard."""
+    assert find_doubts(TIMED) == pytest.approx([0.1 * 7 / 1.5, 0.75 * 4, 0.5 * (7 / 1.5 + 4) / 2])
     ranked = rank_least_sure(TIMED, 1.04)
     assert [line["rank"] for line in ranked] == [0, 1, 2]
     assert [line["rank"] for line in rank_least_sure(TIMED, 0.001)] == [0, 1, 0]

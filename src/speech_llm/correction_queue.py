@@ -1,8 +1,10 @@
-"""Which lines somebody should correct first: those that the recogniser is least sure of.
+"""Which lines somebody should correct first: those with most letters a second that the recogniser is not sure of.
 
-Uncertainty sampling (Lewis and Gale 1994), with a budget of speech instead of a number of lines.
+Uncertainty sampling (Lewis and Gale 1994), with a budget of speech instead of a number of lines. By confidence alone,
+slow speech would come first, in which there is less to correct (docs/results/speech_to_text.md).
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,18 +12,20 @@ from annotations.find_annotations import find_annotations
 from annotations.read_annotations import read_annotations
 from annotations.spans import Span, choose_text_tiers
 from core.records import TranscriptLine
+from core.text_normalisation import normalise_text
 
+SHORTEST = 0.1  # s that a line counts for at least
 COVERED_SHARE = 0.5  # of a line, from which on earlier corrections stand for it
 
 
 def rank_least_sure(lines: Sequence[TranscriptLine], minutes: float) -> list[TranscriptLine]:
     """The same lines in their order, with a ``rank``: from 1 on for the least sure ``minutes`` of speech, 0 for others.
 
-    At least one line is chosen. Of lines that are equally sure, the longer one comes first. Corrected lines, which have
-    no confidence, get no rank.
+    At least one line is chosen. Corrected lines, which have no confidence, get no rank.
     """
     heard = [place for place, line in enumerate(lines) if "confidence" in line]
-    order = sorted(heard, key=lambda place: (lines[place]["confidence"], -_seconds(lines[place])))
+    doubts = dict(zip(heard, find_doubts([lines[place] for place in heard])))
+    order = sorted(heard, key=lambda place: -doubts[place])
     ranks, reached = {}, 0.0
     for place in order:
         reached += _seconds(lines[place])
@@ -29,6 +33,16 @@ def rank_least_sure(lines: Sequence[TranscriptLine], minutes: float) -> list[Tra
             break
         ranks[place] = len(ranks) + 1
     return [line | {"rank": ranks.get(place, 0)} if "confidence" in line else line for place, line in enumerate(lines)]
+
+
+def find_doubts(lines: Sequence[TranscriptLine]) -> list[float]:
+    """Letters a second that are expected to be wrong: those written, times how unsure the recogniser is of them.
+
+    A line in which nothing was heard counts as if it held as many letters a second as half of the others do at least.
+    """
+    rates = [len(normalise_text(line["text"])) / max(_seconds(line), SHORTEST) for line in lines]
+    usual = statistics.median([rate for rate in rates if rate] or [1.0])
+    return [(1 - line["confidence"]) * (rate or usual) for line, rate in zip(lines, rates)]
 
 
 def queue_of(lines: Sequence[TranscriptLine]) -> list[TranscriptLine]:
@@ -59,7 +73,7 @@ def keep_corrected(lines: Sequence[TranscriptLine], corrected: Mapping[str, Sequ
 def _covered(line: TranscriptLine, spans: Sequence[Span]) -> float:
     """The share of a line's time that spans cover."""
     seconds = sum(max(0.0, min(line["end"], span.end) - max(line["start"], span.start)) for span in spans)
-    return seconds / max(_seconds(line), 1e-3)
+    return seconds / max(_seconds(line), SHORTEST)
 
 
 def _seconds(line: TranscriptLine) -> float:
