@@ -25,6 +25,7 @@ from segmentation.recordings import list_sources
 from segmentation.splits import assign_splits, split_at
 from segmentation.tables import TABLE_SUFFIXES, find_table, is_past_end, read_speakers, read_transcripts
 from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_unknown_splits
+from speech_llm.tar_shards import list_shards, read_tar_shards
 
 MAX_FAILED_SHARE = 0.05  # of a split's items; more of them without audio is a mistake, not an accident
 N_NAMED = 5
@@ -84,9 +85,12 @@ def _reader_of(folder: Path) -> Callable:
         return _read_segments
     if find_table(folder / "transcripts.tsv"):
         return _read_transcripts
+    if list_shards(folder):
+        return read_tar_shards
     raise UserError(
-        f"{folder}: expected a data set written by datasets.save_to_disk, a folder with segments.jsonl or one with "
-        f"transcripts.tsv, found {'none of them' if folder.is_dir() else 'no such folder'}; see docs/speech_llm_data.md"
+        f"{folder}: expected a data set written by datasets.save_to_disk, or a folder with segments.jsonl, "
+        f"transcripts.tsv or tar files, found {'none of them' if folder.is_dir() else 'no such folder'}; "
+        "see docs/speech_llm_data.md"
     )
 
 
