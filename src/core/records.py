@@ -472,6 +472,7 @@ class TranscribedItem(AudioItem):
     text: str  # one line, single spaces
     speaker: str | None
     failure: NotRequired[str]  # why the audio cannot be read
+    dataset: NotRequired[int]  # its place among several data sets
     heard: NotRequired["TranscribedItem"]  # whose audio goes with this text, in controls
 
 

@@ -19,6 +19,7 @@ def bucket_steps(
     last: int,
     rank: int = 0,
     world: int = 1,
+    weights: Sequence[float] | None = None,
 ) -> Iterator[list[int]]:
     """The indices of rank ``rank``'s batch for each of the steps ``first`` to ``last`` (exclusive).
 
@@ -27,26 +28,47 @@ def bucket_steps(
     and new company; the batches of a step are neighbours in length, so that no rank waits for another. Where an epoch
     does not fill its last step, the next one does: nothing is dropped or shown twice. A run that begins at ``first``
     continues one that ended there.
+
+    weights: how often each item comes in an epoch, in the mean (None: once). Of .5 every second epoch has it, and half
+    of such items come in each; 2 shows it twice.
     """
     if not len(lengths):
         raise UserError("expected items to train on, found none")
     if max_positions < 1 or (max_items is not None and max_items < 1):
         raise UserError(f"expected room for one item and more, found {max_positions} positions and {max_items} items")
+    if weights is not None and not np.min(weights) > 0:
+        raise UserError(f"expected weights above 0, found {np.min(weights):g}")
     sizes, step, epoch = np.asarray(lengths, np.int64), 0, 0
     open_step: list[list[int]] = []
     while step < last:
-        steps, open_step = _plan_epoch(sizes, (max_positions, max_items), (seed, epoch), open_step, world)
+        drawn = _draw(len(sizes), weights, seed, epoch)
+        random = np.random.default_rng((seed, epoch))
+        order = drawn[_jittered_order(sizes[drawn], random)]
+        batches = _fill_batches(sizes, order, max_positions, max_items)
+        steps, open_step = _plan_epoch(sizes, batches, random, open_step, world)
         for batches in steps[max(first - step, 0) : last - step]:
             yield batches[rank]
         step, epoch = step + len(steps), epoch + 1
 
 
+def _draw(n_items: int, weights: Sequence[float] | None, seed: int, epoch: int) -> np.ndarray:
+    """The items of an epoch, as often as each comes in it: over many epochs its weight, to within one."""
+    if weights is None:
+        return np.arange(n_items)
+    start = np.random.default_rng(seed).random(n_items)
+    rates = np.asarray(weights, np.float64)
+    times = np.floor(start + rates * (epoch + 1)) - np.floor(start + rates * epoch)
+    return np.repeat(np.arange(n_items), times.astype(np.int64))
+
+
 def _plan_epoch(
-    sizes: np.ndarray, bounds: tuple[int, int | None], key: tuple[int, int], open_step: list[list[int]], world: int
+    sizes: np.ndarray,
+    batches: list[list[int]],
+    random: np.random.Generator,
+    open_step: list[list[int]],
+    world: int,
 ) -> tuple[list[list[list[int]]], list[list[int]]]:
     """(steps of ``world`` batches, the batches left over) of an epoch that first completes ``open_step``."""
-    random = np.random.default_rng(key)
-    batches = _fill_batches(sizes, _jittered_order(sizes, random), *bounds)
     steps = []
     if open_step:
         longest = int(sizes[open_step[-1]].max())

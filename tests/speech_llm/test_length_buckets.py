@@ -101,3 +101,23 @@ def test_nothing_to_train_on_is_refused() -> None:
         next(bucket_steps([], max_positions=10, seed=0, first=0, last=1))
     with pytest.raises(UserError, match="room for one item"):
         next(bucket_steps([3], max_positions=10, max_items=0, seed=0, first=0, last=1))
+
+
+def test_weights_say_how_often_an_item_comes() -> None:
+    """Over epochs each comes at its rate to within one; of a weight of a half every epoch has about half."""
+    weights = np.repeat([0.25, 0.5, 1.0, 2.5], 100)
+    lengths, epochs = [10] * 400, 8
+    per_epoch = sum(weights) / 16
+    batches = [
+        step[0] for step in steps_of(1, round(epochs * per_epoch), lengths=lengths, weights=weights, max_items=16)
+    ]
+    counts = np.bincount(np.concatenate(batches), minlength=400)
+    assert np.abs(counts - epochs * weights).max() <= 2
+    first = np.bincount(np.concatenate(batches[: round(per_epoch)]), minlength=400)
+    assert 35 <= first[100:200].sum() <= 65 and (first[200:300] >= 1).mean() > 0.9
+    assert steps_of(2, 40, lengths=lengths, weights=weights)[7:] == steps_of(
+        2, 40, lengths=lengths, first=7, weights=weights
+    )
+    assert steps_of(1, 20, weights=[1.0] * 331) == steps_of(1, 20)
+    with pytest.raises(UserError, match="weights above 0, found 0"):
+        steps_of(1, 5, lengths=[5, 5], weights=[1.0, 0.0])
