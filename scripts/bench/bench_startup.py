@@ -3,7 +3,8 @@
 ``make`` writes a synthetic corpus: a manifest with durations and texts like LibriSpeech's, a tiny audio file a line,
 all different, and a feature cache whose shards are sparse files that take no room. ``stages`` measures what a start
 does, one thing after another, in this process. ``trainer`` starts src/trainer_base.py for a few steps with a random LLM
-of a few MB, and measures the whole process. ``fill`` measures a cache fill that must write shards.
+of a few MB, and measures the whole process. ``steps`` measures what a step waits for its batch. ``fill`` measures a
+cache fill that must write shards.
 
     python scripts/bench/bench_startup.py make --folder /tmp/large --speech_enc_id openai/whisper-base --llm_id …
     python scripts/bench/bench_startup.py stages --folder /tmp/large --speech_enc_id openai/whisper-base
@@ -44,18 +45,21 @@ SHARD_SECONDS, SHARD_ITEMS = 300.0, 64
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
-    parser.add_argument("job", choices=("make", "stages", "trainer", "fill"), help="what to do")
+    parser.add_argument("job", choices=("make", "stages", "trainer", "steps", "fill"), help="what to do")
     group = parser.add_argument_group("bench")
     group.add_argument("--folder", type=Path, required=True, help="where the corpus is, or goes to")
     group.add_argument("--items", type=int, default=N_ITEMS, help="lines of the manifest")
     group.add_argument("--speech_enc_id", default="openai/whisper-base", help="speech encoder, hub id or folder")
     group.add_argument("--llm_id", default="HuggingFaceTB/SmolLM2-135M-Instruct", help="LLM whose tokenizer is taken")
+    group.add_argument("--first", action="store_true", help="stages: as if nothing had been kept of hashes and texts")
     group.add_argument("--shards", type=int, default=1000, help="fill: shards to write")
+    group.add_argument("--steps", type=int, default=40, help="steps: how many")
+    group.add_argument("--step_seconds", type=float, default=0.25, help="steps: what a device takes for one")
     group.add_argument("--processes", type=int, default=1, help="trainer: processes, by torchrun")
     group.add_argument("--trainer_args", default="", help="trainer: further flags, quoted")
     group.add_argument("--out", type=Path, default=None, help="also write the numbers as JSON here")
     args = parse_flags(parser, argv)
-    require_positive(args, "items", "shards", "processes")
+    require_positive(args, "items", "shards", "processes", "steps", "step_seconds")
     return args
 
 
@@ -189,35 +193,80 @@ def open_stages(args: argparse.Namespace) -> dict[str, object]:
         import transformers  # noqa: F401
 
         from speech_llm.batches import planned_lengths
-        from speech_llm.characters import choose_characters
+        from speech_llm.characters import choose_characters, choose_text_form
         from speech_llm.decoding import token_rate
         from speech_llm.feature_sources import open_cached_source
         from speech_llm.length_buckets import bucket_steps
         from speech_llm.saved_model import build_speech_llm, load_tokenizer
+        from speech_llm.text_sizes import measure_texts
         from speech_llm.transcribed_items import load_transcribed
     data, llm = args.folder / "data" / "synthetic", str(args.folder / "llm")
+    cache = data / "cache" / "speech_features"
+    if args.first:
+        for path in (cache / "audio_hashes.tsv", *cache.glob("texts_*.npz")):
+            path.unlink(missing_ok=True)
     with stage(rows, "manifest and hashes"):
-        items = load_transcribed(data, ["train", "val"])
+        items = load_transcribed(data, ["train", "val"], known_hashes=cache / "audio_hashes.tsv")
     with stage(rows, "feature cache"):
         encoder = {"encoder_id": args.speech_enc_id, "layer": None, "padding": "full", "precision": "fp32"}
         machine = {"device": "cpu", "num_workers": 2, "rank": 0, "world": 1}
         wanted = [(items["train"], (1.0,)), (items["val"], (1.0,))]
-        source = open_cached_source(data / "cache" / "speech_features", wanted, **encoder, **machine)
+        source = open_cached_source(cache, wanted, **encoder, **machine)
         training = source.keep_known(items["train"])
-    with stage(rows, "characters and token rate"):
-        characters = choose_characters([item["text"] for item in training])
-        rate = token_rate(load_tokenizer(llm, None), training)
+    with stage(rows, "texts"):
+        texts, tokenizer = [item["text"] for item in training], load_tokenizer(llm, None)
+        sizes = measure_texts(tokenizer, texts, cache)
+        characters = choose_characters(texts, own=sizes.characters)
+        rate, _ = token_rate(tokenizer, training, sizes.n_tokens), choose_text_form(texts)
     with stage(rows, "model"):
         connector = {"kind": "transformer", "factor": 6, "width": 64, "n_layers": 1}
         config = {"llm_id": llm, "in_dim": source.in_dim, "connector": connector, "prompt": "Transcribe."}
         model = build_speech_llm(config | {"characters": characters, "tokens_per_second": rate}, torch.float32)
     with stage(rows, "lengths"):
-        lengths = planned_lengths(model, source, training, ctc_only=False)
+        lengths = planned_lengths(model, source, training, ctc_only=False, sizes=sizes)
     with stage(rows, "plan of an epoch"):
         next(bucket_steps(lengths, max_positions=max(lengths) * 16, max_items=16, seed=0, first=0, last=10))
     total = {"stage": "all", "cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 2)}
     total |= {"wall_seconds": round(sum(row["wall_seconds"] for row in rows), 2), "resident_mb": round(resident_mb())}
     return {"items": len(training), "stages": [*rows, total], "peak_mb": peak_mb(resource.RUSAGE_SELF)}
+
+
+def wait_for_data(args: argparse.Namespace) -> dict[str, object]:
+    """What a step waits for its batch while a device, here asleep, computes for ``--step_seconds``."""
+    import torch
+
+    from speech_llm.batches import planned_lengths, stream_batches
+    from speech_llm.feature_sources import open_cached_source
+    from speech_llm.length_buckets import bucket_steps
+    from speech_llm.saved_model import build_speech_llm
+    from speech_llm.transcribed_items import load_transcribed
+
+    data, llm = args.folder / "data" / "synthetic", str(args.folder / "llm")
+    cache = data / "cache" / "speech_features"
+    items = load_transcribed(data, ["val"], known_hashes=cache / "audio_hashes.tsv")["val"]
+    encoder = {"encoder_id": args.speech_enc_id, "layer": None, "padding": "full", "precision": "fp32"}
+    source = open_cached_source(cache, [(items, (1.0,))], **encoder, device="cpu", num_workers=2, rank=0, world=1)
+    connector = {"kind": "mlp", "factor": 6, "width": 64, "n_layers": 1}
+    config = {"llm_id": llm, "in_dim": source.in_dim, "connector": connector, "prompt": "Transcribe."}
+    model = build_speech_llm(config | {"characters": " abc", "tokens_per_second": 5.0}, torch.float32)
+    lengths = planned_lengths(model, source, items, ctc_only=False)
+    plan = {"max_positions": max(lengths) * 16, "max_items": 16, "seed": 0, "first": 0, "last": args.steps}
+    found = {"steps": args.steps, "step_seconds": args.step_seconds, "utterances_a_batch": 16}
+    for n_workers in (0, 2):
+        chosen = (((0, number), indices) for number, indices in enumerate(bucket_steps(lengths, **plan)))
+        batches = stream_batches(model, source, items, chosen, n_batches=1, n_workers=n_workers, frame_dropout=0.2)
+        waits, cpu = [], time.process_time()
+        for _ in range(args.steps):
+            clock = time.monotonic()
+            next(batches)
+            waits.append(time.monotonic() - clock)
+            time.sleep(args.step_seconds)
+        found[f"{n_workers}_threads"] = {
+            "cpu_ms_a_batch": round(1000 * (time.process_time() - cpu) / args.steps, 1),
+            "median_wait_ms": round(1000 * float(np.median(waits[1:])), 2),
+            "longest_wait_ms": round(1000 * max(waits[1:]), 2),
+        }
+    return found
 
 
 def peak_mb(who: int) -> int:
@@ -265,7 +314,7 @@ def encode_nothing(waveforms: list[np.ndarray]) -> list[np.ndarray]:
     return [np.zeros((samples_to_frames(len(waveform)), 4), np.float16) for waveform in waveforms]
 
 
-JOBS = {"make": make, "stages": open_stages, "trainer": start_trainer, "fill": fill_shards}
+JOBS = {"make": make, "stages": open_stages, "steps": wait_for_data, "trainer": start_trainer, "fill": fill_shards}
 
 
 def main() -> int:
