@@ -13,11 +13,11 @@
 
 # %%
 import argparse
+import functools
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,11 +40,11 @@ from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.records import SpeechLLMConfig, TranscribedItem
-from languages import language_help
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
-from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_batches
+from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_steps
 from speech_llm.characters import choose_characters, choose_text_form
 from speech_llm.ctc_room import LARGEST_FACTOR, settle_factor
+from speech_llm.data_flags import add_data_flags
 from speech_llm.decoding import (
     CHARACTER_BONUS,
     CTC_WEIGHT,
@@ -57,9 +57,9 @@ from speech_llm.decoding import (
     token_rate,
 )
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
-from speech_llm.flag_checks import check_connector, check_phases
+from speech_llm.flag_checks import check_connector, check_more_data, check_phases
 from speech_llm.folds import HELD_OUT, parse_fold, part_fold
-from speech_llm.length_buckets import bucket_steps
+from speech_llm.many_datasets import add_datasets
 from speech_llm.memory_budget import positions_that_fit
 from speech_llm.model_flags import (
     add_connector_flags,
@@ -82,13 +82,14 @@ from speech_llm.saved_model import (
     save_pretrained,
 )
 from speech_llm.starting_weights import take_over
+from speech_llm.text_sizes import TextSizes, measure_texts
 from speech_llm.train_step import Learner, build_optimizer, update_weights
 from speech_llm.transcribed_items import choose_evenly, index_files, load_transcribed
 from speech_llm.unit_inputs import hash_ids
 from speech_llm.validation import validate, warn_if_audio_unused
 from training.checkpoints import load_checkpoint, restore_random_state, seed_step
 from training.experiment import is_input, noting_failed_start, open_experiment, read_arguments
-from training.processes import any_process, broadcast, least, start_accelerator
+from training.processes import any_process, broadcast, least, open_team, start_accelerator
 from training.resuming import (
     Run,
     end_run,
@@ -115,7 +116,6 @@ CALIBRATION_STEPS = range(3, 13)  # of the LLM's phase, timed to turn --max_minu
 DEFAULT_STEPS = 3000
 DEFAULT_WARMUP = 50  # steps, and no more than its phase has
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
-ENDLESS = 10**9  # batches, while the number of steps is not known
 NO_BEST = (math.inf, math.inf)  # validation WER and nats, before any validation
 SHOWN_LOSSES = ("train_loss_nat", "train_token_accuracy", "train_ctc_nat")
 
@@ -217,31 +217,6 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--from_pretrained", default=None, help="start from the trained weights of this experiment")
 
 
-def add_data_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--data",
-        type=Path,
-        default=None,
-        help="data/<language>, a datasets.save_to_disk folder, or transcripts.tsv's (default: that of --language, or "
-        "the only one in data/ with texts)",
-    )
-    group.add_argument(
-        "--language", default=os.environ.get("TRAINING_LANGUAGE"), help=language_help("whose data to read")
-    )
-    group.add_argument("--text_field", default="text", help="column of the transcripts")
-    group.add_argument("--audio_field", default="audio", help="column of the audio")
-    group.add_argument("--id_field", default=None, help="column of a data set that names its rows (id, where there)")
-    group.add_argument("--train_split", default="train", help="split to train on")
-    group.add_argument("--validation_split", default="val", help="split that chooses the best weights")
-    group.add_argument("--test_splits", nargs="+", default=None, help="splits to transcribe (default: test)")
-    group.add_argument(
-        "--fold", default=None, metavar="2/5", help="hold a fold of the training split out, and transcribe it alone"
-    )
-    group.add_argument("--max_validation", type=int, default=200, help="utterances of the validation split to judge on")
-    group.add_argument("--limit_eval_steps", type=int, default=None, help="the same in batches of --batch_size")
-    group.add_argument("--max_train", type=int, default=None, help="utterances to train on (default: all)")
-
-
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--steps", type=int, default=None, help=f"updates in all (default: {DEFAULT_STEPS})")
     group.add_argument("--max_minutes", type=float, default=None, help="wall time; becomes a number of steps")
@@ -329,6 +304,8 @@ def check_args(args: argparse.Namespace) -> None:
     if args.steps is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     check_fold(args)
+    args.more_data = [Path(data) for data in args.more_data]
+    check_more_data(args.more_data, args.data_weights, args.front_end)
     check_numbers(args)
     if args.do_train:
         check_phases(args.steps, args.ctc_warmup_steps, args.warmup)
@@ -410,17 +387,33 @@ class Data(NamedTuple):
     source: FeatureSource
     training: list[TranscribedItem]
     validation: list[TranscribedItem]
+    sizes: TextSizes  # of the training texts
 
 
-def cache_folder(args: argparse.Namespace) -> Path:
-    """Where features are kept, and the hashes of audio that they are found by."""
-    return args.feature_cache or args.data / "cache" / "speech_features"
+def cache_folder(args: argparse.Namespace, data: Path | None = None) -> Path:
+    """Where the features of a data set (None: --data) are kept, and the hashes of audio that they are found by."""
+    return args.feature_cache or (data or args.data) / "cache" / "speech_features"
+
+
+def input_files(args: argparse.Namespace) -> list[Path]:
+    return [path for data in (args.data, *args.more_data) for path in index_files(data)]
+
+
+def known_hashes(args: argparse.Namespace, data: Path) -> Path:
+    """The table of the hashes of a data set's audio."""
+    shared = args.feature_cache is not None and data != args.data
+    name = f"audio_hashes_{data.resolve().name}.tsv" if shared else "audio_hashes.tsv"
+    return cache_folder(args, data) / name
+
+
+def named_fields(args: argparse.Namespace) -> dict[str, str | None]:
+    return {"text_field": args.text_field, "audio_field": args.audio_field, "id_field": args.id_field}
 
 
 def load_splits(args: argparse.Namespace, splits: Sequence[str]) -> dict[str, list[TranscribedItem]]:
-    fields = {"text_field": args.text_field, "audio_field": args.audio_field, "id_field": args.id_field}
+    """The splits of --data, or a fold of them."""
     names = [args.train_split if args.fold and split == HELD_OUT else split for split in splits]
-    found = load_transcribed(args.data, names, known_hashes=cache_folder(args) / "audio_hashes.tsv", **fields)
+    found = load_transcribed(args.data, names, known_hashes=known_hashes(args, args.data), **named_fields(args))
     if args.fold is None:
         return found
     kept, held_out = part_fold(found[args.train_split], parse_fold(args.fold))
@@ -452,7 +445,7 @@ def open_features(
             args.speech_enc_id, args.speech_enc_layer, padding=args.padding, precision=precision, device=device
         )
     return open_cached_source(
-        cache_folder(args),
+        [cache_folder(args, data) for data in (args.data, *args.more_data)],
         wanted,
         encoder_id=args.speech_enc_id,
         layer=args.speech_enc_layer,
@@ -470,13 +463,18 @@ def load_data(args: argparse.Namespace, accelerator: Accelerator) -> Data:
     items = load_splits(
         args, [args.train_split, args.validation_split, *(args.test_splits if args.do_generate else ())]
     )
-    training = choose_evenly(items[args.train_split], args.max_train)
+    hashes = functools.partial(known_hashes, args)
+    training = add_datasets(items[args.train_split], args.more_data, args.train_split, hashes, **named_fields(args))
+    training = choose_evenly(training, args.max_train)
     validation = choose_evenly(items[args.validation_split], args.max_validation)
     source = open_features(args, accelerator, [(training, training_speeds(args)), (validation, (1.0,))])
     training, validation = source.keep_known(training), source.keep_known(validation)
     if args.shuffle_audio:
         training = shuffle_audio(training, args.seed)
-    return Data(source, training, validation)
+    tokenizer = load_tokenizer(args.llm_id, args.llm_revision)
+    with accelerator.main_process_first():
+        sizes = measure_texts(tokenizer, [item["text"] for item in training], cache_folder(args))
+    return Data(source, training, validation, sizes)
 
 
 # %% [markdown]
@@ -492,13 +490,15 @@ def settle_positions(args: argparse.Namespace, data: Data, pretrained: SpeechLLM
     read, count_frames = data.source.read, data.source.count_frames
     # Units stand for runs of frames: there are fewer of them.
     count = (lambda item: len(read([item], [1.0])[0])) if data.source.n_units else count_frames
-    return settle_factor(given, data.training, count, fastest=max(training_speeds(args)))
+    fastest, needed = max(training_speeds(args)), data.sizes.n_path
+    return settle_factor(given, data.training, count, fastest=fastest, needed=needed)
 
 
 def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]] | None) -> SpeechLLMConfig:
     """The plain values that the model is built and saved with; ``pieces``: of the prompt, where they are known."""
     pretrained = read_saved(Path(args.from_pretrained))["model"] if args.from_pretrained else {}
-    texts = [item["text"] for item in data.training]
+    texts, known = [item["text"] for item in data.training], pretrained.get("characters", "")
+    tokenizer = load_tokenizer(args.llm_id, args.llm_revision)
     alpha = 2 * args.lora_r if args.lora_alpha is None else args.lora_alpha
     lora = {"r": args.lora_r, "alpha": alpha, "dropout": args.lora_dropout, "targets": list(args.lora_targets)}
     return {
@@ -526,14 +526,14 @@ def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]]
             "positions": not args.no_positions,
             "dropout": args.dropout,
         },
-        "characters": choose_characters(texts, pretrained.get("characters", "")) if trains_ctc(args) else "",
+        "characters": choose_characters(texts, known, data.sizes.characters) if trains_ctc(args) else "",
         "text_form": choose_text_form(texts),
         "ctc_compress": args.ctc_compress,
         "ctc_embedding": args.ctc_embedding,
         "ctc_draft": args.ctc_draft,
         "draft_noise": args.draft_noise,
         "lora": lora if args.lora_r else None,
-        "tokens_per_second": token_rate(load_tokenizer(args.llm_id, args.llm_revision), data.training),
+        "tokens_per_second": token_rate(tokenizer, data.training, data.sizes.n_tokens),
     }
 
 
@@ -589,27 +589,20 @@ def step_batches(
     ctc_only, n_batches = step < args.ctc_warmup_steps, args.gradient_accumulation_steps
     n_items = args.ctc_batch_size if ctc_only and args.ctc_batch_size else args.batch_size
     first = n_batches * (step if ctc_only else step - args.ctc_warmup_steps)
-    lengths = planned_lengths(model, data.source, data.training, ctc_only=ctc_only)
-    budget = (None if ctc_only else args.max_positions) or max(lengths) * n_items
-    if max(lengths) > budget:
-        told = "%d utterances are longer than %d positions; each of them forms a batch of its own"
-        log.warning(told, sum(length > budget for length in lengths), budget)
-    chosen = bucket_steps(
-        lengths,
-        max_positions=budget,
-        max_items=n_items,
-        seed=args.seed,
-        first=first,
-        last=ENDLESS,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    rank = accelerator.process_index
-    return stream_batches(
+    lengths = planned_lengths(model, data.source, data.training, ctc_only=ctc_only, sizes=data.sizes)
+    weights = args.data_weights
+    return stream_steps(
         model,
         data.source,
         data.training,
-        (((args.seed, int(ctc_only), number, rank), indices) for number, indices in enumerate(chosen, first)),
+        lengths,
+        max_positions=(None if ctc_only else args.max_positions) or max(lengths) * n_items,
+        max_items=n_items,
+        weights=weights and [weights[item.get("dataset", 0)] for item in data.training],
+        key=(args.seed, int(ctc_only)),
+        first=first,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
         n_batches=n_batches,
         n_workers=args.num_workers,
         frame_dropout=args.frame_dropout,
@@ -632,9 +625,15 @@ def chosen_decoding(args: argparse.Namespace) -> dict[str, object]:
 
 
 def validate_and_keep_best(
-    args: argparse.Namespace, run: Run, progress: Progress, data: Data, model: SpeechLLMBase, *, autocast: Callable
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    run: Run,
+    progress: Progress,
+    *,
+    data: Data,
+    model: SpeechLLMBase,
 ) -> Progress:
-    """Evaluate, log, and save the model where it is the best so far."""
+    """Evaluate on all processes, log, and save the model where it is the best so far."""
     step, decoding = progress.step, chosen_decoding(args)
     scores = validate(
         model,
@@ -642,14 +641,16 @@ def validate_and_keep_best(
         data.validation,
         ctc_only=step <= args.ctc_warmup_steps,
         batch_size=args.generate_batch_size,
-        autocast=autocast,
+        autocast=accelerator.autocast,
         decoding=decoding,
+        team=open_team(accelerator),
     )
     write_row(run, step, scores)
-    warn_if_audio_unused(step, scores)
+    if run.rank0:
+        warn_if_audio_unused(step, scores)
     reached = (scores["validation_wer"], scores.get("validation_loss_nat", scores.get("validation_ctc_nat")))
     progress = note_validation(progress, reached)
-    if progress.stale == 0:
+    if progress.stale == 0 and run.rank0:
         save_pretrained(args.exp / "best", model, {"step": step, "decoding": decoding, "scores": scores})
     return progress
 
@@ -669,20 +670,19 @@ def run_loop(
     while True:
         last = is_last(progress)
         switching = progress.step == args.ctc_warmup_steps > 0 and not last
-        stopping = bool(run.signals)
+        stopping = any_process(accelerator, bool(run.signals))
 
         # A stopped run is not kept waiting: it validates when it is resumed.
         due = is_due(progress, args.eval_every, since=progress.validated, ending=last or switching)
-        if run.rank0 and due and (last or not stopping):
+        if due and (last or not stopping):
             clock = time.monotonic()
-            progress = validate_and_keep_best(args, run, progress, data, learner.model, autocast=accelerator.autocast)
+            progress = validate_and_keep_best(args, accelerator, run, progress, data=data, model=learner.model)
             validation_seconds = time.monotonic() - clock
         if switching and progress.validated == progress.step:
             # The LLM's readings begin worse than the head's alone: the best is one of theirs.
             progress = progress._replace(best=NO_BEST, stale=0)
         stalled = has_stalled(progress, args.patience, since=args.ctc_warmup_steps)
         gives_up = bool(args.patience) and any_process(accelerator, stalled)
-        stopping = any_process(accelerator, stopping)
         if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=last or stopping or gives_up):
             weights, moments = learner.model.trained_state(), learner.optimizer.state_dict()
             parts = {"model": weights, "optimizer": moments, "max_positions": args.max_positions}
@@ -775,7 +775,7 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
     check_decoding(
         model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
     )
-    own = is_input(args.exp, index_files(args.data))
+    own = is_input(args.exp, input_files(args))
     for split, items in load_splits(args, args.test_splits).items():
         source = open_features(args, accelerator, [(items, (1.0,))])
         write_predictions(
@@ -788,8 +788,9 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
             batch_size=args.generate_batch_size,
             prompt=args.prompt,
             precision=precision,
+            team=open_team(accelerator),
         )
-    if own and len(args.test_splits) == 1 and not args.fold:
+    if accelerator.is_main_process and own and len(args.test_splits) == 1 and not args.fold:
         copy_single_split(args.exp, args.test_splits[0])
 
 
@@ -798,7 +799,7 @@ def enter_experiment(args: argparse.Namespace) -> None:
     changeable = (*LENGTH_FLAGS, "do_train", "do_generate", "cpu", "log_every", "language", "shuffle")
     generation = ("test_splits", *DECODING_FLAGS, *GENERATION_FLAGS)
     if args.do_train:
-        open_experiment(args.exp, vars(args), inputs=index_files(args.data), ignore=(*changeable, *generation))
+        open_experiment(args.exp, vars(args), inputs=input_files(args), ignore=(*changeable, *generation))
     else:
         find_saved(args.exp)
     configure_log(args.exp / "train.log")
@@ -819,7 +820,8 @@ def main() -> int:
         code = train(args, accelerator) if args.do_train else 0
     # Accelerate keeps the trained model, with its LLM, beside the one that writes.
     accelerator.free_memory()
-    if code == 0 and args.do_generate and accelerator.is_main_process:
+    accelerator.wait_for_everyone()  # until the first has written the best weights
+    if code == 0 and args.do_generate:
         generate(args, accelerator)
     accelerator.wait_for_everyone()
     return code

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import trainer_base
-from trainer_base import parse_args, set_learning_rates
+from trainer_base import load_data, parse_args, set_learning_rates
 
 from core.errors import UserError
 from core.files import read_json, write_json
@@ -25,6 +25,7 @@ from tiny_llm import save_tiny_llm
 from trainer_runs import TIMEOUT, load, metrics, run_to_end, run_until, start_ranks
 from training import resuming
 from training.experiment import OLD_FLAG_NAMES
+from training.processes import start_accelerator
 
 PHRASES = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "egg", "decade", "bee")
 TINY = ["--factor", 6, "--width", 32, "--n_layers", 1, "--batch_size", 3, "--log_every", 1, "--eval_every", 4]
@@ -222,7 +223,7 @@ def run_two(world: dict, name: str, *more: object, stop_at: int | None = None) -
 
 @pytest.fixture(scope="module")
 def two(world: dict) -> Path:
-    run_two(world, "two")
+    run_two(world, "two", "--do_generate")
     return world["root"] / "exp" / "two"
 
 
@@ -240,6 +241,31 @@ def test_two_processes_train_as_one(world, two):
     rates = [row["learning_rate"] for row in metrics(two) if "learning_rate" in row]
     run(world, "single", *TWO)
     assert rates == [r["learning_rate"] for r in metrics(world["root"] / "exp" / "single") if "learning_rate" in r]
+
+
+def test_two_processes_share_what_is_to_be_transcribed(world, two):
+    kept = [(two / f".test_decoded{rank}.jsonl").read_text().splitlines()[1:] for rank in ("", ".1")]
+    shares = [{json.loads(line)[0] for line in lines} for lines in kept]
+    test = [row["id"] for row in world["rows"] if row["split"] == "test"]
+    assert all(shares) and not shares[0] & shares[1] and shares[0] | shares[1] == set(test)
+    assert [row["id"] for row in read_json(two / "test_predictions.json")] == test
+
+
+def test_more_data_is_trained_on_and_keeps_its_own_cache(world):
+    songs = world["root"] / "more" / "songs"
+    shutil.copytree(world["data"], songs, ignore=shutil.ignore_patterns("cache"))
+    (songs / "segments.jsonl").write_text(
+        "".join(json.dumps(row | {"audio": f"songs/segments/{row['id']}.wav"}) + "\n" for row in world["rows"])
+    )
+    given = flags(world, "never", "--do_train", "--more_data", songs, "--data_weights", 1, 0.5)
+    args = parse_args([str(flag) for flag in given])
+    data = load_data(args, start_accelerator("no", cpu=True))
+    own = [row["id"] for row in world["rows"] if row["split"] == "train"]
+    assert [item["id"] for item in data.training] == own + [f"songs/{name}" for name in own]
+    assert [item["id"] for item in data.validation] == [row["id"] for row in world["rows"] if row["split"] == "val"]
+    assert len(data.source.read(data.training[-1:], [1.0])[0]) and len(data.sizes.n_tokens) == 2 * len(own)
+    assert (songs / "cache" / "speech_features" / "audio_hashes.tsv").is_file()
+    assert list((songs / "cache" / "speech_features").glob("*/shard_*.npy"))
 
 
 def score_another_corpus(world: dict, exp: Path) -> None:
@@ -322,7 +348,7 @@ def test_generation_goes_on_where_it_was_killed(world, finished):
     path, key = world["root"] / "partial.jsonl", {"weights": "w", "decoding": {}}
     path.write_text(json.dumps(key) + '\n["a", [{"text": "kept"}]]\n["b", [{"te')
     items = [{"id": name, "duration": 1.0} for name in "abc"]
-    source = FeatureSource(lambda chosen, speeds: [item["id"] for item in chosen], None, None, in_dim=1)
+    source = FeatureSource(lambda chosen, speeds: [i["id"] for i in chosen], lambda item: 1, None, in_dim=1)
 
     def decode(features, seconds, on_batch):
         found = [[{"text": name}] for name in features]
@@ -391,6 +417,9 @@ def test_an_experiment_of_the_old_flag_names_continues(world):
         (["--do_train", "--steps", "20", "--ctc_warmup_steps", "30"], "at most --steps 20"),
         (["--do_train", "--n_best", "2"], "at most --num_beams 1"),
         (["--do_train", "--decoder", "ctc"], "no CTC head"),
+        (["--do_train", "--data_weights", "1", "2"], "--data_weights 1 2: expected 1 above 0"),
+        (["--do_train", "--more_data", "x", "--data_weights", "1", "0"], "expected 2 above 0, for --data and each of"),
+        (["--do_train", "--more_data", "x", "--front_end", "units", "--units_exp", "y"], "--more_data: --front_end"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused(given, complaint):

@@ -4,7 +4,7 @@ Axes: B batch, F frames (50 Hz), D features a frame.
 """
 
 import functools
-import math
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,15 +14,19 @@ import torch
 from core.errors import UserError
 from core.read_ahead import run_ahead
 from core.records import TranscribedItem
-from core.text_normalisation import normalise_text
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.characters import text_labels
 from speech_llm.decoding import pad_rows, send
 from speech_llm.feature_sources import FeatureSource
+from speech_llm.length_buckets import bucket_steps
+from speech_llm.text_sizes import TextSizes, measure_texts
 
+ENDLESS = 10**9  # batches: a training ends by its steps
 STATISTICS_ITEMS = 200  # whose frames say how large each channel is
 PERTURBED_SPEEDS = (0.9, 1.0, 1.1)  # of --speed_perturb (Ko et al. 2015)
 DROPPED_SPAN = 8  # frames: the longest span that frame dropout takes at once; 160 ms, a syllable
+
+log = logging.getLogger("oral_units")
 
 
 def channel_statistics(source: FeatureSource, items: Sequence[TranscribedItem]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,21 +58,26 @@ def swap_neighbours(items: Sequence[TranscribedItem]) -> list[TranscribedItem]:
 
 
 def planned_lengths(
-    model: SpeechLLMBase, source: FeatureSource, items: Sequence[TranscribedItem], *, ctc_only: bool
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    *,
+    ctc_only: bool,
+    sizes: TextSizes | None = None,
 ) -> list[int]:
-    """Positions each item costs: of the connector alone, or of the LLM with prompt, audio and answer."""
-    factor, fixed = model.connector.factor, sum(map(len, model.pieces))
-    lengths = []
-    for item in items:
-        positions = math.ceil(source.count_frames(item.get("heard", item)) / factor)
-        if not ctc_only:
-            text = item["text"]
-            n_tokens = len(model.answer_ids(text))
-            audio = min(positions, len(normalise_text(text))) if model.compresses else positions
-            # A draft reads about as the answer does, misspelt.
-            positions = fixed + audio + n_tokens * (3 if model.drafts_text else 1)
-        lengths.append(positions)
-    return lengths
+    """Positions each item costs: of the connector alone, or of the LLM with prompt, audio and answer.
+
+    sizes: of the items' texts, where they are known.
+    """
+    heard = np.array([source.count_frames(item.get("heard", item)) for item in items], np.int64)
+    positions = -(-heard // model.connector.factor)
+    if ctc_only:
+        return positions.tolist()
+    sizes = sizes or measure_texts(model.tokenizer, [item["text"] for item in items])
+    audio = np.minimum(positions, sizes.n_letters) if model.compresses else positions
+    n_tokens = sizes.n_tokens.astype(np.int64) + len(model.stop_ids[:1])
+    # A draft reads about as the answer does, misspelt.
+    return (sum(map(len, model.pieces)) + audio + n_tokens * (3 if model.drafts_text else 1)).tolist()
 
 
 def drop_frames(features: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
@@ -170,3 +179,31 @@ def stream_batches(
         if len(batches) == n_batches:
             yield batches
             batches = []
+
+
+def stream_steps(
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    lengths: Sequence[int],
+    *,
+    max_positions: int,
+    max_items: int,
+    key: tuple[int, int],
+    first: int,
+    rank: int = 0,
+    world: int = 1,
+    weights: Sequence[float] | None = None,
+    **options: object,
+) -> Iterator[list[SpeechBatch]]:
+    """``stream_batches`` without end, of like length (``bucket_steps``), from the batch ``first`` on.
+
+    lengths: of ``planned_lengths``; key: the seed and the phase; options: of ``stream_batches``.
+    """
+    longer = sum(length > max_positions for length in lengths)
+    if longer:
+        log.warning("%d utterances are longer than %d positions; each is a batch by itself", longer, max_positions)
+    plan = {"max_positions": max_positions, "max_items": max_items, "seed": key[0], "first": first, "last": ENDLESS}
+    chosen = bucket_steps(lengths, **plan, rank=rank, world=world, weights=weights)
+    keyed = (((*key, number, rank), indices) for number, indices in enumerate(chosen, first))
+    return stream_batches(model, source, items, keyed, **options)

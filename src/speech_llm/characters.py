@@ -14,9 +14,12 @@ def find_characters(texts: Sequence[str]) -> str:
     return "".join(sorted({character for text in texts for character in normalise_text(text)}))
 
 
-def choose_characters(texts: Sequence[str], pretrained: str = "") -> str:
-    """Those of the ``pretrained`` head where they spell the new texts too, else the texts' own."""
-    own = find_characters(texts)
+def choose_characters(texts: Sequence[str], pretrained: str = "", own: str | None = None) -> str:
+    """Those of the ``pretrained`` head where they spell the new texts too, else the texts' own.
+
+    own: of ``find_characters``, where they are known.
+    """
+    own = find_characters(texts) if own is None else own
     if not own:
         raise UserError("expected transcripts with letters to train on, found none")
     return pretrained if set(own) <= set(pretrained) else own

@@ -48,12 +48,15 @@ def settle_factor(
     count_frames: Callable[[TranscribedItem], int],
     *,
     fastest: float = 1.0,
+    needed: Sequence[int] | None = None,
 ) -> int:
     """``factor``, or the one that suits the texts where it is None; texts without a path are counted and named.
 
-    fastest: the highest speed at which audio is heard. Raises UserError where more than MAX_CROWDED_SHARE have no path.
+    fastest: the highest speed at which audio is heard; needed: ``path_length`` of each text, where it is known. Raises
+    UserError where more than MAX_CROWDED_SHARE have no path.
     """
-    needed = [path_length(item["text"]) for item in items]
+    if needed is None:
+        needed = [path_length(item["text"]) for item in items]
     n_frames = [count_frames(item) / fastest for item in items]
     suiting = choose_factor(needed, n_frames)
     chosen = factor or suiting

@@ -24,6 +24,7 @@ JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is g
 CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
 RATE_QUANTILE = 0.98
+SHARE_ITEMS = 256  # utterances whose features are read at once
 SPARE_TOKENS = 8  # that an answer may have beyond its share of the duration
 
 
@@ -58,12 +59,14 @@ def pad_features(features: Sequence[np.ndarray], device: str | torch.device) -> 
     return send(pad_rows(features), device)
 
 
-def token_rate(tokenizer, items: Sequence[TranscribedItem]) -> float:
+def token_rate(tokenizer, items: Sequence[TranscribedItem], n_tokens: Sequence[int] | None = None) -> float:
     """Tokens a second of nearly all training utterances (RATE_QUANTILE), and half as many again.
 
-    One text beside the wrong audio does not let every answer run on.
+    One text beside the wrong audio does not let every answer run on. n_tokens: of the texts, where they are counted.
     """
-    rates = [len(tokenizer.encode(item["text"])) / max(item["duration"], 1.0) for item in items]
+    if n_tokens is None:
+        n_tokens = [len(tokenizer.encode(item["text"], add_special_tokens=False)) for item in items]
+    rates = [count / max(item["duration"], 1.0) for count, item in zip(n_tokens, items)]
     return round(1.5 * float(np.quantile(rates, RATE_QUANTILE)), 2)
 
 
@@ -110,6 +113,18 @@ def batch_alike(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         batch.append(place)
     if batch:
         yield batch
+
+
+def cut_shares(lengths: Sequence[int], batch_size: int, n_processes: int) -> list[list[int]]:
+    """Places for processes to share out: as many shares as processes, or more, so that none holds SHARE_ITEMS.
+
+    The batches of like length go to one share after the other, so that all take about as long.
+    """
+    size = min(batch_size, math.ceil(len(lengths) / n_processes)) or 1  # of few utterances too, each has some
+    batches = list(batch_alike([max(1, length) for length in lengths], size))
+    n_shares = max(n_processes, math.ceil(len(lengths) / SHARE_ITEMS))
+    shares = [[place for batch in batches[share::n_shares] for place in batch] for share in range(n_shares)]
+    return [share for share in shares if share]
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from audio.audio_spans import change_speed
 from core.errors import UserError
 from core.frames import SAMPLE_RATE, samples_to_frames
 from core.records import TranscribedItem
+from speech_llm.many_datasets import by_dataset
 from speech_llm.unit_inputs import load_unit_sequences
 
 
@@ -40,7 +41,7 @@ def keep_all(items: list[TranscribedItem]) -> list[TranscribedItem]:
 
 
 def open_cached_source(
-    folder: Path,
+    folder: Path | Sequence[Path],
     wanted: Sequence[tuple[Sequence[TranscribedItem], Sequence[float]]],
     *,
     encoder_id: str,
@@ -52,14 +53,18 @@ def open_cached_source(
     rank: int,
     world: int,
 ) -> FeatureSource:
-    """Features of (items, speeds) out of a cache, which is filled first (encoders.feature_cache)."""
+    """Features of (items, speeds) out of a cache, which is filled first (encoders.feature_cache).
+
+    folder: of the cache; of several data sets (speech_llm.many_datasets) one for each.
+    """
     from encoders.feature_cache import cached_features, fill_feature_cache
     from encoders.feature_shards import ShardRows
 
+    folders = [folder] if isinstance(folder, Path) else folder
     caches = [
         fill_feature_cache(
-            folder,
-            items,
+            folders[place],
+            some,
             encoder_id=encoder_id,
             layer=layer,
             speed=speeds,
@@ -71,6 +76,8 @@ def open_cached_source(
             world=world,
         )
         for items, speeds in wanted
+        for place, some in enumerate(by_dataset(items, len(folders)))
+        if some
     ]
     entries: dict[float, dict[str, ShardRows]] = {}
     for cache in caches:

@@ -1,5 +1,8 @@
 """What cannot be obeyed, told in one line before anything is read."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from core.errors import UserError
 from models.connector import ATTENTION_KINDS, count_heads
 
@@ -36,4 +39,15 @@ def check_connector(
         raise UserError(
             f"--width {width}: {heads} attention heads do not part it evenly; give another width, or "
             f"--n_heads {fitting}"
+        )
+
+
+def check_more_data(more_data: Sequence[Path], weights: Sequence[float] | None, front_end: str) -> None:
+    """--more_data and --data_weights, one for --data and one for each of them."""
+    if more_data and front_end != "features":
+        raise UserError(f"--more_data: --front_end {front_end} reads the units of one data set; leave one out")
+    if weights is not None and (len(weights) != 1 + len(more_data) or not min(weights) > 0):
+        raise UserError(
+            f"--data_weights {' '.join(f'{weight:g}' for weight in weights)}: expected {1 + len(more_data)} above 0, "
+            "for --data and each of --more_data"
         )

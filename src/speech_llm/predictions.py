@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -13,11 +14,12 @@ from tqdm import tqdm
 from core.files import hash_files, read_json, write_json
 from core.records import Candidate, Prediction, TranscribedItem
 from models.speech_llm_model import SpeechLLMBase
-from speech_llm.decoding import transcribe_features
+from speech_llm.decoding import cut_shares, transcribe_features
 from speech_llm.feature_sources import FeatureSource
 from speech_llm.saved_model import find_saved
 from speech_llm.search_errors import find_search_errors, is_search_error, is_wrong
 from speech_llm.validation import is_looping, word_error_rate
+from training.processes import ALONE, Team, map_in_team
 
 log = logging.getLogger("oral_units")
 
@@ -33,12 +35,13 @@ def write_predictions(
     batch_size: int,
     prompt: str,
     precision: str,
+    team: Team = ALONE,
 ) -> None:
     """``<split>_predictions.json``: id, reference, hypothesis, prompt, duration, n_best of every item.
 
     decoding: options of ``transcribe_batch``, ``n_best`` among them. prompt, precision: as the model was trained.
     A run that was killed continues after the batches it had finished. One that is asked for the same again decodes
-    nothing: what was decoded is kept in the same folder.
+    nothing: what was decoded is kept in the same folder. team: the processes that share the work; the first writes.
     """
     decode = functools.partial(transcribe_features, model, batch_size=batch_size, **decoding)
     search = {name: value for name, value in decoding.items() if name != "n_best"} | {"batch_size": batch_size}
@@ -49,12 +52,13 @@ def write_predictions(
         "precision": precision,
         "audio": audio,
     }
-    done = finish_split(_decoded_file(exp, split), key, items, source, decode)
+    done = finish_split(_decoded_file(exp, split), key, items, source, decode, batch_size=batch_size, team=team)
     with_n_best = decoding["n_best"] > 1
     rows = [_prediction(item, done[item["id"]], prompt, with_n_best) for item in items]
-    rows = note_search_errors(model, source, items, rows, search)
-    write_json(exp / f"{split}_predictions.json", rows)
-    _report(exp, split, rows)
+    rows = note_search_errors(model, source, items, rows, search, team=team)
+    if team.rank == 0:
+        write_json(exp / f"{split}_predictions.json", rows)
+        _report(exp, split, rows)
 
 
 def copy_single_split(exp: Path, split: str) -> None:
@@ -78,13 +82,23 @@ def note_search_errors(
     items: Sequence[TranscribedItem],
     rows: Sequence[Prediction],
     decoding: dict[str, object],
+    *,
+    team: Team = ALONE,
 ) -> list[Prediction]:
     """The rows; the wrong ones with the nats of hypothesis and reference, and whether the search has missed it."""
     wrong = [place for place, row in enumerate(rows) if is_wrong(row["reference"], row["hypothesis"])]
-    features = source.read([items[place] for place in wrong], [1.0] * len(wrong)) if wrong else []
-    texts = [[rows[place][side] for place in wrong] for side in ("reference", "hypothesis")]
+
+    def score(share: list[int]) -> list[tuple[int, tuple[float, float] | None]]:
+        places = [wrong[number] for number in share]
+        features = source.read([items[place] for place in places], [1.0] * len(places))
+        texts = [[rows[place][side] for place in places] for side in ("reference", "hypothesis")]
+        return list(zip(places, find_search_errors(model, features, *texts, **decoding)))
+
+    lengths = [source.count_frames(items[place]) for place in wrong]
     noted = list(rows)
-    for place, scores in zip(wrong, find_search_errors(model, features, *texts, **decoding)):
+    for place, scores in itertools.chain(
+        *map_in_team(team, score, cut_shares(lengths, decoding["batch_size"], team.size))
+    ):
         if scores is not None:
             found = {"score": scores[0], "reference_score": scores[1], "search_error": is_search_error(scores)}
             noted[place] = rows[place] | found
@@ -97,24 +111,39 @@ def finish_split(
     items: Sequence[TranscribedItem],
     source: FeatureSource,
     decode: Callable[..., list[list[Candidate]]],
+    *,
+    batch_size: int = 8,
+    team: Team = ALONE,
 ) -> dict[str, list[Candidate]]:
-    """{id: candidates}; what the file at ``path`` holds of the same ``key`` is not decoded again."""
-    done = read_decoded(path, key)
+    """{id: candidates}; what the file at ``path``, or one of another process, holds of ``key`` is not decoded again."""
+    done: dict[str, list[Candidate]] = {}
+    for kept in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
+        done |= read_decoded(kept, key)
     missing = [item for item in items if item["id"] not in done]
-    names, seconds = [item["id"] for item in missing], [item["duration"] for item in missing]
-    with open(path, "a", encoding="utf-8") as out, tqdm(total=len(missing), desc="decoding", disable=None) as bar:
-        if path.stat().st_size == 0:
+    shares = cut_shares([source.count_frames(item) for item in missing], batch_size, team.size)
+    team.wait()  # before one writes what another still reads
+    own = path if team.rank == 0 else path.with_name(f"{path.stem}.{team.rank}{path.suffix}")
+    total = sum(len(share) for share in shares[team.rank :: team.size])
+    hidden = None if team.rank == 0 else True
+    with open(own, "a", encoding="utf-8") as out, tqdm(total=total, desc="decoding", disable=hidden) as bar:
+        if own.stat().st_size == 0:
             out.write(json.dumps(key) + "\n")
 
-        def keep(places: list[int], texts: list[list[Candidate]]) -> None:
-            for place, candidates in zip(places, texts):
-                out.write(json.dumps([names[place], candidates]) + "\n")
-            out.flush()
-            bar.update(len(places))
+        def decode_share(share: list[int]) -> dict[str, list[Candidate]]:
+            chosen = [missing[place] for place in share]
+            names, seconds = [item["id"] for item in chosen], [item["duration"] for item in chosen]
 
-        features = source.read(missing, [1.0] * len(missing)) if missing else []
-        found = decode(features, seconds, on_batch=keep)
-    return done | dict(zip(names, found))
+            def keep(places: list[int], texts: list[list[Candidate]]) -> None:
+                for place, candidates in zip(places, texts):
+                    out.write(json.dumps([names[place], candidates]) + "\n")
+                out.flush()
+                bar.update(len(places))
+
+            return dict(zip(names, decode(source.read(chosen, [1.0] * len(chosen)), seconds, on_batch=keep)))
+
+        for found in map_in_team(team, decode_share, shares):
+            done |= found
+    return done
 
 
 def _decoded_file(exp: Path, split: str) -> Path:
@@ -123,15 +152,16 @@ def _decoded_file(exp: Path, split: str) -> Path:
 
 def read_decoded(path: Path, key: dict[str, object]) -> dict[str, list[Candidate]]:
     """What a killed run has left, or nothing (and the file removed) where it had other weights or options."""
-    if not path.exists():
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:  # there was none, or another process has removed it
         return {}
-    lines = path.read_bytes().splitlines(keepends=True)
     whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
     if not whole or whole[0] != key:
-        path.unlink()
+        path.unlink(missing_ok=True)
         return {}
     if not lines[-1].endswith(b"\n"):  # a torn last line must not swallow the next one
-        os.truncate(path, path.stat().st_size - len(lines[-1]))
+        os.truncate(path, sum(map(len, lines[:-1])))
     return {name: candidates for name, candidates in whole[1:]}
 
 

@@ -15,9 +15,10 @@ from core.text_normalisation import normalise_text
 from evaluation.text_errors import count_word_edits, error_rate
 from models.speech_llm_model import LossSums, SpeechLLMBase
 from speech_llm.batches import make_batch, swap_neighbours
-from speech_llm.decoding import transcribe_features
+from speech_llm.decoding import cut_shares, transcribe_features
 from speech_llm.feature_sources import FeatureSource
 from speech_llm.search_errors import find_search_errors, is_search_error
+from training.processes import ALONE, Team, map_in_team
 
 log = logging.getLogger("oral_units")
 
@@ -53,15 +54,18 @@ def mean_losses(
     ctc_only: bool,
     batch_size: int,
     autocast: Callable,
+    team: Team = ALONE,
 ) -> dict[str, float]:
     """Without augmentation: ``ctc_nat`` a character, and ``loss_nat`` and ``token_accuracy`` a token, if computed."""
     ordered = sorted(items, key=lambda item: -item["duration"])
-    parts = []
-    for start in range(0, len(ordered), batch_size):
-        batch = make_batch(model, source, ordered[start : start + batch_size])
+
+    def add_up(chosen: Sequence[TranscribedItem]) -> list[float | None]:
         with autocast():
-            parts.append(model(batch, ctc_only=ctc_only))
-    sums = LossSums(*map(_add_scalars, zip(*parts)))
+            sums = model(make_batch(model, source, chosen), ctc_only=ctc_only)
+        return [None if value is None else value.item() for value in sums]
+
+    batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+    sums = LossSums(*map(_add_scalars, zip(*map_in_team(team, add_up, batches))))
     means = {}
     if sums.ctc is not None:
         means["ctc_nat"] = sums.ctc / max(1.0, sums.n_characters)
@@ -70,9 +74,9 @@ def mean_losses(
     return means
 
 
-def _add_scalars(values: Sequence[torch.Tensor | None]) -> float | None:
+def _add_scalars(values: Sequence[float | None]) -> float | None:
     """Their sum in float64; None where there is none. Not sum(), which adds otherwise since Python 3.12."""
-    return None if values[0] is None else functools.reduce(operator.add, (value.item() for value in values))
+    return None if values[0] is None else functools.reduce(operator.add, values)
 
 
 def validate(
@@ -84,19 +88,19 @@ def validate(
     batch_size: int,
     autocast: Callable,
     decoding: dict[str, object],
+    team: Team = ALONE,
 ) -> dict[str, float]:
-    """Everything an evaluation logs, keys with "validation_"; the model is left in training mode."""
+    """Everything an evaluation logs, keys with "validation_"; the model is left in training mode.
+
+    team: the processes that share the work; all get the same scores.
+    """
     model.eval()
-    settings = {"ctc_only": ctc_only, "batch_size": batch_size, "autocast": autocast}
+    settings = {"ctc_only": ctc_only, "batch_size": batch_size, "autocast": autocast, "team": team}
     true = mean_losses(model, source, items, **settings)
     shuffled = mean_losses(model, source, swap_neighbours(items), **settings) if len(items) > 1 else {}
-    features = source.read(list(items), [1.0] * len(items))
-    seconds = [item["duration"] for item in items]
     decoding = {"decoder": "ctc"} if ctc_only else decoding
-    found = transcribe_features(model, features, seconds, batch_size=batch_size, **decoding)
-    texts = [candidates[0]["text"] for candidates in found]
+    texts, scored = _write_and_score(model, source, items, batch_size=batch_size, decoding=decoding, team=team)
     references = [item["text"] for item in items]
-    scored = find_search_errors(model, features, references, texts, batch_size=batch_size, **decoding)
     errors = [is_search_error(scores) for scores in scored if scores is not None]
     model.train()
     return {
@@ -107,6 +111,30 @@ def validate(
         "validation_looping_share": sum(map(is_looping, texts)) / len(texts),
         "validation_empty_share": sum(not text.strip() for text in texts) / len(texts),
     }
+
+
+def _write_and_score(
+    model: SpeechLLMBase,
+    source: FeatureSource,
+    items: Sequence[TranscribedItem],
+    *,
+    batch_size: int,
+    decoding: dict[str, object],
+    team: Team,
+) -> tuple[list[str], list[tuple[float, float] | None]]:
+    """What the model writes for each item, and of the wrong texts the nats that tell search errors."""
+
+    def judge(places: list[int]) -> list[tuple[int, str, tuple[float, float] | None]]:
+        chosen = [items[place] for place in places]
+        features, seconds = source.read(chosen, [1.0] * len(chosen)), [item["duration"] for item in chosen]
+        found = transcribe_features(model, features, seconds, batch_size=batch_size, **decoding)
+        texts, references = [candidates[0]["text"] for candidates in found], [item["text"] for item in chosen]
+        scored = find_search_errors(model, features, references, texts, batch_size=batch_size, **decoding)
+        return list(zip(places, texts, scored))
+
+    shares = cut_shares([source.count_frames(item) for item in items], batch_size, team.size)
+    judged = sorted(row for share in map_in_team(team, judge, shares) for row in share)
+    return [text for _, text, _ in judged], [scores for _, _, scores in judged]
 
 
 def uses_audio(scores: dict[str, float]) -> bool:

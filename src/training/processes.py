@@ -3,6 +3,7 @@
 import datetime
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -132,10 +133,25 @@ def least(accelerator: Accelerator, value: int) -> int:
     return int(accelerator.gather(torch.tensor([value], device=accelerator.device)).min().item())
 
 
-def map_over_processes(accelerator: Accelerator, work: Callable, jobs: Sequence) -> list:
+class Team(NamedTuple):
+    """The processes that share some work, as one of them sees it; by default one alone."""
+
+    rank: int = 0
+    size: int = 1
+    gather: Callable[[list], list] = list  # the lists of all processes, one behind the other
+    wait: Callable[[], None] = lambda: None  # until all are here
+
+
+ALONE = Team()
+
+
+def open_team(accelerator: Accelerator) -> Team:
+    if accelerator.num_processes == 1:
+        return ALONE
+    return Team(accelerator.process_index, accelerator.num_processes, gather_object, accelerator.wait_for_everyone)
+
+
+def map_in_team(team: Team, work: Callable, jobs: Sequence) -> list:
     """``work(job)`` of every job in their order, on every process, though each job was done by one alone."""
-    rank, world = accelerator.process_index, accelerator.num_processes
-    done = [(place, work(jobs[place])) for place in range(rank, len(jobs), world)]
-    if world > 1:
-        done = sorted(gather_object(done), key=lambda pair: pair[0])
-    return [found for _, found in done]
+    done = [(place, work(jobs[place])) for place in range(team.rank, len(jobs), team.size)]
+    return [found for _, found in sorted(team.gather(done), key=lambda pair: pair[0])]

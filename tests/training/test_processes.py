@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
@@ -19,7 +18,7 @@ from core.errors import UserError
 from equal_runs import differences, without_times
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import TIMEOUT, load, metrics, run_to_end, run_until, start_ranks, start_script
-from training.processes import LEAST_LOSS_SCALE, map_over_processes, start_accelerator, update_weights
+from training.processes import LEAST_LOSS_SCALE, Team, map_in_team, start_accelerator, update_weights
 from vocoder.batches import StepSampler
 
 TRAINER = "trainer_vocoder"
@@ -304,14 +303,11 @@ def test_fp16_trains_and_resumes_to_the_bit_with_its_loss_scale(roots: Path) -> 
     assert without_times(metrics(stopped)) == without_times(metrics(whole))
 
 
-def test_jobs_of_all_processes_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three processes, one after the other: what each would gather is what all of them have done."""
+def test_jobs_of_all_processes_come_back_in_their_order() -> None:
+    """Three processes, one after the other: what each gathers is what all of them have done."""
     parts, own = [], []
-    monkeypatch.setattr("training.processes.gather_object", lambda done: parts.append(done) or done)
-    ranks = [SimpleNamespace(process_index=rank, num_processes=3) for rank in range(3)]
-    for rank in ranks:
-        map_over_processes(rank, lambda job: own.append(job) or job.upper(), "abcdefg")
-    assert sorted(own) == list("abcdefg")
-    monkeypatch.setattr("training.processes.gather_object", lambda done: sum(parts, []))
-    assert map_over_processes(ranks[1], str.upper, "abcdefg") == list("ABCDEFG")
-    assert map_over_processes(SimpleNamespace(process_index=0, num_processes=1), str.upper, "ab") == ["A", "B"]
+    for rank in range(3):
+        map_in_team(Team(rank, 3, lambda done: parts.append(done) or done), lambda job: own.append(job) or job, "abcde")
+    assert own == list("adbec")
+    assert map_in_team(Team(1, 3, lambda done: sum(parts, [])), str.upper, "abcde") == list("abcde")
+    assert map_in_team(Team(), str.upper, "ab") == ["A", "B"]
