@@ -619,7 +619,8 @@ def forget_best(progress: Progress, after: float | None) -> Progress:
 def gains_nothing(progress: Progress, patience: int, adversarial_after: float | None) -> bool:
     """Whether --patience ends the training: not before a discriminator that is planned has taken part."""
     start = adversarial_start(progress.total_steps, adversarial_after)
-    return has_stalled(progress, patience, since=start if math.isfinite(start) else 0)
+    planned = progress.total_steps is not None and start < progress.total_steps
+    return has_stalled(progress, patience, since=start if planned else 0)
 
 
 # %% [markdown]

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer_vocoder import choose_schedule, discriminator_rate
+from trainer_vocoder import choose_schedule, discriminator_rate, gains_nothing
 
 from audio.pitch import fill_f0_cache
 from core.files import write_features
@@ -24,6 +24,7 @@ from equal_runs import differences, without_times
 from synthetic import REPOSITORY, script_environment, write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
 from training.initial_weights import Start
+from training.training_state import Progress
 from units.corpus import read_corpus
 from vocoder.warm_start import OldVoice
 
@@ -334,6 +335,12 @@ def test_patience_stops_early(roots: Path) -> None:
     run_to_end(TRAINER, flags, roots=roots)
     assert json.loads((exp / "finished.json").read_text())["step"] == 6
     assert (load(exp, "latest")["step"], load(exp, "best")["step"]) == (6, 2)
+
+
+def test_patience_waits_for_a_discriminator_that_is_planned() -> None:
+    stalled = Progress(step=40, total_steps=100, stale=3)
+    assert gains_nothing(stalled, 3, 1.0) and gains_nothing(stalled, 3, None), "without one"
+    assert not gains_nothing(stalled, 3, 0.5) and gains_nothing(stalled._replace(step=60), 3, 0.5)
 
 
 def test_epochs_are_passes_over_the_training_split(roots: Path) -> None:
