@@ -37,6 +37,7 @@ from evaluation.word_errors import (
 )
 from speech_llm.decoding import DECODING_FLAGS
 from speech_llm.folds import HELD_OUT
+from training.experiment import is_finished
 
 TRAINER = Path(__file__).resolve().with_name("trainer_base.py")
 DECODING = {"--" + name for name in (*DECODING_FLAGS, "generate_batch_size", "generate_bsize")}
@@ -134,7 +135,8 @@ def read_fold(exp: Path, setting: Setting, trained_by: str, fold: str, common: S
     kept, model = exp / setting.name / f"{number}.json", exp / trained_by / f"fold_{number}"
     if not kept.is_file():
         flags = ["--exp", model, "--fold", fold, *common, *setting.training]
-        run_trainer([*flags, "--do_train", "--resume", "auto"])
+        if not is_finished(model):
+            run_trainer([*flags, "--do_train", "--resume", "auto"])
         run_trainer([*flags, *setting.decoding, "--do_generate"])
         write_json(kept, read_json(model / f"{HELD_OUT}_predictions.json"))
     return read_json(kept)
