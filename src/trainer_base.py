@@ -835,7 +835,7 @@ if __name__ == "__main__":
 # ## Step by step
 #
 # In a notebook these cells do what `train` does, one thing at a time, on the CPU and a few utterances. They write
-# nothing. First the flags:
+# nothing but what every start keeps in the cache: hashes of the audio, sizes of the texts. First the flags:
 
 # %% tags=["active-ipynb"]
 # from IPython.display import Audio
