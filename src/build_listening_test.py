@@ -13,6 +13,7 @@ yourself. The listeners' speech and yours never leave their machines by this pag
 
 import argparse
 import functools
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from report.listening_trials import (
 )
 
 PAGE_LIMIT_MB = 15.0  # beyond this a telephone opens the page slowly
+SAME_SECONDS = 0.01
 SECONDS_PER_ANSWER = 6.0  # to think and to click, beside the listening
 
 
@@ -62,6 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--with_original", action="store_true", help="compare with the recordings too, in pairs")
     group.add_argument("--words", type=Path, help="table for words: columns utterance, right, wrong_1, wrong_2, …")
     group.add_argument("--n_repeats", type=int, default=3, help="questions of each kind that are asked twice")
+    group.add_argument("--overwrite", action="store_true", help="replace a page; answers to it are then lost")
     group.add_argument("--seed", type=int, default=0, help="another seed draws other utterances")
     group = parser.add_argument_group("what the listeners see and hear")
     group.add_argument("--title", default="Listening test", help="heading of the page; it should name no voice")
@@ -71,7 +74,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--email", default="", help="address for the button that sends answers by e-mail")
     args = parse_flags(parser, argv)
     require_positive(args, "n_utterances", "max_seconds")
-    require_not_negative(args, "n_repeats")
+    require_not_negative(args, "n_repeats", "seed")
+    if args.email and "@" not in args.email:
+        raise UserError(f"--email {args.email}: expected an address, as in team@example.org")
+    if not args.title.strip():
+        raise UserError("--title: expected a heading, found none")
     return args
 
 
@@ -104,9 +111,24 @@ def utterances_in_common(experiments: dict[str, Experiment]) -> dict[str, float]
                 f"{experiment.path}: expected test/resynthesis/*.wav, found none; run: "
                 f"python src/vocoder_test.py --exp {experiment.path}"
             )
-        found.append({name for name in names if audio_path(experiments, ORIGINAL, name).is_file()})
+        found.append({name for name in names if (experiment.path / "test" / "original" / f"{name}.wav").is_file()})
     common = sorted(set.intersection(*found))
+    for name in common:
+        require_same_original(experiments, name)
     return {name: audio_seconds(audio_path(experiments, ORIGINAL, name)) for name in common}
+
+
+def require_same_original(experiments: dict[str, Experiment], utterance: str) -> None:
+    """UserError where one id stands for different sentences."""
+    lengths = {
+        name: audio_seconds(item.path / "test" / "original" / f"{utterance}.wav") for name, item in experiments.items()
+    }
+    if max(lengths.values()) - min(lengths.values()) > SAME_SECONDS:
+        raise UserError(
+            f"{utterance}: expected the same recording in all experiments, found "
+            + ", ".join(f"{seconds:.2f} s in {name}" for name, seconds in lengths.items())
+            + "; score them on the same corpus"
+        )
 
 
 def find_questions(
@@ -141,7 +163,18 @@ def prepare_key(args: argparse.Namespace, experiments: dict[str, Experiment]) ->
         asked=chosen,
         with_original=args.with_original,
         seed=args.seed,
+        test=secrets.token_hex(6),
     )
+
+
+def choose_out(args: argparse.Namespace) -> Path:
+    """Where the page goes; UserError where it would replace one, whose answers would be lost."""
+    out = args.out or args.experiments[0] / "listening_test.html"
+    if out.is_dir():
+        raise UserError(f"--out {out}: expected a file, found a folder; as in {out / 'test.html'}")
+    if not args.overwrite and (out.exists() or out.with_suffix(".key.json").exists()):
+        raise UserError(f"{out}: is there already, and answers may be too; give another --out, or --overwrite")
+    return out
 
 
 def describe_test(key: ListeningKey, n_repeats: int) -> str:
@@ -155,15 +188,19 @@ def describe_test(key: ListeningKey, n_repeats: int) -> str:
         asked = len(groups) + (min(n_repeats, len(groups) // 2) if kind != "words" else 0)
         n_questions += asked
         seconds += asked * (SECONDS_PER_ANSWER + sum(groups.values()) / len(groups)) if groups else 0
-    return f"{n_questions} questions, about {max(1, round(seconds / 60))} minutes a listener"
+    return f"{n_questions} questions, {seconds / 60:.1f} minutes or so a listener"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    out = choose_out(args)
     loaded = [load_experiment(path) for path in args.experiments]
     experiments = {item.name: item for item in loaded}
     if len(experiments) < len(loaded) or ORIGINAL in experiments:
-        raise UserError("expected experiments of different names, none of them called original; rename one")
+        names = ", ".join(item.name for item in loaded)
+        raise UserError(
+            f"expected experiments of different names, none of them original, found {names}; rename a folder"
+        )
     labels = read_labels(args.page_language)
     key = prepare_key(args, experiments)
     page = build_listening_page(
@@ -175,7 +212,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         email=args.email,
         n_repeats=args.n_repeats,
     )
-    out = args.out or loaded[0].path / "listening_test.html"
     write_text(out, page)
     write_json(out.with_suffix(".key.json"), key)
     megabytes = out.stat().st_size / 1e6

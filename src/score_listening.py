@@ -10,7 +10,6 @@ Listeners who may have clicked at random are named, and never left out unless yo
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,8 @@ from pathlib import Path
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
-from core.files import read_json, write_json
-from core.records import ListeningAnswers, ListeningKey
+from core.files import write_json
+from core.records import ListeningKey
 from evaluation.bootstrap import Interval
 from evaluation.listening import (
     Judgement,
@@ -28,7 +27,7 @@ from evaluation.listening import (
     SystemResult,
     agreement,
     chance_of_words,
-    describe_listener,
+    describe_listeners,
     first_answers,
     hardest_items,
     merge_listeners,
@@ -36,7 +35,7 @@ from evaluation.listening import (
     score_pairs,
     score_systems,
 )
-from report.listening_trials import ANSWERS_FORMAT, KEY_FORMAT
+from evaluation.listening_files import read_answers, read_key
 
 N_HARDEST = 5
 TITLES = {
@@ -56,26 +55,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parse_flags(parser, argv)
 
 
-def read_key(path: Path) -> ListeningKey:
-    key = read_json(path)
-    if key.get("format") != KEY_FORMAT:
-        raise UserError(f"{path}: expected the key of a listening test (….key.json), found another file")
-    return key
-
-
-def read_answers(path: Path, test: str) -> ListeningAnswers:
-    """One listener's file. UserError where it is none, or of another test."""
-    try:
-        answers = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a file of answers, found none that can be read ({error})") from error
-    if not isinstance(answers, dict) or answers.get("format") != ANSWERS_FORMAT:
-        raise UserError(f"{path}: expected answers of a listening test, found another file")
-    if answers.get("test") != test:
-        raise UserError(f"{path}: expected answers of test {test}, found those of {answers.get('test')}")
-    return answers
-
-
 def collect(
     paths: Sequence[Path], key: ListeningKey, left_out: Sequence[str]
 ) -> tuple[list[Judgement], list[ListenerRow], list[str]]:
@@ -83,11 +62,9 @@ def collect(
     read, failed = [], []
     for path in paths:
         try:
-            answers = read_answers(path, key["test"])
-            read_judgements(answers, key)
-            read.append((str(path), answers))
-        except (UserError, KeyError, TypeError) as error:
-            failed.append(str(error) if isinstance(error, UserError) else f"{path}: expected answers, found no {error}")
+            read.append((str(path), read_answers(path, key)))
+        except UserError as error:
+            failed.append(str(error))
     merged, said = merge_listeners(read)
     for line in said:
         print(f"warning: {line}", file=sys.stderr)
@@ -96,7 +73,7 @@ def collect(
         raise UserError(f"--leave_out {strange[0]}: expected one of {', '.join(sorted(names))}")
     kept = [answers for answers in merged if answers["listener"] not in left_out]
     judgements = [row for answers in kept for row in read_judgements(answers, key)]
-    return judgements, [describe_listener(answers, judgements) for answers in kept], failed
+    return judgements, describe_listeners(kept, judgements), failed
 
 
 def show(interval: Interval | None, digits: int, *, signed: bool = False) -> str:
@@ -166,6 +143,8 @@ def as_dict(row: PairResult | SystemResult) -> dict[str, object]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.json and args.json.resolve() in {path.resolve() for path in (args.key, *args.answers)}:
+        raise UserError(f"--json {args.json}: expected a new file, found one that is read; give another name")
     key = read_key(args.key)
     judgements, rows, failed = collect(args.answers, key, args.leave_out)
     for line in failed:

@@ -14,7 +14,7 @@ UTTERANCES = [f"u{number}" for number in range(8)]
 def make_test(kinds: list[str] = KINDS, *, seed: int = 0) -> ListeningKey:
     questions = {name: Question(f"said in {name}", ["something", "else", "again"]) for name in UTTERANCES}
     seconds = dict.fromkeys(UTTERANCES, 2.0)
-    how = {"asked": UTTERANCES, "with_original": False, "seed": seed}
+    how = {"asked": UTTERANCES, "with_original": False, "seed": seed, "test": f"test{seed}"}
     return make_key("A test", ["a", "b"], seconds, kinds, questions, **how)
 
 

@@ -12,10 +12,12 @@ import score_listening
 from report_examples import write_vocoder_experiment
 from simulate_listeners import Voices, attentive, make_answers
 
+from audio.audio_io import save_audio
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.records import ListeningKey
 from evaluation.listening import ORIGINAL
+from evaluation.listening_files import read_key
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,13 @@ def test_a_page_and_a_key_are_made(built: tuple[Path, ListeningKey], experiments
     assert "<title>Listening test</title>" in page.read_text()
     build_listening_test.main([experiments[0], "--n_utterances", "2", "--page_language", "pt"])
     said = capsys.readouterr().out
-    assert "9 questions, about 1 minutes" not in said and "7 questions" not in said and "6 questions" in said
-    assert (Path(experiments[0]) / "listening_test.key.json").exists()
+    assert "6 questions, " in said and (Path(experiments[0]) / "listening_test.key.json").exists()
+    with pytest.raises(UserError, match="is there already, and answers may be too"):
+        build_listening_test.main([experiments[0]])
+    before = read_key(Path(experiments[0]) / "listening_test.key.json")
+    build_listening_test.main([experiments[0], "--overwrite", "--n_utterances", "2"])
+    again = read_key(Path(experiments[0]) / "listening_test.key.json")
+    assert again["test"] != before["test"] and len(again["trials"]) == len(before["trials"])
 
 
 def test_answers_become_scores(built: tuple[Path, ListeningKey], tmp_path: Path, capsys) -> None:
@@ -87,7 +94,7 @@ def test_files_that_are_no_answers_are_named_and_the_rest_counts(
     key_flag = ["--key", str(page.with_suffix(".key.json"))]
     assert score_listening.main([*paths, *key_flag]) == 3
     shown = capsys.readouterr()
-    assert shown.err.count("error: ") == 4 and "short.json: expected answers, found no 'answers'" in shown.err
+    assert shown.err.count("error: ") == 4 and "short.json: expected answers" in shown.err
     assert "listeners 1" in shown.out and "one listener: the intervals" in shown.out
     with pytest.raises(UserError, match="found none in 1 files"):
         score_listening.main([paths[1], *key_flag])
@@ -105,11 +112,16 @@ def test_files_that_are_no_answers_are_named_and_the_rest_counts(
         (["a", "--n_repeats", "-1"], "--n_repeats -1: expected"),
         (["a", "--max_seconds", "1.5"], "--max_seconds lets longer ones in"),
         (["a", "--spoken_instructions", "none.wav"], "none.wav: expected a recording"),
+        (["a", "--seed", "-1"], "--seed -1: expected"),
+        (["a", "--email", "me"], "--email me: expected an address"),
+        (["a", "--title", " "], "--title: expected a heading"),
+        (["a", "--out", "."], "--out .: expected a file, found a folder"),
         (["a", "--page_language", "xx"], "--page_language xx: expected en"),
     ],
 )
 def test_mistakes_are_said(experiments: list[str], words: list[str], said: str) -> None:
     known = dict(zip("ab", experiments))
+    words = words if "--out" in words else [*words, "--overwrite"]
     with pytest.raises(UserError, match=said):
         build_listening_test.main([known.get(word, word) for word in words])
 
@@ -124,12 +136,20 @@ def test_a_table_of_words(experiments: list[str], tmp_path: Path) -> None:
     table = tmp_path / "words.tsv"
     table.write_text("utterance\tright\twrong_1\nchapter_00_0003\tyes\tno\n")
     out = tmp_path / "test.html"
-    build_listening_test.main([*experiments, "--kinds", "words", "--words", str(table), "--out", str(out)])
+    words = [*experiments, "--kinds", "words", "--words", str(table), "--out", str(out), "--overwrite"]
+    build_listening_test.main(words)
     trials = read_json(out.with_suffix(".key.json"))["trials"]
     assert len(trials) == 3 and {choice["text"] for choice in trials[0]["choices"]} == {"yes", "no"}
     table.write_text("utterance\tright\twrong_1\nnowhere\tyes\tno\n")
     with pytest.raises(UserError, match="expected test utterances, found nowhere"):
-        build_listening_test.main([*experiments, "--kinds", "words", "--words", str(table), "--out", str(out)])
+        build_listening_test.main(words)
+
+
+def test_one_id_for_two_sentences_is_refused(experiments: list[str], tmp_path: Path) -> None:
+    other = write_vocoder_experiment(tmp_path / "other", n_utterances=2, n_rows=1)
+    save_audio(other / "test" / "original" / "chapter_01_0003.wav", np.zeros(16_000, np.float32))
+    with pytest.raises(UserError, match="chapter_01_0003: expected the same recording in all experiments"):
+        build_listening_test.main([experiments[0], str(other), "--out", str(tmp_path / "x.html")])
 
 
 def test_instructions_in_paragraphs(tmp_path: Path) -> None:

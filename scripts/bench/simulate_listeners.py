@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.records import ListeningAnswer, ListeningAnswers, ListeningKey, ListeningTrial
-from evaluation.listening import ORIGINAL, SAME, describe_listener, read_judgements, score_pairs, score_systems
-from report.listening_trials import ANSWERS_FORMAT, FORMAT_VERSION, Question, make_key
+from evaluation.listening import ORIGINAL, describe_listeners, read_judgements, score_pairs, score_systems
+from evaluation.listening_files import ANSWERS_FORMAT, FORMAT_VERSION, SAME, allowed_answers
+from report.listening_trials import Question, make_key
 
 SENTENCE, LISTENER, MOMENT = 0.4, 0.4, 0.7  # standard deviations, in grades
 NEAR = 0.2  # impressions that make no difference
@@ -53,6 +54,7 @@ def make_answers(
         "format_version": FORMAT_VERSION,
         "test": key["test"],
         "listener": name,
+        "listener_id": name,
         "started": "",
         "finished": "",
         "answers": answers,
@@ -101,14 +103,6 @@ def show(trial: ListeningTrial, random: np.random.Generator) -> dict[str, object
     return {"trial": trial["id"], "shown": [*shown], "plays": [1] * len(shown), "repeat": False}
 
 
-def allowed_answers(trial: ListeningTrial) -> list[str]:
-    if trial["kind"] == "mos":
-        return ["1", "2", "3", "4", "5"]
-    if trial["kind"] == "words":
-        return [choice["id"] for choice in trial["choices"]]
-    return [*trial["clips"][:2], *([SAME] if trial["kind"] == "preference" else [])]
-
-
 def choose(trial: ListeningTrial, heard: Sequence[float], knows: float, random: np.random.Generator) -> str:
     """What an attentive listener says who has heard this; ``knows``: how probably the right answer to abx and words."""
     if trial["kind"] == "mos":
@@ -146,7 +140,7 @@ def simulate_test(voices: Voices, args: argparse.Namespace, random: np.random.Ge
     questions = {name: Question("right", ["wrong", "other", "third"]) for name in names}
     kinds, seed = ["preference", "mos", "words"], int(random.integers(2**31))
     known = dict.fromkeys(names, 3.0)
-    key = make_key("", ["a", "b"], known, kinds, questions, asked=names, with_original=False, seed=seed)
+    key = make_key("", ["a", "b"], known, kinds, questions, asked=names, with_original=False, seed=seed, test=str(seed))
     sentences = {name: random.normal(0, SENTENCE) for name in names}
     people = {
         number: make_answers(key, str(number), attentive(key, voices, sentences, random), random)
@@ -156,8 +150,8 @@ def simulate_test(voices: Voices, args: argparse.Namespace, random: np.random.Ge
     clicked = make_answers(key, "clicks", careless(random), random)
     with_one = [*judgements, *read_judgements(clicked, key)]
     doubted = {
-        "attentive": sum(bool(describe_listener(answers, judgements).warnings) for answers in people.values()),
-        "careless": bool(describe_listener(clicked, with_one).warnings),
+        "attentive": sum(bool(row.warnings) for row in describe_listeners(list(people.values()), judgements)),
+        "careless": bool(describe_listeners([clicked], with_one)[0].warnings),
     }
     grades = {row.system: row for row in score_systems(judgements, "mos", key["systems"])}
     (pair,) = score_pairs(judgements, "preference")

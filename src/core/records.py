@@ -677,7 +677,8 @@ class ListeningAnswers(TypedDict):
     format: str
     format_version: int
     test: str
-    listener: str
+    listener: str  # a name
+    listener_id: str  # of the session: two people may have one name
     started: str  # ISO 8601, UTC
     finished: str | None  # None: broken off
     answers: list[ListeningAnswer]

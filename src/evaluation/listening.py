@@ -19,15 +19,17 @@ import numpy as np
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from core.errors import UserError
-from core.records import ListeningAnswer, ListeningAnswers, ListeningKey
+from core.records import ListeningAnswers, ListeningKey
 from evaluation.bootstrap import COVERAGE, Interval
+from evaluation.listening_files import SAME, name_answer
 
-SAME = "same"
 ORIGINAL = "original"  # the recordings themselves, as a system
-GRADES = ("1", "2", "3", "4", "5")
-SHARE, GRADE, DIFFERENCE = (0.0, 1.0), (1.0, 5.0), (-math.inf, math.inf)  # what values can be
+SHARE, GRADE = (0.0, 1.0), (1.0, 5.0)  # what values can be
+DIFFERENCES = {SHARE: (-1.0, 1.0), GRADE: (-4.0, 4.0)}
+ROUNDING = 1 / 12  # the variance that rounding to whole grades brings
+FEW = 4.0  # answers that differ, from which on the variance tells more than the number of listeners
 MIN_REPEATS, MIN_ANSWERS, MIN_ORIGINALS, MIN_OTHERS = 6, 8, 4, 2  # below these, nobody is suspected
+MIN_GRADES = 12
 HASTY_SECONDS = 0.4
 SIDE_P = 0.001
 LOW_CORRELATION = 0.25  # of grades with the mean of the others'; .7 is usual, 0 is chance
@@ -79,41 +81,28 @@ class SystemResult(NamedTuple):
 
 
 def read_judgements(answers: ListeningAnswers, key: ListeningKey) -> list[Judgement]:
-    """The answers of one listener, named by the key. UserError where they do not belong to it."""
+    """The answers of one listener, as listening_files.read_answers has checked them, named by the key."""
     trials = {trial["id"]: trial for trial in key["trials"]}
     found = []
     for row in answers["answers"]:
-        trial = trials.get(row["trial"])
-        if trial is None or sorted(row["shown"]) != sorted(trial["clips"]):
-            raise UserError(f"{answers['listener']}: expected questions of this key, found {row['trial']}")
-        clips = [key["clips"][clip] for clip in trial["clips"]]
+        trial = trials[row["trial"]]
         compared = trial["clips"][:2] if trial["kind"] in ("preference", "abx") else trial["clips"][:1]
         found.append(
             Judgement(
-                listener=answers["listener"],
+                listener=answers["listener_id"],
                 kind=trial["kind"],
                 trial=trial["id"],
-                utterance=clips[0]["utterance"],
+                utterance=key["clips"][trial["clips"][0]]["utterance"],
                 systems=[key["clips"][clip]["system"] for clip in compared],
-                said=_name_answer(row, trial, key),
+                said=name_answer(row, trial, key),
                 answer=row["answer"],
                 side=row["shown"].index(row["answer"]) if row["answer"] in row["shown"] else None,
                 n_choices=len(trial.get("choices", compared)),
                 seconds=float(row["seconds"]),
-                repeat=bool(row["repeat"]),
+                repeat=row["repeat"],
             )
         )
     return found
-
-
-def _name_answer(row: ListeningAnswer, trial: Mapping, key: ListeningKey) -> str:
-    answer, kind = row["answer"], trial["kind"]
-    if kind in ("abx", "words"):
-        return "right" if answer == trial["right"] else "wrong"
-    allowed = GRADES if kind == "mos" else (SAME, *trial["clips"])
-    if answer not in allowed:
-        raise UserError(f"{row['trial']}: expected {', '.join(allowed)} as the answer, found {answer}")
-    return answer if kind == "mos" or answer == SAME else key["clips"][answer]["system"]
 
 
 def two_way_interval(
@@ -121,26 +110,34 @@ def two_way_interval(
 ) -> Interval:
     """Mean of (J,) ``values``, each within ``bounds``, with its interval over listeners and items; n counts judgements.
 
-    Where all values lie at one bound, the interval is that of as many independent answers as there are listeners, or
-    items where those are more.
+    Values of 0 to 1 have Wilson's interval at the number of independent answers that the variance tells of. Where
+    hardly anybody differs it tells little, and that number is near the one of listeners. Grades spread by at least what
+    rounding does. One judgement alone may be anything.
     """
     if not len(values):
         raise ValueError("expected judgements, found none")
-    observed = np.asarray(values, np.float64)
-    mean, n = float(observed.mean()), len(observed)
-    n_listeners, n_items = len(set(listeners)), len(set(items))
-    tail = (1 - COVERAGE) / 2
-    if np.ptp(observed) == 0 and mean in bounds:
-        reach = (bounds[1] - bounds[0]) * (1 - tail ** (1 / max(n_listeners, n_items)))
-        return Interval(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach), n)
-    groupings = [names for names, count in ((listeners, n_listeners), (items, n_items)) if count > 1]
-    by_group = [_variance(observed - mean, names) for names in groupings]
-    each = _variance(observed - mean, range(n)) if n > 1 else 0.0
-    # One alone holds all of the spread: nothing is counted twice.
-    variance = max([sum(by_group) - each, *by_group]) if len(by_group) > 1 else sum(by_group)
-    freedom = max(1, min(count for count in (n_listeners, n_items) if count > 1) - 1) if by_group else 1
-    reach = float(student.ppf(1 - tail, freedom)) * math.sqrt(variance)
+    observed, n = np.asarray(values, np.float64), len(values)
+    mean, counts = float(observed.mean()), [count for count in (len(set(listeners)), len(set(items))) if count > 1]
+    if not counts:
+        return Interval(mean, *bounds, n)
+    variance = _two_way_variance(observed - mean, listeners, items)
+    reach = float(student.ppf(0.5 + COVERAGE / 2, max(1, min(counts) - 1)))
+    n_people = counts[0]  # items, where one listened
+    if bounds == SHARE:
+        low, high = _wilson(mean, _independent_answers(mean, variance, n, n_people), reach)
+        return Interval(mean, low, high, n)
+    rounding = ROUNDING if bounds == GRADE else 2 * ROUNDING
+    reach *= math.sqrt(max(variance, rounding / n_people))
     return Interval(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach), n)
+
+
+def _two_way_variance(residuals: np.ndarray, listeners: Sequence[str], items: Sequence[str]) -> float:
+    groupings = [names for names in (listeners, items) if len(set(names)) > 1]
+    by_group = [_variance(residuals, names) for names in groupings]
+    if len(by_group) == 1:
+        return by_group[0]
+    # One alone holds all of the spread: nothing is counted twice.
+    return max([sum(by_group) - _variance(residuals, range(len(residuals))), *by_group])
 
 
 def _variance(residuals: np.ndarray, names: Sequence[object]) -> float:
@@ -148,6 +145,21 @@ def _variance(residuals: np.ndarray, names: Sequence[object]) -> float:
     _, places = np.unique(np.asarray(names), return_inverse=True)
     sums = np.bincount(places, weights=residuals)
     return float(len(sums) / (len(sums) - 1) * np.square(sums).sum() / len(residuals) ** 2)
+
+
+def _independent_answers(share: float, variance: float, n: int, n_people: int) -> float:
+    """How many independent answers would vary as much; drawn towards ``n_people`` where few answers differ."""
+    told = min(float(n), share * (1 - share) / variance) if variance > 0 else float(n_people)
+    n_differing = n * min(share, 1 - share)
+    return (FEW * n_people + n_differing * told) / (FEW + n_differing)
+
+
+def _wilson(share: float, n: float, reach: float) -> tuple[float, float]:
+    """E. Wilson (1927), "Probable inference, the law of succession, and statistical inference"."""
+    square = reach**2 / n
+    middle = (share + square / 2) / (1 + square)
+    half = reach / (1 + square) * math.sqrt(share * (1 - share) / n + square / (4 * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _interval_of(rows: Sequence[tuple[float, Judgement]], bounds: tuple[float, float]) -> Interval:
@@ -193,21 +205,26 @@ def score_systems(judgements: Iterable[Judgement], kind: str, systems: Sequence[
         if own:
             first = results[0].system if results else None
             bounds = GRADE if kind == "mos" else SHARE
-            results.append(SystemResult(system, _interval_of(own, bounds), _difference(rows, value, system, first)))
+            difference = _difference(rows, value, (system, first), DIFFERENCES[bounds]) if first else None
+            results.append(SystemResult(system, _interval_of(own, bounds), difference))
     return results
 
 
 def _difference(
-    rows: Sequence[Judgement], value: Callable[[Judgement], float], system: str, first: str | None
+    rows: Sequence[Judgement],
+    value: Callable[[Judgement], float],
+    systems: tuple[str, str],
+    bounds: tuple[float, float],
 ) -> Interval | None:
-    """``system`` minus ``first`` where one listener has judged both on one utterance; None where nobody has."""
-    given = {(row.systems[0], row.listener, row.utterance): row for row in rows}
+    """The first system minus the second where one listener has judged both on one utterance; None where nobody has."""
+    given = {(row.systems[0], row.listener, row.utterance): value(row) for row in rows}
+    system, other = systems
     paired = [
-        (value(row) - value(given[first, row.listener, row.utterance]), row)
+        (value(row) - given[other, row.listener, row.utterance], row)
         for row in rows
-        if first and row.systems == [system] and (first, row.listener, row.utterance) in given
+        if row.systems == [system] and (other, row.listener, row.utterance) in given
     ]
-    return _interval_of(paired, DIFFERENCE) if paired else None
+    return _interval_of(paired, bounds) if paired else None
 
 
 def krippendorff_alpha(ratings: Iterable[Sequence[float | str]], *, nominal: bool) -> float | None:
@@ -241,14 +258,25 @@ def agreement(judgements: Iterable[Judgement], kind: str) -> float | None:
     return krippendorff_alpha(trials.values(), nominal=kind != "mos")
 
 
-def describe_listener(answers: ListeningAnswers, judgements: Sequence[Judgement]) -> ListenerRow:
-    """One listener's row; ``judgements`` are those of all listeners."""
-    own = [row for row in judgements if row.listener == answers["listener"]]
+def describe_listeners(people: Sequence[ListeningAnswers], judgements: Sequence[Judgement]) -> list[ListenerRow]:
+    """A row for each listener; ``judgements`` are those of all of them."""
+    own: dict[str, list[Judgement]] = defaultdict(list)
+    grades: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in judgements:
+        own[row.listener].append(row)
+        if row.kind == "mos" and not row.repeat:
+            grades[row.trial][row.listener] = int(row.said)
+    return [_describe(answers, own[answers["listener_id"]], grades) for answers in people]
+
+
+def _describe(answers: ListeningAnswers, own: Sequence[Judgement], grades: Mapping[str, Mapping]) -> ListenerRow:
     first = {row.trial: row for row in own if not row.repeat}
     repeats = [(first[row.trial], row) for row in own if row.repeat and row.trial in first]
     n_agree = sum(_agree(before, again) for before, again in repeats)
     median = statistics.median(row.seconds for row in own) if own else 0.0
-    together = correlate_with_others(judgements, answers["listener"])
+    together = _correlate_with_others(
+        answers["listener_id"], [given for name, given in grades.items() if name in first]
+    )
     doubts = _doubts(list(first.values()), (n_agree, len(repeats)), median, together)
     return ListenerRow(
         listener=answers["listener"],
@@ -261,17 +289,14 @@ def describe_listener(answers: ListeningAnswers, judgements: Sequence[Judgement]
     )
 
 
-def correlate_with_others(judgements: Iterable[Judgement], listener: str) -> float | None:
+def _correlate_with_others(listener: str, graded: Sequence[Mapping[str, int]]) -> float | None:
     """Pearson correlation of a listener's grades with the mean of the others'; None for too few, or no spread."""
-    grades: dict[str, dict[str, int]] = defaultdict(dict)
-    for row in first_answers(judgements, "mos"):
-        grades[row.trial][row.listener] = int(row.said)
     pairs = [
-        (given[listener], statistics.mean(grade for name, grade in given.items() if name != listener))
-        for given in grades.values()
-        if listener in given and len(given) > MIN_OTHERS
+        (given[listener], (sum(given.values()) - given[listener]) / (len(given) - 1))
+        for given in graded
+        if len(given) > MIN_OTHERS
     ]
-    if len(pairs) < MIN_ANSWERS or any(len(set(values)) == 1 for values in zip(*pairs)):
+    if len(pairs) < MIN_GRADES or any(len(set(values)) == 1 for values in zip(*pairs)):
         return None
     return float(np.corrcoef(np.array(pairs).T)[0, 1])
 
@@ -316,18 +341,27 @@ def _prefers_voices(rows: Sequence[Judgement]) -> bool:
 
 
 def merge_listeners(read: Sequence[tuple[str, ListeningAnswers]]) -> tuple[list[ListeningAnswers], list[str]]:
-    """One entry a listener, that with most answers, and a line for each file that was left out: (file, answers)."""
+    """One entry a session, that with most answers, and a line for each file that another one replaces.
+
+    read: (file, answers). People of one name are two: the page gives each session an id.
+    """
     best: dict[str, tuple[str, ListeningAnswers]] = {}
     said = []
     for name, answers in read:
-        known = best.get(answers["listener"])
-        if known is None:
-            best[answers["listener"]] = (name, answers)
+        session = answers["listener_id"]
+        if session not in best:
+            best[session] = (name, answers)
             continue
-        worse, better = sorted([known, (name, answers)], key=lambda entry: len(entry[1]["answers"]))
-        best[answers["listener"]] = better
-        said.append(f"{worse[0]}: listener {answers['listener']} has another file, {better[0]}; used that")
-    return [answers for _, answers in best.values()], said
+        worse, better = sorted([best[session], (name, answers)], key=lambda entry: len(entry[1]["answers"]))
+        best[session] = better
+        said.append(f"{worse[0]}: the same session of {answers['listener']} is in {better[0]}; used that")
+    names = Counter(answers["listener"] for _, answers in best.values())
+    people = []
+    for _, answers in best.values():
+        shared = names[answers["listener"]] > 1
+        shown = f"{answers['listener']} ({answers['listener_id']})" if shared else answers["listener"]
+        people.append(answers | {"listener": shown})
+    return people, said
 
 
 def chance_of_words(judgements: Iterable[Judgement]) -> float:

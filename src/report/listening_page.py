@@ -16,7 +16,8 @@ from audio.mp3 import audio_data_uri, encode_mp3
 from core.errors import UserError
 from core.files import read_json
 from core.records import ListeningChoice, ListeningKey
-from report.listening_trials import ANSWERS_FORMAT, FORMAT_VERSION, KINDS
+from evaluation.listening_files import ANSWERS_FORMAT, FORMAT_VERSION
+from report.listening_trials import KINDS
 from report.page import TEMPLATES, open_templates
 
 LEVEL_DBFS = -26.0  # of what is spoken: a louder clip is liked better
@@ -36,12 +37,25 @@ def read_labels(language: str) -> dict[str, Any]:
     path = Path(language)
     if not path.is_file():
         raise UserError(f"--page_language {language}: expected {', '.join(known)} or a JSON file of labels, found none")
-    labels, english = read_json(path), known["en"]
-    missing = [name for name in english if type(labels.get(name)) is not type(english[name])]
-    if missing:
-        example = json.dumps({missing[0]: english[missing[0]]}, ensure_ascii=False)
-        raise UserError(f"{path}: expected all labels, found no {', '.join(missing)}; as in English: {example}")
-    return labels
+    return check_labels(path, read_json(path), known["en"])
+
+
+def check_labels(path: Path, labels: object, english: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels of somebody's own, if they say all that the English ones say."""
+    found = labels if isinstance(labels, dict) else {}
+    for name, own in english.items():
+        said = found.get(name)
+        lines = said if isinstance(own, list) and isinstance(said, list) else [said]
+        fits = type(said) is type(own) and all(isinstance(line, str) and line.strip() for line in lines)
+        gaps = {gap for gap in ("{0}", "{1}") if gap in str(own)}
+        if name == "grades":
+            fits = fits and len({*lines}) == len(own)
+        if not fits or not all(gap in said for gap in gaps):
+            example = json.dumps({name: own}, ensure_ascii=False)
+            raise UserError(f"{path}: expected the label {name}, found {said!r}; as in English: {example}")
+    if found["direction"] not in ("ltr", "rtl"):
+        raise UserError(f"{path}: expected ltr or rtl as the direction, found {found['direction']}")
+    return found
 
 
 def build_listening_page(

@@ -15,9 +15,9 @@ from core.errors import UserError
 from core.records import ListeningChoice, ListeningClip, ListeningKey, ListeningTrial, UtteranceScore
 from core.tables import read_table
 from evaluation.listening import ORIGINAL
+from evaluation.listening_files import FORMAT_VERSION, KEY_FORMAT
 
-KINDS = ("preference", "abx", "mos", "words")
-KEY_FORMAT, ANSWERS_FORMAT, FORMAT_VERSION = "oral-units listening key", "oral-units listening answers", 1
+KINDS = ("words", "preference", "abx", "mos")  # as they are asked: whoever has heard a sentence knows its words
 SHORTEST_SECONDS = 1.0  # shorter clips tell little of a voice
 N_WRONG = 3  # wrong choices beside the right one, where they are made of the texts
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".gif")
@@ -36,10 +36,12 @@ class Question(NamedTuple):
 def choose_utterances(seconds: Mapping[str, float], n: int, longest: float, random: np.random.Generator) -> list[str]:
     """``n`` of the utterances that last from SHORTEST_SECONDS to ``longest`` seconds, drawn at random, in order."""
     fitting = sorted(name for name, length in seconds.items() if SHORTEST_SECONDS <= length <= longest)
+    if not seconds:
+        raise UserError("expected test utterances that all experiments have, found none; score them on the same corpus")
     if not fitting:
         raise UserError(
-            f"expected test utterances of {SHORTEST_SECONDS:g} to {longest:g} s that all experiments have, found none "
-            f"among {len(seconds)}; --max_seconds lets longer ones in"
+            f"expected test utterances of {SHORTEST_SECONDS:g} to {longest:g} s, found {len(seconds)} of "
+            f"{min(seconds.values()):.1f} to {max(seconds.values()):.1f} s; --max_seconds lets longer ones in"
         )
     return sorted(random.permutation(fitting)[:n].tolist())
 
@@ -54,14 +56,15 @@ def make_key(
     asked: Sequence[str],
     with_original: bool,
     seed: int,
+    test: str,
 ) -> ListeningKey:
-    """All trials of a test and whose clips they are.
+    """All trials of a test and whose clips they are. ``test``: a name that no other test has.
 
     systems: names of experiments. utterances: id -> seconds. asked: those that are compared and graded; ``questions``
     says which are heard for their words. with_original: the recordings are compared in pairs too; graded and heard for
     their words they always are.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([seed, *test.encode()])  # clips of two tests bear different names
     compared = [*systems, ORIGINAL] if with_original else list(systems)
     clips: dict[str, ListeningClip] = {}
     names = _unused_names(random)
@@ -84,7 +87,7 @@ def make_key(
     return {
         "format": KEY_FORMAT,
         "format_version": FORMAT_VERSION,
-        "test": random.bytes(6).hex(),
+        "test": test,
         "title": title,
         "seed": seed,
         "systems": [*systems, ORIGINAL],
@@ -153,13 +156,17 @@ def read_questions(path: Path) -> dict[str, Question]:
 
     A cell is a text, or a picture or a sound by its file name, which is looked for beside the table.
     """
-    questions = {}
+    questions: dict[str, Question] = {}
     for number, row in read_table(path, ("utterance", "right", "wrong_1"), optional=WRONG_COLUMNS):
         cells = [row[name] for name in ("right", "wrong_1", *WRONG_COLUMNS) if row[name]]
         if len(cells) < 2 or len(set(cells)) < len(cells) or not row["right"]:
             raise UserError(f"{path}, line {number}: expected a right and a wrong answer that differ, found {cells}")
+        if row["utterance"] in questions:
+            raise UserError(f"{path}, line {number}: expected each utterance once, found {row['utterance']} again")
         cells = [str(_find_file(path, number, cell)) if _is_file_name(cell) else cell for cell in cells]
         questions[row["utterance"]] = Question(cells[0], cells[1:])
+    if not questions:
+        raise UserError(f"{path}: expected utterances and answers, found none; docs/listening.md shows the table")
     return questions
 
 

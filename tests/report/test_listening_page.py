@@ -21,7 +21,8 @@ from core.errors import UserError
 from core.files import read_json, write_json
 from core.records import ListeningKey
 from evaluation.listening import read_judgements
-from report.listening_page import LEVEL_DBFS, build_listening_page, level_clip, read_labels
+from evaluation.listening_files import read_answers
+from report.listening_page import LEVEL_DBFS, build_listening_page, check_labels, level_clip, read_labels
 from report.page import TEMPLATES
 from synthetic import speech_like
 
@@ -29,18 +30,29 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Answers everything as fast as it can: the first answer where A is on the left, else the last.
 DRIVER = """
 const told = { shut: [], plans: [] };
-for (const name of ["ana", "ana", "rui"]) told.plans.push(makePlan(name));
+const press = (selector) => document.querySelector(selector).click();
+for (const id of ["ana", "ana", "rui"]) told.plans.push(makePlan(id));
 document.getElementById("name").value = "Ana </p>";
 document.querySelector("form").requestSubmit();
-while (session && !session.finished) {
+const id = session.id;
+while (session.place < session.plan.length) {
   told.shut.push(document.querySelector("fieldset").disabled);
   for (const button of document.querySelectorAll(".plays button")) {
     button.click();
-    playing.audio.dispatchEvent(new Event("ended"));
+    playing.audio.dispatchEvent(new Event(session.place === 5 ? "error" : "ended"));
+    told.broken = told.broken || document.querySelector("[role=status]").textContent === labels.broken;
   }
   const answers = [...document.querySelectorAll("input[name=answer]")];
   answers[session.place % 2 ? answers.length - 1 : 0].click();
   document.querySelector("form").requestSubmit();
+  if (session.place === 3) {
+    finish();
+    told.halfway = JSON.parse(document.querySelector("textarea").value);
+    welcome();
+    told.waiting = [...document.querySelectorAll("button.main")].map((button) => button.textContent);
+    begin(Object.values(readStore()).find((found) => found.id === id) || told.halfway);
+    told.place = session.place;
+  }
 }
 told.saved = document.querySelector("textarea").value;
 told.name = document.querySelector("a[download]").download;
@@ -104,8 +116,19 @@ def test_labels_of_ones_own(tmp_path: Path) -> None:
     assert read_labels(str(tmp_path / "own.json"))["start"] == "Mihi"
     del own["start"]
     write_json(tmp_path / "own.json", own)
-    with pytest.raises(UserError, match='found no start; as in English: {"start": "Start"}'):
+    with pytest.raises(UserError, match='the label start, found None; as in English: {"start": "Start"}'):
         read_labels(str(tmp_path / "own.json"))
+    english = read_labels("en")
+    for changes in (
+        {"grades": ["5", "4", "3", "2", "2"]},
+        {"progress": "question"},
+        {"instructions": [3]},
+        {"next": " "},
+    ):
+        with pytest.raises(UserError, match=f"expected the label {next(iter(changes))}"):
+            check_labels(tmp_path, english | changes, english)
+    with pytest.raises(UserError, match="expected ltr or rtl"):
+        check_labels(tmp_path, english | {"direction": "up"}, english)
     with pytest.raises(UserError, match="expected en, pt, es or a JSON file"):
         read_labels("xx")
 
@@ -145,9 +168,12 @@ def test_chromium_asks_everything_and_saves_answers(key: ListeningKey, page: str
     assert found, done.stdout[-2000:]
     told = json.loads(html.unescape(found[1]))
     first, same, other = told["plans"]
-    assert first == same != other and told["name"] == f"answers_{key['test']}_Ana-p.json"
+    assert first == same != other and told["name"].startswith(f"answers_{key['test']}_Ana-p_")
+    assert told["broken"] and told["place"] == 3 and len(told["halfway"]["answers"]) == 3
+    assert told["halfway"]["finished"] is None and told["waiting"] == ["Continuar de onde parei: Ana </p>", "Começar"]
     assert all(told["shut"]), "nobody answers before everything was heard"
-    answers = json.loads(told["saved"])
+    (tmp_path / "saved.json").write_text(told["saved"], encoding="utf-8")
+    answers = read_answers(tmp_path / "saved.json", key)
     assert answers["listener"] == "Ana </p>" and answers["finished"]
     rows = read_judgements(answers, key)
     asked = [row.trial for row in rows if not row.repeat]

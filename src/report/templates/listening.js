@@ -1,13 +1,14 @@
 "use strict";
 // A listening test without a server: who listens, one question a screen, and the answers as a file.
-// The order is a function of the test and of the listener's name, so that a page opened again goes on as before.
+// The order is a function of the test and of the session's id, so that a page opened again goes on as before.
 const content = JSON.parse(document.getElementById("content").textContent);
 const labels = content.labels;
 const screen_ = document.getElementById("screen");
 const STORE = "oral-units-" + content.test;
 const SAME = "same";
 const LETTERS = ["A", "B", "X"];
-let session = null; // {listener, started, finished, plan, answers, place}
+const DOUBLE_CLICK = 400; // milliseconds
+let session = null; // {id, listener, started, finished, isSaved, answers, place, plan}
 let playing = null; // {audio, button, stop}
 
 // Numbers in [0, 1) from a text: FNV-1a, then mulberry32.
@@ -41,7 +42,8 @@ function takeFromGroups(trials, random) {
 
 // As many trials with the first clip on the left as with the second; X stays where it is.
 function showSides(trials, random) {
-  const swapped = shuffle(trials.map((_, number) => number % 2 === 1), random);
+  const odd = random() < 0.5 ? 1 : 0; // which side has one more
+  const swapped = shuffle(trials.map((_, number) => number % 2 === odd), random);
   return trials.map((trial, number) => {
     const [first, second, ...rest] = trial.clips;
     const shown = second && swapped[number] ? [second, first, ...rest] : trial.clips.slice();
@@ -50,8 +52,8 @@ function showSides(trials, random) {
 }
 
 // Kind after kind; some trials come again at the end of their kind, with their sides changed.
-function makePlan(listener) {
-  const random = makeRandom(content.test + "/" + listener);
+function makePlan(id) {
+  const random = makeRandom(content.test + "/" + id);
   const plan = [];
   for (const kind of content.kinds) {
     const chosen = takeFromGroups(content.trials.filter((trial) => trial.kind === kind), random);
@@ -94,15 +96,18 @@ function stopPlaying() {
   playing = null;
 }
 
-// A button that plays a clip, or stops it; onEnd is called when it was heard to its end.
-function playButton(clip, label, onEnd = () => {}) {
+// A button that plays a clip, or stops it; onEnd is called when it was heard to its end, onFail when it cannot be.
+function playButton(clip, label, onEnd = () => {}, onFail = () => {}) {
   const button = element("button", { type: "button", "aria-pressed": "false" });
   const write = (isOn) => {
     button.textContent = (isOn ? "■ " + labels.stop : "▶ " + labels.play) + " " + label;
     button.setAttribute("aria-pressed", String(isOn));
   };
+  let clicked = -DOUBLE_CLICK;
   write(false);
   button.addEventListener("click", () => {
+    if (performance.now() - clicked < DOUBLE_CLICK) return;
+    clicked = performance.now();
     const wasOn = playing && playing.button === button;
     stopPlaying();
     if (wasOn) return;
@@ -118,30 +123,42 @@ function playButton(clip, label, onEnd = () => {}) {
       button.classList.add("played");
       onEnd();
     });
+    const fail = () => {
+      if (!playing || playing.audio !== audio) return;
+      stopPlaying();
+      onFail();
+    };
+    audio.addEventListener("error", fail);
     write(true);
-    audio.play();
+    audio.play().catch((error) => error.name !== "AbortError" && fail());
   });
   return button;
 }
 
+// Sessions of all listeners of this device, by id: each tab writes its own and leaves the others alone.
+function readStore() {
+  try {
+    return JSON.parse(localStorage.getItem(STORE)) || {};
+  } catch {
+    return {};
+  }
+}
+
 function keep() {
   try {
-    localStorage.setItem(STORE, JSON.stringify({ ...session, plan: undefined }));
+    const { plan, ...kept } = session;
+    localStorage.setItem(STORE, JSON.stringify({ ...readStore(), [session.id]: kept }));
   } catch {
     // A browser that keeps nothing for files: the answers are saved at the end all the same.
   }
 }
 
-function kept() {
-  try {
-    const found = JSON.parse(localStorage.getItem(STORE));
-    return found && found.listener && Array.isArray(found.answers) && !found.finished ? found : null;
-  } catch {
-    return null;
-  }
+function makeId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function welcome() {
+  session = null;
   const name = element("input", { type: "text", id: "name", autocomplete: "off", required: true, maxLength: 40 });
   name.setAttribute("aria-describedby", "name-hint");
   const form = element(
@@ -153,40 +170,44 @@ function welcome() {
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    begin({ listener: name.value.trim() || "1", started: new Date().toISOString(), finished: null, answers: [], place: 0 });
+    const listener = name.value.trim().normalize("NFC");
+    if (listener)
+      begin({ id: makeId(), listener, started: new Date().toISOString(), finished: null, isSaved: false, answers: [], place: 0 });
+    else name.value = "";
   });
-  const before = kept();
-  const again = before && element("button", { type: "button", className: "main" }, labels.go_on + ": " + before.listener);
-  if (again) again.addEventListener("click", () => begin(before));
-  const spoken = content.clips.instructions ? playButton("instructions", labels.hear_instructions) : null;
-  show(
-    element("h1", {}, content.title),
-    spoken && element("div", { className: "plays" }, spoken),
-    ...content.instructions.map((text) => element("p", {}, text)),
-    again && element("p", {}, again),
-    form,
-  );
+  const waiting = Object.values(readStore()).filter((found) => found && found.listener && !found.isSaved);
+  const again = waiting.map((found) => {
+    const button = element("button", { type: "button", className: "main" }, labels.go_on + ": " + found.listener);
+    button.addEventListener("click", () => begin(found));
+    return element("p", {}, button);
+  });
+  show(element("h1", {}, content.title), instructionsButton(), ...content.instructions.map((text) => element("p", {}, text)), ...again, form);
+}
+
+function instructionsButton() {
+  if (!content.clips.instructions) return null;
+  return element("div", { className: "row" }, playButton("instructions", labels.hear_instructions));
 }
 
 function begin(found) {
-  session = { ...found, plan: makePlan(found.listener) };
+  session = { ...found, plan: makePlan(found.id) };
   ask();
 }
 
 function choicesOf(trial, shown) {
-  if (trial.kind === "mos") return labels.grades.map((text) => ({ value: text.slice(0, 1), text }));
+  if (trial.kind === "mos") return labels.grades.map((text, place) => ({ value: String(5 - place), text }));
   if (trial.kind === "words")
     return trial.choices.map((choice, number) => ({ value: choice.id, ...choice, label: format(labels.choice, number + 1) }));
   const sides = shown.slice(0, 2).map((clip, number) => ({ value: clip, text: LETTERS[number] }));
   return trial.kind === "preference" ? [...sides, { value: SAME, text: labels.same }] : sides;
 }
 
-function choiceLine(choice) {
+function choiceLine(choice, makeButton) {
   const input = element("input", { type: "radio", name: "answer", value: choice.value, required: true });
   const line = element("label", {}, input);
   if (choice.picture) line.append(element("img", { src: choice.picture, alt: choice.label }));
-  else line.append(choice.text || choice.label);
-  return choice.clip ? element("div", { className: "row" }, line, playButton(choice.clip, choice.label)) : line;
+  else line.append(element("span", {}, choice.text || choice.label));
+  return choice.clip ? element("div", { className: "row" }, line, makeButton(choice.clip, choice.label)) : line;
 }
 
 // One question: everything is heard to its end before the first answer is taken.
@@ -199,36 +220,55 @@ function ask() {
   const status = element("p", { role: "status" }, labels.hear_all);
   const answers = element("fieldset", { disabled: true }, element("legend", {}, labels[trial.kind]));
   const next = element("button", { type: "submit", className: "main", disabled: true }, labels.next);
+  const unheard = new Set();
   let heardAt = 0;
   const allow = () => {
-    if (!heardAt && plays.every(Boolean)) {
-      heardAt = performance.now();
-      answers.disabled = false;
-      status.textContent = labels.answer_now;
-    }
+    heardAt = performance.now();
+    answers.disabled = false;
+    status.textContent = labels.answer_now;
+  };
+  // A sound that cannot be played holds nobody up; the answers say that it was never heard.
+  const makeButton = (clip, label, count = () => {}) => {
+    const heard = () => {
+      unheard.delete(clip);
+      if (!heardAt && !unheard.size) allow();
+    };
+    unheard.add(clip);
+    return playButton(
+      clip,
+      label,
+      () => {
+        count();
+        heard();
+      },
+      () => {
+        heard();
+        status.textContent = labels.broken;
+      },
+    );
   };
   const buttons = entry.shown.map((clip, number) => {
     const label = entry.shown.length > 1 ? LETTERS[number] : labels.sound;
-    return playButton(clip, label, () => {
-      plays[number]++;
-      allow();
-    });
+    return makeButton(clip, label, () => plays[number]++);
   });
-  answers.append(...choicesOf(trial, entry.shown).map(choiceLine));
+  answers.append(...choicesOf(trial, entry.shown).map((choice) => choiceLine(choice, makeButton)));
   answers.addEventListener("change", () => (next.disabled = false));
   const back = element("button", { type: "button", disabled: session.place === 0 }, labels.back);
   back.addEventListener("click", () => {
     session.place--;
     ask();
   });
-  const form = element("form", {}, answers, element("div", { className: "row" }, next, back));
+  const pause = element("button", { type: "button" }, labels.pause);
+  pause.addEventListener("click", finish);
+  const form = element("form", {}, answers, element("div", { className: "row" }, next, back, pause));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const chosen = form.querySelector("input[name=answer]:checked");
     if (!chosen || answers.disabled) return;
-    const seconds = Math.round(performance.now() - heardAt) / 1000;
+    const seconds = before ? before.seconds : Math.round(performance.now() - heardAt) / 1000;
     session.answers[session.place] = { ...entry, answer: chosen.value, seconds, plays: plays.slice() };
     session.place++;
+    session.isSaved = false;
     keep();
     ask();
   });
@@ -240,6 +280,7 @@ function ask() {
     status,
     form,
     element("p", {}, element("small", {}, labels.keys)),
+    instructionsButton(),
   );
   if (before) {
     allow();
@@ -249,36 +290,47 @@ function ask() {
   }
 }
 
+// The answers as a file, finished or not; who has stopped may go on.
 function finish() {
-  session.finished = session.finished || new Date().toISOString();
+  const isWhole = session.answers.length === session.plan.length;
+  session.finished = isWhole ? session.finished || new Date().toISOString() : null;
   keep();
   const saved = {
     format: content.answers_format,
     format_version: content.format_version,
     test: content.test,
     listener: session.listener,
+    listener_id: session.id,
     started: session.started,
     finished: session.finished,
     answers: session.answers,
   };
   const text = JSON.stringify(saved);
-  const plain = session.listener.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").replace(/^-+|-+$/g, "") || "listener";
-  const name = "answers_" + content.test + "_" + plain + ".json";
+  const plain = session.listener.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "") || "listener";
+  const name = "answers_" + content.test + "_" + plain + "_" + session.id + ".json";
   const file = new File([text], name, { type: "application/json" });
   const said = element("p", { role: "status" });
+  const note = (line) => {
+    session.isSaved = true;
+    keep();
+    said.textContent = line;
+  };
   const save = element("a", { className: "button", download: name, href: URL.createObjectURL(file) }, labels.save);
-  save.addEventListener("click", () => (said.textContent = format(labels.saved, name)));
+  save.addEventListener("click", () => note(format(labels.saved, name)));
   const canShare = navigator.canShare && navigator.canShare({ files: [file] });
   const share = canShare ? element("button", { type: "button" }, labels.share) : null;
-  if (share) share.addEventListener("click", () => navigator.share({ files: [file] }).catch(() => {}));
+  if (share) share.addEventListener("click", () => navigator.share({ files: [file] }).then(() => note("")).catch(() => {}));
   const address = "mailto:" + encodeURIComponent(content.email) + "?subject=" + encodeURIComponent(name);
-  const email = element("a", { className: "button", href: address + "&body=" + encodeURIComponent(text) }, labels.email);
+  const body = "&body=" + encodeURIComponent(format(labels.attach, name));
+  const email = content.email ? element("a", { className: "button", href: address + body }, labels.email) : null;
   const copy = element("textarea", { readOnly: true, id: "answers", value: text });
   copy.addEventListener("focus", () => copy.select());
+  const onward = element("button", { type: "button" }, isWhole ? labels.next_listener : labels.go_on);
+  onward.addEventListener("click", isWhole ? welcome : ask);
   show(
     element("h1", {}, labels.done),
     element("p", {}, labels.done_hint),
-    element("div", { className: "row" }, save, share, content.email ? email : null),
+    element("div", { className: "row" }, save, share, email, onward),
     said,
     element("p", {}, element("label", { htmlFor: "answers" }, labels.copy), copy),
   );
@@ -286,7 +338,7 @@ function finish() {
 
 // 1, 2, 3 play; in a group of answers the arrows and digits stay the browser's own.
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input[type=text], textarea")) return;
+  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input[type=text], textarea")) return;
   const button = screen_.querySelectorAll(".plays button")[Number(event.key) - 1];
   if (button) button.click();
 });
