@@ -121,7 +121,7 @@ def two_way_interval(
     if not counts:
         return Interval(mean, *bounds, n)
     variance = _two_way_variance(observed - mean, listeners, items)
-    reach = float(student.ppf(0.5 + COVERAGE / 2, max(1, min(counts) - 1)))
+    reach = float(student.ppf(0.5 + COVERAGE / 2, sum(counts) - len(counts)))
     n_people = counts[0]  # items, where one listened
     if bounds == SHARE:
         low, high = _wilson(mean, _independent_answers(mean, variance, n, n_people), reach)
