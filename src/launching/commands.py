@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from launching.site import site_of
 
 RENDEZVOUS_PORTS = range(20000, 30000)  # one of them, by the job's id, so that jobs that share a node do not meet
 # What the text of a script that takes --resume holds.
-RESUME_SIGNS = ("add_experiment_flags(", "--resume")
+RESUME_SIGN = re.compile(r'add_experiment_flags\(|add_argument\(\s*"--resume"')
 # The phase scripts ask for --resume auto by themselves; --overwrite alone must not come a second time.
 SHELL_SUFFIX = ".sh"
 
@@ -125,7 +126,7 @@ def takes_resume(script: Path) -> bool:
     text = script.read_text(encoding="utf-8")
     if script.suffix == SHELL_SUFFIX:
         return "start_phase " in text and "run_all" not in script.name
-    return any(sign in text for sign in RESUME_SIGNS)
+    return bool(RESUME_SIGN.search(text))
 
 
 def show_commands(job: Job) -> str:
