@@ -16,7 +16,7 @@ from launching.site import site_of
 
 RENDEZVOUS_PORTS = range(20000, 30000)  # one of them, by the job's id, so that jobs that share a node do not meet
 # What the text of a script that takes --resume holds.
-RESUME_SIGN = re.compile(r"""add_experiment_flags\(|add_argument\(\s*["']--resume|# knows --resume""")
+RESUME_SIGN = re.compile(r"""add_experiment_flags\(|add_argument\(\s*["']--resume""")
 # The phase scripts ask for --resume auto by themselves; --overwrite alone must not come a second time.
 SHELL_SUFFIX = ".sh"
 

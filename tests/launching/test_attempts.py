@@ -15,7 +15,8 @@ from synthetic import script_environment
 
 def test_a_second_attempt_resumes_and_overwrites_nothing(language_roots: dict[str, Path], tmp_path: Path) -> None:
     script = tmp_path / "trainer.py"
-    script.write_text("import sys\nprint(sys.argv[1:])  # knows --resume\nsys.exit(99)\n")
+    known = 'argparse.ArgumentParser().add_argument("--resume")'
+    script.write_text(f"import argparse, sys\n{known}\nprint(sys.argv[1:])\nsys.exit(99)\n")
     job = create_folder(make_job("again", [[script, "--overwrite", "--steps", "5"]], backend="local"))
     write_job(job)
     for _ in range(2):
