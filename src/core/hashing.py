@@ -1,5 +1,6 @@
-"""What identifies audio and encoders, so that features are computed once and never taken for another's."""
+"""What identifies audio, encoders and scripts, so that features are computed once and never taken for another's."""
 
+import base64
 import functools
 import hashlib
 import os
@@ -71,3 +72,8 @@ def hash_fraction(seed: int, *words: str) -> float:
     """A number in [0, 1) that depends on the seed and the words alone, not on order, shard or process."""
     digest = hashlib.sha256(":".join([str(seed), *words]).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def hash_script(script: str) -> str:
+    """The hash by which a page's Content-Security-Policy lets its own script run: sha256 in base64."""
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")

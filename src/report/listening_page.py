@@ -1,7 +1,6 @@
 """A listening test as one page that needs no network: its sounds, its questions in several languages, its script."""
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from audio.audio_io import load_audio
 from audio.mp3 import audio_data_uri, encode_mp3
 from core.errors import UserError
 from core.files import read_json
+from core.hashing import hash_script
 from core.records import ListeningChoice, ListeningKey
 from evaluation.listening_files import ANSWERS_FORMAT, FORMAT_VERSION
 from report.listening_trials import KINDS
@@ -109,7 +109,7 @@ def build_listening_page(
         labels=labels,
         content=Markup(text),
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        script_hash=hash_script(script),
     )
 
 

@@ -1,8 +1,6 @@
 """The whole report: what each section shows, put into the templates of ``report/templates``."""
 
-import base64
 import datetime
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from core.frames import UNIT_RATE
+from core.hashing import hash_script
 from report import plots
 from report.curves import Figure, curve_figures
 from report.data import Experiment, unit_summary
@@ -71,7 +70,7 @@ def build_page(experiments: Sequence[Experiment], *, n_examples: int, max_second
             created=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
             # The script stands in the page as it is: its hash is what the page's policy lets run.
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+            script_hash=hash_script(script),
             **make_summary(experiments),
             **make_score_tables(experiments),
         )

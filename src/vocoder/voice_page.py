@@ -5,7 +5,6 @@ A V4 generator and, where there is one, its prosody predictor lie in the page as
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE
+from core.hashing import hash_script
 from models.generator_v3 import MAX_LOG_GAIN, MIN_LOG_GAIN
 from models.generator_v4 import N_NOISE_ROWS, NOISE_TABLE_KEY, GeneratorV4
 from models.pitch_embedding import REFERENCE_F0
@@ -65,7 +65,7 @@ def build_voice_page(
         voice=Markup(json.dumps(described).replace("<", "\\u003c")),
         weights=Markup(weights),
         script=Markup(script),
-        script_hash=Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
+        script_hash=Markup(hash_script(script)),
     )
 
 
