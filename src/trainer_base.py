@@ -127,18 +127,8 @@ LENGTH_FLAGS = ("steps", "patience")  # of a training, which may be lengthened
 GENERATION_FLAGS = ("n_best", "generate_batch_size")
 MACHINE_FLAGS = ("cpu", "mixed_precision", "attention", "num_workers", "log_every", "save_every")
 EVERYDAY_FLAGS = (
-    *(
-        "data",
-        "language",
-        "do_train",
-        "do_generate",
-        "resume",
-        "overwrite",
-        "speech_enc_id",
-        "llm_id",
-        "lora_r",
-        "factor",
-    ),
+    *("data", "language", "do_train", "do_generate", "resume", "overwrite"),
+    *("speech_enc_id", "llm_id", "lora_r", "factor"),
     *("ctc_warmup_steps", "ctc_compress", "ctc_embedding", "steps", "max_minutes", "lr", "batch_size", "patience"),
     *("num_beams", "seed", "cpu"),
 )

@@ -1,18 +1,15 @@
-"""Scores of listening tests: intervals over people and sentences, agreement, and who is doubted."""
+"""Scores of listening tests: what was planted is found, agreement, and who is doubted."""
 
 from collections import defaultdict
 
 import numpy as np
 
 import pytest
-from scipy.stats import binomtest, ttest_1samp
 
 from listening_examples import make_test, simulate
 from simulate_listeners import careless, make_answers
 
 from evaluation.listening import (
-    GRADE,
-    SHARE,
     agreement,
     chance_of_words,
     describe_listeners,
@@ -22,11 +19,9 @@ from evaluation.listening import (
     read_judgements,
     score_pairs,
     score_systems,
-    two_way_interval,
 )
 from evaluation.listening_files import SAME
 
-ANY = (-np.inf, np.inf)
 # The example of Krippendorff (2011): four observers, twelve units, 0 where nobody looked.
 OBSERVED = """
 1 2 3 3 2 1 4 1 2 0 0 0
@@ -43,45 +38,6 @@ def test_alpha_is_krippendorffs() -> None:
     assert krippendorff_alpha(units, nominal=False) == pytest.approx(0.849, abs=5e-4)
     assert krippendorff_alpha([[1, 1], [1, 1, 1]], nominal=True) is None
     assert krippendorff_alpha([[1, 2], [2, 1]], nominal=True) < 0
-
-
-def test_with_one_listener_the_interval_is_students() -> None:
-    values = np.random.default_rng(0).normal(3, 1, 12)
-    found = two_way_interval(values, ["ana"] * 12, [f"u{k}" for k in range(12)], ANY)
-    low, high = ttest_1samp(values, 0).confidence_interval()
-    assert (found.low, found.high) == pytest.approx((low, high)) and found.n == 12
-
-
-def test_listeners_who_differ_widen_the_interval() -> None:
-    listeners, items = zip(*[(f"l{k}", f"u{n}") for k in range(6) for n in range(6)])
-    noise = np.random.default_rng(0).normal(0, 0.1, 36)
-    bias = np.repeat(np.random.default_rng(1).normal(0, 5, 6), 6)
-    alike, differing = (two_way_interval(values, listeners, items, ANY) for values in (noise, noise + bias))
-    assert differing.high - differing.low > 5 * (alike.high - alike.low)
-
-
-def test_what_everybody_says_is_not_certain() -> None:
-    people, items = zip(*[(f"l{k}", f"u{n}") for k in range(10) for n in range(8)])
-    found = two_way_interval([1.0] * 80, people, items, SHARE)
-    assert (found.mean, found.high) == (1.0, 1.0) and 0.6 < found.low < 0.75, "ten people, not eighty"
-    nearly = two_way_interval([0.0] + [1.0] * 79, people, items, SHARE)
-    assert 0.6 < nearly.low < 0.93 and nearly.high < 1.0
-    half = two_way_interval([0.5] * 80, people, items, SHARE)
-    assert half.low < 0.4 and half.high > 0.6
-    grades = two_way_interval([3.0] * 80, people, items, GRADE)
-    assert 0.1 < grades.high - grades.mean < 0.5
-    assert two_way_interval([5.0] * 80, people, items, GRADE).high == 5.0
-    one = two_way_interval([4.0], ["a"], ["u"], GRADE)
-    assert (one.low, one.high) == GRADE, "one answer tells nothing of others"
-    with pytest.raises(ValueError, match="found none"):
-        two_way_interval([], [], [], ANY)
-
-
-def test_shares_of_independent_people_have_wilsons_interval() -> None:
-    values = [1.0] * 30 + [0.0] * 20
-    found = two_way_interval(values, [f"l{k}" for k in range(50)], ["u"] * 50, SHARE)
-    expected = binomtest(30, 50).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
 def test_what_was_planted_is_found() -> None:
