@@ -16,10 +16,12 @@ from languages import resolve_in
 from report.data import Experiment, choose_examples
 from report.heard import HeardLine, heard_lines
 from report.plots import Picture, PitchTrack, plot_pitch, plot_spectrogram
+from report.strips import Sequences, Strip, make_strip, read_sequences
 from units.motifs import choose_motifs
 
 MOTIF_MARGIN = 0.15  # seconds of context on either side of a motif: a bare 100 ms cannot be made out
 MAX_MOTIF_PLAYERS = 3
+FROM_UNITS = "from_units"  # folder of test/ with what synthesize.py --predict spoke, from units alone
 
 
 class Player(NamedTuple):
@@ -37,11 +39,13 @@ class Sound(NamedTuple):
     series: int | None
     player: Player
     picture: Picture
+    strip: Strip | None
 
 
 class ExampleCard(NamedTuple):
-    """One test utterance: the original and every resynthesis of it."""
+    """One test utterance: the original, every resynthesis of it, and what was spoken from its units alone."""
 
+    number: int
     name: str
     rank: str
     details: str
@@ -71,9 +75,11 @@ def example_cards(
         return [], []
     metric, chosen = choose_examples(scored[0][1].scores.utterances, n_examples)
     cards, lost = [], []
+    names = [utterance["id"] for _, utterance in chosen]
+    sequences = [read_sequences(item, names) for _, item in scored]
     for number, (rank, utterance) in enumerate(chosen):
         details = _format_score(metric, utterance)
-        card, not_found = _example_card(scored, utterance, number, max_seconds, rank=rank, details=details)
+        card, not_found = _example_card(scored, sequences, utterance, number, max_seconds, rank=rank, details=details)
         cards.append(card)
         lost += not_found
     return cards, lost
@@ -87,6 +93,7 @@ def _format_score(metric: str | None, utterance: UtteranceScore) -> list[str]:
 
 def _example_card(
     scored: Sequence[tuple[int, Experiment]],
+    sequences: Sequence[Sequences],
     utterance: UtteranceScore,
     number: int,
     max_seconds: float,
@@ -100,24 +107,28 @@ def _example_card(
     if original is not None:
         if len(original) > limit:
             details = [*details, f"the first {max_seconds:g} of {len(original) / SAMPLE_RATE:.0f} seconds"]
-        title = f"original of {name}"
-        sounds.append(_make_sound(original[:limit], title, f"ex{number}-o", heading="Original"))
+        title, place = f"original of {name}", f"ex{number}-o"
+        strip = make_strip(sequences[0], name, _seconds(original[:limit]), f"{place}-units")
+        sounds.append(_make_sound(original[:limit], title, place, heading="Original", strip=strip))
         tracks.append(PitchTrack("original", extract_f0(original[:limit]), None))
-    for index, experiment in scored:
+    for (index, experiment), known in zip(scored, sequences):
         waveform = _test_audio(experiment, "resynthesis", name, lost)
         if waveform is None:
             continue
         title, place = f"resynthesis of {name} by {experiment.name}", f"ex{number}-r{index}"
+        strip = make_strip(known, name, _seconds(waveform[:limit]), f"{place}-units")
         if len(scored) > 1:
-            sounds.append(_make_sound(waveform[:limit], title, place, experiment=experiment, series=index))
+            sounds.append(_make_sound(waveform[:limit], title, place, experiment=experiment, series=index, strip=strip))
         else:
-            sounds.append(_make_sound(waveform[:limit], title, place, heading="Resynthesis"))
+            sounds.append(_make_sound(waveform[:limit], title, place, heading="Resynthesis", strip=strip))
+        if (experiment.path / "test" / FROM_UNITS).is_dir():
+            sounds += _spoken_from_units(experiment, name, limit, f"ex{number}-u{index}", lost)
         label = experiment.name if len(scored) > 1 else "resynthesis"
         tracks.append(PitchTrack(label, extract_f0(waveform[:limit]), index))
     pitch = None
     if any(len(track.f0) for track in tracks):
         pitch = plot_pitch(tracks, title=f"{name}, original and resynthesis", name=f"ex{number}-f0")
-    return ExampleCard(name, rank, " · ".join(details), sounds, pitch, heard_lines(scored, utterance)), lost
+    return ExampleCard(number, name, rank, " · ".join(details), sounds, pitch, heard_lines(scored, utterance)), lost
 
 
 def _make_sound(
@@ -128,10 +139,24 @@ def _make_sound(
     heading: str = "",
     experiment: Experiment | None = None,
     series: int | None = None,
+    strip: Strip | None = None,
 ) -> Sound:
     """Heading: a text, or the badge of ``experiment``; ``name`` makes the picture's ids unique."""
     player = Player(title, audio_data_uri(waveform))
-    return Sound(heading, experiment, series, player, plot_spectrogram(waveform, title=title, name=name))
+    return Sound(heading, experiment, series, player, plot_spectrogram(waveform, title=title, name=name), strip)
+
+
+def _seconds(waveform: np.ndarray) -> float:
+    return len(waveform) / SAMPLE_RATE
+
+
+def _spoken_from_units(experiment: Experiment, name: str, limit: int, place: str, lost: list[str]) -> list[Sound]:
+    """What was spoken from the units alone, which has a rhythm and a length of its own."""
+    waveform = _test_audio(experiment, FROM_UNITS, name, lost)
+    if waveform is None:
+        return []
+    heading, title = f"{experiment.name}, from units alone", f"{name} from its units alone by {experiment.name}"
+    return [_make_sound(waveform[:limit], title, place, heading=heading)]
 
 
 def _test_audio(experiment: Experiment, side: str, name: str, lost: list[str]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from report.curves import Figure, curve_figures
 from report.data import Experiment, unit_summary
 from report.listen import MotifRow, example_cards, motif_rows
 from report.origin import origin_facts, settings
-from report.scores import difference_rows, paired_differences, score_rows
+from report.scores import difference_rows, paired_differences, score_rows, worst_utterances
 from report.summary import describe_for_researchers, describe_in_words, headline_tiles, report_title
 from report.units import SpeakerRow, speaker_rows, unit_figures
 from report.warnings import collect_warnings
@@ -23,6 +23,7 @@ from report.warnings import collect_warnings
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MAX_TEST_AUDIO_SECONDS = 900.0  # embedded in one page: 5.4 MB of MP3, 7.2 MB in base64
 MIN_PLAYER_SECONDS = 3.0
+N_WORST = 10
 
 
 class UnitSection(NamedTuple):
@@ -61,6 +62,7 @@ def build_page(experiments: Sequence[Experiment], *, n_examples: int, max_second
             experiments=experiments,
             warnings=list_warnings(experiments, lost + lost_motifs),
             cards=cards,
+            heard_at={card.name: card.number for card in cards},
             curves=shown,
             folded_curves=folded,
             unit_sections=make_unit_sections(experiments),
@@ -113,6 +115,8 @@ def make_score_tables(experiments: Sequence[Experiment]) -> dict[str, object]:
     scored = [(index, item) for index, item in enumerate(experiments) if item.scores]
     return {
         "scored": scored,
+        "worst": [(index, item, worst_utterances(item, N_WORST)) for index, item in scored],
+        "n_worst": N_WORST,
         "score_rows": score_rows([item for _, item in scored]),
         "compared": [(index, item) for index, item in enumerate(experiments) if item.name in differences],
         "difference_rows": difference_rows(list(differences.values())),

@@ -67,6 +67,15 @@ class Curve(NamedTuple):
     dashed: bool
 
 
+class Row(NamedTuple):
+    """Pieces that follow each other in time, such as the units of an utterance; P of them."""
+
+    name: str  # of one piece, as "unit"
+    edges: np.ndarray  # (P + 1,) s
+    names: list[str]  # (P,)
+    kinds: list[int | None]  # (P,) pieces of a kind share a colour; None: left blank
+
+
 class PitchTrack(NamedTuple):
     """F0 of one recording, (F,) Hz with 0 = unvoiced."""
 
@@ -164,6 +173,36 @@ def _mel_band(hertz: float, n_mels: int) -> float:
         return 3 * frequency / 200 if frequency < 1000 else 15 + 27 * math.log(frequency / 1000) / math.log(6.4)
 
     return mel(hertz) / mel(8000) * n_mels
+
+
+def plot_rows(rows: Sequence[Row], *, seconds: float, title: str, name: str) -> Picture:
+    """Rows of coloured pieces under each other, on the time axis of ``plot_spectrogram``; wide pieces are named."""
+    with matplotlib.rc_context(STYLE):
+        height = 0.06 + 0.16 * len(rows)
+        figure, axes = _new_axes(4.2, height, bottom=0.04)
+        for level, row in enumerate(rows):
+            _draw_row(axes, row, -level)
+        axes.set_xlim(0, seconds)
+        axes.set_ylim(-len(rows), 0)
+        axes.set_xticks([])
+        axes.set_yticks([-level - 0.5 for level in range(len(rows))])
+        axes.set_yticklabels([f"{row.name}s" for row in rows])
+        axes.tick_params(length=0, labelsize=7)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        return _to_picture(figure, title, name)
+
+
+def _draw_row(axes: Axes, row: Row, top: float) -> None:
+    """One row from ``top`` - 1 to ``top``; neighbours of the same colour differ in strength."""
+    widths = np.diff(row.edges)
+    groups: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    for kind, start, width in zip(row.kinds, row.edges, widths):
+        if kind is not None:
+            colour = (series_colour(kind), 0.35 + 0.2 * (kind // len(SERIES) % 3))
+            groups.setdefault(colour, []).append((start, width))
+    for (colour, strength), spans in sorted(groups.items()):
+        axes.broken_barh(spans, (top - 0.95, 0.9), facecolors=colour, alpha=strength, linewidth=0)
 
 
 def plot_pitch(tracks: Sequence[PitchTrack], *, title: str, name: str) -> Picture:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from core.records import MetricScore
 from evaluation.metrics import METRICS, Metric
 from evaluation.scores import compare, excludes_zero
-from report.data import Experiment
+from report.data import Experiment, is_number
 
 # The order of the rows. A metric that is not named here follows after these.
 ROW_ORDER = (
@@ -32,6 +32,14 @@ class ScoreRow(NamedTuple):
     metric: Metric
     unit: str
     cells: list[Cell | None]
+
+
+class WorstRow(NamedTuple):
+    """A metric and the utterances that fare worst by it: (id, number) pairs."""
+
+    metric: Metric
+    unit: str
+    utterances: list[tuple[str, str]]
 
 
 def describe_metric(name: str) -> Metric:
@@ -75,6 +83,23 @@ def _score_row(name: str, columns: Sequence[dict[str, MetricScore]], *, signed: 
     metric, entries = describe_metric(name), [column.get(name) for column in columns]
     unit = next((entry.get("unit") or "" for entry in entries if entry), "")
     return ScoreRow(metric, unit, [make_cell(entry, metric, signed=signed) for entry in entries])
+
+
+def worst_utterances(experiment: Experiment, n_worst: int) -> list[WorstRow]:
+    """The ``n_worst`` utterances of every score that has a better side, the worst first; equal ones go by id."""
+    rows, utterances = [], experiment.scores.utterances
+    for name in ROW_ORDER:
+        metric = describe_metric(name)
+        found = [row for row in utterances if is_number(row.get(name))]
+        if not found or name.endswith("_original"):
+            continue
+        sign = 1 if metric.better == "higher" else -1
+        found.sort(key=lambda row: (sign * row[name], row["id"]))
+        unit = experiment.scores.metrics.get(name, {}).get("unit") or ""
+        rows.append(
+            WorstRow(metric, unit, [(row["id"], f"{row[name]:.{metric.decimals}f}") for row in found[:n_worst]])
+        )
+    return rows
 
 
 def paired_differences(experiments: Sequence[Experiment]) -> dict[str, dict[str, MetricScore]]:

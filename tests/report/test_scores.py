@@ -8,7 +8,15 @@ from report_examples import write_vocoder_experiment
 
 from evaluation.metrics import METRICS
 from report.data import load_experiment
-from report.scores import ROW_ORDER, Cell, difference_rows, make_cell, paired_differences, score_rows
+from report.scores import (
+    ROW_ORDER,
+    Cell,
+    difference_rows,
+    make_cell,
+    paired_differences,
+    score_rows,
+    worst_utterances,
+)
 
 
 def test_paired_difference_is_the_mean_of_the_differences(tmp_path: Path) -> None:
@@ -59,3 +67,14 @@ def test_an_unknown_metric_comes_last_under_its_own_name(tmp_path: Path) -> None
     rows = score_rows([experiment])
     assert [row.metric.label for row in rows][:2] == ["CER", "WER"]
     assert rows[-1].metric.label == "a_new_metric" and rows[-1].cells == [Cell("0.500", "[0.400, 0.600]", 7)]
+
+
+def test_the_worst_utterances_are_high_errors_and_low_qualities(tmp_path: Path) -> None:
+    experiment = load_experiment(write_vocoder_experiment(tmp_path / "a", n_utterances=5))
+    for number, row in enumerate(experiment.scores.utterances):
+        row |= {"mcd_db": float(number), "snr_db": float(number), "cer": None if number else 0.5}
+    found = {row.metric.label: row.utterances for row in worst_utterances(experiment, 2)}
+    names = [row["id"] for row in experiment.scores.utterances]
+    assert found["MCD"] == [(names[4], "4.00"), (names[3], "3.00")]
+    assert found["SNR"] == [(names[0], "0.00"), (names[1], "1.00")]
+    assert found["CER"] == [(names[0], "0.500")]

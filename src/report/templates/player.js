@@ -1,5 +1,6 @@
 "use strict";
-// One player at a time; a line runs over the spectrogram and the pitch while it sounds; a click there seeks.
+// One player at a time; a line runs over the spectrogram and the pitch while it sounds; a click there seeks. The unit
+// and the motif under that line are named below.
 // The plotting area lies between these fractions of the width of a picture, as plots.py drew it.
 const LEFT = Number(document.documentElement.dataset.plotLeft);
 const RIGHT = Number(document.documentElement.dataset.plotRight);
@@ -14,11 +15,18 @@ for (const player of players) {
   const pictures = [cell.querySelector(".timeline")];
   const pitch = Array.from(player.closest(".card").querySelectorAll(".sound")).find((item) => !item.querySelector("audio"));
   if (pitch) pictures.push(pitch.querySelector(".timeline"));
+  const sounding = cell.querySelector(".sounding");
+  const rows = sounding ? JSON.parse(sounding.dataset.places) : [];
+  const nameAt = (row, time) => row.names[row.ends.findIndex((end) => time < end)];
   const draw = () => {
     for (const picture of pictures.filter(Boolean)) {
       let line = picture.querySelector("i");
       if (!line) line = picture.appendChild(document.createElement("i"));
       line.style.left = 100 * (LEFT + ((RIGHT - LEFT) * player.currentTime) / (player.duration || 1)) + "%";
+    }
+    if (sounding) {
+      const parts = rows.map((row) => [row.name, nameAt(row, player.currentTime)]).filter(([, name]) => name);
+      sounding.textContent = parts.map((part) => part.join(" ")).join(" · ");
     }
     if (!player.paused) requestAnimationFrame(draw);
   };
