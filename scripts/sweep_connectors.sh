@@ -4,7 +4,8 @@
 # Every kind of connector with every factor, one after the other, and a table of their error rates, each compared with
 # the first. Run again, it goes on where it was; what failed is named, and the others are trained all the same.
 #
-#   CONNECTORS           pre and post (transformers by their norm), mlp, conv, qformer; all of them by default
+#   CONNECTORS           pre and post (transformers by their norm), mlp, conv, qformer; all of them by default. encoder:
+#                        the speech encoder's own top layers
 #   FACTORS              frames of 20 ms that one position of the LLM stands for; default "2 4 6"
 #   EXPERIMENT           experiments are EXP_ROOT/EXPERIMENT_<connector>_f<factor> (speech_llm_sweep)
 #   N_GPUS               GPUs, one process each (torchrun); 0 trains on the processor

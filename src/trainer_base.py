@@ -40,6 +40,7 @@ from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.records import SpeechLLMConfig, TranscribedItem
+from encoders.top_layers import read_top_layers
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_steps
 from speech_llm.characters import choose_characters, choose_text_form
@@ -57,7 +58,7 @@ from speech_llm.decoding import (
     token_rate,
 )
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
-from speech_llm.flag_checks import check_connector, check_more_data, check_phases
+from speech_llm.flag_checks import check_connector, check_more_data, check_phases, settle_sizes, settle_top_rate
 from speech_llm.folds import HELD_OUT, parse_fold, part_fold
 from speech_llm.many_datasets import add_datasets
 from speech_llm.memory_budget import positions_that_fit
@@ -144,6 +145,8 @@ EVERYDAY_FLAGS = (
 #   plain text (`--ctc_draft`), noisy in training (`--draft_noise`), so that the LLM learns to doubt it.
 # - **Factor 6**: 8 positions a second, near the rate of an LLM's tokens. CTC needs more than a position a character:
 #   `--factor 2` with it.
+# - **The encoder's own top layers as the connector** (`--connector encoder`): they know how to hear already. What
+#   enters them is cached, and they are trained on with the rest, at `--top_lr_share` of its rate.
 # - **Weights of the trained parts stay float32**: AdamW's steps of 1e-4 are lost next to a norm's scale of 1 in bf16.
 # - Flags have the names they have in the other trainers; the second name of some (`--bsize`, `--out_dir`, …) means the
 #   same.
@@ -302,8 +305,7 @@ def check_args(args: argparse.Namespace) -> None:
     args.warmup = DEFAULT_WARMUP if args.warmup is None else args.warmup
     check_ctc(args)
     check_front_end(args)
-    shape = {name: getattr(args, name) for name in ("n_heads", "feedforward", "norm", "no_positions")}
-    check_connector(args.connector, args.width, **shape)
+    settle_connector(args)
     check_lora(args)
 
 
@@ -311,7 +313,7 @@ def check_numbers(args: argparse.Namespace) -> None:
     counts = ("batch_size", "ctc_batch_size", "generate_batch_size", "max_positions", "max_validation", "max_train")
     require_positive(args, *counts, "log_every", "eval_every", "save_every", "gradient_accumulation_steps")
     require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", "n_heads", "feedforward")
-    require_positive(args, "num_beams", "n_best", "lr", "ctc_lr", "lora_lr", "lora_alpha", "clip")
+    require_positive(args, "num_beams", "n_best", "lr", "ctc_lr", "lora_lr", "top_lr_share", "lora_alpha", "clip")
     require_not_negative(args, "lora_r", "warmup", "ctc_warmup_steps", "ctc_loss_weight", "draft_noise", "patience")
     require_not_negative(args, "weight_decay", "num_workers", "seed", "speech_enc_layer")
     require_share(args, "dropout", "lora_dropout", "frame_dropout", "label_smoothing")
@@ -360,6 +362,18 @@ def check_front_end(args: argparse.Namespace) -> None:
     for flag in ("speed_perturb", "frame_dropout"):
         if args.front_end != "features" and getattr(args, flag):
             raise UserError(f"--{flag} changes audio or its features; --front_end {args.front_end} reads units")
+
+
+def settle_connector(args: argparse.Namespace) -> None:
+    """Sizes that follow from the kind, and from the encoder where its own layers are trained."""
+    names = ("width", "n_heads", "feedforward", "norm", "speech_enc_layer")
+    given = {name: getattr(args, name) for name in names}
+    vars(args).update(
+        settle_sizes(args.connector, args.speech_enc_id, args.n_layers, front_end=args.front_end, given=given)
+    )
+    args.top_lr_share = settle_top_rate(args.connector, args.top_lr_share)
+    shape = {name: getattr(args, name) for name in ("n_heads", "feedforward", "norm", "no_positions")}
+    check_connector(args.connector, args.width, **shape)
 
 
 def check_lora(args: argparse.Namespace) -> None:
@@ -542,7 +556,9 @@ def build_model(
     if state:
         model.load_trained(state["model"])
         return model.train()
-    if model.units is None:
+    if args.connector == "encoder":
+        model.connector.take_layers(read_top_layers(args.speech_enc_id, args.n_layers))
+    elif model.units is None:
         model.connector.standardize(*channel_statistics(data.source, data.training))
     if args.from_pretrained:
         take_over(model, Path(args.from_pretrained))
@@ -552,16 +568,20 @@ def build_model(
 def set_learning_rates(
     args: argparse.Namespace, optimizer: torch.optim.Optimizer, step: int, total: int | None
 ) -> float:
-    """A function of the step and the plan: each phase warms up and comes down. Returns the rate of the connector."""
+    """A function of the step and the plan: each phase warms up and comes down. Returns the rate of the connector.
+
+    Layers that were the encoder's learn at their own share of it.
+    """
     if step < args.ctc_warmup_steps:
         place, length, peaks = step, args.ctc_warmup_steps, (args.ctc_lr, 0.0)
     else:
         place, length = step - args.ctc_warmup_steps, total - args.ctc_warmup_steps if total else None
         peaks = (args.lr, args.lr if args.lora_lr is None else args.lora_lr)
+    warmup = min(args.warmup, length) if length else args.warmup
+    rates = [learning_rate(place, length, peak, warmup) for peak in peaks]
     for group in optimizer.param_groups:
-        warmup = min(args.warmup, length) if length else args.warmup
-        group["lr"] = learning_rate(place, length, peaks[bool(group["lora"])], warmup)
-    return optimizer.param_groups[0]["lr"]
+        group["lr"] = rates[bool(group["lora"])] * group.get("share", 1.0)
+    return rates[0]
 
 
 # %% [markdown]
@@ -726,7 +746,8 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> int:
     refuse_no_llm(args.llm_id, args.llm_revision, args.lora_targets if args.lora_r else ())
     data = load_data(args, accelerator)
     model = build_model(args, data, accelerator, state)
-    optimizer = build_optimizer(model, lr=args.lr, weight_decay=args.weight_decay)
+    rates = {"lr": args.lr, "top_share": args.top_lr_share or 1.0}
+    optimizer = build_optimizer(model, weight_decay=args.weight_decay, **rates)
     progress = Progress(total_steps=args.steps, best=NO_BEST)
     if state:
         progress = restore_progress(state, progress, own=is_own(path, args.exp), keep_plan=bool(args.max_minutes))

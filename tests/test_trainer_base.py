@@ -14,11 +14,14 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import trainer_base
-from trainer_base import load_data, parse_args, set_learning_rates
+from trainer_base import build_model, load_data, parse_args, set_learning_rates
 
 from core.errors import UserError
 from core.files import read_json, write_json
+from encoders.top_layers import read_top_layers
 from models.speech_llm_model import SpeechLLMBase
+from speech_llm.saved_model import from_pretrained, save_pretrained
+from speech_llm.train_step import build_optimizer
 from speech_llm.validation import word_error_rate
 from synthetic import save_tiny_encoder, write_segments, write_units
 from tiny_llm import save_tiny_llm
@@ -178,6 +181,31 @@ def test_training_goes_on_from_other_weights(world, finished):
     run(world, "wider", "--do_train", "--steps", 2, "--from_pretrained", finished, "--width", 48)
     said = (world["root"] / "exp" / "wider" / "train.log").read_text()
     assert "taken over, but for" in said and "connector." in said
+
+
+def test_the_encoders_own_layers_are_trained_at_their_own_rate_and_saved(world, tmp_path):
+    given = ["--do_train", "--connector", "whisper", "--steps", 4, "--ctc_warmup_steps", 4, "--top_lr_share", 0.25]
+    words = [str(word) for word in flags(world, "own_layers", *given)]
+    args, accelerator = parse_args(words), start_accelerator("no", cpu=True)
+    data = load_data(args, accelerator)
+    model = build_model(args, data, accelerator)
+    assert (model.config["speech_enc_layer"], model.config["connector"]["n_heads"]) == (2, 2)
+    for name, value in read_top_layers(args.speech_enc_id, 1).items():
+        assert torch.equal(model.connector.body.get_parameter(name), value)
+    optimizer = build_optimizer(model, lr=args.lr, weight_decay=0.1, top_share=args.top_lr_share)
+    rate = set_learning_rates(args, optimizer, 1, 4)
+    rates = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
+    assert rates[id(model.connector.body["layers"][0].linear1.weight)] == rates[id(model.connector.body["norm"].bias)]
+    assert rates[id(model.connector.body["norm"].bias)] == pytest.approx(0.25 * rate)
+    assert rates[id(model.connector.body["stack"].weight)] == rates[id(model.ctc.output.bias)] == rate
+    with torch.no_grad():
+        model.connector.body["layers"][0].linear1.weight.mul_(2)
+    save_pretrained(tmp_path, model)
+    for name, value in from_pretrained(tmp_path).trained_state().items():
+        assert torch.equal(value, model.trained_state()[name])
+    assert parse_args(words).width == 32
+    with pytest.raises(UserError, match="--width 48: the top 1 layers of .* have width 32; leave it out"):
+        parse_args([*words, "--width", "48"])
 
 
 def test_the_control_hears_others(world):
@@ -412,6 +440,11 @@ def test_an_experiment_of_the_old_flag_names_continues(world):
         (["--do_train", "--connector", "mlp", "--num_heads", "4"], "--connector mlp has no such thing"),
         (["--do_train", "--connector", "conv", "--norm", "post"], "--norm post: --connector conv"),
         (["--do_train", "--connector", "qformer", "--no_positions"], "--no_positions: --connector qformer"),
+        (["--do_train", "--top_lr_share", ".5"], "--top_lr_share 0.5: --connector transformer has no layers of the"),
+        (
+            ["--do_train", "--connector", "encoder", "--front_end", "units", "--units_exp", "x"],
+            "front_end units has none",
+        ),
         (["--do_train", "--steps", "20", "--warmup", "30"], "longer than a phase of 20 steps"),
         (["--do_train", "--steps", "90", "--ctc_warmup_steps", "80", "--warmup", "30"], "a phase of 10 steps"),
         (["--do_train", "--steps", "20", "--ctc_warmup_steps", "30"], "at most --steps 20"),

@@ -2,7 +2,8 @@
 
 Axes: B batch, F frames in, D features a frame, P positions out, W width inside, E the LLM's embedding size.
 Every kind gives P = ceil(F / factor) positions, and what it gives does not depend on the padding of its neighbours.
-Frame stacking with a projection: SLAM-ASR (Ma et al. 2024). Windowed queries: SALMONN (Tang et al. 2024).
+Frame stacking with a projection: SLAM-ASR (Ma et al. 2024). Windowed queries: SALMONN (Tang et al. 2024). The speech
+encoder's own top layers, trained on behind its frozen lower ones: "encoder".
 """
 
 import math
@@ -11,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-KINDS = ("transformer", "mlp", "conv", "qformer")
-ATTENTION_KINDS = ("transformer", "qformer")
+KINDS = ("transformer", "mlp", "conv", "qformer", "encoder")
+ATTENTION_KINDS = ("transformer", "qformer", "encoder")
 HEAD_SIZE = 64  # channels an attention head, unless the number of heads is given
 CONV_FRAMES = 5  # that a convolution sees
 WINDOW_QUERIES = 4  # positions that one window of the qformer gives
@@ -51,9 +52,9 @@ def sinusoids(n_positions: int, width: int, device: torch.device) -> torch.Tenso
 class Connector(nn.Module):
     """``encode`` to (B, P, W), where a CTC head may listen, then ``project`` to the LLM's embeddings.
 
-    in_dim: D; out_dim: E; factor: frames a position; norm: "pre" or "post" (transformer); n_heads, feedforward: of the
-    attention layers (None: by the width); target_rms: root mean square of the LLM's token embeddings, which every
-    position gets at the start.
+    in_dim: D; out_dim: E; factor: frames a position; norm: "pre" or "post" (transformer, encoder); n_heads,
+    feedforward: of the attention layers (None: by the width); target_rms: root mean square of the LLM's token
+    embeddings, which every position gets at the start. Of the kind "encoder" D is the width.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Connector(nn.Module):
         super().__init__()
         assert kind in KINDS and norm in ("pre", "post"), f"unknown connector: {kind}, {norm}-norm"
         self.kind, self.factor, self.width, self.positions = kind, factor, width, positions
-        self.shift, self.gain = nn.Parameter(torch.zeros(in_dim)), nn.Parameter(torch.ones(in_dim))
+        self.shift, self.gain = None, None  # an encoder's own layers take its features as they are
+        if kind != "encoder":
+            self.shift, self.gain = nn.Parameter(torch.zeros(in_dim)), nn.Parameter(torch.ones(in_dim))
         attention = {"n_heads": n_heads, "feedforward": feedforward, "norm": norm, "dropout": dropout}
         if kind == "transformer":
             self.body = _transformer(factor * in_dim, width, n_layers, **attention)
@@ -84,6 +87,9 @@ class Connector(nn.Module):
             self.body = _mlp(factor * in_dim, width, n_layers, dropout)
         elif kind == "conv":
             self.body = _conv(in_dim, width, factor, n_layers, dropout)
+        elif kind == "encoder":
+            assert in_dim == width, f"an encoder's layers of {width} channels read {in_dim}"
+            self.body = _encoder_layers(width, factor, n_layers, **attention)
         else:
             self.body = _qformer(in_dim, width, n_layers, **attention)
         self.final_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
@@ -101,14 +107,28 @@ class Connector(nn.Module):
     def standardize(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
         """Start from channels of mean 0 and deviation 1, by their (D,) statistics.
 
-        Whisper's last layer has a few channels ten times as large as the rest, which would drown them.
+        Whisper's last layer has a few channels ten times as large as the rest, which would drown them. An encoder's
+        own layers know them, and nothing is changed.
         """
+        if self.kind == "encoder":
+            return
         self.shift.copy_(mean)
         self.gain.copy_(1.0 / deviation.clamp_min(1e-4))
 
+    def encoder_parts(self) -> tuple[str, ...]:
+        """The names of what is copied from the encoder; none but for the kind "encoder"."""
+        return ("body.layers", "body.norm") if self.kind == "encoder" else ()
+
+    def take_layers(self, state: dict[str, torch.Tensor]) -> None:
+        """Start from the weights of the encoder's own layers and norm, by their names in the body."""
+        missing, unknown = self.body.load_state_dict(state, strict=False)
+        assert not unknown and {name.partition(".")[0] for name in missing} == {"stack"}, (missing, unknown)
+
     def encode(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, D), (B,) -> (B, P, W), (B,)."""
-        hidden, lengths = getattr(self, f"_encode_{self.kind}")((features - self.shift) * self.gain, lengths)
+        if self.kind != "encoder":
+            features = (features - self.shift) * self.gain
+        hidden, lengths = getattr(self, f"_encode_{self.kind}")(features, lengths)
         return self.final_norm(hidden), lengths
 
     def project(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -127,6 +147,14 @@ class Connector(nn.Module):
         for layer in self.body["layers"]:
             hidden = layer(hidden, src_key_padding_mask=ignored)
         return hidden, lengths
+
+    def _encode_encoder(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.dropout(features)
+        ignored = ~length_mask(lengths, hidden.shape[1])
+        for layer in self.body["layers"]:
+            hidden = layer(hidden, src_key_padding_mask=ignored)
+        stacked, lengths = stack_frames(self.body["norm"](hidden), lengths, self.factor)
+        return self.body["stack"](stacked), lengths
 
     def _encode_mlp(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         stacked, lengths = stack_frames(features, lengths, self.factor)
@@ -189,6 +217,17 @@ def _attention_layers(
 def _transformer(in_dim: int, width: int, n_layers: int, **attention) -> nn.Module:
     layers = _attention_layers(nn.TransformerEncoderLayer, n_layers, width, **attention)
     return nn.ModuleDict({"input": nn.Linear(in_dim, width), "layers": layers})
+
+
+def _encoder_layers(width: int, factor: int, n_layers: int, *, norm: str, **attention) -> nn.Module:
+    """Layers at the rate of the frames, the norm behind them, and what makes positions: the means of their frames."""
+    layers = _attention_layers(nn.TransformerEncoderLayer, n_layers, width, norm=norm, **attention)
+    stack = nn.Linear(factor * width, width)
+    with torch.no_grad():
+        stack.weight.copy_(torch.eye(width).repeat(1, factor) / factor)
+        stack.bias.zero_()
+    last = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
+    return nn.ModuleDict({"layers": layers, "norm": last, "stack": stack})
 
 
 def _mlp(in_dim: int, width: int, n_layers: int, dropout: float) -> nn.Module:

@@ -1,10 +1,12 @@
 """What cannot be obeyed, told in one line before anything is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from encoders.top_layers import describe_top_layers
 from models.connector import ATTENTION_KINDS, count_heads
+from speech_llm.model_flags import DEFAULT_WIDTH, TOP_LR_SHARE
 
 
 def check_phases(steps: int | None, listening: int, warmup: int | None) -> None:
@@ -21,6 +23,36 @@ def check_phases(steps: int | None, listening: int, warmup: int | None) -> None:
             f"--warmup {warmup}: is longer than a phase of {shortest} steps, so that its rate would never be reached; "
             "give less, or more --steps"
         )
+
+
+def settle_sizes(
+    kind: str, encoder_id: str, n_layers: int, *, front_end: str, given: Mapping[str, object]
+) -> dict[str, object]:
+    """The ``given`` sizes of a connector, with the usual ones where they are None, or those of the encoder's layers.
+
+    given: width, n_heads, feedforward, norm, speech_enc_layer. UserError for what contradicts the encoder.
+    """
+    if kind != "encoder":
+        usual = {"width": DEFAULT_WIDTH, "norm": "pre"}
+        return {name: usual.get(name) if value is None else value for name, value in given.items()}
+    if front_end != "features":
+        raise UserError(f"--connector encoder: trains layers of a speech encoder; --front_end {front_end} has none")
+    own = describe_top_layers(encoder_id, n_layers)
+    for name, value in given.items():
+        if value not in (None, own[name]):
+            raise UserError(
+                f"--{name} {value}: the top {n_layers} layers of {encoder_id} have {name} {own[name]}; leave it out"
+            )
+    return own
+
+
+def settle_top_rate(kind: str, share: float | None) -> float | None:
+    """The rate of an encoder's own layers as a share of the connector's; UserError for one where there are none."""
+    if kind == "encoder":
+        return TOP_LR_SHARE if share is None else share
+    if share is not None:
+        raise UserError(f"--top_lr_share {share:g}: --connector {kind} has no layers of the encoder; leave it out")
+    return None
 
 
 def check_connector(

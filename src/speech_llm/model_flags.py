@@ -7,6 +7,9 @@ from models.connector import KINDS
 from speech_llm.ctc_room import LARGEST_FACTOR
 from speech_llm.llm_options import ATTENTIONS, BITS
 
+DEFAULT_WIDTH = 512  # channels of a connector
+TOP_LR_SHARE = 0.1  # of the connector's rate, for layers that have learnt to hear before
+
 
 def add_front_end_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--front_end", choices=("features", "units", "bpe"), default="features", help="what is read")
@@ -44,14 +47,32 @@ def add_memory_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_connector_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--connector", choices=KINDS, default="transformer", help="kind")
+    group.add_argument(
+        "--connector",
+        type=lambda kind: "encoder" if kind == "whisper" else kind,  # the older name
+        choices=KINDS,
+        default="transformer",
+        help="kind; encoder: the top layers of the speech encoder itself, trained behind its frozen lower ones",
+    )
+    group.add_argument(
+        "--top_lr_share",
+        type=float,
+        default=None,
+        help="with --connector encoder: the rate of these layers, as a share of the connector's "
+        f"(default: {TOP_LR_SHARE})",
+    )
     group.add_argument(
         *("--factor", "--downsampling_factor"),
         type=int,
         default=None,
         help=f"frames (20 ms) a position (default: {LARGEST_FACTOR}, and less where a CTC head needs more positions)",
     )
-    group.add_argument("--width", "--hidden_size", type=int, default=512, help="channels inside")
+    group.add_argument(
+        *("--width", "--hidden_size"),
+        type=int,
+        default=None,
+        help=f"channels inside (default: {DEFAULT_WIDTH}, or those of the encoder)",
+    )
     group.add_argument("--n_layers", "--num_layers", type=int, default=2, help="layers")
     group.add_argument(
         "--n_heads", "--num_heads", type=int, default=None, help="attention heads (default: one for 64 channels)"
@@ -63,7 +84,9 @@ def add_connector_flags(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="channels between attention layers (default: four times the width)",
     )
-    group.add_argument("--norm", choices=("pre", "post"), default="pre", help="norm of the transformer's layers")
+    group.add_argument(
+        "--norm", choices=("pre", "post"), default=None, help="norm of the transformer's layers (default: pre)"
+    )
     group.add_argument("--norm_first", dest="norm", action="store_const", const="pre", help="the same as --norm pre")
     group.add_argument("--no_final_norm", action="store_true", help="no norm behind the last layer")
     group.add_argument(

@@ -16,17 +16,24 @@ class Learner(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-def build_optimizer(model: SpeechLLMBase, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Groups with their own peak: connector and LoRA, matrices with weight decay and vectors without."""
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+def build_optimizer(
+    model: SpeechLLMBase, *, lr: float, weight_decay: float, top_share: float = 1.0
+) -> torch.optim.AdamW:
+    """Groups with their own peak: connector and LoRA, matrices with weight decay and vectors without.
+
+    top_share: of the connector's rate, for layers that were the encoder's.
+    """
+    tops = model.connector.encoder_parts() if top_share != 1 else ()
+    groups: dict[tuple[bool, float, bool], list[torch.nn.Parameter]] = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
             assert value.dtype == torch.float32, f"{name}: trained weights stay float32"
-            groups.setdefault(("lora_" in name, value.dim() > 1), []).append(value)
+            share = top_share if name.startswith(tuple(f"connector.{part}." for part in tops)) else 1.0
+            groups.setdefault(("lora_" in name, share, value.dim() > 1), []).append(value)
     return torch.optim.AdamW(
         [
-            {"params": values, "weight_decay": weight_decay if matrix else 0.0, "lora": lora}
-            for (lora, matrix), values in groups.items()
+            {"params": values, "weight_decay": weight_decay if matrix else 0.0, "lora": lora, "share": share}
+            for (lora, share, matrix), values in groups.items()
         ],
         lr=lr,
         betas=(0.9, 0.98),

@@ -20,7 +20,8 @@ def ragged(dim: int = 8, *, seed: int = 0, fill: float = 9.0) -> tuple[torch.Ten
 
 def build(kind: str, **options) -> Connector:
     torch.manual_seed(0)
-    return Connector(8, 12, **({"kind": kind, "factor": 6, "width": 64, "n_layers": 2} | options)).eval()
+    width = 8 if kind == "encoder" else 64
+    return Connector(8, 12, **({"kind": kind, "factor": 6, "width": width, "n_layers": 2} | options)).eval()
 
 
 @pytest.mark.parametrize("kind", KINDS)
