@@ -74,6 +74,7 @@ from speech_llm.prepared_data import choose_data
 from speech_llm.recalled_flags import recall_flags
 from speech_llm.saved_model import (
     DTYPES,
+    add_heads,
     build_speech_llm,
     find_saved,
     from_pretrained,
@@ -125,7 +126,7 @@ DATA_FLAGS = (
     *("feature_cache", "no_feature_cache"),
 )
 LENGTH_FLAGS = ("steps", "patience")  # of a training, which may be lengthened
-GENERATION_FLAGS = ("n_best", "generate_batch_size")
+GENERATION_FLAGS = ("n_best", "generate_batch_size", "ensemble")
 MACHINE_FLAGS = ("cpu", "mixed_precision", "attention", "num_workers", "log_every", "save_every")
 EVERYDAY_FLAGS = (
     *("data", "language", "do_train", "do_generate", "resume", "overwrite"),
@@ -274,6 +275,14 @@ def add_generation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--character_bonus", type=float, default=CHARACTER_BONUS, help="nats a character in joint decoding"
     )
+    group.add_argument(
+        "--ensemble",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="with --do_generate: average the CTC heads of these trained models with its own; what is written is "
+        "ensemble_<split>_predictions.json",
+    )
     group.add_argument("--length_penalty", type=float, default=0.0, help="exponent of the length in beam search")
     group.add_argument("--generate_batch_size", "--generate_bsize", type=int, default=8, help="utterances a batch")
 
@@ -296,6 +305,8 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--steps and --max_minutes exclude each other; give one")
     if args.steps is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
+    if args.ensemble and not args.do_generate:
+        raise UserError("--ensemble: says whose heads write, and needs --do_generate")
     check_fold(args)
     args.more_data = [Path(data) for data in args.more_data]
     check_more_data(args.more_data, args.data_weights, args.front_end)
@@ -786,12 +797,14 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
     check_decoding(
         model, decoder=args.decoder, num_beams=args.num_beams, n_best=args.n_best, ctc_weight=args.ctc_weight
     )
+    ensemble = [Path(folder) for folder in args.ensemble]
+    add_heads(model, ensemble)
     own = is_input(args.exp, input_files(args))
     for split, items in load_splits(args, args.test_splits).items():
         source = open_features(args, accelerator, [(items, (1.0,))])
         write_predictions(
             args.exp,
-            split if own else f"{args.data.resolve().name}_{split}",
+            ("ensemble_" if ensemble else "") + (split if own else f"{args.data.resolve().name}_{split}"),
             model,
             source,
             source.keep_known(items),
@@ -799,9 +812,10 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
             batch_size=args.generate_batch_size,
             prompt=args.prompt,
             precision=precision,
+            ensemble=ensemble,
             team=open_team(accelerator),
         )
-    if accelerator.is_main_process and own and len(args.test_splits) == 1 and not args.fold:
+    if accelerator.is_main_process and own and len(args.test_splits) == 1 and not (args.fold or ensemble):
         copy_single_split(args.exp, args.test_splits[0])
 
 

@@ -11,7 +11,7 @@ import torch
 
 import pytest
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import trainer_base
 from trainer_base import build_model, load_data, parse_args, set_learning_rates
@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.files import read_json, write_json
 from encoders.top_layers import read_top_layers
 from models.speech_llm_model import SpeechLLMBase
-from speech_llm.saved_model import from_pretrained, save_pretrained
+from speech_llm.saved_model import add_heads, from_pretrained, save_pretrained
 from speech_llm.train_step import build_optimizer
 from speech_llm.validation import word_error_rate
 from synthetic import save_tiny_encoder, write_segments, write_units
@@ -355,6 +355,31 @@ def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, fin
         assert (finished / "test_predictions.json").read_bytes() == first, "another corpus stands where test stood"
     finally:
         hidden.rename(latest)
+
+
+def test_heads_that_were_trained_apart_write_together(world, finished, tmp_path, monkeypatch):
+    other = shutil.copytree(finished / "best", tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    weights["ctc.output.bias"] = weights["ctc.output.bias"] + torch.randn(len(weights["ctc.output.bias"]))
+    save_file(weights, other / "model.safetensors")
+    features, lengths = torch.randn(2, 30, 32), torch.tensor([30, 12])
+    with torch.no_grad():
+        first, second = (from_pretrained(one).encode_speech(features, lengths).log_probs for one in (finished, other))
+        both = add_heads(from_pretrained(finished), [other]).encode_speech(features, lengths)
+    torch.testing.assert_close(both.log_probs, (first.exp() / 2 + second.exp() / 2).log())
+    assert both.lengths.tolist() == [5, 2]
+
+    written = []
+    monkeypatch.setattr(trainer_base, "write_predictions", lambda exp, split, *_, **more: written.append((split, more)))
+    asked = ["--exp", finished, "--do_generate", "--cpu", "--ensemble", other]
+    trainer_base.generate(parse_args([str(word) for word in asked]), start_accelerator("no", cpu=True))
+    assert [(split, more["ensemble"]) for split, more in written] == [("ensemble_test", [other])]
+    config = read_json(other / "config.json")
+    write_json(other / "config.json", config | {"model": config["model"] | {"characters": "xyz"}})
+    with pytest.raises(UserError, match="--ensemble .*other: expected a head of the same characters, found another"):
+        add_heads(from_pretrained(finished), [other])
+    with pytest.raises(UserError, match="needs --do_generate"):
+        parse_args(["--exp", "exp/x", "--data", "data/x", "--do_train", "--ensemble", "exp/y"])
 
 
 def test_a_trained_model_says_when_words_were_said_and_how_sure_it_is(world, finished, tmp_path):

@@ -3,6 +3,9 @@
 Axes: B batch, P positions, W width, V characters with the blank (row 0), E the LLM's embedding size.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -43,6 +46,11 @@ def noisy_log_probs(log_probs: torch.Tensor, temperature: float) -> torch.Tensor
     uniform = torch.rand_like(log_probs).clamp_(1e-6, 1 - 1e-6)
     strength = temperature * torch.rand(len(log_probs), 1, 1, device=log_probs.device)
     return log_probs - strength * torch.log(-torch.log(uniform))
+
+
+def mean_log_probs(several: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The logarithm of the mean probability of several heads: each (B, P, V) nats -> (B, P, V)."""
+    return torch.stack(list(several)).logsumexp(0) - math.log(len(several))
 
 
 def greedy_labels(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:

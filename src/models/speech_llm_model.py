@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from core.errors import UserError
-from core.records import SpeechLLMConfig
+from core.records import ConnectorConfig, SpeechLLMConfig
 from models.chat_template import chat_pieces, stop_ids
 from models.connector import Connector
 from models.ctc import (
@@ -26,6 +26,7 @@ from models.ctc import (
     compress,
     ctc_losses,
     greedy_labels,
+    mean_log_probs,
     noisy_log_probs,
 )
 
@@ -82,6 +83,7 @@ class SpeechLLMBase(nn.Module):
         self.spelling = CharacterEmbedding(character_embeddings(embed, tokenizer, characters)) if spelled else None
         if lora := config.get("lora"):
             _add_lora(self.llm, **lora)
+        self.ensemble = nn.ModuleList()  # of further heads, each with a connector: see ``add_head``
         self.compresses, self.drafts_text = bool(config.get("ctc_compress")), bool(config.get("ctc_draft"))
         self.characters = characters
         self.pieces = config.get("pieces") or chat_pieces(tokenizer, config["prompt"], draft=self.drafts_text)
@@ -140,12 +142,32 @@ class SpeechLLMBase(nn.Module):
                 own[name].copy_(state[name])
         return left_out
 
+    def add_head(self, config: ConnectorConfig, state: dict[str, torch.Tensor]) -> None:
+        """Hear with another trained head too: from now on ``encode_speech`` gives the mean of all posteriors.
+
+        config: of its connector; state: the trained weights that it was saved with. Raises ValueError where they do
+        not fit this model's features and letters.
+        """
+        out_dim = self.llm.get_input_embeddings().weight.shape[1]
+        connector = Connector(self.config["in_dim"], out_dim, **config)
+        head = nn.ModuleDict({"connector": connector, "ctc": CtcHead(connector.width, len(self.characters))})
+        parts = {name: value for name, value in state.items() if name.startswith(("connector.", "ctc."))}
+        try:
+            head.load_state_dict(parts)
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        self.ensemble.append(head.to(self.device).requires_grad_(False).eval())
+
     def encode_speech(self, features: torch.Tensor, lengths: torch.Tensor) -> EncodedSpeech:
         """(B, F, D) features (or (B, F) unit ids), (B,) frames -> hidden (B, P, W), lengths (B,), CTC log_probs."""
         if self.units is not None:
             features = self.units(features)
-        hidden, lengths = self.connector.encode(features, lengths)
-        return EncodedSpeech(hidden, lengths, self.ctc(hidden) if self.ctc is not None else None)
+        hidden, n_positions = self.connector.encode(features, lengths)
+        log_probs = self.ctc(hidden) if self.ctc is not None else None
+        if len(self.ensemble):
+            others = [head["ctc"](head["connector"].encode(features, lengths)[0]) for head in self.ensemble]
+            log_probs = mean_log_probs([log_probs, *others])
+        return EncodedSpeech(hidden, n_positions, log_probs)
 
     def audio_embeddings(self, speech: EncodedSpeech) -> list[torch.Tensor]:
         """What the LLM reads of each utterance: list of (R, E) float32."""

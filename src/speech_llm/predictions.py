@@ -35,11 +35,13 @@ def write_predictions(
     batch_size: int,
     prompt: str,
     precision: str,
+    ensemble: Sequence[Path] = (),
     team: Team = ALONE,
 ) -> None:
     """``<split>_predictions.json``: id, reference, hypothesis, prompt, duration, n_best of every item.
 
     decoding: options of ``transcribe_batch``, ``n_best`` among them. prompt, precision: as the model was trained.
+    ensemble: the saved models whose heads it hears with, beside its own.
     A run that was killed continues after the batches it had finished. One that is asked for the same again decodes
     nothing: what was decoded is kept in the same folder. team: the processes that share the work; the first writes.
     """
@@ -47,7 +49,7 @@ def write_predictions(
     search = {name: value for name, value in decoding.items() if name != "n_best"} | {"batch_size": batch_size}
     audio = hashlib.sha256("".join(f"{item['id']} {item['hash']}\n" for item in items).encode()).hexdigest()
     key = {
-        "weights": hash_files([find_saved(exp) / "model.safetensors"]),
+        "weights": hash_files([find_saved(folder) / "model.safetensors" for folder in (exp, *ensemble)]),
         "decoding": decoding,
         "precision": precision,
         "audio": audio,

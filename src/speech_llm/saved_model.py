@@ -182,6 +182,29 @@ def from_pretrained(
     return model.eval()
 
 
+HEARS = ("front_end", "speech_enc_id", "speech_enc_layer", "padding", "in_dim", "n_units", "units_hash", "characters")
+
+
+def add_heads(model: SpeechLLMBase, folders: Sequence[Path]) -> SpeechLLMBase:
+    """The model, which from now on hears with the CTC heads in these ``folders`` too: the mean of all posteriors.
+
+    Raises UserError for a head of other features, letters or positions.
+    """
+    if folders and (model.ctc is None or model.units is not None):
+        raise UserError("--ensemble: averages CTC heads that hear features, and this model has none; leave it out")
+    for folder in folders:
+        config = read_saved(folder)["model"]
+        different = [name for name in HEARS if config.get(name) != model.config.get(name)]
+        different += ["factor"] if config["connector"]["factor"] != model.connector.factor else []
+        if different:
+            raise UserError(f"--ensemble {folder}: expected a head of the same {different[0]}, found another")
+        try:
+            model.add_head(config["connector"], read_weights(folder))
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}") from error
+    return model
+
+
 def load_speech_llm(exp: Path, *, device: str | torch.device = "cpu", precision: str = "auto") -> SpeechLLM:
     """A trained model with its encoder, in eval mode.
 
