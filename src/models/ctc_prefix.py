@@ -12,6 +12,8 @@ from models.ctc import BLANK
 
 IMPOSSIBLE = -1e30
 SURE_BLANK = np.log(0.99)
+WINDOW_NATS = 30.0  # by which standing at a position may be less likely than at the likeliest
+WINDOW_POSITIONS = 128  # behind them: some 5 s at 25 Hz, sure blanks left out; room for the letters of one token
 
 
 class PrefixState(NamedTuple):
@@ -38,6 +40,23 @@ def start_prefix(log_probs: np.ndarray) -> PrefixState:
 def pick_prefixes(state: PrefixState, rows: np.ndarray) -> PrefixState:
     """The texts of these ``rows``, which may repeat."""
     return PrefixState(*(values[rows] for values in state))
+
+
+def find_window(state: PrefixState) -> slice:
+    """The positions at which something may be said next: near those where the texts may have ended.
+
+    What is left out is less likely than WINDOW_NATS, so that scores are those of all positions to within rounding. A
+    walk then costs the same whatever the length of the utterance.
+    """
+    standing = np.logaddexp(state.ending, state.resting)
+    near = np.flatnonzero((standing > standing.max(axis=1, keepdims=True) - WINDOW_NATS).any(axis=0))
+    first = 0 if (state.last == BLANK).any() else int(near[0])  # the empty text has ended before the first position
+    return slice(first, int(near[-1]) + 1 + WINDOW_POSITIONS)
+
+
+def crop_prefixes(state: PrefixState, window: slice) -> PrefixState:
+    """The state at the positions of ``window`` alone; extend it with the same rows of the posteriors."""
+    return state._replace(ending=state.ending[:, window], resting=state.resting[:, window])
 
 
 def _arriving(state: PrefixState, repeats: np.ndarray) -> np.ndarray:

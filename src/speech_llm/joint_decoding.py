@@ -20,9 +20,11 @@ import torch
 from models.ctc import BLANK
 from models.ctc_prefix import (
     PrefixState,
+    crop_prefixes,
     drop_sure_blanks,
     end_scores,
     extend_prefixes,
+    find_window,
     next_scores,
     pick_prefixes,
     start_prefix,
@@ -189,9 +191,11 @@ class Branches(NamedTuple):
 
 def _walk_tree(scorer: CtcScorer, spellings: Spellings, heard: Heard, follow: set[int]) -> dict[int, tuple[float, int]]:
     """{token: nats of the text with it, characters that it adds}: along what may be heard, and to nodes ``follow``."""
-    log_probs, space = scorer.log_probs, scorer.tree.labels.get(" ")
+    space = scorer.tree.labels.get(" ")
     state, penalty = read_prefix(scorer, heard.text)
     state, missing = _enter_word(scorer, heard, state)
+    window = find_window(state)
+    state, log_probs = crop_prefixes(state, window), scorer.log_probs[window]
     children, nodes = zip(*entrances(scorer.tree, spellings, heard))
     branches = Branches(list(children), list(nodes), [int(heard.parted and bool(heard.text))] * len(nodes))
     state = pick_prefixes(state, np.zeros(len(nodes), int))

@@ -7,14 +7,17 @@ import pytest
 
 from core.text_normalisation import normalise_text
 from models.ctc_prefix import (
+    crop_prefixes,
     drop_sure_blanks,
     end_scores,
     extend_prefixes,
+    find_window,
     next_scores,
     pick_prefixes,
     start_prefix,
 )
 from models.speech_llm_model import SpeechLLMBase
+from speech_llm import joint_decoding
 from speech_llm.joint_decoding import (
     SILENT_SCORE,
     STALLING_SCORE,
@@ -80,6 +83,48 @@ def test_next_scores_are_those_of_the_longer_texts_and_texts_do_not_mix():
     for row, label in itertools.product(range(3), range(1, 6)):
         alone = extend_prefixes(pick_prefixes(state, np.array([row])), log_probs, np.array([label]))
         assert scores[row, label] == pytest.approx(alone.score[0])
+
+
+def hesitant(text: list[int], n_characters: int, *, stay: int = 3, seed: int = 0) -> np.ndarray:
+    """(P, V) posteriors that hear ``text``, each character for ``stay`` positions with a blank behind it."""
+    heard = random_posteriors(len(text) * (stay + 1), n_characters, seed)
+    for place, label in enumerate(text):
+        heard[place * (stay + 1) : place * (stay + 1) + stay, label] += 4.0
+        heard[place * (stay + 1) + stay, 0] += 4.0
+    return heard - np.logaddexp.reduce(heard, axis=1, keepdims=True)
+
+
+def test_a_window_of_a_long_utterance_scores_as_all_of_it():
+    text = np.random.default_rng(0).integers(1, 8, 250).tolist()
+    log_probs = hesitant(text, 8)
+    state = start_prefix(log_probs)
+    assert find_window(state).start == 0  # nothing has been said: it may begin at once
+    for label in text[:120]:
+        state = extend_prefixes(state, log_probs, np.array([label]))
+    window = find_window(state)
+    assert 300 < window.start < 480 < window.stop < 800
+    cropped, heard = crop_prefixes(state, window), log_probs[window]
+    for label in [*text[120:126], 3, 3]:  # a word that is heard, and letters that are not
+        whole, near = next_scores(state, log_probs)[0, 1:], next_scores(cropped, heard)[0, 1:]
+        np.testing.assert_allclose(near, whole, atol=1e-6)
+        state, cropped = (extend_prefixes(*one, np.array([label])) for one in ((state, log_probs), (cropped, heard)))
+        assert cropped.score[0] == pytest.approx(state.score[0], abs=1e-6)
+
+
+def test_the_walk_stays_near_what_has_been_said(tree, monkeypatch):
+    """Else a piece of a minute takes minutes: every letter of every walk would look at all of it."""
+    scorer = open_ctc_scorer(tree, np.concatenate([spoken("ab bad ")] * 30))
+    written, looked_at = b"ab bad " * 15 + b"ab", []
+    whole = score_next_tokens(scorer, written)
+    monkeypatch.setattr(
+        joint_decoding, "next_scores", lambda state, rows: looked_at.append(len(rows)) or next_scores(state, rows)
+    )
+    near = score_next_tokens(scorer, written)
+    monkeypatch.setattr(joint_decoding, "find_window", lambda state: slice(None))
+    full = score_next_tokens(scorer, written)
+    assert near.tokens.tolist() == whole.tokens.tolist() == full.tokens.tolist()
+    torch.testing.assert_close(near.gains, full.gains, atol=1e-4, rtol=1e-4)
+    assert min(looked_at) < 0.75 * max(looked_at) and max(looked_at) == len(scorer.log_probs)
 
 
 def test_sure_blanks_are_dropped_but_for_one_that_parts_letters():
