@@ -13,7 +13,6 @@ import argparse
 import itertools
 import logging
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from annotations.spans import Span
-from annotations.write_annotations import FORMATS, write_annotations
+from annotations.write_annotations import FORMATS, name_files, write_annotations
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.frames import UNIT_RATE, frames_to_seconds
@@ -147,21 +146,6 @@ def spans_of(segments: list[Segment], tiers: Sequence[str], runs: dict[str, Runs
         if own is not None and "motifs" in tiers:
             found += motif_spans(tokenizer, pieces, segment["start"], own)
     return found
-
-
-def name_files(sources: Sequence[str], suffix: str) -> dict[str, str]:
-    """Recording -> its file's name: ``a.eaf`` for ``a.wav``, but ``a.wav.eaf`` where an ``a.mp3`` lies beside it.
-
-    Names that differ only in their case are one name on many drives.
-    """
-    stems = {source: str(Path(source).with_suffix("")) for source in dict.fromkeys(sources)}
-    counts = Counter(stem.casefold() for stem in stems.values())
-    whole = Counter(source.casefold() for source in stems)
-    names = {}
-    for number, (source, stem) in enumerate(stems.items()):
-        name = stem if counts[stem.casefold()] == 1 else source
-        names[source] = f"{name}{f'.{number}' if whole[source.casefold()] > 1 else ''}{suffix}"
-    return names
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 import csv
 import io
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,6 +26,21 @@ def write_annotations(path: Path, spans: Sequence[Span], *, form: str, media: Pa
         raise UserError(f"'{form}': expected a format of {', '.join(FORMATS)}")
     ordered = sorted(spans, key=lambda span: (span.start, span.end, span.tier))
     write_atomically(path, lambda temporary: WRITERS[form](temporary, ordered, media, seconds))
+
+
+def name_files(sources: Sequence[str], suffix: str) -> dict[str, str]:
+    """Recording -> its file's name: ``a.eaf`` for ``a.wav``, but ``a.wav.eaf`` where an ``a.mp3`` lies beside it.
+
+    Names that differ only in their case are one name on many drives.
+    """
+    stems = {source: str(Path(source).with_suffix("")) for source in dict.fromkeys(sources)}
+    counts = Counter(stem.casefold() for stem in stems.values())
+    whole = Counter(source.casefold() for source in stems)
+    names = {}
+    for number, (source, stem) in enumerate(stems.items()):
+        name = stem if counts[stem.casefold()] == 1 else source
+        names[source] = f"{name}{f'.{number}' if whole[source.casefold()] > 1 else ''}{suffix}"
+    return names
 
 
 def write_eaf(path: Path, spans: Sequence[Span], media: Path, seconds: float) -> None:

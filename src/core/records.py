@@ -682,3 +682,83 @@ class ListeningAnswers(TypedDict):
     started: str  # ISO 8601, UTC
     finished: str | None  # None: broken off
     answers: list[ListeningAnswer]
+
+
+# Spoken search.
+
+
+class SearchFeatures(TypedDict):
+    """What the features of a search index depend on besides the audio."""
+
+    encoder: str
+    encoder_hash: str
+    layer: int | None
+    padding: str  # full or short
+    n_features: int  # of a frame, after the projection; 0: all that the encoder gives
+    n_centroids: int
+    seed: int
+
+
+class SearchIndex(TypedDict):
+    """``index.json`` of a search index; written last, so that it says the index is whole."""
+
+    format: str
+    format_version: int
+    features: SearchFeatures
+    segments: str  # digest of the list of segments
+    n_segments: int
+    n_frames: int
+    failed: list[FailedItem]
+
+
+class Hit(TypedDict):
+    """A row of ``hits`` in hits.json: one place where the query may be said."""
+
+    rank: int  # from 1
+    id: str  # of the segment
+    source: str  # the recording
+    start: float  # s, in the recording
+    end: float  # s
+    audio: str  # of the segment, relative to DATA_ROOT
+    audio_start: float  # s, in the segment
+    audio_end: float  # s
+    speaker: str | None
+    text: NotRequired[str]  # of the segment
+    cost: float  # mean distance a frame of the query
+    score: float  # deviations below the middle cost of the corpus
+    probability: float  # that it is right
+    decision: NotRequired[str]  # accepted or rejected, where somebody has listened
+
+
+class SearchResult(TypedDict):
+    """hits.json."""
+
+    format: str
+    format_version: int
+    language: str
+    word: str  # what the query is called, or ""
+    queries: list[str]
+    index: str  # digest of the list of segments that was searched
+    encoder: str
+    layer: int | None
+    seconds_searched: float
+    hits: list[Hit]
+
+
+class HitDecision(TypedDict):
+    """What somebody who listened says of one hit."""
+
+    id: str  # of the segment
+    audio_start: float  # s, in the segment
+    audio_end: float  # s
+    decision: str  # accepted or rejected
+
+
+class SearchDecisions(TypedDict):
+    """The file that the page of hits saves."""
+
+    format: str
+    format_version: int
+    language: str
+    word: str
+    decisions: list[HitDecision]

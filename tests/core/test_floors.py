@@ -14,7 +14,7 @@ FLOORS = (
     ("audio", "models", "training", "annotations"),
     ("segmentation", "encoders", "evaluation"),
     ("units",),
-    ("prosody", "speech_llm", "launching"),
+    ("prosody", "speech_llm", "launching", "spoken_search"),
     ("vocoder",),
     ("report",),
 )

@@ -1,0 +1,164 @@
+"""Spoken search: give a clip of a word, get every place in the recordings where it may be said. No writing needed.
+
+    python src/search.py --language spanish --query word.wav --out found
+    python src/search.py --language spanish --query word.wav again.wav --out found
+    python src/search.py --language spanish --query story.mp3@12.3-13.1 --out found
+
+--query takes any audio file, as from a telephone, or a part of one, in seconds. Several clips of one word find more
+than one. found/hits.html opens in any browser, without a network: listen to each hit, accept or reject it, and save
+what you decided. Give the saved file back to find more:
+
+    python src/search.py --language spanish --query word.wav --accepted decisions.json --out found
+
+--out also gets hits.json, hits.csv, and a folder of annotations for ELAN or Praat. The first search makes an index of
+the language (src/index_speech.py), which takes a while. More: docs/search.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from annotations.write_annotations import FORMATS, name_files, write_annotations
+from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
+from core.device import choose_device
+from core.errors import UserError
+from core.files import write_json
+from core.records import Hit, HitDecision, SearchResult
+from languages import add_language_flags, data_root, language_paths
+from spoken_search.building import build_index
+from spoken_search.choices import add_index_flags, choose_features
+from spoken_search.decisions import accepted_queries, decide, locate, read_decisions
+from spoken_search.features import open_search_encoder
+from spoken_search.hits import describe_hits, hit_spans, write_hits_csv
+from spoken_search.index import Index, index_folder, is_whole, load_segments, open_index, require_features, seconds_of
+from spoken_search.matching import search_index
+from spoken_search.queries import Query, parse_query, read_query
+
+FORMAT, FORMAT_VERSION = "oral-units search hits", 1
+EVERYDAY_FLAGS = ("language", "tag", "query", "accepted", "out", "n_hits", "word", "format", "encoder", "layer")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
+    add_language_flags(parser)
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--query",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CLIP",
+        help="clips of one word or phrase, by any speaker: audio files, or FILE@START-END in seconds",
+    )
+    group.add_argument(
+        "--accepted",
+        nargs="+",
+        type=Path,
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="decisions saved by the page: what was accepted is searched for too, what was rejected is left out",
+    )
+    group.add_argument(
+        "--out", type=Path, required=True, help="folder for the hits; those of an earlier run are replaced"
+    )
+    group.add_argument("--n_hits", type=int, default=50, help="the most hits to show")
+    group.add_argument("--word", default="", help="what the word is called on the page and on the annotation tier")
+    group.add_argument(
+        "--format",
+        nargs="+",
+        choices=sorted(FORMATS),
+        default=["eaf"],
+        help="annotation files to write; by default eaf",
+    )
+    add_index_flags(parser)
+    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
+    require_positive(args, "n_hits", "num_workers")
+    if not args.query and not args.accepted:
+        raise UserError("expected a clip of the word, as in --query word.wav, found none")
+    return args
+
+
+def prepare_index(args: argparse.Namespace) -> Index:
+    """The language's index, made now where there is none."""
+    segments = load_segments(language_paths(args.language)["manifest"])
+    folder = index_folder(args.language, args.tag)
+    chosen = {name: getattr(args, name) for name in ("encoder", "layer", "padding", "seed")}
+    features = choose_features(args.language, folder, **chosen)
+    if not is_whole(folder):
+        print(f"{folder}: no index yet; it is made now, once", file=sys.stderr)
+        work = {"device": choose_device(args.device), "num_workers": args.num_workers, "quiet": args.quiet}
+        build_index(folder, segments, data_root(), features, **work)
+    index = open_index(folder, segments)
+    require_features(index, features)
+    return index
+
+
+def read_queries(texts: Sequence[str], index: Index, device: str) -> list[Query]:
+    """The clips of --query; an encoder is loaded only where there are any."""
+    clips = [parse_query(text) for text in texts]
+    if not clips:
+        return []
+    encoder = open_search_encoder(index.features, device)
+    return [read_query(clip, encoder, index.transform) for clip in clips]
+
+
+def search(
+    index: Index, queries: Sequence[Query], decisions: Sequence[HitDecision], *, n_hits: int, n_threads: int
+) -> list[Hit]:
+    """The hits of the queries and of what was accepted, without what was rejected."""
+    located = locate(index, decisions)
+    everything = [*queries, *accepted_queries(index, located)]
+    if not everything:
+        raise UserError("--accepted: expected an accepted hit, or --query with a clip of the word, found neither")
+    found = search_index(index, [query.frames for query in everything], n_threads=n_threads)
+    return describe_hits(index, found, n_hits, decide(found.places, located))
+
+
+def write_tiers(hits: Sequence[Hit], forms: Sequence[str], folder: Path, raw: Path, tier: str) -> int:
+    """An annotation file for each recording with hits; returns how many."""
+    n_files = 0
+    for form in forms:
+        spans = hit_spans(hits, tier)
+        names = name_files(list(spans), FORMATS[form])
+        for source, found in spans.items():
+            longest = max(span.end for span in found)
+            write_annotations(folder / names[source], found, form=form, media=raw / source, seconds=longest)
+            n_files += 1
+    return n_files
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    configure_log()
+    paths = language_paths(args.language)
+    decisions = read_decisions(args.accepted, args.language)
+    index = prepare_index(args)
+    queries = read_queries(args.query, index, choose_device(args.device))
+    hits = search(index, queries, decisions, n_hits=args.n_hits, n_threads=args.num_workers)
+    result: SearchResult = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "language": args.language,
+        "word": args.word,
+        "queries": [query.name for query in queries],
+        "index": index.digest,
+        "encoder": index.features["encoder"],
+        "layer": index.features["layer"],
+        "seconds_searched": round(seconds_of(index), 2),
+        "hits": hits,
+    }
+    write_json(args.out / "hits.json", result)
+    write_hits_csv(args.out / "hits.csv", hits)
+    n_files = write_tiers(hits, args.format, args.out / "annotations", paths["raw"], args.word or "search")
+    n_likely = sum(hit["probability"] >= 0.5 for hit in hits)
+    print(
+        f"{seconds_of(index) / 3600:.2f} hours searched: {len(hits)} hits, {n_likely} of them likely", file=sys.stderr
+    )
+    print(f"wrote {args.out}: hits.json, hits.csv, {n_files} annotation files", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main, less_memory="mfcc as --encoder")

@@ -1,0 +1,76 @@
+"""Which features an index has: what the flags say, else what is there already, else what suits the language."""
+
+import argparse
+from pathlib import Path
+
+from core.errors import UserError
+from core.files import read_json
+from core.records import SearchFeatures
+from encoders.pretrained import read_pretrained_config
+from encoders.table import FAMILIES, OWN_ENCODERS, last_layer, name_encoder, needs_download
+from languages import find_config
+from spoken_search.features import describe_search_features
+from spoken_search.index import is_whole
+
+N_FEATURES = 64  # of a frame that are kept of a model's hundreds
+N_CENTROIDS = 256  # one byte a frame
+
+
+def add_index_flags(parser: argparse.ArgumentParser) -> None:
+    """``--encoder``, ``--layer``, ``--padding``: which features the index has."""
+    group = parser.add_argument_group("index")
+    group.add_argument(
+        "--encoder",
+        help=f"{', '.join(map(name_encoder, OWN_ENCODERS))}, or a speech encoder by hub id or folder (Whisper, XLS-R, "
+        "HuBERT, …): needed to find a word that another speaker says; by default that of an index that is there, "
+        "else the language's",
+    )
+    group.add_argument(
+        "--layer", type=int, help="hidden layer to read, 0 = what enters the first; by default one in the middle"
+    )
+    group.add_argument(
+        "--padding",
+        choices=("full", "short"),
+        help="silence that Whisper gets behind a segment: 30 s in all (full), or a second or two (short, many times "
+        "faster); by default short",
+    )
+    group.add_argument(
+        "--num_workers",
+        type=int,
+        default=2,
+        help="threads that read audio, and that search; as many as there are cores",
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0 …: where an encoder runs")
+    group.add_argument("--seed", type=int, default=0, help="of the sample that the index is fitted on")
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def choose_features(
+    language: str, folder: Path, *, encoder: str | None, layer: int | None, padding: str | None, seed: int
+) -> SearchFeatures:
+    """What the index in ``folder`` is to hold, from flags where they are given."""
+    if is_whole(folder) and encoder is None and layer is None and padding is None:
+        return read_json(folder / "index.json")["features"]
+    config = find_config(language)
+    encoder = encoder or config["encoder"]
+    if layer is None and encoder == config["encoder"]:
+        layer = config["layer"]
+    whisper = needs_download(encoder) and _is_whisper(encoder)
+    if padding is not None and not whisper:
+        raise UserError(f"--padding {padding}: expected Whisper with it, found {encoder}; leave it out")
+    sizes = {"n_features": N_FEATURES if needs_download(encoder) else 0, "n_centroids": N_CENTROIDS}
+    return describe_search_features(
+        encoder, middle_layer(encoder, layer), padding=padding or ("short" if whisper else "full"), seed=seed, **sizes
+    )
+
+
+def _is_whisper(encoder: str) -> bool:
+    return read_pretrained_config(encoder, FAMILIES).model_type == "whisper"
+
+
+def middle_layer(encoder: str, layer: int | None) -> int | None:
+    """The layer asked for, or two thirds of the way up: lower ones know the speaker, the last ones the text."""
+    last = last_layer(encoder)
+    if layer is not None or last is None:
+        return layer
+    return max(1, round(last * 2 / 3))

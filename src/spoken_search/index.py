@@ -1,0 +1,112 @@
+"""A search index: the features of every segment of a language, computed once and read memory-mapped.
+
+``exp/<language>_index/`` holds ``index.json`` (what it was made from, written last), ``features.npy`` (F, P) float16,
+``codes.npy`` (F,), ``bounds.npy`` (U + 1,) int64 in frames, and ``transform.npz``. A segment that could not be read has
+no frames. Axes: F frames of all segments in a row, P features, U segments, in the order of segments.jsonl.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from core.errors import UserError
+from core.files import read_json, write_atomically
+from core.frames import frames_to_seconds
+from core.records import SearchFeatures, SearchIndex, Segment
+from languages import exp_root
+from segmentation.manifest import read_manifest
+from spoken_search.features import Transform
+
+FORMAT, FORMAT_VERSION = "oral-units search index", 1
+COMMAND = "python src/index_speech.py --language <language> --overwrite"
+
+
+class Index(NamedTuple):
+    """An index as it is searched; ``features`` and ``codes`` stay on disk."""
+
+    folder: Path
+    features: SearchFeatures
+    segments: Sequence[Segment]
+    digest: str  # of the list of segments
+    bounds: np.ndarray  # (U + 1,) int64
+    frames: np.ndarray  # (F, P) float16, of unit length
+    codes: np.ndarray  # (F,) of the nearest centroid
+    transform: Transform
+
+
+def index_folder(language: str, tag: str = "") -> Path:
+    """Where the index of a language lies."""
+    return exp_root() / f"{language}_index{f'_{tag}' if tag else ''}"
+
+
+def digest_segments(segments: Iterable[Segment]) -> str:
+    """What the features of these segments depend on: which they are, in which order, how long."""
+    digest = hashlib.sha256()
+    for row in segments:
+        digest.update(f"{row['id']}\t{row['audio']}\t{row['duration']:.4f}\n".encode())
+    return digest.hexdigest()
+
+
+def load_segments(manifest: Path) -> list[Segment]:
+    """All rows of segments.jsonl; UserError where there are none."""
+    segments = list(read_manifest(manifest))
+    if not segments:
+        raise UserError(f"{manifest}: expected segments, found an empty list; run scripts/segment_audio.py again")
+    return segments
+
+
+def is_whole(folder: Path) -> bool:
+    return (folder / "index.json").is_file()
+
+
+def open_index(folder: Path, segments: Sequence[Segment]) -> Index:
+    """The index of these segments. UserError where it is missing, damaged or of other segments."""
+    if not is_whole(folder):
+        raise UserError(f"{folder}: expected a search index, found none; run: {COMMAND}")
+    described: SearchIndex = read_json(folder / "index.json")
+    if described.get("format") != FORMAT or described.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{folder}: expected a search index of version {FORMAT_VERSION}, found another; run: {COMMAND}")
+    digest = digest_segments(segments)
+    if digest != described["segments"]:
+        raise UserError(
+            f"{folder}: expected the index of {len(segments)} segments as they are now, found that of "
+            f"{described['n_segments']} others: recordings were added or cut again; run: {COMMAND}"
+        )
+    try:
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("features", "codes")]
+        bounds, transform = np.load(folder / "bounds.npy", allow_pickle=False), read_transform(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: expected a whole search index, found {error}; run: {COMMAND}") from error
+    return Index(folder, described["features"], segments, digest, bounds, *arrays, transform)
+
+
+def require_features(index: Index, wanted: SearchFeatures) -> None:
+    """UserError, naming the difference, where the index holds other features than those wanted."""
+    for name, value in wanted.items():
+        if index.features.get(name) != value:
+            raise UserError(
+                f"{index.folder}: expected an index with {name} {value}, found {index.features.get(name)}; leave the "
+                "flag out, give another --tag, or make it again with src/index_speech.py --overwrite"
+            )
+
+
+def seconds_of(index: Index) -> float:
+    return frames_to_seconds(int(index.bounds[-1]))
+
+
+def write_transform(folder: Path, transform: Transform) -> None:
+    arrays = {name: value for name, value in transform._asdict().items() if value is not None}
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as out:
+            np.savez(out, **arrays)
+
+    write_atomically(folder / "transform.npz", write)
+
+
+def read_transform(folder: Path) -> Transform:
+    with np.load(folder / "transform.npz", allow_pickle=False) as arrays:
+        return Transform(**{name: arrays[name] if name in arrays else None for name in Transform._fields})

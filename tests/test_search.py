@@ -1,0 +1,158 @@
+"""search.py as a person runs it: a planted word is found where it lies, and what is wrong is one line."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+
+import index_speech
+import search
+from search_examples import LANGUAGE, WORD_SECONDS, Planted, write_language
+
+from annotations.read_annotations import read_annotations
+from audio.audio_io import save_audio
+from core.errors import UserError
+from core.files import read_json, write_json
+from synthetic import speech_like, write_mp3
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search")
+
+
+@pytest.fixture(scope="module")
+def planted(root: Path) -> Planted:
+    found = write_language(root / "data")
+    save_audio(root / "word.wav", found.word)
+    # As a telephone writes it: other rate, two channels, silence around it.
+    around = np.zeros(8000, np.float32)
+    write_mp3(root / "word.m4a", np.tile(np.concatenate([around, 0.5 * found.word, around]), (2, 1)))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def roots(root: Path, planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(root / "data"))
+    monkeypatch.setenv("EXP_ROOT", str(root / "exp"))
+
+
+def run(root: Path, *flags: object) -> dict:
+    out = root / "found"
+    words = ["--language", LANGUAGE, "--quiet", "--device", "cpu", "--num_workers", "1", "--out", str(out)]
+    assert search.main([*words, *map(str, flags)]) == 0
+    return read_json(out / "hits.json")
+
+
+def found_ids(result: dict, planted: Planted) -> list[str]:
+    """The segments of the best hits, as many as there are words; their times must be right."""
+    best = result["hits"][: len(planted.places)]
+    for hit in best:
+        assert hit["audio_start"] == pytest.approx(planted.places[hit["id"]], abs=0.06)
+        assert hit["audio_end"] == pytest.approx(planted.places[hit["id"]] + WORD_SECONDS, abs=0.08)
+        assert hit["start"] == pytest.approx(10 + hit["audio_start"])
+    return sorted(hit["id"] for hit in best)
+
+
+@pytest.mark.parametrize("query", ["word.wav", "word.m4a"])
+def test_the_word_is_found_where_it_is_said(root: Path, planted: Planted, query: str) -> None:
+    result = run(root, "--query", root / query)
+    assert found_ids(result, planted) == sorted(planted.places)
+    hits = result["hits"]
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+    likely = [hit["probability"] for hit in hits]
+    assert likely == sorted(likely, reverse=True)
+    assert hits[3]["score"] > 1.4 * hits[4]["score"]
+    spans = [(hit["id"], hit["audio_start"], hit["audio_end"]) for hit in hits]
+    for number, (name, start, end) in enumerate(spans):
+        assert all(name != other or end <= first or last <= start for other, first, last in spans[number + 1 :])
+
+
+def test_tables_and_tiers_say_the_same(root: Path, planted: Planted) -> None:
+    result = run(root, "--query", root / "word.wav", "--word", "ava", "--format", "eaf", "csv", "--n_hits", 3)
+    assert len(result["hits"]) == 3
+    with open(root / "found/hits.csv", encoding="utf-8-sig", newline="") as lines:
+        table = list(csv.DictReader(lines))
+    assert [row["source"] for row in table] == [hit["source"] for hit in result["hits"]]
+    first = result["hits"][0]
+    spans = read_annotations(root / "found/annotations" / Path(first["source"]).with_suffix(".eaf"))
+    assert (spans[0].tier, spans[0].start) == ("ava", pytest.approx(first["start"], abs=0.001))
+
+
+def test_a_part_of_a_recording_is_a_query_and_several_are_one_search(root: Path, planted: Planted) -> None:
+    name, start = next(iter(planted.places.items()))
+    part = f"{root / 'data' / LANGUAGE / 'segments' / name}.wav@{start}-{start + WORD_SECONDS}"
+    result = run(root, "--query", part, root / "word.m4a")
+    assert found_ids(result, planted) == sorted(planted.places)
+    assert len(result["queries"]) == 2
+
+
+def test_accepted_hits_become_queries_and_rejected_ones_stay_away(root: Path, planted: Planted) -> None:
+    hits = run(root, "--query", root / "word.wav")["hits"]
+    decided = [dict(hits[0], decision="accepted"), dict(hits[-1], decision="rejected")]
+    content = {"format": "oral-units search decisions", "format_version": 1, "language": LANGUAGE, "word": ""}
+    write_json(root / "decisions.json", content | {"decisions": decided})
+    again = run(root, "--accepted", root / "decisions.json")
+    assert found_ids(again, planted) == sorted(planted.places)
+    assert again["hits"][0]["decision"] == "accepted"
+    gone = (hits[-1]["id"], hits[-1]["audio_start"])
+    assert gone not in [(hit["id"], hit["audio_start"]) for hit in again["hits"]]
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(16000), "found silence"),
+        (speech_like(3.0, seed=77)[:2400], "expected at least 0.2 s of speech, found 0.1"),
+        (speech_like(12.0, seed=1), "up to 10 s, found 1"),
+    ],
+)
+def test_a_query_that_cannot_be_found_is_one_line(root: Path, samples: np.ndarray, message: str) -> None:
+    save_audio(root / "bad.wav", samples)
+    with pytest.raises(UserError, match=message):
+        run(root, "--query", root / "bad.wav")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "expected a clip of the word, as in --query word.wav"),
+        (["--query", "nothing.wav"], "nothing.wav: expected an audio file, found none"),
+        (["--query", "story.mp3@3-x"], "FILE@START-END in seconds"),
+        (["--query", "story.mp3@3-2"], "a start before the end"),
+        (["--query", "word.wav", "--seed", "1", "--encoder", "mfcc"], "seed 1, found 0"),
+        (["--query", "word.wav", "--encoder", "mfcc", "--padding", "short"], "expected Whisper"),
+    ],
+)
+def test_mistakes_are_one_line(root: Path, flags: list[str], message: str) -> None:
+    run(root, "--query", root / "word.wav")
+    with pytest.raises(UserError, match=message):
+        run(root, *flags)
+
+
+def test_other_recordings_make_the_index_out_of_date(root: Path) -> None:
+    run(root, "--query", root / "word.wav")
+    manifest = root / "data" / LANGUAGE / "segments.jsonl"
+    before = manifest.read_text(encoding="utf-8")
+    try:
+        rows = [json.loads(line) for line in before.splitlines()]
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]), encoding="utf-8")
+        with pytest.raises(UserError, match="recordings were added or cut again"):
+            run(root, "--query", root / "word.wav")
+    finally:
+        manifest.write_text(before, encoding="utf-8")
+
+
+def test_an_index_of_ones_own_has_another_tag(root: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = ["--language", LANGUAGE, "--quiet", "--device", "cpu", "--tag", "b", "--encoder", "logmel"]
+    assert index_speech.main(flags) == 0
+    assert "12 segments, 0.01 hours" in capsys.readouterr().err
+    assert run(root, "--query", root / "word.wav", "--tag", "b")["encoder"] == "logmel"
+
+
+def test_a_language_without_recordings_is_one_line(root: Path) -> None:
+    with pytest.raises(UserError, match="unknown language 'nosuch'"):
+        search.main(["--language", "nosuch", "--query", str(root / "word.wav"), "--out", str(root / "x")])
