@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # usage: bash scripts/run_tests.sh [pytest flags and files]
 #
-# Sets the environment up as path.sh does, checks the style and runs the tests, on two processes by default.
+# Sets the environment up as path.sh does, checks the style and runs the tests, on two processes by default. With --slow
+# it runs those as well that take minutes and that a cheaper test stands in for.
 #
 #   ORAL_UNITS_WHISPER   a local Whisper folder: tests on real weights run as well
 #   ORAL_UNITS_CLUSTER   0 leaves out a real Slurm and Grid Engine, which root on Debian otherwise gets
@@ -17,5 +18,6 @@ source path.sh 1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
 ruff format --check .
-# A file stays on one process, so that what its tests share (a trained chain) is made once; exec hands signals on.
-exec python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadfile "$@"
+# A file stays on one process, so that what its tests share (a trained chain) is made once; the long ones come first, as
+# tests/conftest.py sorts them. exec hands signals on.
+exec python -m pytest --numprocesses "${PYTEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"

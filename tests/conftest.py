@@ -9,6 +9,31 @@ import pytest
 
 from synthetic import save_tiny_encoder, write_segments, write_units
 
+# Files that take longest, longest first. Each stays on one process, so these begin before all others: one that began
+# last would run alone.
+LONG_FILES = (
+    "test_scripts",
+    "test_speech_llm_scripts",
+    "test_bench_vocoder",
+    "test_trainer_vocoder",
+    "test_modal_task",
+    "test_processes",
+    "test_shell",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+
 
 @pytest.fixture
 def language_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:

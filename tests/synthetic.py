@@ -16,6 +16,7 @@ from scipy.signal import lfilter
 
 from audio.audio_io import save_audio
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+from shared_python import shared_python
 from trainer_runs import REPOSITORY, can_share_imports, run_copy
 from units.corpus import deduplicate, write_corpus
 
@@ -196,26 +197,48 @@ def script_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
 def run_script(
     script: str, *flags: object, env: Mapping[str, str] | None = None, code: int | None = 0, timeout: float = 300
 ) -> subprocess.CompletedProcess:
-    """Run ``python <script> <flags…>`` (path relative to the repository) and check that it exits with ``code``.
+    """Run ``python <script> <flags…>`` (path relative to the repository) as run_python does."""
+    return run_python(REPOSITORY / script, *flags, env=env, code=code, timeout=timeout)
 
-    ``code=None`` leaves the exit code to the caller. Output is captured as text. Most scripts run in copies of one
+
+def run_python(
+    *command: object, env: Mapping[str, str] | None = None, code: int | None = 0, timeout: float = 300
+) -> subprocess.CompletedProcess:
+    """Run ``python <command…>``, a file or ``-m`` with a module, and check that it exits with ``code``.
+
+    ``code=None`` leaves the exit code to the caller. Output is captured as text. Most commands run in copies of one
     process that has imported torch.
     """
-    words, environment = list(map(str, flags)), script_environment(env)
+    words, environment = list(map(str, command)), script_environment(env)
     if can_share_imports(env or {}):
-        done = run_copy(REPOSITORY / script, words, environment, timeout)
+        done = run_copy(words, environment, timeout)
     else:
-        command = [sys.executable, str(REPOSITORY / script), *words]
-        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=timeout)
+        words = [sys.executable, *words]
+        done = subprocess.run(words, check=False, env=environment, capture_output=True, text=True, timeout=timeout)
     assert code is None or done.returncode == code, (
-        f"{script} exited with {done.returncode}, expected {code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        f"{words} exited with {done.returncode}, expected {code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     )
     return done
 
 
+def sharing(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """``env``, and the Python processes that a script starts are copies of that one process as well."""
+    return dict(env or {}) | {"PYTHON_EXEC": str(shared_python() / "bin" / "python")}
+
+
+def run_ranks(*command: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run ``python -m torch.distributed.run <command…>`` for two processes on this machine, which must succeed."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    return run_python(*launcher, *command, env=sharing(env))
+
+
 def shell_environment(**variables: str) -> dict[str, str]:
-    """The environment that runs the tests, as one that path.sh finds active and takes."""
-    return script_environment({"VIRTUAL_ENV": sys.prefix, "TAG": "", "TRAINING_LANGUAGE": ""} | variables)
+    """The environment that runs the tests, as one that path.sh finds active and takes.
+
+    Python runs in copies of one process that has imported torch, where ``variables`` allow it (shared_python.py).
+    """
+    active = shared_python() if can_share_imports(variables) else sys.prefix
+    return script_environment({"VIRTUAL_ENV": str(active), "TAG": "", "TRAINING_LANGUAGE": ""} | variables)
 
 
 def run_bash(*command: object, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess:

@@ -16,7 +16,7 @@ from core.cli import run_main
 from core.errors import UserError
 from core.frames import samples_to_frames
 from encoders.encode import encode, load_encoder
-from synthetic import REPOSITORY, run_script, script_environment
+from synthetic import REPOSITORY, run_ranks, run_script, script_environment
 from units.corpus import frame_units, read_corpus
 from units.kmeans import load_kmeans, quantize_to_units
 
@@ -127,11 +127,7 @@ def test_killed_runs_end_with_the_same_bytes(tiny_language: dict, tmp_path: Path
 
 def test_two_processes_give_the_same_bytes(tiny_language: dict, tmp_path: Path) -> None:
     expected = contents(extract(tmp_path / "one"))
-    flags = [*SMALL, "--exp", str(tmp_path / "two")]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launcher, str(REPOSITORY / "src/extract_units.py"), *flags]
-    done = subprocess.run(command, check=False, env=script_environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_ranks(REPOSITORY / "src" / "extract_units.py", *SMALL, "--exp", tmp_path / "two")
     assert contents(tmp_path / "two") == expected
 
 

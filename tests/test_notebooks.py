@@ -37,7 +37,7 @@ import pytest
 
 from speech_texts import write_texts
 
-from synthetic import REPOSITORY, save_tiny_encoder, script_environment, write_segments, write_units
+from synthetic import REPOSITORY, save_tiny_encoder, script_environment, sharing, write_segments, write_units
 from tiny_llm import save_tiny_llm
 
 SRC = REPOSITORY / "src"
@@ -100,18 +100,10 @@ def run_cells(
     script: Path, roots: Path, replacements: dict[str, str], checks: list[str]
 ) -> subprocess.CompletedProcess[str]:
     """Execute the cells of a script in a process of their own, with data and exp below ``roots``."""
-    environment = script_environment(
-        {
-            "PYTHONPATH": str(REPOSITORY / "src"),
-            "DATA_ROOT": str(roots / "data"),
-            "EXP_ROOT": str(roots / "exp"),
-            "TAG": "",
-            "OMP_NUM_THREADS": "1",
-        }
-    )
-    runner = REPOSITORY / "tests" / "notebook_cells.py"
-    command = [sys.executable, str(runner), str(script), json.dumps(replacements), json.dumps(checks)]
-    return subprocess.run(command, check=False, env=environment, cwd=roots, capture_output=True, text=True, timeout=240)
+    environment = sharing({"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(roots / "exp"), "TAG": ""})
+    words = [REPOSITORY / "tests" / "notebook_cells.py", script, json.dumps(replacements), json.dumps(checks)]
+    command, env = [environment["PYTHON_EXEC"], *map(str, words)], script_environment(environment)
+    return subprocess.run(command, check=False, env=env, cwd=roots, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")

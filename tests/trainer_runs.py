@@ -33,36 +33,47 @@ READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "OMP_", "MKL_", "HF_", "HOME", 
 
 def can_share_imports(changed: Mapping[str, str]) -> bool:
     """Whether a script with these variables ``changed`` behaves the same in a copy of a process that has started."""
-    return not any(name.startswith(READ_AT_START) for name in changed)
+    return not any(name.startswith(READ_AT_START) for name in changed if name != "PYTHON_EXEC")
 
 
-def run_copy(
-    script: Path, words: Sequence[str], environment: Mapping[str, str], timeout: float
-) -> subprocess.CompletedProcess:
-    """What ``subprocess.run([python, script, *words])`` gives as text, in a copy of the shared process."""
+def run_copy(words: Sequence[str], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess:
+    """What ``subprocess.run([python, *words])`` gives as text, in a copy of the shared process."""
     with tempfile.TemporaryDirectory(prefix="oral_units_screen_") as folder:
         screens = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = _start(_run_file, str(script), list(words), dict(environment), [str(screen) for screen in screens])
+        process = start_copy(_run_shown_in, [str(screen) for screen in screens], list(words), dict(environment))
         process.join(timeout)
         if process.is_alive():
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired([str(script), *words], timeout, screens[0].read_text())
+            raise subprocess.TimeoutExpired(words, timeout, screens[0].read_text())
         texts = [screen.read_text() for screen in screens]
-        return subprocess.CompletedProcess([str(script), *words], process.exitcode, *texts)
+        return subprocess.CompletedProcess(words, process.exitcode, *texts)
 
 
-def _run_file(script: str, words: list[str], environment: dict[str, str], screens: list[str]) -> None:
+def _run_shown_in(screens: list[str], words: list[str], environment: dict[str, str]) -> None:
     for number, screen in enumerate(screens, 1):
         os.dup2(os.open(screen, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    run_words(words, environment)
+
+
+def run_words(words: list[str], environment: dict[str, str]) -> None:
+    """Be ``python <words…>``: a file, or ``-m`` or ``-c`` with what follows. PYTHON_EXEC is the Python it starts."""
     os.environ.clear()
     os.environ.update(environment)
+    sys.executable = environment.get("PYTHON_EXEC", sys.executable)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    sys.argv, sys.path[0] = [script, *words], str(Path(script).parent)
     code = 0
     try:
-        runpy.run_path(script, run_name="__main__")
+        if words[0] == "-c":
+            sys.argv, sys.path[0] = ["-c", *words[2:]], ""
+            exec(words[1], {"__name__": "__main__"})  # noqa: S102
+        elif words[0] == "-m":
+            sys.argv, sys.path[0] = words[1:], os.getcwd()
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
+            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as leaving:
         code = leaving.code
     sys.exit(code)
@@ -73,10 +84,10 @@ def start_script(
 ) -> BaseProcess:
     """Run ``module.main`` with ``flags`` as a person would: data and exp in ``roots``, the screen in ``output``."""
     words = [str(flag) for flag in flags]
-    return _start(_run, module, words, str(roots), str(output), environment or {})
+    return start_copy(_run, module, words, str(roots), str(output), environment or {})
 
 
-def _start(target: Callable, *arguments: object) -> BaseProcess:
+def start_copy(target: Callable, *arguments: object) -> BaseProcess:
     """A process of the shared server, which begins with the first of them, under the variables that it needs."""
     inherited = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TQDM_DISABLE": "1"}
     inherited["PYTHONPATH"] = f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"

@@ -18,7 +18,7 @@ import pytest
 from equal_runs import folder_differences
 from launching.modal_child import Outcome, find_message, run_job
 from launching.modal_task import child_command, conclude, describe_end, judge
-from synthetic import REPOSITORY, script_environment, write_segments, write_units
+from synthetic import REPOSITORY, script_environment, sharing, write_segments, write_units
 from trainer_runs import run_to_end
 
 TIMEOUT = 240
@@ -197,20 +197,18 @@ def start_container(folder: Path, words: list[str], roots: Path) -> subprocess.P
     spec = {"words": words, "processes": 1, "folder": "run", "limit_seconds": 900, "environment": {}, "owner": "fc-1"}
     spec["retries"] = 0
     (folder / "spec.json").write_text(json.dumps(spec))
-    environment = script_environment(
-        {"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(folder / "live"), "TAG": "", "OMP_NUM_THREADS": "1"}
-    )
-    environment["PYTHONPATH"] = f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"
-    command = [sys.executable, str(REPOSITORY / "tests" / "modal_container.py"), str(folder / "spec.json"), str(folder)]
+    environment = sharing({"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(folder / "live"), "TAG": ""})
+    python, script = environment["PYTHON_EXEC"], REPOSITORY / "tests" / "modal_container.py"
+    command = [python, str(script), str(folder / "spec.json"), str(folder)]
     with open(folder / "screen.txt", "a") as screen:
-        return subprocess.Popen(command, env=environment, stdout=screen, stderr=screen)
+        return subprocess.Popen(command, env=script_environment(environment), stdout=screen, stderr=screen)
 
 
 def test_a_real_training_interrupted_at_random_is_committed_and_ends_the_same(tmp_path: Path) -> None:
     """SIGINT to the container; the next one knows only what was committed; bit for bit the uninterrupted run."""
     rows = write_segments(tmp_path / "data", "spanish")
     units = write_units(tmp_path / "exp", rows, n_units=12)
-    flags = "--language spanish --channels 16 --batch_size 2 --crop_frames 8 --steps 40 --warmup 3 --num_samples 0"
+    flags = "--language spanish --channels 16 --batch_size 2 --crop_frames 8 --steps 100 --warmup 3 --num_samples 0"
     often = "--save_every 1000 --log_every 1 --eval_every 30 --adversarial_after 20 --discriminator_width 4"
     words = [*flags.split(), *often.split(), "--discriminator_frames", "4"]
     run_to_end("trainer_vocoder", words, roots=tmp_path)
@@ -226,7 +224,7 @@ def test_a_real_training_interrupted_at_random_is_committed_and_ends_the_same(tm
     assert process.wait(TIMEOUT) != 0 and "preempted" in (folder / "screen.txt").read_text()
     assert (folder / "commits.txt").read_text() == "commit\n"
     saved = torch.load(folder / "committed" / run / "checkpoints" / "latest.pt", weights_only=True)
-    assert step <= saved["step"] < 40
+    assert step <= saved["step"] < 100
 
     code = start_container(folder, ["src/trainer_vocoder.py", *words], tmp_path).wait(TIMEOUT)
     assert code == 0 and "attempt 2 of fc-1" in (folder / "screen.txt").read_text()

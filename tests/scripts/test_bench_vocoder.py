@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.files import write_json
 from evaluation.scores import summarise
 from generator_cost import count_macs, fuse_weight_norm, macs_a_second, peak_memory_mib, random_input
-from synthetic import run_script
+from synthetic import run_script, sharing
 from vocoder.generators import build_generator
 from vocoder.synthesis import speak
 
@@ -160,7 +160,8 @@ def test_the_speed_stage_measures_once(tiny_units: dict) -> None:
 def test_the_quality_stage_trains_scores_and_compares(tiny_units: dict) -> None:
     out = tiny_units["exp"] / "bench"
     flags = ["--stage", "quality", "--systems", "v3_regression", "v3_logmel", "--minutes", 0.02, "--out", out]
-    run_script("scripts/bench/bench_vocoder.py", *flags, "--", *TINY_TRAINING, "--channels", 16, "--warmup", 3)
+    words = [*flags, "--", *TINY_TRAINING, "--channels", 16, "--warmup", 3]
+    run_script("scripts/bench/bench_vocoder.py", *words, env=sharing())
     table = (out / "spanish_0.02min" / "quality.md").read_text()
     assert table.count("| v3_regression |") == 1 and table.count("| v3_logmel |") == 2 and "mel_distance_nat" in table
 

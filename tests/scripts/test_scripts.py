@@ -190,6 +190,7 @@ def test_phase3_stopped_and_killed_ends_with_the_same_weights(tiny_units: dict, 
         assert all(torch.equal(stopped[part][name], whole[part][name]) for name in whole[part]), part
 
 
+@pytest.mark.slow
 def test_real_prompts_are_learnt(language_roots: dict[str, Path]) -> None:
     """Real Spanish prompts through the whole chain: the true units speak closer to the original than shuffled ones."""
     fetched = run_script("recipes/asterisk_prompts/fetch_prompts.py", "--language", "spanish", code=None)

@@ -16,7 +16,7 @@ from audio.pitch import fill_f0_cache
 from core.device import choose_precision
 from core.errors import UserError
 from equal_runs import differences, without_times
-from synthetic import REPOSITORY, script_environment, write_segments, write_units
+from synthetic import REPOSITORY, run_python, run_ranks, script_environment, sharing, write_segments, write_units
 from trainer_runs import TIMEOUT, load, metrics, run_to_end, run_until, start_ranks, start_script
 from training.processes import LEAST_LOSS_SCALE, Team, map_in_team, start_accelerator, update_weights
 from vocoder.batches import StepSampler
@@ -73,10 +73,7 @@ def test_processes_meet_where_there_is_no_gpu_and_nobody_says_cpu(tmp_path: Path
         # One write with its newline: print's two of them may enclose another process's.
         "print(f'{state.process_index} of {state.num_processes}\\n', end='', flush=True)\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    environment = script_environment({"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY / "src")})
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_ranks(script, env={"CUDA_VISIBLE_DEVICES": ""})
     assert sorted(done.stdout.split("\n")) == ["", "0 of 2", "1 of 2"]
 
 
@@ -147,25 +144,15 @@ def test_accelerate_launch_starts_them_too(alone: Path, roots: Path) -> None:
     launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
     launch += "--dynamo_backend no --main_process_port 0"
     exp = roots / "exp" / "accelerate"
-    command = [sys.executable, *launch.split(), REPOSITORY / "src" / f"{TRAINER}.py", *TINY, "--exp", exp, "--steps", 2]
-    done = subprocess.run(
-        [str(word) for word in command],
-        check=False,
-        env=process_environment(roots),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = [*launch.split(), REPOSITORY / "src" / f"{TRAINER}.py", *TINY, "--exp", exp, "--steps", 2]
+    run_python(*command, env=sharing(process_roots(roots)))
     assert load(exp, "latest")["processes"] == 2
     for name in LOSSES:
         assert metrics(exp)[0][name] == pytest.approx(metrics(alone)[0][name], abs=1e-4)
 
 
-def process_environment(roots: Path) -> dict[str, str]:
-    return script_environment(
-        {"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(roots / "exp"), "TAG": "", "OMP_NUM_THREADS": "1"}
-    )
+def process_roots(roots: Path) -> dict[str, str]:
+    return {"DATA_ROOT": str(roots / "data"), "EXP_ROOT": str(roots / "exp"), "TAG": ""}
 
 
 def worker(parent: int, rank: int) -> int | None:
@@ -184,7 +171,7 @@ def test_a_killed_rank_brings_the_job_down_and_one_process_goes_on(roots: Path) 
     flags = [*TINY, "--resume", "auto", "--exp", str(exp)]
     command = [*launch, str(REPOSITORY / "src" / f"{TRAINER}.py"), *flags, "--steps", "100000"]
     with open(roots / "torchrun.txt", "w") as screen:
-        job = subprocess.Popen(command, env=process_environment(roots), stdout=screen, stderr=screen)
+        job = subprocess.Popen(command, env=script_environment(process_roots(roots)), stdout=screen, stderr=screen)
     try:
         while job.poll() is None and max((row["step"] for row in metrics(exp)), default=0) < 5:
             time.sleep(0.02)

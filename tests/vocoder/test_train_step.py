@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,6 +11,7 @@ import pytest
 from accelerate import Accelerator
 
 from core.errors import UserError
+from evaluation.mel_distance import compute_mel_distance
 from models.discriminator import Discriminator
 from models.discriminator_v2 import DiscriminatorV2
 from models.discriminator_v3 import DiscriminatorV3
@@ -20,6 +22,7 @@ from vocoder.adversarial_setup import (
     time_judgement,
     warn_of_collapse,
 )
+from vocoder.generators import build_generator
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
 from vocoder.train_step import (
     Trained,
@@ -232,3 +235,28 @@ def test_an_optimizer_of_other_groups_is_refused_with_the_flag_to_give(accelerat
     load_optimizer(apart, table_step(accelerator, 25.0)[0].optimizer.state_dict(), Path("latest.pt"))
     set_learning_rate(apart, 1e-4)
     assert [group["lr"] for group in apart.optimizer.param_groups] == pytest.approx([1e-4, 25e-4])
+
+
+def tones(seed: int, n_frames: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Units (F,) in runs of three to eight frames, and (320 F,) samples in which each of them is a tone of its own."""
+    random = np.random.default_rng(seed)
+    units = np.repeat(random.integers(0, 6, n_frames), random.integers(3, 9, n_frames))[:n_frames]
+    cycles = np.cumsum(np.repeat(300 * 1.6**units, 320)) / 16_000
+    waveform = 0.3 * np.sin(2 * np.pi * cycles) + 0.003 * random.standard_normal(len(cycles))
+    return torch.from_numpy(units), torch.from_numpy(waveform).float()
+
+
+def test_what_units_sound_like_is_learnt(accelerator: Accelerator) -> None:
+    """True units speak closer to a recording that was not heard than the same units in another order."""
+    torch.manual_seed(0)
+    sizes = {"n_units": 6, "channels": 32, "n_blocks": 2, "head_channels": 32, "n_head_blocks": 1}
+    trained, unvoiced = prepared(accelerator, build_generator("v3", sizes)), torch.zeros(4, 32)
+    for step in range(60):
+        units, originals = map(torch.stack, zip(*(tones(4 * step + row) for row in range(4))))
+        generator_step(accelerator, trained, originals, trained.wrapped(units, unvoiced), **STEPPED)
+    units, original = tones(999)
+    spoken = torch.stack([units, *(units[torch.randperm(32)] for _ in range(3))])
+    with torch.inference_mode():
+        resyntheses = trained.model(spoken, unvoiced).numpy()
+    true, *shuffled = (compute_mel_distance(original.numpy(), resynthesis) for resynthesis in resyntheses)
+    assert true < 0.7 * min(shuffled), (true, shuffled)
