@@ -527,6 +527,62 @@ class TranscriptLine(TypedDict):
     rank: NotRequired[int]  # in the queue of what to correct, from 1 on; 0: not in it
 
 
+class AlignedLine(TypedDict):
+    """A line or verse of a known text, where it is said."""
+
+    name: str  # "MAT 3:12", or the number of the line
+    text: str
+    start: float | None  # s; None: nobody says it
+    end: float | None  # s
+    confidence: float  # 0 to 1, of the least sure second of it
+    words: list[TimedWord]
+    missing: list[str]  # words that nobody says
+    heading: NotRequired[str]  # what stands above it
+
+
+class UnknownSpeech(TypedDict):
+    """Sound that is not in the text."""
+
+    start: float  # s
+    end: float  # s
+    after: str | None  # name of the line before; None: before the first
+
+
+class ReadWindow(TypedDict):
+    """What Whisper reads in a window of a recording, with times of the recording."""
+
+    start: float  # s
+    end: float  # s
+    text: str
+    starts: list[float]  # s at which each letter of the text begins
+    ends: list[float]  # s
+
+
+class AlignmentSummary(TypedDict):
+    """How much of a text is said in a recording."""
+
+    n_lines: int
+    sure_lines: int  # with a confidence of at least the recogniser's threshold
+    unsaid_lines: list[str]  # names of those of which no word is said
+    unsure_lines: list[str]  # names of those below the threshold
+    said_share: float  # of the words, in sure lines
+    not_in_text_seconds: float
+    wrong_page: bool  # so little is said that this is not the recording's text
+
+
+class Alignment(TypedDict):
+    """A recording of ``alignment.json``: where its text is said."""
+
+    source: str
+    seconds: float
+    lines: list[AlignedLine]
+    not_in_text: list[UnknownSpeech]
+    summary: AlignmentSummary
+    notes: list[str]  # what the user should know
+    text_file: NotRequired[str]
+    recogniser: NotRequired[str]
+
+
 class ConnectorConfig(TypedDict):
     """Arguments of ``models.connector.Connector``."""
 
