@@ -116,12 +116,14 @@ install() {
   if [ ! -x "$venv/bin/pip" ]; then make_venv "$python"; fi
   log="$venv/oral_units.log"
   "$venv/bin/python" -I "$check" --requirements > "$venv/oral_units.requirements"
-  PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -I -m pip install --no-input \
+  PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -I -m pip install --no-input --no-compile \
     --constraint "$root/constraints.txt" --requirement "$venv/oral_units.requirements" 2>&1 |
     tee "$log" | sed -n -u -E '/^ *Downloading .*[0-9.]{4,} MB\)/p; /^Installing collected/s/:.*//p' >&2 || status=$?
   if [ "$status" != 0 ]; then
     fail "installing failed: $({ grep -E '^ *ERROR' "$log" || cat "$log"; } | tail -n 1); the whole story: $log"
   fi
+  # Pip would compile on one core. Some packages carry files that do not parse.
+  "$venv/bin/python" -I -m compileall -q -j 0 "$venv/lib" > /dev/null 2>&1 || true
   "$venv/bin/python" -I -S "$check" --stamp > "$stamp.tmp"
   mv "$stamp.tmp" "$stamp"
   rm -f "$mark"
