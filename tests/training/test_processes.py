@@ -171,7 +171,9 @@ def test_a_killed_rank_brings_the_job_down_and_one_process_goes_on(roots: Path) 
     flags = [*TINY, "--resume", "auto", "--exp", str(exp)]
     command = [*launch, str(REPOSITORY / "src" / f"{TRAINER}.py"), *flags, "--steps", "100000"]
     with open(roots / "torchrun.txt", "w") as screen:
-        job = subprocess.Popen(command, env=script_environment(process_roots(roots)), stdout=screen, stderr=screen)
+        job = subprocess.Popen(
+            command, env=script_environment(sharing(process_roots(roots))), stdout=screen, stderr=screen
+        )
     try:
         while job.poll() is None and max((row["step"] for row in metrics(exp)), default=0) < 5:
             time.sleep(0.02)
