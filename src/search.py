@@ -20,12 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotations.write_annotations import FORMATS, name_files, write_annotations
+from audio.audio_io import load_audio
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
 from core.device import choose_device
 from core.errors import UserError
-from core.files import write_json
+from core.files import write_json, write_text
 from core.records import Hit, HitDecision, SearchResult
-from languages import add_language_flags, data_root, language_paths
+from languages import add_language_flags, data_root, language_paths, resolve_in
+from report.listening_page import read_labels
+from report.search_page import build_search_page
 from spoken_search.building import build_index
 from spoken_search.choices import add_index_flags, choose_features
 from spoken_search.decisions import accepted_queries, decide, locate, read_decisions
@@ -36,7 +39,19 @@ from spoken_search.matching import search_index
 from spoken_search.queries import Query, parse_query, read_query
 
 FORMAT, FORMAT_VERSION = "oral-units search hits", 1
-EVERYDAY_FLAGS = ("language", "tag", "query", "accepted", "out", "n_hits", "word", "format", "encoder", "layer")
+EVERYDAY_FLAGS = (
+    "language",
+    "tag",
+    "query",
+    "accepted",
+    "out",
+    "n_hits",
+    "word",
+    "format",
+    "page_language",
+    "encoder",
+    "layer",
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,6 +86,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=sorted(FORMATS),
         default=["eaf"],
         help="annotation files to write; by default eaf",
+    )
+    group.add_argument(
+        "--page_language", default="en", help="what the page speaks: en, es, pt, or a JSON file of your own labels"
     )
     add_index_flags(parser)
     args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
@@ -116,6 +134,21 @@ def search(
     return describe_hits(index, found, n_hits, decide(found.places, located))
 
 
+def describe_search(index: Index, language: str, word: str, queries: Sequence[Query], hits: list[Hit]) -> SearchResult:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "language": language,
+        "word": word,
+        "queries": [query.name for query in queries],
+        "index": index.digest,
+        "encoder": index.features["encoder"],
+        "layer": index.features["layer"],
+        "seconds_searched": round(seconds_of(index), 2),
+        "hits": hits,
+    }
+
+
 def write_tiers(hits: Sequence[Hit], forms: Sequence[str], folder: Path, raw: Path, tier: str) -> int:
     """An annotation file for each recording with hits; returns how many."""
     n_files = 0
@@ -134,29 +167,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_log()
     paths = language_paths(args.language)
     decisions = read_decisions(args.accepted, args.language)
+    labels = read_labels(args.page_language, "search")
     index = prepare_index(args)
     queries = read_queries(args.query, index, choose_device(args.device))
     hits = search(index, queries, decisions, n_hits=args.n_hits, n_threads=args.num_workers)
-    result: SearchResult = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "language": args.language,
-        "word": args.word,
-        "queries": [query.name for query in queries],
-        "index": index.digest,
-        "encoder": index.features["encoder"],
-        "layer": index.features["layer"],
-        "seconds_searched": round(seconds_of(index), 2),
-        "hits": hits,
-    }
+    result = describe_search(index, args.language, args.word, queries, hits)
     write_json(args.out / "hits.json", result)
     write_hits_csv(args.out / "hits.csv", hits)
+    sounds = [query.waveform for query in queries]
+    page = build_search_page(
+        result, sounds, lambda audio: load_audio(resolve_in(data_root(), audio)), labels, decisions
+    )
+    write_text(args.out / "hits.html", page)
     n_files = write_tiers(hits, args.format, args.out / "annotations", paths["raw"], args.word or "search")
     n_likely = sum(hit["probability"] >= 0.5 for hit in hits)
     print(
         f"{seconds_of(index) / 3600:.2f} hours searched: {len(hits)} hits, {n_likely} of them likely", file=sys.stderr
     )
-    print(f"wrote {args.out}: hits.json, hits.csv, {n_files} annotation files", file=sys.stderr)
+    print(f"wrote {args.out}: hits.html to listen to, hits.json, hits.csv, {n_files} annotation files", file=sys.stderr)
     return 0
 
 

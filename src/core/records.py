@@ -750,7 +750,7 @@ class SearchFeatures(TypedDict):
     encoder_hash: str
     layer: int | None
     padding: str  # full or short
-    n_features: int  # of a frame, after the projection; 0: all that the encoder gives
+    n_features: int  # axes of equal variance that are kept; 0: features stay as they are
     n_centroids: int
     seed: int
 

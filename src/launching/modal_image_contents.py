@@ -15,7 +15,8 @@ BASE_VOICE = "voices/base_v3"  # what phase 3 starts from; other voices stay her
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
 # Of these, only what runs: a list of what goes, since a list of what stays always lacks something.
 CODE_SUFFIXES = {".py", ".sh", ".html", ".css", ".js"}
-CODE_NAMES = {"about.md", "listening_labels.json"}  # recipes/base_voice/train.sh and report/listening_page.py read them
+# Read by recipes/base_voice/train.sh, report/listening_page.py and src/search.py.
+CODE_NAMES = {"about.md", "listening_labels.json", "search_labels.json"}
 VOICE_FILES = ("config.json", "*.safetensors", "README.md", "ATTRIBUTION_*.txt", "LICENSE_*.txt")
 IGNORED_FOLDERS = {"exp", "data", "modal_downloads", "__pycache__", "node_modules", "wandb", "runs"}
 SECRET_WORDS = ("secret", "credential", "password", "id_rsa", "id_ed25519")

@@ -29,9 +29,9 @@ PICTURE_TYPES = {".jpg": "jpeg", ".svg": "svg+xml"}
 MAX_PICTURE_BYTES = 500_000
 
 
-def read_labels(language: str) -> dict[str, Any]:
-    """What the page says, in one of the languages of listening_labels.json or of a JSON file of the same keys."""
-    known = read_json(TEMPLATES / "listening_labels.json")
+def read_labels(language: str, page: str = "listening") -> dict[str, Any]:
+    """What the page says, in one of the languages of <page>_labels.json or of a JSON file of the same keys."""
+    known = read_json(TEMPLATES / f"{page}_labels.json")
     if language in known:
         return known[language]
     path = Path(language)
@@ -47,7 +47,7 @@ def check_labels(path: Path, labels: object, english: Mapping[str, Any]) -> dict
         said = found.get(name)
         lines = said if isinstance(own, list) and isinstance(said, list) else [said]
         fits = type(said) is type(own) and all(isinstance(line, str) and line.strip() for line in lines)
-        gaps = {gap for gap in ("{0}", "{1}") if gap in str(own)}
+        gaps = {gap for gap in ("{0}", "{1}", "{2}") if gap in str(own)}
         if name == "grades":
             fits = fits and len({*lines}) == len(own)
         if not fits or not all(gap in said for gap in gaps):

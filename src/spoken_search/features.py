@@ -24,7 +24,7 @@ class Transform(NamedTuple):
 
     mean: np.ndarray  # (D,) float32, of the corpus
     variance: np.ndarray  # (D,) float32
-    projection: np.ndarray | None  # (D, P) float32; None: nothing is left out
+    projection: np.ndarray | None  # (D, P) float32, onto axes of equal variance; None: features stay as they are
     centroids: np.ndarray  # (K, P) float32
 
 
@@ -39,7 +39,7 @@ def describe_search_features(
         "encoder_hash": hash_encoder(encoder),
         "layer": layer,
         "padding": padding,
-        "n_features": 0 if n_features >= dim else n_features,
+        "n_features": min(n_features, dim),
         "n_centroids": n_centroids,
         "seed": seed,
     }
@@ -74,16 +74,22 @@ def fit_transform(signals: Sequence[np.ndarray], *, n_features: int, n_centroids
     stacked = np.concatenate(signals).astype(np.float32)
     mean, variance = stacked.mean(axis=0), stacked.var(axis=0)
     normalised = np.concatenate([normalise(signal, mean, variance) for signal in signals])
-    projection = _principal_axes(normalised, n_features) if n_features else None
+    projection = _whitening_axes(normalised, n_features) if n_features else None
     frames = _compare(normalised, projection)
     clusters = fit_kmeans(frames, min(n_centroids, len(frames)), normalize="off", seed=seed)
     return Transform(mean, variance, projection, clusters.books[0])
 
 
-def _principal_axes(normalised: np.ndarray, n_features: int) -> np.ndarray:
-    """(D, P): the directions of the most variance, without taking the mean away, which is near 0 already."""
+def _whitening_axes(normalised: np.ndarray, n_features: int) -> np.ndarray:
+    """(D, P): the directions of the most variance, each divided by its deviation.
+
+    A few directions hold most of a model's variance, and the voice and the position in the input most of those: with
+    equal variances a word is found far better (docs/results/search.md). The mean is near 0 already.
+    """
     covariance = normalised.T.astype(np.float64) @ normalised / len(normalised)
-    return np.linalg.eigh(covariance)[1][:, ::-1][:, :n_features].astype(np.float32)
+    variances, axes = np.linalg.eigh(covariance)
+    kept = slice(-1, -n_features - 1, -1)
+    return (axes[:, kept] / np.sqrt(np.maximum(variances[kept], LEAST_VARIANCE))).astype(np.float32)
 
 
 def _compare(normalised: np.ndarray, projection: np.ndarray | None) -> np.ndarray:
