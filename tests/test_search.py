@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from annotations.read_annotations import read_annotations
 from audio.audio_io import save_audio
 from core.errors import UserError
 from core.files import read_json, write_json
+from spoken_search import choices
 from synthetic import speech_like, write_mp3
 
 
@@ -34,16 +36,21 @@ def planted(root: Path) -> Planted:
     return found
 
 
-@pytest.fixture(autouse=True)
-def roots(root: Path, planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATA_ROOT", str(root / "data"))
-    monkeypatch.setenv("EXP_ROOT", str(root / "exp"))
+@pytest.fixture(scope="module", autouse=True)
+def roots(root: Path, planted: Planted) -> Iterator[None]:
+    """Folders of the tests' own, and an index of few centroids in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_ROOT", str(root / "data"))
+        patch.setenv("EXP_ROOT", str(root / "exp"))
+        patch.setattr(choices, "N_CENTROIDS", 32)
+        assert index_speech.main(["--language", LANGUAGE, "--quiet", "--device", "cpu"]) == 0
+        yield
 
 
 def run(root: Path, *flags: object) -> dict:
     out = root / "found"
-    words = ["--language", LANGUAGE, "--quiet", "--device", "cpu", "--num_workers", "1", "--out", str(out)]
-    assert search.main([*words, *map(str, flags)]) == 0
+    words = ["--language", LANGUAGE, "--quiet", "--device", "cpu", "--num_workers", "1", "--n_hits", "6"]
+    assert search.main([*words, "--out", str(out), *map(str, flags)]) == 0
     return read_json(out / "hits.json")
 
 
@@ -128,13 +135,11 @@ def test_a_query_that_cannot_be_found_is_one_line(root: Path, samples: np.ndarra
     ],
 )
 def test_mistakes_are_one_line(root: Path, flags: list[str], message: str) -> None:
-    run(root, "--query", root / "word.wav")
     with pytest.raises(UserError, match=message):
         run(root, *flags)
 
 
 def test_other_recordings_make_the_index_out_of_date(root: Path) -> None:
-    run(root, "--query", root / "word.wav")
     manifest = root / "data" / LANGUAGE / "segments.jsonl"
     before = manifest.read_text(encoding="utf-8")
     try:
@@ -146,11 +151,10 @@ def test_other_recordings_make_the_index_out_of_date(root: Path) -> None:
         manifest.write_text(before, encoding="utf-8")
 
 
-def test_an_index_of_ones_own_has_another_tag(root: Path, capsys: pytest.CaptureFixture) -> None:
-    flags = ["--language", LANGUAGE, "--quiet", "--device", "cpu", "--tag", "b", "--encoder", "logmel"]
-    assert index_speech.main(flags) == 0
-    assert "12 segments, 0.01 hours" in capsys.readouterr().err
-    assert run(root, "--query", root / "word.wav", "--tag", "b")["encoder"] == "logmel"
+def test_the_first_search_makes_the_index(root: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = ["--query", root / "word.wav", "--tag", "b", "--encoder", "logmel", "--n_hits", 1]
+    assert run(root, *flags)["encoder"] == "logmel"
+    assert "no index yet" in capsys.readouterr().err and (root / "exp" / f"{LANGUAGE}_index_b/index.json").is_file()
 
 
 def test_a_language_without_recordings_is_one_line(root: Path) -> None:
