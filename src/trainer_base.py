@@ -58,7 +58,14 @@ from speech_llm.decoding import (
     token_rate,
 )
 from speech_llm.feature_sources import FeatureSource, open_cached_source, open_encoder_source, open_unit_source
-from speech_llm.flag_checks import check_connector, check_more_data, check_phases, settle_sizes, settle_top_rate
+from speech_llm.flag_checks import (
+    check_connector,
+    check_merging,
+    check_more_data,
+    check_phases,
+    settle_sizes,
+    settle_top_rate,
+)
 from speech_llm.folds import HELD_OUT, parse_fold, part_fold
 from speech_llm.many_datasets import add_datasets
 from speech_llm.memory_budget import positions_that_fit
@@ -236,6 +243,12 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="utterances a batch of CTC (default: --batch_size)",
     )
+    group.add_argument(
+        "--ctc_max_positions",
+        type=int,
+        default=None,
+        help="connector positions a batch of CTC, padding included (default: --ctc_batch_size of the longest)",
+    )
     group.add_argument("--gradient_accumulation_steps", type=int, default=1, help="batches a process and step")
     group.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     group.add_argument("--label_smoothing", type=float, default=0.0, help="of the answer tokens")
@@ -321,7 +334,8 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 def check_numbers(args: argparse.Namespace) -> None:
-    counts = ("batch_size", "ctc_batch_size", "generate_batch_size", "max_positions", "max_validation", "max_train")
+    counts = ("batch_size", "ctc_batch_size", "generate_batch_size", "max_validation", "max_train")
+    require_positive(args, "max_positions", "ctc_max_positions", "merge_frames")
     require_positive(args, *counts, "log_every", "eval_every", "save_every", "gradient_accumulation_steps")
     require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", "n_heads", "feedforward")
     require_positive(args, "num_beams", "n_best", "lr", "ctc_lr", "lora_lr", "top_lr_share", "lora_alpha", "clip")
@@ -383,6 +397,7 @@ def settle_connector(args: argparse.Namespace) -> None:
         settle_sizes(args.connector, args.speech_enc_id, args.n_layers, front_end=args.front_end, given=given)
     )
     args.top_lr_share = settle_top_rate(args.connector, args.top_lr_share)
+    check_merging(args.connector, args.merge_frames, args.factor)
     shape = {name: getattr(args, name) for name in ("n_heads", "feedforward", "norm", "no_positions")}
     check_connector(args.connector, args.width, **shape)
 
@@ -540,6 +555,7 @@ def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]]
             "final_norm": not args.no_final_norm,
             "positions": not args.no_positions,
             "dropout": args.dropout,
+            **({"merge": args.merge_frames} if args.merge_frames else {}),
         },
         "characters": choose_characters(texts, known, data.sizes.characters) if trains_ctc(args) else "",
         "text_form": choose_text_form(texts),
@@ -617,7 +633,7 @@ def step_batches(
         data.source,
         data.training,
         lengths,
-        max_positions=(None if ctc_only else args.max_positions) or max(lengths) * n_items,
+        max_positions=(args.ctc_max_positions if ctc_only else args.max_positions) or max(lengths) * n_items,
         max_items=n_items,
         weights=weights and [weights[item.get("dataset", 0)] for item in data.training],
         key=(args.seed, int(ctc_only)),

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 import trainer_base
-from trainer_base import build_model, load_data, parse_args, set_learning_rates
+from trainer_base import build_model, load_data, parse_args, set_learning_rates, step_batches
 
 from core.errors import UserError
 from core.files import read_json, write_json
@@ -185,6 +185,7 @@ def test_training_goes_on_from_other_weights(world, finished):
 
 def test_the_encoders_own_layers_are_trained_at_their_own_rate_and_saved(world, tmp_path):
     given = ["--do_train", "--connector", "whisper", "--steps", 4, "--ctc_warmup_steps", 4, "--top_lr_share", 0.25]
+    given += ["--merge_frames", 2, "--ctc_max_positions", 40]
     words = [str(word) for word in flags(world, "own_layers", *given)]
     args, accelerator = parse_args(words), start_accelerator("no", cpu=True)
     data = load_data(args, accelerator)
@@ -192,6 +193,8 @@ def test_the_encoders_own_layers_are_trained_at_their_own_rate_and_saved(world, 
     assert (model.config["speech_enc_layer"], model.config["connector"]["n_heads"]) == (2, 2)
     for name, value in read_top_layers(args.speech_enc_id, 1).items():
         assert torch.equal(model.connector.body.get_parameter(name), value)
+    batch = next(step_batches(args, model, data, accelerator, step=0))[0]
+    assert -(-batch.lengths.max() // 6) * len(batch.lengths) <= 40 and len(batch.lengths) < 3
     optimizer = build_optimizer(model, lr=args.lr, weight_decay=0.1, top_share=args.top_lr_share)
     rate = set_learning_rates(args, optimizer, 1, 4)
     rates = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
@@ -206,6 +209,8 @@ def test_the_encoders_own_layers_are_trained_at_their_own_rate_and_saved(world, 
     assert parse_args(words).width == 32
     with pytest.raises(UserError, match="--width 48: the top 1 layers of .* have width 32; leave it out"):
         parse_args([*words, "--width", "48"])
+    with pytest.raises(UserError, match="--merge_frames 4: expected a divisor of --factor, found 6"):
+        parse_args([*words, "--merge_frames", "4"])
 
 
 def test_the_control_hears_others(world):

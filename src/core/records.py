@@ -596,6 +596,7 @@ class ConnectorConfig(TypedDict):
     final_norm: NotRequired[bool]
     positions: NotRequired[bool]
     dropout: float
+    merge: NotRequired[int]  # frames averaged before the encoder's own layers; absent: 1
 
 
 class LoraConfig(TypedDict):

@@ -42,6 +42,15 @@ def stack_frames(features: torch.Tensor, lengths: torch.Tensor, factor: int) -> 
     return padded.reshape(len(features), n_positions, -1), count_positions(lengths, factor)
 
 
+def average_frames(features: torch.Tensor, lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, F, D) -> (B, P, D), the means of ``count`` frames each, with (B,) lengths; frames past a length are none."""
+    inside = length_mask(lengths, features.shape[1]).to(features.dtype)[..., None]
+    sums, positions = stack_frames(features, lengths, count)
+    members, _ = stack_frames(inside, lengths, count)
+    sums = sums.unflatten(-1, (count, -1)).sum(-2)
+    return sums / members.sum(-1, keepdim=True).clamp_min(1.0), positions
+
+
 def sinusoids(n_positions: int, width: int, device: torch.device) -> torch.Tensor:
     """(P, W) sines and cosines of geometric periods (Vaswani et al. 2017), as many positions as are asked for."""
     rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
@@ -54,7 +63,8 @@ class Connector(nn.Module):
 
     in_dim: D; out_dim: E; factor: frames a position; norm: "pre" or "post" (transformer, encoder); n_heads,
     feedforward: of the attention layers (None: by the width); target_rms: root mean square of the LLM's token
-    embeddings, which every position gets at the start. Of the kind "encoder" D is the width.
+    embeddings, which every position gets at the start. Of the kind "encoder" D is the width; merge: frames that are
+    averaged before its layers, a divisor of the factor.
     """
 
     def __init__(
@@ -72,11 +82,14 @@ class Connector(nn.Module):
         final_norm: bool = True,
         positions: bool = True,
         dropout: float = 0.1,
+        merge: int = 1,
         target_rms: float = 1.0,
     ):
         super().__init__()
         assert kind in KINDS and norm in ("pre", "post"), f"unknown connector: {kind}, {norm}-norm"
+        assert merge == 1 or (kind == "encoder" and factor % merge == 0), f"{merge} of {factor} frames merged"
         self.kind, self.factor, self.width, self.positions = kind, factor, width, positions
+        self.merge = merge
         self.shift, self.gain = None, None  # an encoder's own layers take its features as they are
         if kind != "encoder":
             self.shift, self.gain = nn.Parameter(torch.zeros(in_dim)), nn.Parameter(torch.ones(in_dim))
@@ -89,7 +102,7 @@ class Connector(nn.Module):
             self.body = _conv(in_dim, width, factor, n_layers, dropout)
         elif kind == "encoder":
             assert in_dim == width, f"an encoder's layers of {width} channels read {in_dim}"
-            self.body = _encoder_layers(width, factor, n_layers, **attention)
+            self.body = _encoder_layers(width, factor // merge, n_layers, **attention)
         else:
             self.body = _qformer(in_dim, width, n_layers, **attention)
         self.final_norm = nn.LayerNorm(width) if final_norm else nn.Identity()
@@ -149,11 +162,12 @@ class Connector(nn.Module):
         return hidden, lengths
 
     def _encode_encoder(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = self.dropout(features)
-        ignored = ~length_mask(lengths, hidden.shape[1])
+        if self.merge > 1:
+            features, lengths = average_frames(features, lengths, self.merge)
+        hidden, ignored = self.dropout(features), ~length_mask(lengths, features.shape[1])
         for layer in self.body["layers"]:
             hidden = layer(hidden, src_key_padding_mask=ignored)
-        stacked, lengths = stack_frames(self.body["norm"](hidden), lengths, self.factor)
+        stacked, lengths = stack_frames(self.body["norm"](hidden), lengths, self.factor // self.merge)
         return self.body["stack"](stacked), lengths
 
     def _encode_mlp(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -222,6 +236,8 @@ def _transformer(in_dim: int, width: int, n_layers: int, **attention) -> nn.Modu
 def _encoder_layers(width: int, factor: int, n_layers: int, *, norm: str, **attention) -> nn.Module:
     """Layers at the rate of the frames, the norm behind them, and what makes positions: the means of their frames."""
     layers = _attention_layers(nn.TransformerEncoderLayer, n_layers, width, norm=norm, **attention)
+    for layer in layers:
+        layer.self_attn.dropout = 0.0  # Whisper had none; with it the CPU keeps all weights, gigabytes for a minute
     stack = nn.Linear(factor * width, width)
     with torch.no_grad():
         stack.weight.copy_(torch.eye(width).repeat(1, factor) / factor)

@@ -55,6 +55,14 @@ def settle_top_rate(kind: str, share: float | None) -> float | None:
     return None
 
 
+def check_merging(kind: str, merge: int | None, factor: int | None) -> None:
+    """UserError for averaged frames without an encoder's layers behind them, or that do not part a position evenly."""
+    if merge is not None and kind != "encoder":
+        raise UserError(f"--merge_frames {merge}: --connector {kind} has no layers of the encoder; leave it out")
+    if (merge or 1) > 1 and (factor is None or factor % merge):
+        raise UserError(f"--merge_frames {merge}: expected a divisor of --factor, found {factor or 'none'}; give both")
+
+
 def check_connector(
     kind: str, width: int, *, n_heads: int | None, feedforward: int | None, norm: str, no_positions: bool
 ) -> None:

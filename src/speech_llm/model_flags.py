@@ -62,6 +62,13 @@ def add_connector_flags(group: argparse._ArgumentGroup) -> None:
         f"(default: {TOP_LR_SHARE})",
     )
     group.add_argument(
+        "--merge_frames",
+        type=int,
+        default=None,
+        help="with --connector encoder: frames that are averaged before these layers, a divisor of --factor; 2 halves "
+        "their cost (default: 1)",
+    )
+    group.add_argument(
         *("--factor", "--downsampling_factor"),
         type=int,
         default=None,

@@ -2,7 +2,7 @@ import torch
 
 import pytest
 
-from models.connector import KINDS, Connector, stack_frames
+from models.connector import KINDS, Connector, average_frames, stack_frames
 from models.ctc import CharacterEmbedding, CtcHead, compress, ctc_losses, greedy_labels, noisy_log_probs
 
 LENGTHS = (23, 7, 1, 16)
@@ -35,6 +35,20 @@ def test_a_batch_of_ragged_items_is_each_of_them_alone(kind, factor):
         alone, count = connector(item[None], torch.tensor([len(item)]))
         assert alone.shape == (1, count.item(), 12)
         torch.testing.assert_close(together[row, : counts[row]], alone[0], atol=1e-5, rtol=1e-4)
+
+
+def test_merged_frames_are_means_and_padding_is_none_of_them():
+    padded, lengths, items = ragged()
+    averaged, counts = average_frames(padded, lengths, 2)
+    assert counts.tolist() == [12, 4, 1, 8]
+    torch.testing.assert_close(averaged[1, 3], items[1][6])  # an incomplete last one
+    torch.testing.assert_close(averaged[0, 4], items[0][8:10].mean(0))
+    connector = build("encoder", factor=4, merge=2)
+    together, counts = connector(padded, lengths)
+    assert counts.tolist() == [6, 2, 1, 4]
+    for row, item in enumerate(items):
+        alone = connector(item[None], torch.tensor([len(item)]))[0][0]
+        torch.testing.assert_close(together[row, : counts[row]], alone, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
