@@ -585,8 +585,8 @@ def build_model(
         return model.train()
     if args.connector == "encoder":
         model.connector.take_layers(read_top_layers(args.speech_enc_id, args.n_layers))
-    elif model.units is None:
-        model.connector.standardize(*channel_statistics(data.source, data.training))
+    if model.units is None:
+        model.connector.standardize(*channel_statistics(data.source, data.training, model.connector))
     if args.from_pretrained:
         take_over(model, Path(args.from_pretrained))
     return model.train()

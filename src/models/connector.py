@@ -118,15 +118,32 @@ class Connector(nn.Module):
 
     @torch.no_grad()
     def standardize(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """Start from channels of mean 0 and deviation 1, by their (D,) statistics.
+        """Start from channels of mean 0 and deviation 1, by the (D,) statistics of ``hear``.
 
-        Whisper's last layer has a few channels ten times as large as the rest, which would drown them. An encoder's
-        own layers know them, and nothing is changed.
+        Whisper's last layer has a few channels ten times as large as the rest, which would drown them.
         """
+        gain = 1.0 / deviation.clamp_min(1e-4)
         if self.kind == "encoder":
+            count = self.factor // self.merge
+            self.body["stack"].weight.copy_(gain.diag().repeat(1, count) / count)
+            self.body["stack"].bias.copy_(-mean * gain)
             return
         self.shift.copy_(mean)
-        self.gain.copy_(1.0 / deviation.clamp_min(1e-4))
+        self.gain.copy_(gain)
+
+    def hear(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, F, D), (B,) -> what is standardized, (B, F, D), (B,): features, or what an encoder's layers make of them.
+
+        These give one frame for ``merge``.
+        """
+        if self.kind != "encoder":
+            return features, lengths
+        if self.merge > 1:
+            features, lengths = average_frames(features, lengths, self.merge)
+        hidden, ignored = self.dropout(features), ~length_mask(lengths, features.shape[1])
+        for layer in self.body["layers"]:
+            hidden = layer(hidden, src_key_padding_mask=ignored)
+        return self.body["norm"](hidden), lengths
 
     def encoder_parts(self) -> tuple[str, ...]:
         """The names of what is copied from the encoder; none but for the kind "encoder"."""
@@ -162,12 +179,7 @@ class Connector(nn.Module):
         return hidden, lengths
 
     def _encode_encoder(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.merge > 1:
-            features, lengths = average_frames(features, lengths, self.merge)
-        hidden, ignored = self.dropout(features), ~length_mask(lengths, features.shape[1])
-        for layer in self.body["layers"]:
-            hidden = layer(hidden, src_key_padding_mask=ignored)
-        stacked, lengths = stack_frames(self.body["norm"](hidden), lengths, self.factor // self.merge)
+        stacked, lengths = stack_frames(*self.hear(features, lengths), self.factor // self.merge)
         return self.body["stack"](stacked), lengths
 
     def _encode_mlp(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from models.ctc import BLANK
 IMPOSSIBLE = -1e30
 SURE_BLANK = np.log(0.99)
 WINDOW_NATS = 30.0  # by which standing at a position may be less likely than at the likeliest
-WINDOW_POSITIONS = 128  # behind them: some 5 s at 25 Hz, sure blanks left out; room for the letters of one token
+WINDOW_POSITIONS = 64  # behind them: 2.5 s at 25 Hz, sure blanks left out; room for the letters of one token
 
 
 class PrefixState(NamedTuple):
@@ -61,25 +61,30 @@ def crop_prefixes(state: PrefixState, window: slice) -> PrefixState:
 
 def _arriving(state: PrefixState, repeats: np.ndarray) -> np.ndarray:
     """(N, P) nats of the paths that may step into a next character; ``repeats`` (N,): it is the last one again."""
-    before = np.where(repeats[:, None], state.resting, np.logaddexp(state.resting, state.ending))
+    arriving = np.empty_like(state.resting)
     # Before the first position only the empty text has been said.
-    first = np.where(state.last == BLANK, 0.0, IMPOSSIBLE)
-    return np.concatenate([first[:, None], before[:, :-1]], axis=1)
+    arriving[:, 0] = np.where(state.last == BLANK, 0.0, IMPOSSIBLE)
+    resting, others = state.resting[:, :-1], ~repeats
+    arriving[:, 1:] = resting
+    arriving[others, 1:] = np.logaddexp(resting[others], state.ending[others, :-1])
+    return arriving
 
 
 def next_scores(state: PrefixState, log_probs: np.ndarray) -> np.ndarray:
     """(N, V) nats of all utterances that begin with each text and one more character; the blank's row means nothing."""
     probabilities = np.exp(log_probs.astype(np.float64))
-    scores = _log_product(_arriving(state, np.zeros(len(state.last), bool)), probabilities)
-    repeated = _log_product(_arriving(state, np.ones(len(state.last), bool)), probabilities)
-    rows = np.arange(len(scores))
-    scores[rows, state.last] = repeated[rows, state.last]
+    left, peak = _relative(_arriving(state, np.zeros(len(state.last), bool)))
+    scores = np.log(np.maximum(left @ probabilities, 1e-300)) + peak
+    left, peak = _relative(_arriving(state, np.ones(len(state.last), bool)))
+    repeated = (left * probabilities[:, state.last].T).sum(axis=1)
+    scores[np.arange(len(scores)), state.last] = np.log(np.maximum(repeated, 1e-300)) + peak[:, 0]
     return scores
 
 
-def _log_product(log_left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    peak = log_left.max(axis=1, keepdims=True)
-    return np.log(np.maximum(np.exp(log_left - peak) @ right, 1e-300)) + peak
+def _relative(log_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, P) nats -> their exponentials over those of the largest, and (N, 1) the largest."""
+    peak = log_values.max(axis=1, keepdims=True)
+    return np.exp(log_values - peak), peak
 
 
 def extend_prefixes(state: PrefixState, log_probs: np.ndarray, labels: np.ndarray) -> PrefixState:
@@ -89,8 +94,9 @@ def extend_prefixes(state: PrefixState, log_probs: np.ndarray, labels: np.ndarra
     own, silence = np.cumsum(steps, axis=1), np.cumsum(log_probs[:, BLANK].astype(np.float64))
     # e[t] = log(exp e[t-1] + exp arriving[t]) + own step: a running sum once the steps are divided out.
     ending = own + np.logaddexp.accumulate(arriving - (own - steps), axis=1)
-    left = np.pad(ending[:, :-1], ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
-    resting = silence + np.logaddexp.accumulate(left - np.pad(silence[:-1], (1, 0)), axis=1)
+    left = np.full_like(ending, IMPOSSIBLE)
+    left[:, 1:] = ending[:, :-1] - silence[:-1]
+    resting = silence + np.logaddexp.accumulate(left, axis=1)
     score = np.logaddexp.reduce(arriving + steps, axis=1)
     return PrefixState(ending, resting, np.asarray(labels), score)
 

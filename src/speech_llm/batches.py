@@ -14,6 +14,7 @@ import torch
 from core.errors import UserError
 from core.read_ahead import run_ahead
 from core.records import TranscribedItem
+from models.connector import Connector
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.characters import text_labels
 from speech_llm.decoding import pad_rows, send
@@ -29,16 +30,32 @@ DROPPED_SPAN = 8  # frames: the longest span that frame dropout takes at once; 1
 log = logging.getLogger("oral_units")
 
 
-def channel_statistics(source: FeatureSource, items: Sequence[TranscribedItem]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(D,) mean and (D,) deviation of the features over an even spread of the items."""
+def channel_statistics(
+    source: FeatureSource, items: Sequence[TranscribedItem], connector: Connector | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(D,) mean and (D,) deviation of the features over an even spread of the items.
+
+    connector: of what it hears in them, instead of the features as they are.
+    """
     chosen = items[:: max(1, len(items) // STATISTICS_ITEMS)]
     total, squares, n_frames = 0.0, 0.0, 0
     for item in chosen:
-        frames = source.read([item], [1.0])[0].astype(np.float64)
+        frames = source.read([item], [1.0])[0]
+        frames = (frames if connector is None else _hear(connector, frames)).astype(np.float64)
         total, squares, n_frames = total + frames.sum(0), squares + (frames**2).sum(0), n_frames + len(frames)
     mean = total / n_frames
     deviation = np.sqrt(np.maximum(squares / n_frames - mean**2, 0.0))
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+
+@torch.no_grad()
+def _hear(connector: Connector, features: np.ndarray) -> np.ndarray:
+    """(F, D) -> (F, D) that the connector standardizes."""
+    mode, device = connector.training, next(connector.parameters()).device
+    rows = torch.from_numpy(np.array(features)).float()[None].to(device)
+    heard, _ = connector.eval().hear(rows, torch.tensor([len(features)], device=device))
+    connector.train(mode)
+    return heard[0].cpu().numpy()
 
 
 def shuffle_audio(items: Sequence[TranscribedItem], seed: int) -> list[TranscribedItem]:

@@ -51,7 +51,7 @@ class Spellings(NamedTuple):
 
 
 class TokenTree(NamedTuple):
-    """A vocabulary as a CTC head may hear it; the last two are memories that grow."""
+    """A vocabulary as a CTC head may hear it; the last three are memories that grow."""
 
     spelled: list[bytes]  # what each token of V_llm writes
     continuing: list[int]  # tokens that begin inside a letter
@@ -59,6 +59,7 @@ class TokenTree(NamedTuple):
     silent: torch.Tensor  # (V_llm,) bool: tokens that add nothing to be heard, where no letter has been begun
     letters: dict[bytes, LettersBegun]
     spellings: dict[bytes, Spellings]
+    merged: dict[tuple[str, bytes], list[str]]  # last letter, first bytes of a mark -> what they may become together
 
 
 def build_token_tree(model: SpeechLLMBase) -> TokenTree:
@@ -68,7 +69,7 @@ def build_token_tree(model: SpeechLLMBase) -> TokenTree:
     for token in model.stop_ids:
         spelled[token] = b""
     continuing = [token for token, written in enumerate(spelled) if written and written[0] in CONTINUING]
-    tree = TokenTree(spelled, continuing, labels, torch.zeros(len(spelled), dtype=torch.bool), {}, {})
+    tree = TokenTree(spelled, continuing, labels, torch.zeros(len(spelled), dtype=torch.bool), {}, {}, {})
     tree.silent[spell(tree, b"").silent] = True
     return tree
 
@@ -206,9 +207,12 @@ def merged_texts(tree: TokenTree, heard: Heard) -> list[str]:
     """The texts whose last letter has become one with a mark that has been begun, as ẽ comes of e."""
     if not heard.text or heard.parted or not heard.begun:
         return []
-    last, marks = heard.text[-1], letters_begun(tree, heard.begun).marks
-    letters = {normalise_text(last + mark) for mark in marks} - {last}  # a variant is no other letter
-    return [heard.text[:-1] + letter for letter in sorted(letters) if len(letter) == 1 and letter in tree.labels]
+    key = heard.text[-1], heard.begun
+    if key not in tree.merged:
+        marks = letters_begun(tree, heard.begun).marks
+        letters = {normalise_text(key[0] + mark) for mark in marks} - {key[0]}  # a variant is no other letter
+        tree.merged[key] = sorted(letter for letter in letters if len(letter) == 1 and letter in tree.labels)
+    return [heard.text[:-1] + letter for letter in tree.merged[key]]
 
 
 def merges(last: str, character: str) -> bool:

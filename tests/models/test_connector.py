@@ -104,6 +104,20 @@ def test_large_channels_do_not_drown_the_others():
     )
 
 
+def test_what_the_encoders_layers_give_is_standardized_behind_them():
+    """Whisper's last norm makes some channels ten times as large as the others."""
+    connector = build("encoder", factor=2, final_norm=False)
+    with torch.no_grad():
+        connector.body["norm"].weight.copy_(torch.tensor([30.0, *[1.0] * 7]))
+    features, lengths = torch.randn(1, 400, 8), torch.tensor([400])
+    heard = connector.hear(features, lengths)[0][0]
+    connector.standardize(heard.mean(0), heard.std(0))
+    found = connector.encode(features, lengths)[0][0]
+    torch.testing.assert_close(found.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
+    assert found.std(0).max() < 1.5 * found.std(0).min()
+    torch.testing.assert_close(found[3, 0], (heard[6:8, 0].mean() - heard[:, 0].mean()) / heard[:, 0].std())
+
+
 def test_stacking_counts_the_incomplete_last_position():
     stacked, lengths = stack_frames(torch.arange(10.0).reshape(1, 5, 2), torch.tensor([4]), 3)
     assert stacked.tolist() == [[[0, 1, 2, 3, 4, 5], [6, 7, 0, 0, 0, 0]]] and lengths.tolist() == [2]
