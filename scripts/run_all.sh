@@ -101,7 +101,7 @@ phase2=("${words[@]}")
 read_words "${PHASE3_ARGS:-}"
 phase3=("${words[@]}")
 if [ -n "$folder" ]; then link_folder "$@"; fi
-start_phase "$@" --generator="$(flag_value --generator v3 "${phase3[@]}")"
+start_phase "$@" --generator="$(flag_value --generator "" "${phase3[@]}")"
 vocoder="$(flag_value --exp "$(look_up vocoder)" "${phase3[@]}")"
 export TAG="$tag"
 read_budget "$(chosen_encoder "${phase1[@]}")" "${phase3[@]}"

@@ -51,10 +51,10 @@ start_phase() {
   esac
   flags=("$@")
   tag="$(flag_value --tag "${TAG:-}" "$@")"
-  generator="$(flag_value --generator v3 "$@")"
+  generator="$(flag_value --generator "" "$@")"
   # The caller's own choice of online or offline stays.
   source "$repository/path.sh" "${HF_HUB_OFFLINE:-1}"
-  table="$(python "$repository/scripts/show_language.py" --language="$language" --tag="$tag" --generator="$generator")" ||
+  table="$(python "$repository/scripts/show_language.py" --language="$language" --tag="$tag" ${generator:+--generator="$generator"})" ||
     exit "$EXIT_USER_MISTAKE"
   export ORAL_UNITS_DEFAULTS_SAID="$language" # show_language.py has said once where the defaults hold
   if ! has_flag --resume "$@" && ! has_flag --overwrite "$@"; then flags=(--resume auto "${flags[@]}"); fi

@@ -16,13 +16,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.records import LanguageConfig
-from languages import add_language_flags, language_config, language_paths
+from languages import DEFAULT_GENERATOR, add_language_flags, language_config, language_paths
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     add_language_flags(parser)
-    parser.add_argument("--generator", default="v3", help="version of the generator whose vocoder folder is meant")
+    parser.add_argument(
+        "--generator", default=DEFAULT_GENERATOR, help="version of the generator whose vocoder folder is meant"
+    )
     parser.add_argument("--block", action="store_true", help="print its entry for LANGUAGE_CONFIGS in src/languages.py")
     return parse_flags(parser, argv)
 

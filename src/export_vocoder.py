@@ -25,7 +25,7 @@ from core.records import VocoderScores
 from languages import data_root
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody
-from training.initial_weights import BASE_VOICE
+from training.initial_weights import BASE_VOICES
 from units.kmeans import UnitClusters, read_description
 from vocoder.generators import Vocoder
 from vocoder.onnx_export import export_onnx, require_onnx
@@ -180,8 +180,9 @@ def copy_licences(folder: Path, language: str, started_from: str | None) -> None
     """What came with the recordings; and with those of the base voice, where the training started from it."""
     for text in licence_texts(data_root() / language):
         shutil.copyfile(text, folder / text.name)
-    for text in licence_texts(BASE_VOICE) if started_from == BASE_VOICE.name else []:
-        shutil.copyfile(text, folder / f"{text.stem}_{BASE_VOICE.name}{text.suffix}")
+    for base in BASE_VOICES.values():
+        for text in licence_texts(base) if started_from == base.name else []:
+            shutil.copyfile(text, folder / f"{text.stem}_{base.name}{text.suffix}")
 
 
 def save_page(folder: Path, vocoder: Vocoder, prosody: Prosody | None, licence: str) -> bool:

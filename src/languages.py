@@ -20,6 +20,7 @@ from core.records import LanguageConfig
 from core.safe_names import LONGEST_NAME, is_folder_name, suggest_folder_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULT_GENERATOR = "v3"  # of a voice, which its folder is named after
 DEFAULTS_SAID = "ORAL_UNITS_DEFAULTS_SAID"  # the language whose defaults a shell script has announced already
 
 LANGUAGE_CONFIGS: dict[str, LanguageConfig] = {
@@ -229,7 +230,7 @@ def exp_root() -> Path:
 
 
 def language_paths(
-    language: str | None, tag: str = "", generator: str = "v3", *, may_be_new: bool = False
+    language: str | None, tag: str = "", generator: str = DEFAULT_GENERATOR, *, may_be_new: bool = False
 ) -> dict[str, Path]:
     """Every folder and file of one chain, by name.
 

@@ -44,12 +44,12 @@ from core.files import read_json
 from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
 from core.read_ahead import map_ahead
 from encoders.speaker_vectors import SPEAKER_ENCODER, require_speaker_encoder
-from languages import add_language_flags, command_for, data_root, language_paths
+from languages import DEFAULT_GENERATOR, add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
 from training.experiment import noting_failed_start, open_experiment, require_finished
-from training.initial_weights import NOISE, Start, add_init_flag, choose_start, load_start
+from training.initial_weights import BASE_VOICE, BASE_VOICES, NOISE, Start, add_init_flag, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
     Run,
@@ -175,7 +175,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
-    model.add_argument("--generator", choices=sorted(GENERATORS), default="v3", help="version of the generator")
+    model.add_argument(
+        "--generator", choices=sorted(GENERATORS), default=DEFAULT_GENERATOR, help="version of the generator"
+    )
     model.add_argument(
         "--channels", type=int, default=None, help="width of the trunk (default: the version's full size)"
     )
@@ -846,7 +848,8 @@ def settle_start(args: argparse.Namespace, exp: Path) -> tuple[argparse.Namespac
         check_same_model(old, args.generator, chosen_sizes(args) | choose_condition(args))
         return old
 
-    chosen = choose_start(args.init, exp, resume=args.resume, overwrite=args.overwrite)
+    base = BASE_VOICES.get(args.generator, BASE_VOICE)
+    chosen = choose_start(args.init, exp, resume=args.resume, overwrite=args.overwrite, base=base)
     start, old, said = load_start(chosen, load)
     schedule = choose_schedule(start, old, exp)
     flags = {name: value for name, value in vars(args).items() if value is not None}

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The base voice, from which other voices start (--init): data, units, voice, prosody → voices/base_v3/
+# The base voice, from which other voices start (--init): data, units, voice, prosody → voices/base_v4/
 # Usage: bash recipes/base_voice/train.sh [flags of src/trainer_vocoder.py]
 #
 # Prepares the recordings of english, italian, spanish, russian_prompts and russian by their recipes, joins them, and
 # trains on all. Run again, it goes on where it was stopped. Two cores need hours; a GPU runs the same command.
 #
-#   LEAVE_OUT   a language that it shall not hear, with its prompts: spanish makes voices/base_v3_no_spanish
+#   LEAVE_OUT   a language that it shall not hear, with its prompts: spanish makes voices/base_v4_no_spanish
+#   GENERATOR   v4, the default, or v3: makes voices/base_v3
 #   STEPS       of the voice's training; default 4000
 #   ADVERSARIAL_AFTER
 #               share of the steps from which a discriminator takes part; default 0.5; 1: never
@@ -28,8 +29,9 @@ if [ -n "$leave_out" ] && [ "${#sources[@]}" = "${#all[@]}" ]; then
 fi
 suffix="${leave_out:+_no_$leave_out}"
 language="base_voice$suffix"
+generator="${GENERATOR:-v4}"
 data="$DATA_ROOT/$language"
-voice="$EXP_ROOT/${language}_vocoder_v3"
+voice="$EXP_ROOT/${language}_vocoder_$generator"
 adversarial_after="${ADVERSARIAL_AFTER:-0.5}"
 prosody="$EXP_ROOT/${language}_prosody"
 
@@ -56,7 +58,7 @@ sed "/^| \`${leave_out:-none}\(_prompts\)\?\`/d" "$here/about.md" > "$data/about
 python "$root/src/extract_units.py" --language "$language" --n_units 1000 --normalize root --resume auto
 command=(python)
 if [ "${NPROC:-1}" -gt 1 ]; then command+=(-m torch.distributed.run --standalone "--nproc_per_node=$NPROC"); fi
-"${command[@]}" "$root/src/trainer_vocoder.py" --language "$language" --init none --steps "${STEPS:-4000}" \
+"${command[@]}" "$root/src/trainer_vocoder.py" --language "$language" --generator "$generator" --init none --steps "${STEPS:-4000}" \
   --adversarial_after "$adversarial_after" --resume auto "$@"
 extra=()
 if [ "$adversarial_after" != 1 ]; then extra+=(--discriminator); fi
@@ -64,5 +66,5 @@ if [ "${PROSODY:-2000}" != 0 ]; then
   python "$root/src/trainer_prosody.py" --language "$language" --init none --steps "${PROSODY:-2000}" --resume auto
   extra+=(--prosody "$prosody")
 fi
-python "$root/src/export_vocoder.py" --exp "$voice" --out "$root/voices/base_v3$suffix" --overwrite \
+python "$root/src/export_vocoder.py" --exp "$voice" --out "$root/voices/base_$generator$suffix" --overwrite \
   --half --no_torchscript --license cc-by-sa-3.0 --about "$data/about.md" "${extra[@]}"

@@ -4,7 +4,7 @@ import modal
 
 from languages import REPOSITORY
 from launching.modal_image_contents import (
-    BASE_VOICE,
+    BASE_VOICES,
     CODE_FILES,
     CODE_FOLDERS,
     CODE_ROOT,
@@ -30,8 +30,9 @@ def build_image() -> modal.Image:
     )
     for folder in CODE_FOLDERS:
         image = image.add_local_dir(REPOSITORY / folder, f"{CODE_ROOT}/{folder}", ignore=is_ignored)
-    if (REPOSITORY / BASE_VOICE).is_dir():
-        image = image.add_local_dir(REPOSITORY / BASE_VOICE, f"{CODE_ROOT}/{BASE_VOICE}", ignore=is_no_voice_file)
+    for voice in BASE_VOICES:
+        if (REPOSITORY / voice).is_dir():
+            image = image.add_local_dir(REPOSITORY / voice, f"{CODE_ROOT}/{voice}", ignore=is_no_voice_file)
     for name in CODE_FILES:
         image = image.add_local_file(REPOSITORY / name, f"{CODE_ROOT}/{name}")
     return image

@@ -11,7 +11,7 @@ SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsnd
 
 # Only these are uploaded, so that recordings and results never are, however the working folder looks.
 CODE_FOLDERS = ("src", "scripts", "recipes")
-BASE_VOICE = "voices/base_v3"  # what phase 3 starts from; other voices stay here
+BASE_VOICES = ("voices/base_v3", "voices/base_v4")  # what phase 3 starts from; other voices stay here
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
 # Of these, only what runs: a list of what goes, since a list of what stays always lacks something.
 CODE_SUFFIXES = {".py", ".sh", ".html", ".css", ".js"}
@@ -50,5 +50,5 @@ def is_ignored(path: Path) -> bool:
 
 
 def is_no_voice_file(path: Path) -> bool:
-    """Whether a file in the folder of the base voice stays here; ``path`` is relative to that folder."""
+    """Whether a file in the folder of a base voice stays here; ``path`` is relative to that folder."""
     return len(path.parts) > 1 or not any(path.match(pattern) for pattern in VOICE_FILES)

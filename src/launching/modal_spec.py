@@ -8,7 +8,7 @@ from core.errors import UserError
 from core.expected_gpus import EXPECTED_GPUS
 from core.git import ask_git
 from core.records import ModalSpec
-from languages import REPOSITORY, language_paths
+from languages import DEFAULT_GENERATOR, REPOSITORY, language_paths
 from launching.commands import experiment_name, flag_value
 from launching.modal_account import MOUNT, VOLUME
 from launching.modal_flags import ModalJob, is_online
@@ -96,7 +96,7 @@ def written_folder(words: Sequence[str]) -> str:
     if script not in FOLDER_OF_SCRIPT or not language:
         return Path(script).stem + (f"_{language}" if language else "") + shard
     tag = flag_value(words, "tag", os.environ.get("TAG", ""))
-    generator = flag_value(words, "generator", "v3")
+    generator = flag_value(words, "generator", DEFAULT_GENERATOR)
     return language_paths(language, tag, generator, may_be_new=True)[FOLDER_OF_SCRIPT[script]].name + shard
 
 

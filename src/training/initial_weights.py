@@ -13,10 +13,11 @@ from typing import NamedTuple, TypeVar
 
 from core.errors import UserError
 from core.files import read_json
-from languages import REPOSITORY
+from languages import DEFAULT_GENERATOR, REPOSITORY
 from training.resuming import find_checkpoint
 
-BASE_VOICE = REPOSITORY / "voices" / "base_v3"
+BASE_VOICES = {version: REPOSITORY / "voices" / f"base_{version}" for version in ("v3", "v4")}
+BASE_VOICE = BASE_VOICES[DEFAULT_GENERATOR]
 BASE, NOISE = "base", "none"
 Model = TypeVar("Model")
 
@@ -36,12 +37,15 @@ def add_init_flag(group: argparse._ArgumentGroup, model: str) -> None:
         default=None,
         metavar="PATH",
         help=f"start from the weights of {model} at PATH, which may know other units; base: from the repository's own, "
-        "voices/base_v3; none: from noise (default: base where sizes fit, else none)",
+        f"voices/{BASE_VOICE.name}, or that of another version; none: from noise (default: base where sizes fit, "
+        "else none)",
     )
 
 
-def choose_start(given: str | None, exp: Path, *, resume: str | None, overwrite: bool) -> Start:
-    """Where a run starts by --init, ``given`` None where it is not.
+def choose_start(
+    given: str | None, exp: Path, *, resume: str | None, overwrite: bool, base: Path = BASE_VOICE
+) -> Start:
+    """Where a run starts by --init, ``given`` None where it is not; ``base``: the base voice that would fit.
 
     A run that goes on began as its config.json says, and needs no other weights once it has a checkpoint. Raises
     UserError where another experiment's checkpoint shall be continued too.
@@ -54,7 +58,7 @@ def choose_start(given: str | None, exp: Path, *, resume: str | None, overwrite:
     name = given or began or (NOISE if continues else BASE)
     if continues or name == NOISE:
         return Start(name, None)
-    return Start(name, BASE_VOICE if name == BASE else Path(name), asked=(given or began) is not None)
+    return Start(name, base if name == BASE else Path(name), asked=(given or began) is not None)
 
 
 def load_start(start: Start, load: Callable[[Path], Model]) -> tuple[Start, Model | None, str]:

@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from launching.modal_image_contents import BASE_VOICE, CODE_FOLDERS, is_ignored, is_no_voice_file, read_requirements
+import pytest
+
+from launching.modal_image_contents import BASE_VOICES, CODE_FOLDERS, is_ignored, is_no_voice_file, read_requirements
 from synthetic import REPOSITORY
 
 
@@ -47,8 +49,9 @@ def test_ignore_rules_on_a_real_tree(tmp_path: Path) -> None:
     assert uploaded == kept and len(kept) > 100
 
 
-def test_of_the_base_voice_only_the_voice_goes_up() -> None:
-    names = {path.name for path in (REPOSITORY / BASE_VOICE).iterdir()}
+@pytest.mark.parametrize("voice", BASE_VOICES)
+def test_of_a_base_voice_only_the_voice_goes_up(voice: str) -> None:
+    names = {path.name for path in (REPOSITORY / voice).iterdir()}
     assert {"config.json", "model.safetensors"} <= names
     assert not [name for name in names if is_no_voice_file(Path(name))]
     for name in (".env", "hf_token.txt", "sample.wav", "samples/config.json", "notes.md", "latest.pt"):

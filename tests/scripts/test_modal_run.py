@@ -16,7 +16,7 @@ import modal_run
 from core.errors import UserError
 from launching.modal_account import VOLUME
 from launching.modal_flags import parse_main, parse_phase
-from launching.modal_image_contents import BASE_VOICE, CODE_FILES, CODE_FOLDERS, CODE_ROOT
+from launching.modal_image_contents import BASE_VOICES, CODE_FILES, CODE_FOLDERS, CODE_ROOT
 from launching.modal_plan import plan_stages
 from launching.modal_spec import function_options
 from synthetic import REPOSITORY, run_script, script_environment
@@ -74,8 +74,9 @@ def test_the_image_holds_code_and_nothing_else() -> None:
     found = uploaded_files(synchronizer._translate_in(modal_run.image))
     assert all(name.startswith(f"{CODE_ROOT}/") for name in found)
     below = {name.removeprefix(f"{CODE_ROOT}/") for name in found}
-    voice = {name for name in below if name.startswith(f"{BASE_VOICE}/")}
-    assert voice == {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / BASE_VOICE).rglob("*.*")}
+    voices = [REPOSITORY / voice for voice in BASE_VOICES]
+    voice = {name for name in below if name.startswith(BASE_VOICES)}
+    assert voice == {str(path.relative_to(REPOSITORY)) for folder in voices for path in folder.rglob("*.*")}
     below -= voice
     assert {name.split("/")[0] for name in below} == {*CODE_FOLDERS, *CODE_FILES}
     listed = subprocess.run(

@@ -59,7 +59,7 @@ def test_only_the_default_gives_way(tmp_path: Path) -> None:
     assert said.startswith("starts from noise") and "expected a voice" in said
     with pytest.raises(UserError, match="expected a voice"):
         load_start(start("base", tmp_path), refuse)
-    assert load_start(start("base", tmp_path), lambda folder: folder.name)[1] == "base_v3"
+    assert load_start(start("base", tmp_path), lambda folder: folder.name)[1] == BASE_VOICE.name
     assert load_start(start("none", tmp_path), refuse) == (Start("none", None), None, "")
 
 
