@@ -1,7 +1,7 @@
 """Fetch results from the Modal volume into modal_downloads/: a run's whole folder, or some of it.
 
-    python scripts/download_results.py satere_vocoder_v3
-    python scripts/download_results.py satere_vocoder_v3 --only checkpoints/best.pt config.json scores.json
+    python scripts/download_results.py satere_vocoder_v4
+    python scripts/download_results.py satere_vocoder_v4 --only checkpoints/best.pt config.json scores.json
     python scripts/download_results.py --list
 
 Wraps modal volume get. Each folder is fetched next to its place and moved there once it is whole, so what lies in
@@ -43,10 +43,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--volume", default=default_volume(), help="the volume; ORAL_UNITS_VOLUME sets it too")
     args = parse_flags(parser, argv)
     if not args.names and not args.list:
-        raise UserError("expected the NAME of a run, as in: python scripts/download_results.py satere_vocoder_v3")
+        raise UserError("expected the NAME of a run, as in: python scripts/download_results.py satere_vocoder_v4")
     for name in args.names:
         if not PLAIN_NAME.fullmatch(name):
-            raise UserError(f"{name}: expected the name of a folder below exp/, as in satere_vocoder_v3")
+            raise UserError(f"{name}: expected the name of a folder below exp/, as in satere_vocoder_v4")
     for path in args.only:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise UserError(f"--only {path}: expected a path inside the run, as in checkpoints/best.pt")

@@ -1,10 +1,10 @@
 """Run any script of this repository on this machine, Slurm, Grid Engine or Modal: the command a person would type.
 
-    python scripts/launch.py submit --backend slurm --gpus 2 --hours 12 --name satere_vocoder_v3 \\
+    python scripts/launch.py submit --backend slurm --gpus 2 --hours 12 --name satere_vocoder_v4 \\
         -- src/trainer_vocoder.py --language satere
-    python scripts/launch.py status satere_vocoder_v3
-    python scripts/launch.py logs satere_vocoder_v3 --follow
-    python scripts/launch.py cancel satere_vocoder_v3
+    python scripts/launch.py status satere_vocoder_v4
+    python scripts/launch.py logs satere_vocoder_v4 --follow
+    python scripts/launch.py cancel satere_vocoder_v4
 
 What follows ``--`` is submitted as it stands, by torchrun where there are several processes. The job's id, its log
 and the exact command lie in exp/<name>/jobs/<number>/. A job that is told to stop saves, requeues itself and resumes.
@@ -143,7 +143,7 @@ def choose_name(name: str | None, command: list[str]) -> str:
     """``name``, or that of the experiment folder in the command."""
     if found := name or experiment_name(command):
         return found
-    raise UserError("--name: expected the name of the experiment, as in: --name satere_vocoder_v3")
+    raise UserError("--name: expected the name of the experiment, as in: --name satere_vocoder_v4")
 
 
 def choose_resources(args: argparse.Namespace, backend: str, site: Site) -> Resources:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: bash scripts/run_phase3.sh <language> [flags of src/trainer_vocoder.py]
 #
-# Phase 3: a voice that speaks units. Needs a finished phase 1, writes exp/<language>_vocoder_v3/. Run again, it goes on
+# Phase 3: a voice that speaks units. Needs a finished phase 1, writes exp/<language>_vocoder_v4/. Run again, it goes on
 # from the last checkpoint; `bash scripts/run_phase3.sh <language> --help` lists the flags.
 #
 # The budget is --max_minutes, --steps or --epochs. Without one, voices whose encoder needs no download (mfcc, logmel)

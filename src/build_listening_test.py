@@ -2,8 +2,8 @@
 
 Reads what src/vocoder_test.py left in each experiment; writes a page and a key.
 
-    python src/build_listening_test.py exp/spanish_vocoder_v3 exp/spanish_vocoder_v3_w4 --out listening/test.html
-    python src/build_listening_test.py exp/satere_vocoder_v3 --kinds mos words --words words.tsv --page_language pt
+    python src/build_listening_test.py exp/spanish_vocoder_v4 exp/spanish_vocoder_v4_w4 --out listening/test.html
+    python src/build_listening_test.py exp/satere_vocoder_v4 --kinds mos words --words words.tsv --page_language pt
     python src/score_listening.py answers/*.json --key listening/test.key.json
 
 The page works without a network, on a telephone, by keyboard and by screen reader. Give it to the listeners, on a USB

@@ -2,8 +2,8 @@
 
 Reads experiments with their scores (src/vocoder_test.py); writes report.html into the first one.
 
-    python src/build_report.py exp/spanish_vocoder_v3
-    python src/build_report.py exp/spanish_vocoder_v3 exp/spanish_vocoder_v3_w4 --out comparison.html
+    python src/build_report.py exp/spanish_vocoder_v4
+    python src/build_report.py exp/spanish_vocoder_v4 exp/spanish_vocoder_v4_w4 --out comparison.html
 
 The page needs no network and no other file: audio is embedded as MP3, pictures as SVG. Several experiments stand side
 by side, the first one being what the others are compared with. More: docs/usage.md.

@@ -2,8 +2,8 @@
 
 Reads a trained voice and, with --prosody, a trained prosody predictor; writes the folder --out.
 
-    python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --out voices/spanish
-    python src/export_vocoder.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --out voices/spanish
+    python src/export_vocoder.py --exp exp/spanish_vocoder_v4 --out voices/spanish
+    python src/export_vocoder.py --exp exp/spanish_vocoder_v4 --prosody exp/spanish_prosody --out voices/spanish
 
 More: docs/phase3.md.
 """

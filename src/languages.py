@@ -20,7 +20,7 @@ from core.records import LanguageConfig
 from core.safe_names import LONGEST_NAME, is_folder_name, suggest_folder_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DEFAULT_GENERATOR = "v3"  # of a voice, which its folder is named after
+DEFAULT_GENERATOR = "v4"  # of a voice, which its folder is named after
 DEFAULTS_SAID = "ORAL_UNITS_DEFAULTS_SAID"  # the language whose defaults a shell script has announced already
 
 LANGUAGE_CONFIGS: dict[str, LanguageConfig] = {
@@ -269,7 +269,7 @@ def command_for(script: str, language: str | None, tag: str = "") -> str:
 def command_for_folder(script: str, folder: Path) -> str:
     """How to call ``script`` (of ``scripts/``, or a path) for the chain whose experiment ``folder`` is, by its name.
 
-    ``exp/guarani_vocoder_v3_w4`` belongs to guarani and the tag w4; where a name says nothing, <language> stands there.
+    ``exp/guarani_vocoder_v4_w4`` belongs to guarani and the tag w4; where a name says nothing, <language> stands there.
     """
     found = re.fullmatch(r"([a-z][a-z0-9_-]*?)_(?:units|bpe|prosody|vocoder_v\d+)(?:_(.+))?", Path(folder).name)
     language, tag = found.groups() if found else (None, None)

@@ -2,11 +2,11 @@
 
 Reads a trained voice, and recordings or units; writes a WAV file for each of them to --out.
 
-    python src/synthesize.py --exp exp/spanish_vocoder_v3 recording.mp3 folder/ --out spoken
-    python src/synthesize.py --exp exp/spanish_vocoder_v3 --units exp/spanish_units/corpus_timestamped.json --split test
-    python src/synthesize.py --exp exp/spanish_vocoder_v3 --units hours.json --stream --out spoken
-    python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
-    python src/synthesize.py --exp exp/spanish_vocoder_v3 --voice_of clip.wav --units units.json --out spoken
+    python src/synthesize.py --exp exp/spanish_vocoder_v4 recording.mp3 folder/ --out spoken
+    python src/synthesize.py --exp exp/spanish_vocoder_v4 --units exp/spanish_units/corpus_timestamped.json --split test
+    python src/synthesize.py --exp exp/spanish_vocoder_v4 --units hours.json --stream --out spoken
+    python src/synthesize.py --exp exp/spanish_vocoder_v4 --prosody exp/spanish_prosody --deduplicated units.txt
+    python src/synthesize.py --exp exp/spanish_vocoder_v4 --voice_of clip.wav --units units.json --out spoken
     python src/synthesize.py --exp voices/spanish --bpe exp/spanish_bpe --tokens tokens.txt --out spoken
 
 More: docs/phase3.md.

@@ -7,7 +7,7 @@
 #
 # ```
 # python src/trainer_prosody.py --language spanish
-# python src/synthesize.py --exp exp/spanish_vocoder_v3 --prosody exp/spanish_prosody --deduplicated units.txt
+# python src/synthesize.py --exp exp/spanish_vocoder_v4 --prosody exp/spanish_prosody --deduplicated units.txt
 # ```
 
 # %%

@@ -142,7 +142,7 @@ WITH_DISCRIMINATOR = {"adversarial_after": 0.3, "discriminator_share": 0.5}
 # %%
 DESCRIPTION = """Phase 3: train a voice that speaks units with their pitch.
 
-Reads phase 1's corpus_timestamped.json and the segments. Writes exp/<language>_vocoder_v3/ with the voice
+Reads phase 1's corpus_timestamped.json and the segments. Writes exp/<language>_vocoder_v4/ with the voice
 (checkpoints/), samples to listen to (samples/) and the course of the training (metrics.jsonl).
 
     python src/trainer_vocoder.py --language spanish --max_minutes 8
@@ -186,7 +186,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="further arguments of the generator's constructor, as in n_blocks=4 head_channels=128",
+        help="further arguments of the generator's constructor, as in n_blocks=6 bands=80",
     )
     model.add_argument(
         "--condition",

@@ -4,7 +4,7 @@ Reads a trained voice and its test split: each utterance is spoken from its unit
 recording. Writes the audio of both sides to exp/<name>/test/ and every number to exp/<name>/scores.json, and prints a
 table with bootstrap 95 % intervals.
 
-    python src/vocoder_test.py --exp exp/spanish_vocoder_v3
+    python src/vocoder_test.py --exp exp/spanish_vocoder_v4
 
 With --pairs, two folders of audio from anywhere are compared instead. More: docs/phase3.md.
 """

@@ -32,7 +32,7 @@ def write_vocoder_experiment(
     """A scored phase 3: config, log, scores with test audio. ``offset`` moves every error (a worse experiment)."""
     rng = np.random.default_rng(seed)
     exp.mkdir(parents=True)
-    derived = {"language": "spanish", "n_units": 12, "n_streams": 1, "generator": "v3", "units_exp": "spanish_units"}
+    derived = {"language": "spanish", "n_units": 12, "n_streams": 1, "generator": "v4", "units_exp": "spanish_units"}
     environment = {"git_commit": "0123abc" * 5, "git_dirty": True, "machine": "x86_64, 2 cores", "threads": 2}
     environment |= {"python": "3.13.5", "packages": {"torch": "2.14.1"}, "started": "2026-11-21T23:00:00+00:00"}
     environment |= {"cuda": None, "command": "src/trainer_vocoder.py --language spanish --max_minutes 8"}
@@ -87,7 +87,7 @@ def write_chain(data: Path, exp: Path) -> Path:
     utterances = list(read_corpus(units / "corpus_timestamped.json"))
     motifs = [_motif(utterances, token, length) for token, length in enumerate((1, 2, 2, 3, 4))]
     _write_json(exp / "spanish_bpe" / "motifs.json", motifs)
-    return write_vocoder_experiment(exp / "spanish_vocoder_v3")
+    return write_vocoder_experiment(exp / "spanish_vocoder_v4")
 
 
 def _motif(utterances: list[dict], token: int, length: int) -> dict:

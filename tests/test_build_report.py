@@ -62,7 +62,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> dict:
     root = tmp_path_factory.mktemp("chain")
     env = {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp")}
     first = write_chain(root / "data", root / "exp")
-    second = write_vocoder_experiment(root / "exp" / "spanish_vocoder_v3_b", offset=0.3, seed=0)
+    second = write_vocoder_experiment(root / "exp" / "spanish_vocoder_v4_b", offset=0.3, seed=0)
     run_script("src/build_report.py", first, "--max_examples", 3, env=env)
     run_script("src/build_report.py", first, second, "--max-examples", 2, "--out", root / "two.html", env=env)
     return {"first": first, "second": second, "two": root / "two.html", "env": env, "root": root}
@@ -131,7 +131,7 @@ def test_numbers_intervals_and_paired_verdict_are_shown(chain: dict) -> None:
     page = parse_page(chain["two"])
     entry = scores["metrics"]["mcd_db"]
     assert f"{entry['mean']:.2f}" in page.text and f"[{entry['low']:.2f}, {entry['high']:.2f}]" in page.text
-    assert "Paired difference to spanish_vocoder_v3" in page.text
+    assert "Paired difference to spanish_vocoder_v4" in page.text
     assert "worse" in page.text
     units = json.loads((chain["root"] / "exp" / "spanish_units" / "unit_report.json").read_text())
     assert f"{units['splits']['all']['bits_per_second']['frames']['value']:.0f}bits per second at 50 Hz" in page.text
@@ -146,7 +146,7 @@ def test_two_builds_differ_in_the_date_alone(chain: dict) -> None:
 
 
 def test_missing_parts_name_the_command_that_makes_them(tmp_path: Path) -> None:
-    exp = write_vocoder_experiment(tmp_path / "exp" / "spanish_vocoder_v3", n_utterances=1, n_rows=1)
+    exp = write_vocoder_experiment(tmp_path / "exp" / "spanish_vocoder_v4", n_utterances=1, n_rows=1)
     for name in ("scores.json", "metrics.jsonl", "finished.json"):
         (exp / name).unlink()
     run_script("src/build_report.py", exp, env={"EXP_ROOT": str(tmp_path / "exp"), "DATA_ROOT": str(tmp_path)})
@@ -167,7 +167,7 @@ def test_a_folder_that_is_no_experiment_is_a_user_mistake(tmp_path: Path) -> Non
 
 
 def test_examples_ids_cannot_leave_the_experiment(tmp_path: Path) -> None:
-    exp = write_vocoder_experiment(tmp_path / "spanish_vocoder_v3", n_utterances=1)
+    exp = write_vocoder_experiment(tmp_path / "spanish_vocoder_v4", n_utterances=1)
     scores = json.loads((exp / "scores.json").read_text())
     scores["utterances"][0]["id"] = "../../../../secret"
     (exp / "scores.json").write_text(json.dumps(scores))

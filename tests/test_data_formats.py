@@ -24,8 +24,8 @@ SMALL_VOICE = [
     "--channels=16",
     "--sizes",
     "n_blocks=1",
-    "head_channels=16",
-    "n_head_blocks=1",
+    "bands=8",
+    "noise_bands=4",
     "--discriminator_width=4",
     "--steps=4",
     "--batch_size=2",
@@ -142,7 +142,7 @@ def test_motifs_are_written_as_the_page_says(chain: Path) -> None:
 
 
 def test_an_experiment_is_written_as_the_page_says(chain: Path) -> None:
-    exp = chain / "exp" / "spanish_vocoder_v3"
+    exp = chain / "exp" / "spanish_vocoder_v4"
     config = read_json(exp / "config.json")
     check("config.json", set(config) | set(config["environment"]))
     rows = [json.loads(line) for line in (exp / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -47,7 +47,7 @@ def test_a_language_with_data_needs_no_entry_and_says_so_once(guarani: Path, cap
     config = language_config("guarani")
     assert config == default_config("guarani") == find_config("guarani")
     assert (config["encoder"], config["asr_language"], config["name"]) == ("mfcc", None, "guarani")
-    assert language_paths("guarani", "w4")["vocoder"].name == "guarani_vocoder_v3_w4"
+    assert language_paths("guarani", "w4")["vocoder"].name == "guarani_vocoder_v4_w4"
     (line,) = capsys.readouterr().err.splitlines()
     assert "guarani has no entry" in line and line.endswith("show_language.py --language guarani --block")
 
@@ -127,8 +127,8 @@ def test_only_the_models_to_fetch_are_read_from_the_table_itself(path: Path) -> 
 @pytest.mark.parametrize(
     ("folder", "command"),
     [
-        ("exp/guarani_vocoder_v3", "bash scripts/run_phase3.sh guarani"),
-        ("/x/mbya_guarani_vocoder_v3_w4", "TAG=w4 bash scripts/run_phase3.sh mbya_guarani"),
+        ("exp/guarani_vocoder_v4", "bash scripts/run_phase3.sh guarani"),
+        ("/x/mbya_guarani_vocoder_v4_w4", "TAG=w4 bash scripts/run_phase3.sh mbya_guarani"),
         ("exp/guarani_units_a_b", "TAG=a_b bash scripts/run_phase3.sh guarani"),
         ("somewhere", "bash scripts/run_phase3.sh <language>"),
     ],

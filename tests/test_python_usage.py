@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/python_usage.md"
 def test_the_blocks_run_one_after_the_other(
     tiny_units: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    write_vocoder(tiny_units, "spanish_vocoder_v3", seed=0)
+    write_vocoder(tiny_units, "spanish_vocoder_v4", seed=0)
     write_mp3(tmp_path / "recording.mp3", speech_like(2.0))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

@@ -50,7 +50,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def speak(roots: Path, *flags: object, code: int = 0) -> str:
-    return run_to_end("synthesize", ["--exp", roots / "exp" / "spanish_vocoder_v3", *flags], roots=roots, code=code)
+    return run_to_end("synthesize", ["--exp", roots / "exp" / "spanish_vocoder_v4", *flags], roots=roots, code=code)
 
 
 def spoken(folder: Path) -> dict[str, np.ndarray]:

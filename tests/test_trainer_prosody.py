@@ -91,7 +91,7 @@ def assert_same_run(exp: Path, reference: Path) -> None:
 
 def speak(roots: Path, out: str, *flags: object, code: int = 0, tag: str = "") -> dict[str, int]:
     """Frames spoken by utterance; the screen instead where a failure is expected."""
-    vocoder = roots / "exp" / f"spanish_vocoder_v3{tag}"
+    vocoder = roots / "exp" / f"spanish_vocoder_v4{tag}"
     screen = run_to_end("synthesize", ["--exp", vocoder, "--out", roots / out, *flags], roots=roots, code=code)
     if code:
         return screen
@@ -115,7 +115,7 @@ def test_a_run_starts_from_another_predictor(uninterrupted: Path, roots: Path) -
     run_to_end(TRAINER, [*TINY, "--init", uninterrupted, "--exp", exp, "--steps", 1, "--lr", 0], roots=roots)
     assert metrics(exp)[-1]["validation_loss"] == pytest.approx(load(uninterrupted, "best")["best"], rel=1e-4)
     assert json.loads((exp / "config.json").read_text())["derived"]["started_from"] == uninterrupted.name
-    vocoder = roots / "exp" / "spanish_vocoder_v3"
+    vocoder = roots / "exp" / "spanish_vocoder_v4"
     shown = run_to_end(TRAINER, [*TINY, "--init", vocoder, "--exp", roots / "exp" / "no"], roots=roots, code=2)
     assert f"{vocoder}" in shown and "expected a prosody predictor" in shown and not (roots / "exp" / "no").exists()
 

@@ -291,7 +291,7 @@ def test_several_streams_and_speakers(roots: Path) -> None:
     rows = [row | {"speaker": f"narrator {number % 2}"} for number, row in enumerate(rows)]
     write_units(roots / "exp", rows, tag="streams", n_units=7, n_streams=3)
     run_to_end(TRAINER, [*TINY, "--tag", "streams", "--speaker_embedding", "--steps", 2], roots=roots)
-    state = load(roots / "exp" / "spanish_vocoder_v3_streams", "best")
+    state = load(roots / "exp" / "spanish_vocoder_v4_streams", "best")
     assert state["speakers"] == ["narrator 0", "narrator 1"]
     assert {key: state["sizes"][key] for key in ("n_units", "n_streams", "n_speakers")} == {
         "n_units": 7,
@@ -310,7 +310,7 @@ def test_speakers_by_vectors(roots: Path) -> None:
         write_features(roots / "data" / "spanish" / "cache" / "speaker_resemblyzer" / f"{name}.npy", vector)
     flags = [*TINY, "--tag", "vectors", "--steps", 2]
     run_to_end(TRAINER, [*flags, "--speaker_vectors"], roots=roots)
-    exp = roots / "exp" / "spanish_vocoder_v3_vectors"
+    exp = roots / "exp" / "spanish_vocoder_v4_vectors"
     state = load(exp, "best")
     assert state["speakers"] == ["narrator 0", "narrator 1"] and state["sizes"]["speaker_dim"] == 256
     known = np.eye(256, dtype=np.float32)[len("narrator 0")]
@@ -366,7 +366,7 @@ def error_line(screen: str) -> str:
 def test_nan_stops_with_one_line_and_an_intact_checkpoint(roots: Path, tmp_path: Path) -> None:
     shutil.copytree(roots / "data", tmp_path / "data")
     shutil.copytree(roots / "exp" / "spanish_units", tmp_path / "exp" / "spanish_units")
-    exp, flags = tmp_path / "exp" / "spanish_vocoder_v3", [*TINY, *OFTEN, "--resume", "auto"]
+    exp, flags = tmp_path / "exp" / "spanish_vocoder_v4", [*TINY, *OFTEN, "--resume", "auto"]
     run_to_end(TRAINER, [*flags, "--steps", 6], roots=tmp_path)
     before = (exp / "checkpoints" / "latest.pt").read_bytes()
     for audio in (tmp_path / "data" / "spanish" / "segments").glob("*.wav"):

@@ -8,7 +8,7 @@ and the condition. What is written can be spoken and judged:
     bash scripts/bench/fetch_noises.sh noises
     python scripts/bench/bench_noise.py --language spanish --units exp/spanish_units exp/spanish_augmented_units \\
         --noise noises/crowd noises/rain_wind noises/engines --out noisy
-    python src/synthesize.py --exp exp/spanish_vocoder_v3 noisy/noise_10db --out spoken
+    python src/synthesize.py --exp exp/spanish_vocoder_v4 noisy/noise_10db --out spoken
     python src/vocoder_test.py --pairs noisy/clean spoken --asr models/whisper-base --asr_language es
 """
 

@@ -48,7 +48,7 @@ step src/trainer_vocoder.py --language spanish --steps 4 --generator v1 --batch_
 step src/trainer_prosody.py --language spanish --steps 40 --cpu
 step src/prosody_test.py --exp "$EXP_ROOT/spanish_prosody"
 
-voice="$EXP_ROOT/spanish_vocoder_v3"
+voice="$EXP_ROOT/spanish_vocoder_v4"
 step src/export_vocoder.py --exp "$voice" --prosody "$EXP_ROOT/spanish_prosody" --out "$out/voice"
 printf 'first\t3 5 5 5 9 9 100 100 100 7\n' > "$out/units.txt"
 step src/synthesize.py --exp "$voice" --prosody "$EXP_ROOT/spanish_prosody" --units "$out/units.txt" --out "$out/spoken"

@@ -103,7 +103,7 @@ def resources_of(job: Job) -> Resources:
 
 
 def job_title(job: Job) -> str:
-    """``satere_vocoder_v3/2``: how the launcher's own commands call a job."""
+    """``satere_vocoder_v4/2``: how the launcher's own commands call a job."""
     return f"{job['name']}/{job['number']}"
 
 

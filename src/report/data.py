@@ -132,7 +132,7 @@ def related_experiments(path: Path, derived: dict[str, Any]) -> tuple[Path | Non
 
 
 def _tag_of(name: str, language: str) -> str:
-    """'_w4' of 'spanish_vocoder_v3_w4' or 'spanish_bpe_w4'; '' without a tag."""
+    """'_w4' of 'spanish_vocoder_v4_w4' or 'spanish_bpe_w4'; '' without a tag."""
     words = name.removeprefix(f"{language}_").split("_")
     words = words[1:] if words and words[0] in ("vocoder", "bpe", "units") else words
     words = words[1:] if words and words[0] in ("v1", "v2", "v3", "v4") else words

@@ -75,7 +75,7 @@ def headline_tiles(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def describe_for_researchers(experiment: Experiment) -> str:
-    """'spanish_vocoder_v3: generator v3, 200 units, step 1,771, CER 0.221 [0.184, 0.262], n=34'."""
+    """'spanish_vocoder_v4: generator v3, 200 units, step 1,771, CER 0.221 [0.184, 0.262], n=34'."""
     parts = [f"generator {experiment.generator}"] if experiment.generator else []
     if experiment.n_units:
         source = f" of {experiment.encoder}" if experiment.encoder else ""

@@ -273,11 +273,11 @@ def test_the_whole_chain_is_submitted_at_once(cluster: dict) -> None:
     variables = cluster["env"] | arguments | {"BACKEND": "sge", "TAG": "chain"}
     done = run_bash(REPOSITORY / "scripts/run_all.sh", "spanish", **variables)
     assert done.returncode == 0, done.stderr
-    voice = cluster["root"] / "exp" / "spanish_vocoder_v3_chain"
+    voice = cluster["root"] / "exp" / "spanish_vocoder_v4_chain"
     assert not (voice / "report.html").exists()
     records = [
         record
-        for name in ("spanish_units_chain", "spanish_bpe_chain", "spanish_vocoder_v3_chain")
+        for name in ("spanish_units_chain", "spanish_bpe_chain", "spanish_vocoder_v4_chain")
         for record in find_records(name)
     ]
     assert len(records) == 5

@@ -236,7 +236,7 @@ def test_what_sbatch_refuses_is_one_line_and_leaves_nothing(cluster: dict) -> No
 def test_the_whole_chain_goes_through_as_jobs_that_wait_for_each_other(cluster: dict, chain: str) -> None:
     assert chain.count("submitted ") == 5
     exp = cluster["root"] / "exp"
-    records = [record for name in ("units", "bpe", "vocoder_v3") for record in find_records(f"spanish_{name}_chain")]
+    records = [record for name in ("units", "bpe", "vocoder_v4") for record in find_records(f"spanish_{name}_chain")]
     for record in records:
         assert wait_for_state(slurm, record, "finished", "failed", "cancelled") == "finished", log_file(
             record
@@ -245,11 +245,11 @@ def test_the_whole_chain_goes_through_as_jobs_that_wait_for_each_other(cluster: 
     for record in records:
         started, ended = read_attempts(Path(record["folder"]))
         times[f"{record['name']}/{record['number']}"] = (started["at"], ended["at"])
-    units, bpe, voice = (times[f"spanish_{name}_chain/1"] for name in ("units", "bpe", "vocoder_v3"))
-    scores, report = (times[f"spanish_vocoder_v3_chain/{number}"] for number in (2, 3))
+    units, bpe, voice = (times[f"spanish_{name}_chain/1"] for name in ("units", "bpe", "vocoder_v4"))
+    scores, report = (times[f"spanish_vocoder_v4_chain/{number}"] for number in (2, 3))
     assert units[1] <= min(bpe[0], voice[0]) and voice[1] <= scores[0] and max(bpe[1], scores[1]) <= report[0]
-    assert json.loads((exp / "spanish_vocoder_v3_chain" / "scores.json").read_text())["n_utterances"] == 2
-    assert "<audio" in (exp / "spanish_vocoder_v3_chain" / "report.html").read_text(encoding="utf-8")
+    assert json.loads((exp / "spanish_vocoder_v4_chain" / "scores.json").read_text())["n_utterances"] == 2
+    assert "<audio" in (exp / "spanish_vocoder_v4_chain" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_timed_out_training_saves_requeues_itself_and_resumes(

@@ -41,7 +41,7 @@ def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
     assert phase1 == ["scripts/run_phase1.sh", "satere", "--tag", "t"]
     assert phase2 == ["scripts/run_phase2.sh", "satere", "--tag", "t", "--vocab_size", "400"]
     assert f0[:3] == ["scripts/fill_f0_cache.py", "--language", "satere"] and phase3[0] == "scripts/run_phase3.sh"
-    voice = "/vol/exp/satere_vocoder_v3_t"
+    voice = "/vol/exp/satere_vocoder_v4_t"
     assert scores == ["src/vocoder_test.py", "--exp", voice, "--asr", "openai/whisper-base"]
     assert report == ["src/build_report.py", voice, "/vol/exp/satere_bpe_t"]
     gpus = [stage["options"].get("gpu") for stage in stages]
@@ -53,7 +53,7 @@ def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
         with pytest.raises(UserError, match="expected a language alone"):
             plan_stages(parse_main(["--", *words]))
     folders = [stage["specs"][0]["folder"] for stage in plan_stages(parse_main(["--", *chain]))]
-    assert folders == ["satere_units_t", "satere_bpe_t", *["satere_vocoder_v3_t"] * 3]
+    assert folders == ["satere_units_t", "satere_bpe_t", *["satere_vocoder_v4_t"] * 3]
 
 
 def test_one_command_is_one_stage() -> None:

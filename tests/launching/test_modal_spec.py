@@ -15,7 +15,7 @@ def test_a_job_as_in_the_documentation() -> None:
     options = function_options(job)
     assert (options["gpu"], options["timeout"], options["retries"]) == ("H100:2", 86400, 10)
     spec = make_spec(job)
-    assert spec["folder"] == "satere_vocoder_v3" and spec["limit_seconds"] == 86400 - 600
+    assert spec["folder"] == "satere_vocoder_v4" and spec["limit_seconds"] == 86400 - 600
     assert spec["environment"]["OMP_NUM_THREADS"] == "2"  # of --cpus 4, by two processes
     cheap = parse_main(["--hours", "0.5", "--retries", "0", "--cpus", "2", *TRAIN])
     assert "gpu" not in function_options(cheap) and "retries" not in function_options(cheap)
@@ -25,24 +25,24 @@ def test_a_job_as_in_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("words", "folder"),
     [
-        ([*TRAIN], "satere_vocoder_v3"),
+        ([*TRAIN], "satere_vocoder_v4"),
         ([*TRAIN, "--generator=v2", "--tag", "t"], "satere_vocoder_v2_t"),
         ([*TRAIN, "--exp", "exp/mine"], "mine"),
         (["scripts/run_phase1.sh", "spanish"], "spanish_units"),
-        (["scripts/run_phase3.sh", "--language", "spanish"], "spanish_vocoder_v3"),
+        (["scripts/run_phase3.sh", "--language", "spanish"], "spanish_vocoder_v4"),
         (["src/extract_units.py", "--language", "spanish"], "spanish_units"),
-        (["scripts/run_phase3.sh", "hunsrik"], "hunsrik_vocoder_v3"),  # not in the table; its data may lie elsewhere
+        (["scripts/run_phase3.sh", "hunsrik"], "hunsrik_vocoder_v4"),  # not in the table; its data may lie elsewhere
         (
             ["src/extract_units.py", "--language", "spanish", "--stage", "assign", "--shard-index", "3"],
             "spanish_units/assign_3",
         ),
-        (["src/vocoder_test.py", "--exp", "/vol/exp/spanish_vocoder_v3"], "spanish_vocoder_v3"),
+        (["src/vocoder_test.py", "--exp", "/vol/exp/spanish_vocoder_v4"], "spanish_vocoder_v4"),
         (["src/trainer_base.py", "--data", "data/english", "--out_dir=exp/english_llm"], "english_llm"),
         (["scripts/fetch_models.py", "--language", "satere"], "fetch_models_satere"),
-        (["scripts/run_all.sh", "spanish"], "spanish_vocoder_v3"),
-        (["scripts/train_vocoder.sh", "spanish", "--steps", "9"], "spanish_vocoder_v3"),
+        (["scripts/run_all.sh", "spanish"], "spanish_vocoder_v4"),
+        (["scripts/train_vocoder.sh", "spanish", "--steps", "9"], "spanish_vocoder_v4"),
         (["scripts/train_post_wlg.sh", "--data", "data/english"], "speech_llm_post_wlg"),
-        (["src/build_report.py", "exp/spanish_vocoder_v3"], "spanish_vocoder_v3"),
+        (["src/build_report.py", "exp/spanish_vocoder_v4"], "spanish_vocoder_v4"),
         (["recipes/english/prepare.sh"], "prepare_english"),
     ],
 )
@@ -56,7 +56,7 @@ def test_an_experiment_that_the_shell_names_is_the_folder(monkeypatch: pytest.Mo
     monkeypatch.setenv("EXPERIMENT", "mine")
     for words in (["scripts/train_vocoder.sh", "spanish"], ["scripts/train.sh"]):
         assert written_folder(words) == "mine"
-    assert written_folder(TRAIN) == "satere_vocoder_v3"
+    assert written_folder(TRAIN) == "satere_vocoder_v4"
 
 
 def test_the_environment_of_a_job_is_offline_except_for_fetching(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,7 @@ def test_a_real_training_interrupted_at_random_is_committed_and_ends_the_same(tm
     words = [*flags.split(), *often.split(), "--discriminator_frames", "4"]
     run_to_end("trainer_vocoder", words, roots=tmp_path)
 
-    folder, run = tmp_path / "preempted", "spanish_vocoder_v3"
+    folder, run = tmp_path / "preempted", "spanish_vocoder_v4"
     shutil.copytree(units, folder / "committed" / units.name)
     process = start_container(folder, ["src/trainer_vocoder.py", *words], tmp_path)
     step, pause = random.SystemRandom().randint(1, 36), random.SystemRandom().uniform(0, 0.2)

@@ -13,8 +13,8 @@ from report.data import choose_examples, load_experiment, related_experiments
 @pytest.mark.parametrize(
     ("exp_name", "units", "bpe"),
     [
-        ("spanish_vocoder_v3", "spanish_units", "spanish_bpe"),
-        ("spanish_vocoder_v3_w4", "spanish_units_w4", "spanish_bpe_w4"),
+        ("spanish_vocoder_v4", "spanish_units", "spanish_bpe"),
+        ("spanish_vocoder_v4_w4", "spanish_units_w4", "spanish_bpe_w4"),
         ("spanish_bpe_a_b", "spanish_units_a_b", "spanish_bpe_a_b"),
         ("spanish_units_w4", "spanish_units_w4", "spanish_bpe_w4"),
     ],
@@ -26,7 +26,7 @@ def test_related_experiments_are_found_by_name(tmp_path: Path, exp_name: str, un
 
 
 def test_without_a_recogniser_the_examples_are_ranked_by_mel_distance(tmp_path: Path) -> None:
-    exp = write_vocoder_experiment(tmp_path / "spanish_vocoder_v3", n_utterances=3, asr=False)
+    exp = write_vocoder_experiment(tmp_path / "spanish_vocoder_v4", n_utterances=3, asr=False)
     utterances = load_experiment(exp).scores.utterances
     metric, chosen = choose_examples(utterances, 3)
     values = [item["mel_distance_nat"] for _, item in chosen]
@@ -40,11 +40,11 @@ def test_no_experiment_is_refused_without_a_config(tmp_path: Path) -> None:
 
 
 def test_what_an_experiment_does_not_have_is_none_or_empty(tmp_path: Path) -> None:
-    exp = tmp_path / "hindi_vocoder_v3"
+    exp = tmp_path / "hindi_vocoder_v4"
     exp.mkdir()
     (exp / "config.json").write_text("{}")
     found = load_experiment(exp)
-    assert (found.name, found.language, found.n_streams) == ("hindi_vocoder_v3", "hindi", 1)
+    assert (found.name, found.language, found.n_streams) == ("hindi_vocoder_v4", "hindi", 1)
     assert (found.scores, found.unit_report, found.motifs, found.units_path, found.generator) == (None,) * 5
     assert (found.log, found.environment, found.encoder, found.finished) == ([], {}, "", False)
 

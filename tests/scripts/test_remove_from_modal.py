@@ -12,7 +12,7 @@ from modal_container import open_writers
 
 from core.errors import UserError
 
-RESULTS = ("spanish_units", "spanish_vocoder_v3", "spanish_prompts_units", "russian_units")
+RESULTS = ("spanish_units", "spanish_vocoder_v4", "spanish_prompts_units", "russian_units")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_what_the_manifest_no_longer_names_goes_and_only_when_asked(volume, tiny
 
     remove_from_modal.main(["--language", "spanish", "--yes"])
     said = capsys.readouterr().out
-    assert "spanish_units spanish_vocoder_v3\n" in said and "prompts" not in said
+    assert "spanish_units spanish_vocoder_v4\n" in said and "prompts" not in said
     left = files_of(volume)
     lost = {name for name in before - left if "/cache/" not in name}
     assert lost == {f"data/{gone['audio']}", "data/.archives/spanish/one.done", "data/.archives/spanish/broken_off.tar"}
@@ -99,7 +99,7 @@ def test_everything_of_a_language_goes_and_nothing_of_one_whose_name_begins_alik
 def test_named_experiments_go_too(volume, tiny_language: dict) -> None:
     withdraw(tiny_language, 1)
     remove_from_modal.main(["--language", "spanish", "--experiments", "spanish_units", "russian_units", "--yes"])
-    assert {path.name for path in (volume.mount / "exp").iterdir()} == {"spanish_vocoder_v3", "spanish_prompts_units"}
+    assert {path.name for path in (volume.mount / "exp").iterdir()} == {"spanish_vocoder_v4", "spanish_prompts_units"}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_names_stay_inside(volume, words: list[str]) -> None:
     assert files_of(volume) == before
 
 
-@pytest.mark.parametrize("folder", ["spanish_vocoder_v3", "spanish_units/assign_3", "fill_f0_cache_spanish"])
+@pytest.mark.parametrize("folder", ["spanish_vocoder_v4", "spanish_units/assign_3", "fill_f0_cache_spanish"])
 def test_nothing_goes_while_a_call_works_on_the_language(volume, folder: str) -> None:
     before = files_of(volume)
     volume.writers.put(folder, {"owner": "fc-lives", "until": 9e9, "attempt": 0})
@@ -123,7 +123,7 @@ def test_nothing_goes_while_a_call_works_on_the_language(volume, folder: str) ->
 
 def test_writers_that_ended_and_those_of_other_languages_hinder_nobody(volume) -> None:
     volume.writers.put("spanish_units", {"owner": "fc-ended", "until": 9e9, "attempt": 0})
-    volume.writers.put("spanish_vocoder_v3", {"owner": "fc-lives", "until": 0.0, "attempt": 0})
+    volume.writers.put("spanish_vocoder_v4", {"owner": "fc-lives", "until": 0.0, "attempt": 0})
     volume.writers.put("spanish_prompts_units", {"owner": "fc-lives", "until": 9e9, "attempt": 0})
     remove_from_modal.main(["--language", "spanish", "--everything", "--yes"])
     assert not (volume.mount / "data/spanish").exists()

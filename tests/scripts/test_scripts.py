@@ -75,7 +75,7 @@ def test_phases_leave_what_the_next_one_reads(chain: dict) -> None:
         audio = load_audio(chain["root"] / "data" / utterance["audio"])
         assert sum(utterance["durations"]) == len(audio) // HOP_SAMPLES
     assert (exp / "guarani_bpe" / "tokenizer.json").exists()
-    assert load_vocoder(exp / "guarani_vocoder_v3").step == 4
+    assert load_vocoder(exp / "guarani_vocoder_v4").step == 4
 
 
 def test_each_phase_says_what_it_wrote_and_what_comes_next(chain: dict) -> None:
@@ -101,7 +101,7 @@ def modification_times(folder: Path) -> dict[str, int]:
 
 def test_run_all_finishes_the_chain_and_then_has_nothing_to_do(chain: dict) -> None:
     """On top of finished phases: data, phases 1 to 3 stay as they are; resynthesis, scores and report are made."""
-    vocoder, before = chain["exp"] / "guarani_vocoder_v3", modification_times(chain["exp"])
+    vocoder, before = chain["exp"] / "guarani_vocoder_v4", modification_times(chain["exp"])
     printed = run_chain_script("run_all", "guarani", **chain["env"], **chain["arguments"])
     assert "GB of disk" in printed
     assert str(vocoder / "report.html") in printed.splitlines()[-1]
@@ -130,7 +130,7 @@ def test_an_unfinished_phase_names_the_command_that_finishes_it(chain: dict) -> 
 
 
 def test_synthesize_speaks_recordings_and_units(chain: dict) -> None:
-    vocoder, root = chain["exp"] / "guarani_vocoder_v3", chain["root"]
+    vocoder, root = chain["exp"] / "guarani_vocoder_v4", chain["root"]
     recording = sorted((root / "recordings").iterdir())[0]
     run_script("src/synthesize.py", recording, "--exp", vocoder, "--out", root / "spoken", env=chain["env"])
     (spoken,) = (root / "spoken").glob("*.wav")
@@ -162,7 +162,7 @@ def wait_for_step(running: subprocess.Popen, exp: Path, step: int) -> None:
 
 def test_phase3_stopped_and_killed_ends_with_the_same_weights(tiny_units: dict, tmp_path: Path) -> None:
     """Told to stop by a scheduler's SIGTERM to the shell script, then killed outright, then left to finish."""
-    n_steps, exp = 60, tiny_units["exp"] / "spanish_vocoder_v3"
+    n_steps, exp = 60, tiny_units["exp"] / "spanish_vocoder_v4"
     running = start_phase3(n_steps, {})
     wait_for_step(running, exp, 7)
     os.kill(running.pid, signal.SIGTERM)
@@ -184,7 +184,7 @@ def test_phase3_stopped_and_killed_ends_with_the_same_weights(tiny_units: dict, 
     output = running.communicate(timeout=300)[0]
     assert running.returncode == 0, output[-3000:]
     stopped = load_checkpoint(exp / "checkpoints" / "latest.pt", command="")
-    whole = load_checkpoint(other / "spanish_vocoder_v3" / "checkpoints" / "latest.pt", command="")
+    whole = load_checkpoint(other / "spanish_vocoder_v4" / "checkpoints" / "latest.pt", command="")
     assert stopped["step"] == whole["step"] == n_steps
     for part in ("generator", "generator_ema"):
         assert all(torch.equal(stopped[part][name], whole[part][name]) for name in whole[part]), part
