@@ -74,6 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out.add_argument(
         "--no_torchscript", action="store_true", help=f"leave out {SPEAK_FILE} and what it runs without this repository"
     )
+    out.add_argument("--no_page", action="store_true", help=f"leave out {PAGE_FILE}, which speaks in a browser")
     out.add_argument(
         "--about", type=Path, default=None, help="a Markdown file whose text goes to the card, e.g. on the recordings"
     )
@@ -229,7 +230,7 @@ def main() -> int:
         save_voice_prosody(unfinished / "prosody", prosody, half=args.half)
     saved = reload_saved(unfinished, prosody)
     exported = [] if args.no_torchscript else save_torchscript(unfinished, *saved)
-    has_page = save_page(unfinished, *saved, args.license)
+    has_page = not args.no_page and save_page(unfinished, *saved, args.license)
     if args.onnx:
         export_onnx(saved[0].generator, unfinished / ONNX_FILE, saved[0].speaker_vectors)
     scores = read_scores(args.exp / "scores.json", vocoder.step)

@@ -5,11 +5,12 @@
 # Prepares the recordings of english, italian, spanish, russian_prompts and russian by their recipes, joins them, and
 # trains on all. Run again, it goes on where it was stopped. Two cores need hours; a GPU runs the same command.
 #
-#   LEAVE_OUT   a language that it shall not hear, with its prompts: spanish makes voices/base_v4_no_spanish
+#   LEAVE_OUT   a language that it shall not hear, with its prompts: spanish makes voices/base_v4_no_spanish. The base
+#               voice of the repository is that one, so that what Spanish gains from it is what any new language gains
 #   GENERATOR   v4, the default, or v3: makes voices/base_v3
 #   STEPS       of the voice's training; default 4000
 #   ADVERSARIAL_AFTER
-#               share of the steps from which a discriminator takes part; default 0.5; 1: never
+#               share of the steps from which a discriminator takes part; default 0.75; 1: never
 #   PROSODY     steps of the prosody predictor's training; default 2000; 0 leaves the predictor out
 #   DATA_ROOT, EXP_ROOT, NPROC   as everywhere
 set -euo pipefail
@@ -32,7 +33,7 @@ language="base_voice$suffix"
 generator="${GENERATOR:-v4}"
 data="$DATA_ROOT/$language"
 voice="$EXP_ROOT/${language}_vocoder_$generator"
-adversarial_after="${ADVERSARIAL_AFTER:-0.5}"
+adversarial_after="${ADVERSARIAL_AFTER:-0.75}"
 prosody="$EXP_ROOT/${language}_prosody"
 
 for name in "${sources[@]}"; do
@@ -67,4 +68,4 @@ if [ "${PROSODY:-2000}" != 0 ]; then
   extra+=(--prosody "$prosody")
 fi
 python "$root/src/export_vocoder.py" --exp "$voice" --out "$root/voices/base_$generator$suffix" --overwrite \
-  --half --no_torchscript --license cc-by-sa-3.0 --about "$data/about.md" "${extra[@]}"
+  --half --no_torchscript --no_page --license cc-by-sa-3.0 --about "$data/about.md" "${extra[@]}"

@@ -109,7 +109,7 @@ def test_one_command_trains_and_saves_it_with_every_licence(tmp_path):
         f"src/{name}.py" for name in ("extract_units", "trainer_vocoder", "trainer_prosody", "export_vocoder")
     ]
     assert all("--init none" in line for line in shown[1:3]) and shown[1].endswith("--batch_size 8")
-    assert "--out voices/base_v4_no_spanish --overwrite --half --no_torchscript" in shown[3]
+    assert "--out voices/base_v4_no_spanish --overwrite --half --no_torchscript --no_page" in shown[3]
     texts = {path.stem for path in data.glob("*.txt")}
     assert texts == {
         "LICENSE_SOURCE_english",
