@@ -234,7 +234,7 @@ def test_a_voice_that_started_from_the_base_says_so_and_brings_its_licence(
     base, exp = tmp_path / "base_v3", tmp_path / "exp"
     base.mkdir()
     (base / "ATTRIBUTION.txt").write_text("many voices")
-    monkeypatch.setattr(export_vocoder, "BASE_VOICE", base)
+    monkeypatch.setattr(export_vocoder, "BASE_VOICES", {"v3": base})
     shutil.copytree(roots / "spanish_vocoder_v3", exp)
     config = json.loads((exp / "config.json").read_text())
     config["derived"]["started_from"] = "base_v3"
