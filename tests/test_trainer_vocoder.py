@@ -181,7 +181,7 @@ def test_a_run_starts_from_another_voice_of_other_units(uninterrupted: Path, roo
         [row["validation_mel_nat"] for row in metrics(run) if "validation_mel_nat" in row]
         for run in (exp, uninterrupted)
     )
-    assert warm[0] < cold[0] - 0.1
+    assert warm[0] < (cold[0] + cold[-1]) / 2 < cold[0] - 0.01
     assert json.loads((exp / "config.json").read_text())["derived"]["started_from"] == "old"
     assert differences(load(exp, "latest")["discriminator"], load(uninterrupted, "best")["discriminator"]) == []
     shutil.rmtree(old)
@@ -236,7 +236,7 @@ def test_a_lengthened_run_is_unfinished_until_its_end(roots: Path) -> None:
         (("--lr", -1), "--lr"),
         (("--speaker_embedding",), "speakers.tsv"),
         (("--init", "voices/old", "--random_embeddings"), "leave one of the two out"),
-        (("--init", "base"), "voices/base_v3: expected"),
+        (("--init", "base"), "voices/base_v4: expected"),
     ],
 )
 def test_flags_without_a_meaning_are_refused(flags: tuple, expected: str, roots: Path) -> None:
@@ -272,7 +272,20 @@ def test_the_other_versions_train_too(roots: Path, generator: str) -> None:
 
 def test_the_oracle_resumes_to_the_bit_and_is_scored_but_does_not_speak_units(roots: Path) -> None:
     whole, stopped = roots / "exp" / "oracle", roots / "exp" / "oracle_stopped"
-    flags = [*TINY, *OFTEN, "--condition", "logmel", "--sizes", "n_blocks=1", "--steps", 8, "--resume", "auto"]
+    flags = [
+        *TINY,
+        *OFTEN,
+        "--generator",
+        "v3",
+        "--condition",
+        "logmel",
+        "--sizes",
+        "n_blocks=1",
+        "--steps",
+        8,
+        "--resume",
+        "auto",
+    ]
     run_to_end(TRAINER, [*flags, "--exp", whole], roots=roots)
     state = load(whole, "best")
     assert (state["sizes"]["condition"], state["sizes"]["n_blocks"]) == ("logmel", 1)
@@ -417,7 +430,7 @@ def test_names_are_not_reused_by_accident(roots: Path) -> None:
         (["--max_minutes", 0], "--max_minutes 0"),
         (["--generator", "v1"], "multiple of 32"),
         (["--generator", "v2", "--channels", 32, "--condition", "logmel"], "the oracle is v3's"),
-        (["--sizes", "n_block=4"], "n_blocks=6"),
+        (["--sizes", "n_block=4"], "n_blocks=4"),
         (["--unit_noise", 1], "--unit_noise 1.0: expected a number from 0 to below 1"),
         (["--ema", -0.1], "--ema -0.1"),
         (["--adversarial_after", 0.5, "--discriminator_frames", 3], "expected at least 4"),

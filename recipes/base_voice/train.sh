@@ -11,6 +11,8 @@
 #   STEPS       of the voice's training; default 4000
 #   ADVERSARIAL_AFTER
 #               share of the steps from which a discriminator takes part; default 0.75; 1: never
+#   DISCRIMINATOR_SHARE
+#               share of a step's crops that it sees; default 0.5
 #   PROSODY     steps of the prosody predictor's training; default 2000; 0 leaves the predictor out
 #   DATA_ROOT, EXP_ROOT, NPROC   as everywhere
 set -euo pipefail
@@ -59,8 +61,8 @@ sed "/^| \`${leave_out:-none}\(_prompts\)\?\`/d" "$here/about.md" > "$data/about
 python "$root/src/extract_units.py" --language "$language" --n_units 1000 --normalize root --resume auto
 command=(python)
 if [ "${NPROC:-1}" -gt 1 ]; then command+=(-m torch.distributed.run --standalone "--nproc_per_node=$NPROC"); fi
-"${command[@]}" "$root/src/trainer_vocoder.py" --language "$language" --generator "$generator" --init none --steps "${STEPS:-4000}" \
-  --adversarial_after "$adversarial_after" --resume auto "$@"
+"${command[@]}" "$root/src/trainer_vocoder.py" --language "$language" --generator "$generator" --init none \
+  --steps "${STEPS:-4000}" --adversarial_after "$adversarial_after" --discriminator_share "${DISCRIMINATOR_SHARE:-0.5}" --resume auto "$@"
 extra=()
 if [ "$adversarial_after" != 1 ]; then extra+=(--discriminator); fi
 if [ "${PROSODY:-2000}" != 0 ]; then
