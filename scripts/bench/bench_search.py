@@ -27,6 +27,7 @@ from audio.audio_io import load_audio
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.frames import SAMPLE_RATE, UNIT_RATE
+from core.records import SearchFeatures
 from core.tables import read_table
 from core.text_normalisation import normalise_text
 from encoders.encode import Encoder, encode, load_encoder
@@ -224,7 +225,7 @@ def measure(args: argparse.Namespace, index: Index) -> None:
         report(f"{name}, {'other' if other else 'same'} speaker", ranked)
     print_ratio(rows)
     if args.fit:
-        fit_probabilities(scored)
+        fit_probabilities(scored, index.features)
 
 
 def print_ratio(rows: dict[tuple[str, bool], list[Ranked]]) -> None:
@@ -265,7 +266,7 @@ def refine(
     }
 
 
-def fit_probabilities(scored: Sequence[tuple[Word, np.ndarray]]) -> None:
+def fit_probabilities(scored: Sequence[tuple[Word, np.ndarray]], features: SearchFeatures) -> None:
     """Logistic regression on every second word; how often what it calls likely is right among the others."""
     from sklearn.linear_model import LogisticRegression
 
@@ -282,7 +283,7 @@ def fit_probabilities(scored: Sequence[tuple[Word, np.ndarray]]) -> None:
     print(f"all words: {both.intercept_[0]:.3f} + {both.coef_[0, 0]:.3f} × score")
     print("| probability | other words taught it: said, right | as shipped: said, right | n |\n|---|---|---|---|")
     fitted = model.predict_proba(judged[0][:, None])[:, 1]
-    shipped = np.array([probability(score) for score in judged[0]])
+    shipped = np.array([probability(score, features) for score in judged[0]])
     for low, high in zip(BINS[:-1], BINS[1:]):
         cells = [(values >= low) & (values < high) for values in (fitted, shipped)]
         said = [

@@ -10,10 +10,13 @@ import math
 
 import numpy as np
 
+from core.records import SearchFeatures
+
 LEAST_DEVIATION = 1e-4
 NORMAL_QUARTILE = 0.6745  # deviations from the middle to a quartile of a normal distribution
-# Logistic regression on the hits of words in Italian prompts (scripts/bench/bench_search.py; docs/results/search.md).
-INTERCEPT, SLOPE = -9.0, 2.2
+# (Intercept, slope) by logistic regression on words in Italian prompts, of the same and of another speaker
+# (scripts/bench/bench_search.py --fit; docs/results/search.md).
+CEPSTRA, MODELS = (-4.70, 0.946), (-5.64, 0.761)
 
 
 def score_costs(costs: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -24,6 +27,7 @@ def score_costs(costs: np.ndarray, background: np.ndarray) -> np.ndarray:
     return (middle - np.asarray(costs, np.float64)) / max((high - middle) / NORMAL_QUARTILE, LEAST_DEVIATION)
 
 
-def probability(score: float) -> float:
-    """That a hit with this score is right: 0 to 1."""
-    return 1 / (1 + math.exp(-min(max(INTERCEPT + SLOPE * score, -60.0), 60.0)))
+def probability(score: float, features: SearchFeatures) -> float:
+    """That a hit with this score, on an index of these features, is right: 0 to 1."""
+    intercept, slope = MODELS if features["n_features"] else CEPSTRA
+    return 1 / (1 + math.exp(-min(max(intercept + slope * score, -60.0), 60.0)))

@@ -23,11 +23,12 @@ def describe_hits(index: Index, found: Found, n_hits: int, decisions: Mapping[Pl
     for place, score in zip(found.places, scores):
         decision = (decisions or {}).get(place)
         if decision != "rejected" and len(rows) < n_hits:
-            rows.append(_describe(index.segments[place.segment], place, len(rows) + 1, float(score), decision))
+            rows.append(_describe(index, place, len(rows) + 1, float(score), decision))
     return rows
 
 
-def _describe(segment: Segment, place: Place, rank: int, score: float, decision: str | None) -> Hit:
+def _describe(index: Index, place: Place, rank: int, score: float, decision: str | None) -> Hit:
+    segment = index.segments[place.segment]
     start, end = frames_to_seconds(place.start), frames_to_seconds(place.stop)
     source, offset, text = place_in_recording(segment, (start + end) / 2)
     return {
@@ -43,7 +44,7 @@ def _describe(segment: Segment, place: Place, rank: int, score: float, decision:
         **({"text": text} if text else {}),
         "cost": round(place.cost, 5),
         "score": round(score, 3),
-        "probability": round(probability(score), 4),
+        "probability": round(probability(score, index.features), 4),
         **({"decision": decision} if decision else {}),
     }
 
@@ -55,7 +56,7 @@ def place_in_recording(segment: Segment, middle: float) -> tuple[str, float, str
     """
     parts = segment.get("parts")
     if not parts:
-        return segment.get("source", segment["audio"]), segment.get("start", 0.0), segment.get("text")
+        return segment.get("source") or segment["audio"], segment.get("start", 0.0), segment.get("text")
     part = [one for one in parts if one["offset"] <= middle][-1:] or parts[:1]
     return part[0]["source"], part[0]["start"] - part[0]["offset"], part[0].get("text")
 

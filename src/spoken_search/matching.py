@@ -18,6 +18,7 @@ from spoken_search.index import Index
 BLOCK_FRAMES = 50  # a second: of each, the best match that ends in it is kept
 N_CANDIDATES = 1000  # blocks that are aligned exactly
 N_BACKGROUND = 500  # blocks drawn at random
+END_SLACK = 5  # frames by which ends of several queries may differ
 LONGEST_STRETCH = 2  # a match has at most so many frames for one of the query
 
 
@@ -103,21 +104,23 @@ def align_frames(
 ) -> Place | None:
     """The place in (F, P) ``frames``, ``offset`` frames into its segment, where all ``queries`` fit best on average.
 
-    The average is over costs of matches that end in the same frame; the times are those of the query that fits best.
+    The average is over costs of matches that end at the same time, END_SLACK frames apart at most. The times are those
+    of the query that fits best.
     """
     aligned = [match_ends(1 - frames @ query.T) for query in queries]
-    costs = np.stack([found for found, _ in aligned])
-    if len(queries) > 1:
-        costs = np.stack([_near_minimum(found) for found in costs])
+    reach = END_SLACK if len(queries) > 1 else 0
+    costs = np.stack([_near_minimum(found, reach) for found, _ in aligned])
     mean = costs.mean(axis=0)
-    stop = int(np.argmin(mean))
-    if mean[stop] > FAR / 1e6:
+    middle = int(np.argmin(mean))
+    if mean[middle] > FAR / 1e6:
         return None
-    starts = aligned[int(np.argmin(costs[:, stop]))][1]
-    return Place(segment, offset + int(starts[stop]), offset + stop + 1, float(mean[stop]))
+    own, starts = aligned[int(np.argmin(costs[:, middle]))]
+    first = max(middle - reach, 0)
+    stop = first + int(np.argmin(own[first : middle + reach + 1]))
+    return Place(segment, offset + int(starts[stop]), offset + stop + 1, float(mean[middle]))
 
 
-def _near_minimum(costs: np.ndarray, reach: int = 5) -> np.ndarray:
+def _near_minimum(costs: np.ndarray, reach: int) -> np.ndarray:
     """(F,) least cost within ``reach`` frames: two queries seldom end in the very same one."""
     padded = np.pad(costs, reach, constant_values=FAR)
     return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).min(axis=1)
