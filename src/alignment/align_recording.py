@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alignment.head_emissions import letter_columns
+from alignment.columns import letter_columns
 from alignment.known_text import SpokenText, TextLine, hear_letters, spell_lines
 from alignment.reading_emissions import emit_reading, reading_letters
 from alignment.times import (
+    HeardWords,
     describe_lines,
     describe_unknown,
+    edges_of_letters,
+    edges_of_tokens,
     find_wildcards,
     find_words,
     position_nats,
@@ -34,7 +37,7 @@ class Scale(NamedTuple):
 
 
 HEAD_SCALE = Scale(lead=0.0, echo=0.0, window=30, sure=0.3, least_said=0.3)
-WHISPER_SCALE = Scale(lead=0.0, echo=0.0, window=40, sure=0.3, least_said=0.3)
+WHISPER_SCALE = Scale(lead=0.1, echo=0.0, window=40, sure=0.3, least_said=0.3)
 
 
 class Heard(NamedTuple):
@@ -44,6 +47,7 @@ class Heard(NamedTuple):
     clock: np.ndarray  # (P, 2) s
     text: SpokenText
     columns: list[list[int]]  # of each word's letters
+    read_words: np.ndarray | None  # (P,) number of the word read there; None: of a head
 
 
 def hear_by_head(emissions: np.ndarray, characters: str, step: float, lines: Sequence[TextLine]) -> Heard:
@@ -51,7 +55,7 @@ def hear_by_head(emissions: np.ndarray, characters: str, step: float, lines: Seq
     text = spell_lines(lines, hear_letters(characters))
     positions = np.arange(len(emissions) + 1) * step
     columns = [letter_columns(word.letters, characters) for word in text.words]
-    return Heard(emissions, np.stack([positions[:-1], positions[1:]], axis=1), text, columns)
+    return Heard(emissions, np.stack([positions[:-1], positions[1:]], axis=1), text, columns, None)
 
 
 def hear_by_reading(windows: Sequence[ReadWindow], lines: Sequence[TextLine], scratch: Path | None = None) -> Heard:
@@ -59,7 +63,8 @@ def hear_by_reading(windows: Sequence[ReadWindow], lines: Sequence[TextLine], sc
     alphabet = "".join(sorted({letter for line in lines for letter in normalise_text(line.text)} - {" "}))
     text = spell_lines(lines, hear_letters(alphabet))
     reading = emit_reading(reading_letters(windows), alphabet, scratch)
-    return Heard(*reading, text, [letter_columns(word.letters, alphabet) for word in text.words])
+    columns = [letter_columns(word.letters, alphabet) for word in text.words]
+    return Heard(reading.emissions, reading.clock, text, columns, reading.read_words)
 
 
 def align(source: str, heard: Heard, levels: np.ndarray, scale: Scale, costs: Costs = DEFAULT_COSTS) -> Alignment:
@@ -70,7 +75,7 @@ def align(source: str, heard: Heard, levels: np.ndarray, scale: Scale, costs: Co
     path, _ = best_path(heard.emissions, script, costs)
     nats = position_nats(heard.emissions, path, script)
     words = find_words(path, nats, script)
-    times = refine_times(words, levels, heard.clock, scale.lead, scale.echo)
+    times = time_words(heard, words, levels, scale)
     lines = describe_lines(heard.text, words, times, nats, scale.window)
     unknown = describe_unknown(find_wildcards(path), heard.text, levels, heard.clock)
     found: Alignment = {
@@ -82,6 +87,20 @@ def align(source: str, heard: Heard, levels: np.ndarray, scale: Scale, costs: Co
         "notes": describe_letters(heard.text),
     }
     return found
+
+
+def time_words(heard: Heard, words: HeardWords, levels: np.ndarray, scale: Scale) -> np.ndarray:
+    """(W, 2) float64 seconds; NaN for words that nobody says."""
+    times, said = np.full((len(words.starts), 2), np.nan), np.flatnonzero(words.starts >= 0)
+    if len(said):
+        by_length = heard.read_words is not None
+        edges = (
+            edges_of_tokens(words, heard.clock, said, heard.read_words, scale.lead)
+            if by_length
+            else edges_of_letters(words, heard.clock, said, scale.lead, scale.echo)
+        )
+        times[said] = refine_times(edges, levels, by_length=by_length)
+    return times
 
 
 def summarise(lines, unknown, scale: Scale) -> AlignmentSummary:

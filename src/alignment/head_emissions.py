@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from alignment.known_text import ANY_SOUND
-from alignment.trellis import ANY_COLUMN, ANY_NATS, FIRST_LETTER
+from alignment.columns import columns_of
+from alignment.trellis import FIRST_LETTER
 from alignment.windows import Window, overlapping_windows
 from core.errors import UserError
 from core.files import write_json
@@ -47,22 +47,6 @@ def check_head(speech_llm: SpeechLLM, name: Path) -> None:
             f"{name}: has no CTC head, which hears when a letter is said; train one with --ctc_warmup_steps, "
             "or align with --whisper"
         )
-
-
-def columns_of(log_probs: np.ndarray, characters: str) -> np.ndarray:
-    """(P, V) log-probabilities -> (P, C) float16: blank, pause, best, any sound, and each character."""
-    blank = log_probs[:, :1]
-    pause = np.maximum(blank, log_probs[:, [1 + characters.index(" ")]]) if " " in characters else blank
-    best = log_probs.max(1, keepdims=True)
-    return (
-        np.concatenate([blank, pause, best, best + ANY_NATS, log_probs[:, 1:]], axis=1)
-        .clip(-60.0, 0.0)
-        .astype(np.float16)
-    )
-
-
-def letter_columns(letters: str, characters: str) -> list[int]:
-    return [ANY_COLUMN if letter == ANY_SOUND else FIRST_LETTER + characters.index(letter) for letter in letters]
 
 
 @torch.inference_mode()

@@ -33,6 +33,7 @@ class Reading(NamedTuple):
 
     emissions: np.ndarray  # (P, C) float16
     clock: np.ndarray  # (P, 2) s at which each position begins and ends
+    read_words: np.ndarray  # (P,) number of the word read there, from 0 on; a space counts to the word before it
 
 
 @functools.cache
@@ -112,15 +113,17 @@ def emit_reading(letters: Sequence[tuple[str, float, float]], alphabet: str, pat
     emissions = (
         np.zeros(shape, np.float16) if path is None or not shape[0] else np.memmap(path, np.float16, "w+", shape=shape)
     )
-    clock, position = np.zeros((shape[0], 2)), 0
+    clock, read_words, word, position = np.zeros((shape[0], 2)), np.zeros(shape[0], np.int64), 0, 0
     rows = {letter: _rows_of(letter, alphabet) for letter in {letter for letter, _, _ in letters}}
     for (letter, start, end), count in zip(letters, counts):
         emissions[position : position + count] = rows[letter]
+        read_words[position : position + count] = word
+        word += letter == " "
         edges = np.linspace(start, end, max(2, count))
         clock[position : position + count, 0] = edges[:-1].tolist() + [end] if count > 1 else start
         clock[position : position + count, 1] = [*edges[1:], end] if count > 1 else end
         position += count
-    return Reading(emissions, clock)
+    return Reading(emissions, clock, read_words)
 
 
 def _positions_of(letter: str) -> int:

@@ -17,6 +17,12 @@ from segmentation.pauses import STEPS_PER_SECOND, find_active, find_runs, find_t
 LONGEST_ECHO = 0.4  # s: so far may sound before the first and behind the last letter still be the word's
 SHORTEST_PAUSE = 4  # steps of 10 ms: a stop closes the mouth for as long
 SLACK = 0.04  # s: so far may a pause reach into what is marked as a letter
+TOKEN_SLACK = 0.3  # s: so far before its sound may a token begin
+LEAST_OF_TOKEN, LONGEST_LEAST = 0.25, 0.15  # so much of a word's time, and s, is sound, whatever pause follows
+LEAST_CLEAR = 0.08  # s: a shorter silence may be a stop within a word
+LONG_PAUSE = 0.5  # s: longer ones are no better
+SHORTEST_WORD = 0.01  # s
+LONGEST_GAP = 2.0  # s of what the text holds no words for, within one stretch of speech beyond it
 SHORTEST_UNKNOWN = 0.5  # s of sound: less is a breath or a click
 
 
@@ -63,38 +69,78 @@ def find_wildcards(path: np.ndarray) -> list[tuple[int, int, int]]:
     return [(a, b, int(stars[a])) for a, b in zip(bounds[:-1], bounds[1:]) if a < b and stars[a] >= 0]
 
 
-def refine_times(heard: HeardWords, levels: np.ndarray, clock: np.ndarray, lead: float, echo: float) -> np.ndarray:
-    """(W, 2) float64 seconds, NaN for words that nobody says.
+class Edges(NamedTuple):
+    """Where the sound of each said word (n,) may begin and end, in seconds."""
 
-    A word that a pause follows or precedes reaches to the pause, by the sound's level (T,) (segmentation.pauses). Words
-    without a pause between them meet in the middle between their letters. clock: (P, 2) s at which each position begins
-    and ends. lead, echo: s that a word begins before its first position, and goes on behind its last.
+    starts: np.ndarray  # as heard
+    ends: np.ndarray
+    earliest: np.ndarray  # the pause before the word lies behind this
+    start_limit: np.ndarray  # and begins before this
+    end_limit: np.ndarray  # the pause behind the word ends behind this
+    latest: np.ndarray  # and begins before this
+
+
+def edges_of_letters(heard: HeardWords, clock: np.ndarray, said: np.ndarray, lead: float, echo: float) -> Edges:
+    """For letters that are marked where they sound: pauses lie between them. clock: (P, 2) s of each position."""
+    starts, ends = clock[heard.starts[said], 0], clock[heard.ends[said] - 1, 1]
+    before, after = np.append(-1.0, ends[:-1]), np.append(starts[1:], np.inf)
+    return Edges(starts - lead, ends + echo, before - SLACK, starts + SLACK, ends - SLACK, after + SLACK)
+
+
+def edges_of_tokens(
+    heard: HeardWords, clock: np.ndarray, said: np.ndarray, read_words: np.ndarray, lead: float
+) -> Edges:
+    """For tokens of a reading, which begin early and go on through pauses.
+
+    read_words: (P,) int, the number of the word that was read at each position, growing from 0. lead: s that a token's
+    attention comes behind the sound.
     """
-    said = np.flatnonzero(heard.starts >= 0)
-    times = np.full((len(heard.starts), 2), np.nan)
-    if not len(said):
-        return times
-    heard_starts, heard_ends = clock[heard.starts[said], 0], clock[heard.ends[said] - 1, 1]
-    raw_starts, raw_ends = heard_starts - lead, heard_ends + echo
-    quiet = find_quiet(levels)
-    starts, ends = raw_starts.copy(), raw_ends.copy()
-    total = len(levels) / STEPS_PER_SECOND
-    for place in range(len(said) + 1):
-        low = heard_ends[place - 1] - SLACK if place else -1.0
-        high = heard_starts[place] + SLACK if place < len(said) else total + 1.0
-        inside = _quiet_between(quiet, low, high)
-        if place and place < len(said) and not len(inside):
-            middle = (raw_ends[place - 1] + raw_starts[place]) / 2
-            middle = min(max(middle, starts[place - 1] + 0.01), high)
-            ends[place - 1] = starts[place] = middle
-            continue
-        if place:
-            ends[place - 1] = _nearest(inside[:, 0] if len(inside) else inside, raw_ends[place - 1])
-        if place < len(said):
-            starts[place] = _nearest(inside[:, 1] if len(inside) else inside, raw_starts[place])
-    times[said, 0], times[said, 1] = np.clip(starts, 0, total), np.clip(ends, 0, total)
-    times[said, 1] = np.maximum(times[said, 1], times[said, 0] + 0.01)
-    return times
+    clock = np.maximum(clock - lead, 0.0)
+    starts, ends = clock[heard.starts[said], 0], clock[heard.ends[said] - 1, 1]
+    _, first = np.unique(read_words, return_index=True)
+    begins = np.append(clock[first, 0], np.inf)
+    stops = clock[np.append(first[1:], len(clock)) - 1, 1]
+    sounded = np.append(-1.0, begins[:-1] + _least_sound(stops - begins[:-1]))
+    own = starts + _least_sound(ends - starts)
+    read_first, read_last = read_words[heard.starts[said]], read_words[heard.ends[said] - 1]
+    before, after = sounded[read_first], begins[read_last + 1]
+    # Two words of the text may share one that was read.
+    shared = read_first[1:] == read_last[:-1]
+    before[1:][shared], after[:-1][shared] = own[:-1][shared], starts[1:][shared]
+    reach = np.minimum(starts + TOKEN_SLACK, (starts + ends) / 2 + lead)
+    return Edges(starts, ends, before, reach, own, after + TOKEN_SLACK)
+
+
+def _least_sound(durations: np.ndarray) -> np.ndarray:
+    return np.minimum(LEAST_OF_TOKEN * durations, LONGEST_LEAST)
+
+
+def refine_times(edges: Edges, levels: np.ndarray, *, by_length: bool) -> np.ndarray:
+    """(n, 2) float64 seconds of the words of ``edges``, moved to the pauses in the sound's level (T,).
+
+    by_length: long pauses count more than near ones, else the nearest one counts. Words without a pause between them
+    meet: in the middle between their letters, or where the later token begins.
+    """
+    quiet, total = find_quiet(levels), len(levels) / STEPS_PER_SECOND
+    times = np.stack([edges.starts, edges.ends], axis=1)
+    moved = np.zeros(times.shape, bool)
+    # A token behind a pause begins in it or beside it, so the pause behind a word lies where the next one begins.
+    following = np.where(np.isfinite(edges.latest), edges.latest - TOKEN_SLACK, edges.ends) if by_length else edges.ends
+    for number in range(len(times)):
+        windows = (edges.earliest[number], edges.start_limit[number]), (edges.end_limit[number], edges.latest[number])
+        for side, (low, high) in enumerate(windows):
+            place = following[number] if side else edges.starts[number]
+            pause = _choose_pause(_pauses_between(quiet, low, high), place, 1 - side, by_length)
+            if pause is not None:
+                times[number, side], moved[number, side] = pause[1 - side], True
+    touching = np.flatnonzero(~moved[:-1, 1] & ~moved[1:, 0])
+    for number in touching:
+        middle = times[number + 1, 0] if by_length else (times[number, 1] + times[number + 1, 0]) / 2
+        if middle > times[number, 0]:
+            times[number, 1] = times[number + 1, 0] = middle
+    times = np.clip(times, 0.0, total)
+    times[:-1, 1] = np.maximum(np.minimum(times[:-1, 1], times[1:, 0]), times[:-1, 0] + SHORTEST_WORD)
+    return np.stack([times[:, 0], np.maximum(times[:, 1], times[:, 0] + SHORTEST_WORD)], axis=1)
 
 
 def find_quiet(levels: np.ndarray) -> np.ndarray:
@@ -106,22 +152,26 @@ def find_quiet(levels: np.ndarray) -> np.ndarray:
     return runs[runs[:, 1] - runs[:, 0] >= SHORTEST_PAUSE] / STEPS_PER_SECOND
 
 
-def _quiet_between(quiet: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Pauses that lie between two words, or reach into the place between them."""
+def _pauses_between(quiet: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Pauses that begin at ``low`` or later, and end by ``high`` or reach over it."""
     if not len(quiet):
         return quiet
-    first = int(np.searchsorted(quiet[:, 0], low - LONGEST_ECHO))
-    last = int(np.searchsorted(quiet[:, 0], high))
-    near = quiet[max(0, first - 1) : last]
-    return near[(near[:, 1] > low) & (near[:, 0] < high) & (near[:, 0] >= low)]
+    first, last = np.searchsorted(quiet[:, 0], low), np.searchsorted(quiet[:, 0], high)
+    return quiet[first:last]
 
 
-def _nearest(edges: np.ndarray, raw: float) -> float:
-    """The edge of a pause next to ``raw``, where one is near enough."""
-    if not len(edges):
-        return raw
-    edge = float(edges[np.argmin(np.abs(edges - raw))])
-    return edge if abs(edge - raw) <= LONGEST_ECHO else raw
+def _choose_pause(pauses: np.ndarray, place: float, side: int, by_length: bool) -> np.ndarray | None:
+    """The pause whose edge (``side``) is next to ``place``; by_length: a long one of at least LEAST_CLEAR, near it."""
+    if by_length:
+        pauses = pauses[pauses[:, 1] - pauses[:, 0] >= LEAST_CLEAR]
+    if not len(pauses):
+        return None
+    if by_length:
+        away = np.maximum(0.0, np.maximum(pauses[:, 0] - place, place - pauses[:, 1]))
+        lengths = np.minimum(pauses[:, 1] - pauses[:, 0], LONG_PAUSE)
+        return pauses[np.argmax(lengths - 2 * away)]
+    nearest = pauses[np.argmin(np.abs(pauses[:, side] - place))]
+    return nearest if abs(nearest[side] - place) <= LONGEST_ECHO else None
 
 
 def rate_line(nats: np.ndarray, first: int, last: int, window: int) -> float:
@@ -172,7 +222,7 @@ def describe_unknown(
     threshold = find_threshold(levels, 10.0)
     active = np.zeros(len(levels), bool) if is_silent(threshold) else find_active(levels, threshold)
     found: list[UnknownSpeech] = []
-    for first, last, word in wildcards:
+    for first, last, word in _join_near(wildcards, clock):
         start, end = (round(float(at) * STEPS_PER_SECOND) for at in (clock[first, 0], clock[last - 1, 1]))
         loud = np.flatnonzero(active[start:end])
         if len(loud) < SHORTEST_UNKNOWN * STEPS_PER_SECOND:
@@ -181,3 +231,14 @@ def describe_unknown(
         before = text.lines[text.words[word - 1].line].name if word else None
         found.append({"start": bounds[0], "end": bounds[1], "after": before})
     return found
+
+
+def _join_near(wildcards: Sequence[tuple[int, int, int]], clock: np.ndarray) -> list[tuple[int, int, int]]:
+    """Wildcards before the same word are one, unless a long pause parts them."""
+    joined: list[tuple[int, int, int]] = []
+    for first, last, word in wildcards:
+        if joined and joined[-1][2] == word and clock[first, 0] - clock[joined[-1][1] - 1, 1] < LONGEST_GAP:
+            joined[-1] = (joined[-1][0], last, word)
+        else:
+            joined.append((first, last, word))
+    return joined

@@ -1,0 +1,187 @@
+"""How exact is the alignment of a known text, does it find what is missing, and does it flag a wrong page?
+
+Reads data/<language> of prompts laid end to end (recipes/english and so on), whose truth is exact: where each prompt
+begins and ends. A prompt is a line of the text. Then the text is spoilt: lines are taken out, so that their speech is
+not in the text, and lines of other recordings are put in, which nobody says. Wrong pages are texts of other recordings.
+
+    python scripts/bench/bench_alignment.py --data data/english --split test --model exp/english_ctc
+    python scripts/bench/bench_alignment.py --data data/spanish --split test --whisper <whisper-base> --language es
+
+What was heard is kept in --heard. With --hours, the posteriors and texts of the recordings are laid end to end until
+they are so long, and the time and memory of the alignment alone are measured.
+"""
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from align_text import check_args, load_listener
+
+from alignment.align_recording import Heard, align
+from alignment.known_text import TextLine
+from alignment.times import find_words
+from alignment.trellis import best_path, make_script
+from audio.audio_io import stream_audio
+from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.device import choose_device
+from core.files import read_json
+from segmentation.pauses import measure_levels
+from segmentation.tables import read_transcripts
+
+TAKEN_OUT, PUT_IN = 0.15, 0.15  # of the lines
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
+    parser.add_argument("--data", type=Path, required=True, help="data/<language> of prompts end to end")
+    parser.add_argument("--split", default="test", help="whose recordings")
+    parser.add_argument("--most", type=int, default=None, help="recordings at most")
+    parser.add_argument("--model", type=Path, default=None, help="experiment with a CTC head")
+    parser.add_argument("--whisper", default=None, help="or a Whisper")
+    parser.add_argument("--language", default=None, help="for --whisper")
+    parser.add_argument("--heard", type=Path, default=Path("heard"), help="folder for what was heard")
+    parser.add_argument("--rounds", type=int, default=2, help="spoilt texts a recording")
+    parser.add_argument("--hours", type=float, default=None, help="measure an alignment of so many hours too")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto")
+    args = parse_flags(parser, argv)
+    args.out, args.min_confidence, args.overwrite, args.batch_size, args.precision = args.heard, None, True, 2, "fp32"
+    check_args(args)
+    return args
+
+
+def spoil(rows: Sequence[tuple], others: Sequence[str], rng: np.random.Generator) -> tuple[list[TextLine], set[int]]:
+    """(lines called by their row, or "x…" where nobody says them; rows that were taken out)."""
+    taken = set(rng.choice(len(rows), max(1, round(TAKEN_OUT * len(rows))), replace=False).tolist())
+    lines = []
+    for number, (_, _, text) in enumerate(rows):
+        if number not in taken:
+            lines.append(TextLine(str(number), text))
+        if rng.random() < PUT_IN:
+            lines.append(TextLine(f"x{len(lines)}", others[int(rng.integers(len(others)))]))
+    return lines, taken
+
+
+def edge_errors(alignment: dict, rows: Sequence[tuple]) -> list[tuple[float, float]]:
+    """(start, end) in ms, found minus true, of every line that is said."""
+    found = []
+    for line in alignment["lines"]:
+        if line["start"] is not None and not line["name"].startswith("x"):
+            start, end, _ = rows[int(line["name"])]
+            found.append((1000 * (line["start"] - start), 1000 * (line["end"] - end)))
+    return found
+
+
+def overlap(first: tuple[float, float], second: tuple[float, float]) -> float:
+    return max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
+
+
+def count_gaps(alignment: dict, rows: Sequence[tuple], taken: set[int], sure: float) -> dict[str, int]:
+    """Hits, false alarms and misses of lines that nobody says, and of speech that is not in the text (by half)."""
+    absent = {line["name"]: line["start"] is None or line["confidence"] < sure for line in alignment["lines"]}
+    truth = [rows[number][:2] for number in taken]
+    spans = [(one["start"], one["end"]) for one in alignment["not_in_text"]]
+    held = [sum(overlap(one, span) for span in spans) >= 0.5 * (one[1] - one[0]) for one in truth]
+    right = [sum(overlap(one, span) for one in truth) >= 0.5 * (span[1] - span[0]) for span in spans]
+    return {
+        "unsaid_hit": sum(absent[name] for name in absent if name.startswith("x")),
+        "unsaid_missed": sum(not absent[name] for name in absent if name.startswith("x")),
+        "unsaid_false": sum(absent[name] for name in absent if not name.startswith("x")),
+        "beyond_hit": sum(held),
+        "beyond_missed": len(held) - sum(held),
+        "beyond_false": len(right) - sum(right),
+    }
+
+
+def quantiles(values: np.ndarray, draws: int = 2000) -> str:
+    """Median and 90 % of |ms| with their 95 % intervals over lines."""
+    values, rng = np.abs(values), np.random.default_rng(0)
+    shown = []
+    for share in (0.5, 0.9):
+        drawn = np.quantile(rng.choice(values, (draws, len(values))), share, axis=1)
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        shown.append(f"{np.quantile(values, share):.0f} [{low:.0f}, {high:.0f}]")
+    return f"median {shown[0]} ms, 90 % {shown[1]} ms"
+
+
+def repeat_heard(heard: Sequence[Heard], hours: float) -> tuple[np.ndarray, list[list[int]]]:
+    """(posteriors, columns of the words) of recordings laid end to end for so long."""
+    emissions, columns, seconds = [], [], 0.0
+    while seconds < 3600 * hours:
+        one = heard[len(emissions) % len(heard)]
+        emissions.append(np.asarray(one.emissions))
+        columns += one.columns
+        seconds += float(one.clock[-1, 1])
+    return np.concatenate(emissions), columns
+
+
+def measure_long(heard: Sequence[Heard], hours: float) -> str:
+    emissions, columns = repeat_heard(heard, hours)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    script, began = make_script(columns), time.process_time()
+    path, nats = best_path(emissions, script)
+    spent = time.process_time() - began
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    said = (find_words(path, np.zeros(len(path), np.float32), script).starts >= 0).mean()
+    return (
+        f"{hours:g} h: {len(path)} positions, {len(script.columns)} letters: {spent:.0f} CPU s, {more:.0f} MiB more; "
+        f"{100 * said:.1f} % of the words placed"
+    )
+
+
+def main() -> int:
+    args = parse_args()
+    args.device = choose_device(args.device)
+    splits = read_json(args.data / "splits.json")
+    table = read_transcripts(args.data / "transcripts.tsv")
+    sources = [source for source, split in splits.items() if split == args.split and source in table][: args.most]
+    listener, began = load_listener(args, ()), time.process_time()
+    args.heard.mkdir(parents=True, exist_ok=True)
+    rows = {source: sorted(table[source]) for source in sources}
+    levels = {source: measure_levels(stream_audio(args.data / "raw" / source))[0] for source in sources}
+
+    def hear(source: str, lines: Sequence[TextLine]) -> Heard:
+        return listener.hear(args.data / "raw" / source, lines, args.heard / Path(source).stem)
+
+    errors, gaps, pages, whole, confidences = [], {}, {"right": [], "wrong": []}, [], []
+    for source in sources:
+        lines = [TextLine(str(number), text) for number, (_, _, text) in enumerate(rows[source])]
+        whole.append(hear(source, lines))
+        found = align(source, whole[-1], levels[source], listener.scale)
+        errors += edge_errors(found, rows[source])
+        pages["right"].append(found["summary"]["said_share"])
+        others = [text for other in sources if other != source for _, _, text in rows[other]]
+        for number in range(args.rounds):
+            spoilt, taken = spoil(rows[source], others, np.random.default_rng([7, number, len(errors)]))
+            found = align(source, hear(source, spoilt), levels[source], listener.scale)
+            for name, count in count_gaps(found, rows[source], taken, listener.scale.sure).items():
+                gaps[name] = gaps.get(name, 0) + count
+            confidences += [(line["confidence"], not line["name"].startswith("x")) for line in found["lines"]]
+        for other in sources:
+            if other != source:
+                wrong = [TextLine(str(number), text) for number, (_, _, text) in enumerate(rows[other])]
+                found = align(source, hear(source, wrong), levels[source], listener.scale)
+                pages["wrong"].append(found["summary"]["said_share"])
+    values = np.array(errors)
+    print(f"{len(sources)} recordings, {len(errors)} lines found of {sum(map(len, rows.values()))}")
+    print(f"starts: {quantiles(values[:, 0])}; bias {np.median(values[:, 0]):.0f} ms")
+    print(f"ends: {quantiles(values[:, 1])}; bias {np.median(values[:, 1]):.0f} ms")
+    print(f"both: {quantiles(values.ravel())}")
+    print(json.dumps(gaps))
+    print(json.dumps({"threshold": listener.scale.least_said, **pages}))
+    said = [sure for sure, is_said in confidences if is_said]
+    unsaid = [sure for sure, is_said in confidences if not is_said]
+    print(f"confidence of lines that are said {np.quantile(said, (0.05, 0.1, 0.5)).round(3).tolist()} (5, 10, 50 %)")
+    print(f"confidence of lines that are not {np.quantile(unsaid, (0.5, 0.9, 0.95)).round(3).tolist()} (50, 90, 95 %)")
+    print(f"{time.process_time() - began:.0f} CPU s")
+    if args.hours:
+        print(measure_long(whole, args.hours))
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
