@@ -104,7 +104,7 @@ function show(number) {
 function hitItem(hit, number) {
   const name = format(labels.hit, hit.rank);
   const place = format(labels.place, hit.source, hit.start.toFixed(2), hit.end.toFixed(2));
-  const likely = format(labels.likely, Math.round(100 * hit.probability));
+  const likely = format(labels.likely, Math.min(99, Math.round(100 * hit.probability)));
   const choices = DECISIONS.map((decision) => {
     const input = element("input", { type: "radio", name: "hit-" + number, value: decision });
     input.addEventListener("change", () => decide(number, decision));
