@@ -46,10 +46,11 @@ def find_window(state: PrefixState) -> slice:
     """The positions at which something may be said next: near those where the texts may have ended.
 
     What is left out is less likely than WINDOW_NATS, so that scores are those of all positions to within rounding. A
-    walk then costs the same whatever the length of the utterance.
+    walk then costs the same whatever the length of the utterance. A text that is longer than its positions ends
+    nowhere, and nothing is left out.
     """
     standing = np.logaddexp(state.ending, state.resting)
-    near = np.flatnonzero((standing > standing.max(axis=1, keepdims=True) - WINDOW_NATS).any(axis=0))
+    near = np.flatnonzero((standing >= standing.max(axis=1, keepdims=True) - WINDOW_NATS).any(axis=0))
     first = 0 if (state.last == BLANK).any() else int(near[0])  # the empty text has ended before the first position
     return slice(first, int(near[-1]) + 1 + WINDOW_POSITIONS)
 

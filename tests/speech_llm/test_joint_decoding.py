@@ -111,6 +111,16 @@ def test_a_window_of_a_long_utterance_scores_as_all_of_it():
         assert cropped.score[0] == pytest.approx(state.score[0], abs=1e-6)
 
 
+def test_a_text_longer_than_its_positions_has_all_of_them_in_its_window(model, tree):
+    log_probs = random_posteriors(2, len(CHARACTERS))
+    state = start_prefix(log_probs)
+    for label in (3, 4, 5, 6):
+        state = extend_prefixes(state, log_probs, np.array([label]))
+    assert log_probs[find_window(state)].shape == log_probs.shape
+    favourite = model.tokenizer.encode("e", add_special_tokens=False)
+    assert score_next_tokens(open_ctc_scorer(tree, log_probs), b"abcd", favourite).tokens.tolist() == favourite
+
+
 def test_the_walk_stays_near_what_has_been_said(tree, monkeypatch):
     """Else a piece of a minute takes minutes: every letter of every walk would look at all of it."""
     scorer = open_ctc_scorer(tree, np.concatenate([spoken("ab bad ")] * 30))
