@@ -118,7 +118,7 @@ def test_a_text_longer_than_its_positions_has_all_of_them_in_its_window(model, t
         state = extend_prefixes(state, log_probs, np.array([label]))
     assert log_probs[find_window(state)].shape == log_probs.shape
     favourite = model.tokenizer.encode("e", add_special_tokens=False)
-    assert score_next_tokens(open_ctc_scorer(tree, log_probs), b"abcd", favourite).tokens.tolist() == favourite
+    assert favourite[0] in score_next_tokens(open_ctc_scorer(tree, log_probs), b"abcd", favourite).tokens.tolist()
 
 
 def test_the_walk_stays_near_what_has_been_said(tree, monkeypatch):
