@@ -52,7 +52,7 @@ def read_window(asr: Recogniser, waveform: np.ndarray) -> tuple[str, list[float]
     features = inputs.input_features.to(model.device, model.dtype)
     encoded = model.get_encoder()(features)
     limit = min(MAX_TOKENS, SPARE_TOKENS + TOKENS_PER_SECOND * len(waveform) // SAMPLE_RATE)
-    tokens = _read_tokens(asr, encoded, limit)
+    tokens = read_tokens(asr, encoded, limit)
     if not tokens:
         return "", [], []
     attention = _attend(asr, encoded, tokens, len(waveform))
@@ -60,13 +60,17 @@ def read_window(asr: Recogniser, waveform: np.ndarray) -> tuple[str, list[float]
     return letter_times(asr.tokenizer, tokens, bounds)
 
 
-def _read_tokens(asr: Recogniser, encoded, limit: int) -> list[int]:
-    """The text tokens of a greedy reading, without timestamps and other marks."""
+def read_tokens(asr: Recogniser, encoded, limit: int) -> list[int]:
+    """The text tokens of a greedy reading, without timestamps and other marks.
+
+    With timestamps, ``generate`` would go on from where the last one ends, and read the same window again from the
+    encoder's output that it was given.
+    """
     model, options = asr.model, {}
     if getattr(model.generation_config, "is_multilingual", False):
         options = {"language": asr.language, "task": "transcribe"}
     if hasattr(model.generation_config, "no_timestamps_token_id"):
-        options["return_timestamps"] = True
+        options["return_timestamps"] = False
     found = model.generate(encoder_outputs=encoded, do_sample=False, num_beams=1, max_new_tokens=limit, **options)
     special = set(asr.tokenizer.all_special_ids)
     beyond = getattr(model.generation_config, "no_timestamps_token_id", None)

@@ -1,6 +1,9 @@
 """From posteriors or a reading to lines with times: planted truth comes back, gaps and wrong pages are named."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import torch
 
 import pytest
 
@@ -9,7 +12,7 @@ from alignment.columns import columns_of
 from alignment.known_text import TextLine
 from alignment.outputs import alignment_spans, render_report, trained_rows, write_tiers
 from alignment.reading_emissions import compare_letters, reading_letters, sound_of
-from alignment.whisper_readings import letter_times, quiet_windows, token_bounds
+from alignment.whisper_readings import letter_times, quiet_windows, read_tokens, token_bounds
 from alignment.windows import overlapping_windows
 from audio.audio_io import save_audio
 from core.errors import UserError
@@ -112,6 +115,19 @@ def test_letters_of_any_script_have_a_sound() -> None:
     assert (
         compare_letters("k", "к") > compare_letters("a", "о") > compare_letters("k", "о") == compare_letters("7", "a")
     )
+
+
+def test_a_window_is_read_once_and_without_marks() -> None:
+    """With timestamps, generate reads on behind the last one, in the encoder's output of the same window again."""
+
+    def generate(**options: object) -> torch.Tensor:
+        once = [9, 1, 2, 51]
+        return torch.tensor([once * 2 if options.get("return_timestamps") else once])
+
+    settings = SimpleNamespace(no_timestamps_token_id=50)
+    model = SimpleNamespace(generation_config=settings, generate=generate)
+    heard = SimpleNamespace(model=model, tokenizer=SimpleNamespace(all_special_ids=[9]))
+    assert read_tokens(heard, None, 10) == [1, 2]
 
 
 def test_tokens_lie_where_attention_is() -> None:
