@@ -1,13 +1,14 @@
 """Make the index that src/search.py searches: the sounds of every segment of a language, computed once.
 
+Reads the segments of a prepared language; writes exp/<language>_index/.
+
 src/search.py makes it by itself where there is none; this makes it beforehand, or again.
 
     python src/index_speech.py --language spanish
     python src/index_speech.py --language spanish --encoder models/whisper-base
 
 With mfcc, the first one, nothing is downloaded, and a word is found that the same speaker says again. With a model such
-as Whisper, it is found where others say it too. Writes exp/<language>_index/. A run that was killed goes on where it
-was. More: docs/search.md.
+as Whisper, it is found where others say it too. A run that was killed goes on where it was. More: docs/search.md.
 """
 
 import argparse

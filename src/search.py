@@ -4,9 +4,9 @@
     python src/search.py --language spanish --query word.wav again.wav --out found
     python src/search.py --language spanish --query story.mp3@12.3-13.1 --out found
 
---query takes any audio file, as from a telephone, or a part of one, in seconds. Several clips of one word find more
-than one. found/hits.html opens in any browser, without a network: listen to each hit, accept or reject it, and save
-what you decided. Give the saved file back to find more:
+Reads the segments of a prepared language. --query takes any audio file, as from a telephone, or a part of one, in
+seconds. Several clips of one word find more than one. found/hits.html opens in any browser, without a network: listen
+to each hit, accept or reject it, and save what you decided. Give the saved file back to find more:
 
     python src/search.py --language spanish --query word.wav --accepted decisions.json --out found
 
