@@ -819,3 +819,79 @@ class SearchDecisions(TypedDict):
     language: str
     word: str
     decisions: list[HitDecision]
+
+
+# The dictionary of what is said often.
+
+
+class PhraseOccurrence(TypedDict):
+    """One place where a phrase is said."""
+
+    id: str  # of the segment
+    source: str  # the recording
+    start: float  # s, in the recording
+    end: float  # s
+    audio: str  # of the segment, relative to DATA_ROOT
+    audio_start: float  # s, in the segment
+    audio_end: float  # s
+    speaker: str | None
+    text: NotRequired[str]  # of the segment
+    score: float  # share of the phrase's other occurrences that it was paired with
+
+
+class Phrase(TypedDict):
+    """A row of ``phrases`` in phrases.json: a stretch of speech that comes back."""
+
+    rank: int  # from 1
+    label: str  # s001 and so on
+    name: str  # what somebody who listened calls it, or ""
+    gloss: str  # what it means, or ""
+    n_speakers: int
+    n_recordings: int
+    n_occurrences: int
+    seconds: float  # of the middle occurrence
+    tightness: float  # share of all pairs of occurrences that were found
+    occurrences: list[PhraseOccurrence]  # the most typical first
+    rejected: NotRequired[list["NamedPlace"]]  # what somebody who listened took out
+
+
+class PhraseResult(TypedDict):
+    """phrases.json."""
+
+    format: str
+    format_version: int
+    language: str
+    index: str  # digest of the list of segments
+    encoder: str
+    layer: int | None
+    min_seconds: float
+    n_pairs: int
+    expected_false_share: float  # of the pairs, by recordings played backwards
+    seconds_searched: float
+    phrases: list[Phrase]
+
+
+class NamedPlace(TypedDict):
+    """What somebody who listened says of one occurrence."""
+
+    id: str  # of the segment
+    audio_start: float  # s, in the segment
+    audio_end: float  # s
+    decision: str  # accepted or rejected
+
+
+class NamedPhrase(TypedDict):
+    """A row of ``phrases`` in the file that the dictionary's page saves."""
+
+    name: str
+    gloss: str
+    occurrences: list[NamedPlace]
+
+
+class PhraseNames(TypedDict):
+    """The file that the dictionary's page saves."""
+
+    format: str
+    format_version: int
+    language: str
+    phrases: list[NamedPhrase]

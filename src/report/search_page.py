@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from markupsafe import Markup
-
 from audio.mp3 import audio_data_uri
 from core.frames import SAMPLE_RATE
-from core.hashing import hash_content, hash_script
+from core.hashing import hash_content
 from core.records import Hit, HitDecision, SearchResult
+from report.clip_page import render_clips
 from report.listening_page import level_clip
-from report.page import TEMPLATES, open_templates
 from spoken_search.decisions import FORMAT, FORMAT_VERSION
 
 WORD_MARGIN, AROUND_SECONDS = 0.1, 1.5  # s on either side of a hit
@@ -47,17 +45,7 @@ def build_search_page(
         "decisions_format": FORMAT,
         "format_version": FORMAT_VERSION,
     }
-    script = (TEMPLATES / "search.js").read_text(encoding="utf-8")
-    # "</script" would end the element; JSON reads the escape as the same.
-    text = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
-    template = open_templates().get_template("search.html")
-    return template.render(
-        title=content["title"],
-        labels=labels,
-        content=Markup(text),
-        script=Markup(script),
-        script_hash=hash_script(script),
-    )
+    return render_clips("search", content, labels)
 
 
 def name_search(result: SearchResult) -> str:

@@ -15,7 +15,7 @@ FLOORS = (
     ("segmentation", "encoders", "evaluation"),
     ("units",),
     ("prosody", "speech_llm", "launching", "spoken_search"),
-    ("vocoder", "alignment"),
+    ("vocoder", "alignment", "phrases"),
     ("report",),
 )
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}

@@ -1,27 +1,8 @@
-"use strict";
 // Hits of a spoken search: each is heard, accepted or rejected; what was decided is saved as a file.
-const content = JSON.parse(document.getElementById("content").textContent);
-const labels = content.labels;
-const screen_ = document.getElementById("screen");
 const STORE = "oral-units-search-" + content.search;
 const DECISIONS = ["accepted", "rejected", ""];
-let playing = null; // {audio, stop}
 let isSaved = true;
 let decisions = readStore(); // number of a hit -> decision
-
-function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter(Boolean));
-  return made;
-}
-
-function format(text, ...values) {
-  return text.replace(/\{(\d)\}/g, (_, place) => values[place]);
-}
 
 function readStore() {
   const known = Object.fromEntries(content.hits.map((hit, number) => [number, hit.decision || ""]));
@@ -38,47 +19,6 @@ function keep() {
   } catch {
     // A browser that keeps nothing for files: the decisions are saved as a file all the same.
   }
-}
-
-function stopPlaying() {
-  if (playing) playing.stop();
-  playing = null;
-}
-
-// A button that plays a sound, or stops it; its text never changes its name for who cannot see it.
-function playButton(clip, label, name) {
-  const button = element("button", { type: "button", "aria-pressed": "false", "aria-label": name });
-  const write = (isOn) => {
-    button.textContent = (isOn ? "■ " : "▶ ") + label;
-    button.setAttribute("aria-pressed", String(isOn));
-  };
-  write(false);
-  button.addEventListener("click", () => {
-    const wasOn = playing && playing.button === button;
-    stopPlaying();
-    if (wasOn) return;
-    const audio = new Audio(clip);
-    const stop = () => {
-      audio.pause();
-      write(false);
-    };
-    playing = { audio, button, stop };
-    const end = () => {
-      if (playing && playing.audio === audio) stopPlaying();
-    };
-    audio.addEventListener("ended", end);
-    audio.addEventListener("error", () => {
-      end();
-      say(labels.broken);
-    });
-    write(true);
-    audio.play().catch(end);
-  });
-  return button;
-}
-
-function say(text) {
-  document.getElementById("status").textContent = text;
 }
 
 function count() {
@@ -159,10 +99,7 @@ function save() {
   };
   const plain = content.word.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
   const name = "decisions" + (plain ? "_" + plain : "") + "_" + content.search + ".json";
-  const file = new File([JSON.stringify(saved, null, 1)], name, { type: "application/json" });
-  const link = element("a", { download: name, href: URL.createObjectURL(file) });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  saveFile(name, saved);
   isSaved = true;
   say(format(labels.saved, name));
 }

@@ -1,0 +1,200 @@
+"""An audio dictionary: what is said often in the recordings of a language, found by sound alone. No writing needed.
+
+    python src/find_phrases.py --language spanish --out dictionary
+    python src/find_phrases.py --language spanish --names names.json --out dictionary
+
+Reads the segments of a language, and its search index (src/index_speech.py), which is made where there is none.
+dictionary/ gets phrases.json and phrases.csv: stretches of speech that come back, with every place where they are said.
+Those of most speakers and recordings come first. phrases.html opens in any browser, without a network: listen, name
+each phrase once, mark what is wrong, and save the file. --names writes these names onto every place. There are clips of
+each phrase, phrases.lift for FLEx or The Combine, and annotations for ELAN or Praat. More: docs/dictionary.md.
+"""
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from annotations.write_annotations import FORMATS, name_files, write_annotations
+from audio.audio_io import load_audio
+from core.cli import (
+    HELP_FORMATTER,
+    configure_log,
+    parse_flags,
+    require_not_negative,
+    require_positive,
+    require_share,
+    run_main,
+)
+from core.device import choose_device
+from core.errors import UserError
+from core.files import write_json, write_text
+from core.records import Phrase, PhraseResult
+from languages import add_language_flags, data_root, language_paths, resolve_in
+from phrases.clusters import cluster_pairs
+from phrases.describe import describe_clusters, phrase_spans, write_clips, write_phrases_csv
+from phrases.lift import UNKNOWN_LANGUAGE, write_lift
+from phrases.names import apply_names, read_names
+from phrases.pairs import FoundPairs, find_pairs
+from phrases.runs import find_pauses
+from report.listening_page import read_labels
+from report.phrases_page import build_phrases_page
+from spoken_search.building import build_index
+from spoken_search.choices import add_index_flags, choose_features
+from spoken_search.index import Index, index_folder, is_whole, load_segments, open_index, require_features, seconds_of
+
+FORMAT, FORMAT_VERSION = "oral-units phrases", 1
+EVERYDAY_FLAGS = (
+    "language",
+    "tag",
+    "out",
+    "names",
+    "min_seconds",
+    "n_phrases",
+    "clips",
+    "format",
+    "page_language",
+    "encoder",
+    "layer",
+)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
+    add_language_flags(parser)
+    group = parser.add_argument_group("dictionary")
+    group.add_argument(
+        "--out", type=Path, required=True, help="folder for the dictionary; files of an earlier run are replaced"
+    )
+    group.add_argument(
+        "--names",
+        nargs="+",
+        type=Path,
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="files saved by the page: their names go onto every place, and what they reject is left out",
+    )
+    group.add_argument("--min_seconds", type=float, default=0.4, help="the shortest stretch that counts, in seconds")
+    group.add_argument(
+        "--max_false_share",
+        type=float,
+        default=0.1,
+        help="of the pairs of places, how many may be false, by a search against recordings played backwards",
+    )
+    group.add_argument("--n_phrases", type=int, default=100, help="the most phrases on the page and with clips")
+    group.add_argument(
+        "--clips", type=int, default=3, help="wav files to cut of each of these phrases, the most typical first"
+    )
+    group.add_argument("--page_clips", type=int, default=8, help="places of each phrase to listen to on the page")
+    group.add_argument(
+        "--format",
+        nargs="+",
+        choices=sorted(FORMATS),
+        default=["eaf"],
+        help="annotation files to write; by default eaf",
+    )
+    group.add_argument(
+        "--page_language", default="en", help="what the page speaks: en, es, pt, or a JSON file of your own labels"
+    )
+    group.add_argument("--lift_language", default=UNKNOWN_LANGUAGE, help="the language's code in phrases.lift: gn")
+    group.add_argument("--gloss_language", default="en", help="code of the language that meanings are written in")
+    add_index_flags(parser)
+    args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
+    require_positive(args, "num_workers", "min_seconds", "n_phrases", "page_clips")
+    require_not_negative(args, "clips")
+    require_share(args, "max_false_share")
+    return args
+
+
+def prepare_index(args: argparse.Namespace) -> Index:
+    """The language's index, made now where there is none."""
+    segments = load_segments(language_paths(args.language)["manifest"])
+    folder = index_folder(args.language, args.tag)
+    chosen = {name: getattr(args, name) for name in ("encoder", "layer", "padding", "seed")}
+    features = choose_features(args.language, folder, **chosen)
+    if not is_whole(folder):
+        print(f"{folder}: no index yet; it is made now, once", file=sys.stderr)
+        work = {"device": choose_device(args.device), "num_workers": args.num_workers, "quiet": args.quiet}
+        build_index(folder, segments, data_root(), features, **work)
+    index = open_index(folder, segments)
+    require_features(index, features)
+    return index
+
+
+def describe_result(index: Index, args: argparse.Namespace, found: FoundPairs, phrases: list[Phrase]) -> PhraseResult:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "language": args.language,
+        "index": index.digest,
+        "encoder": index.features["encoder"],
+        "layer": index.features["layer"],
+        "min_seconds": args.min_seconds,
+        "n_pairs": len(found.scores),
+        "expected_false_share": round(found.false_share, 4),
+        "seconds_searched": round(seconds_of(index), 2),
+        "phrases": phrases,
+    }
+
+
+def write_tiers(phrases: Sequence[Phrase], forms: Sequence[str], folder: Path, raw: Path) -> int:
+    """An annotation file for each recording with phrases; returns how many."""
+    spans, n_files = phrase_spans(phrases), 0
+    for form in forms:
+        names = name_files(list(spans), FORMATS[form])
+        for source, found in spans.items():
+            longest = max(span.end for span in found)
+            write_annotations(folder / names[source], found, form=form, media=raw / source, seconds=longest)
+            n_files += 1
+    return n_files
+
+
+def open_loader() -> Callable[[str], np.ndarray]:
+    """A segment's path, relative to DATA_ROOT -> its waveform (S,); the last ones are remembered."""
+    root = data_root()
+    return functools.lru_cache(maxsize=64)(lambda audio: load_audio(resolve_in(root, audio)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    configure_log()
+    paths = language_paths(args.language)
+    named, labels = read_names(args.names, args.language), read_labels(args.page_language, "phrases")
+    index, load = prepare_index(args), open_loader()
+    pauses = find_pauses(index.codes, index.bounds, index.segments, load, len(index.transform.centroids))
+    limits = {"min_seconds": args.min_seconds, "max_false_share": args.max_false_share, "seed": args.seed}
+    found = find_pairs(index, pauses, **limits)
+    phrases = apply_names(describe_clusters(cluster_pairs(found), index.segments), named)
+    if not phrases:
+        raise UserError(
+            f"{args.language}: expected stretches of speech that come back, found none in "
+            f"{seconds_of(index) / 60:.1f} minutes; bring more recordings, "
+            "or try a smaller --min_seconds or an --encoder"
+        )
+    result = describe_result(index, args, found, phrases)
+    write_json(args.out / "phrases.json", result)
+    write_phrases_csv(args.out / "phrases.csv", phrases)
+    clips = write_clips(args.out / "audio", phrases[: args.n_phrases], load, args.clips)
+    codes = {"language": args.lift_language, "gloss_language": args.gloss_language}
+    write_lift(args.out / "phrases.lift", phrases, clips, **codes)
+    sizes = {"n_phrases": args.n_phrases, "n_clips": args.page_clips}
+    write_text(args.out / "phrases.html", build_phrases_page(result, load, labels, **sizes, earlier=named))
+    n_files = write_tiers(phrases, args.format, args.out / "annotations", paths["raw"])
+    print(
+        f"{seconds_of(index) / 3600:.2f} hours: {len(phrases)} phrases; of the pairs they were made from, "
+        f"{100 * found.false_share:.0f} % are expected to be false",
+        file=sys.stderr,
+    )
+    print(
+        f"wrote {args.out}: phrases.html to listen to, phrases.json, .csv and .lift, audio, {n_files} annotation files",
+        file=sys.stderr,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main, less_memory="mfcc as --encoder")
