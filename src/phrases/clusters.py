@@ -13,7 +13,7 @@ import numpy as np
 from phrases.pairs import FoundPairs
 
 MIN_OVERLAP = 0.5  # of the longer of two places, that makes them one
-MIN_LINKED = 0.34  # of all pairs between two clusters, that joins them
+MIN_LINKED = 0.5  # of all pairs between two clusters, that joins them
 
 
 class Place(NamedTuple):
