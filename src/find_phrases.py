@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     n_files = write_tiers(phrases, args.format, args.out / "annotations", paths["raw"])
     print(
         f"{seconds_of(index) / 3600:.2f} hours: {len(phrases)} phrases; of the pairs they were made from, "
-        f"{100 * found.false_share:.0f} % are expected to be false",
+        f"{100 * found.false_share:.0f} % at least are false, and probably far more: listen before you trust one",
         file=sys.stderr,
     )
     print(
