@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("measurement")
     group.add_argument("--n_segments", type=int, help="only so many segments, the first ones; by default all")
     group.add_argument("--min_seconds", type=float, default=0.4, help="the shortest stretch that counts, in seconds")
-    group.add_argument("--max_false_share", type=float, default=0.1, help="of pairs, as in find_phrases.py")
+    group.add_argument("--max_false_share", type=float, default=0.02, help="of pairs, as in find_phrases.py")
     group.add_argument("--vocab_size", type=int, default=2000, help="tokens of the motifs")
     group.add_argument("--seed", type=int, default=0, help="of the classes of sounds")
     return parse_flags(parser, argv)

@@ -866,7 +866,7 @@ class PhraseResult(TypedDict):
     layer: int | None
     min_seconds: float
     n_pairs: int
-    expected_false_share: float  # of the pairs, by recordings played backwards
+    expected_false_share: float  # of the pairs, by recordings that are shuffled
     seconds_searched: float
     phrases: list[Phrase]
 

@@ -1,8 +1,8 @@
 """Pairs of places that say the same: seeds, alignment of units, features, and a threshold that a null says.
 
-The null is the same search against the recordings played backwards. There no word comes back, so whatever it finds
-is false; as many false pairs are expected in the true search (decoys: J. Elias and S. Gygi 2007, "Target-decoy search
-strategy", Nature Methods 4). Axes: F frames, P features, L pairs.
+The null is the same search against recordings whose stretches of a fifth of a second have changed places. There no
+longer word comes back, so whatever it finds is false; as many false pairs are expected in the true search (decoys: J.
+Elias and S. Gygi 2007, "Target-decoy search strategy", Nature Methods 4). Axes: F frames, P features, L pairs.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 
 from core.frames import UNIT_RATE
 from phrases.local_alignment import align_windows
-from phrases.runs import Runs, group_centroids, make_runs, reverse_codes, similarity_table
+from phrases.runs import Runs, group_centroids, make_runs, shuffle_frames, similarity_table
 from phrases.seeds import find_windows
 from spoken_search.dtw import FAR, match_ends
 from spoken_search.index import Index
@@ -28,11 +28,12 @@ class Pairs(NamedTuple):
     costs: np.ndarray  # (L,) mean cosine distance of aligned frames
 
 
-class _Sounds(NamedTuple):
-    """What is alike among K centroids."""
+class _Rules(NamedTuple):
+    """What is alike among K centroids, and how long it must last."""
 
     table: np.ndarray  # (K, K) float32, over 0 for sounds that match
     classes: np.ndarray  # (K,)
+    least: int  # frames
 
 
 class FoundPairs(NamedTuple):
@@ -50,14 +51,15 @@ def find_pairs(
     """All pairs of places of ``min_seconds`` and more, of which ``max_false_share`` are expected to be false."""
     codes, bounds = np.asarray(index.codes), index.bounds
     forward = make_runs(codes, bounds, pauses)
-    backward = make_runs(reverse_codes(codes, bounds), bounds, pauses)
     if not len(forward.units):
         return FoundPairs(_no_pairs(), np.zeros(0), None, 0.0)
+    order = shuffle_frames(forward, bounds, seed)
+    shuffled = make_runs(codes[order], bounds, pauses)
     centroids = index.transform.centroids
-    sounds = _Sounds(similarity_table(centroids, forward.units), group_centroids(centroids, seed))
     least = round(min_seconds * UNIT_RATE)
-    found = _compare(index, forward, forward, sounds, least)
-    null = _compare(index, forward, backward, sounds, least)
+    rules = _Rules(similarity_table(centroids, forward.units), group_centroids(centroids, seed), least)
+    found = _compare(index, forward, forward, rules)
+    null = _compare(index, forward, shuffled, rules, order)
     return choose_pairs(found, null, max_false_share)
 
 
@@ -65,18 +67,21 @@ def _no_pairs() -> Pairs:
     return Pairs(np.zeros((0, 2), np.int64), np.zeros((0, 4), np.int64), np.zeros(0, np.float32))
 
 
-def _compare(index: Index, one: Runs, other: Runs, sounds: _Sounds, least: int) -> Pairs:
-    """Pairs of ``least`` frames on both sides, each with the cost of its features."""
+def _compare(index: Index, one: Runs, other: Runs, rules: _Rules, order: np.ndarray | None = None) -> Pairs:
+    """Pairs that last long enough on both sides, each with the cost of its features.
+
+    order: (F,) of the index's frames, in which the other side has them; None: as they are.
+    """
     itself = other is one
-    windows = find_windows(one, other, sounds.classes, itself=itself)
-    scores, places = align_windows(one.units, other.units, windows, sounds.table)
+    windows = find_windows(one, other, rules.classes, itself=itself)
+    scores, places = align_windows(one.units, other.units, windows, rules.table)
     places = np.unique(places[scores >= LEAST_SCORE], axis=0)
     segments = np.stack([one.segments[places[:, 0]], other.segments[places[:, 2]]], axis=1)
     spans = np.stack([*_edges(one, places[:, :2]), *_edges(other, places[:, 2:])], axis=1)
-    long_enough = (np.diff(spans[:, :2]) >= least)[:, 0] & (np.diff(spans[:, 2:]) >= least)[:, 0]
+    long_enough = (np.diff(spans[:, :2]) >= rules.least)[:, 0] & (np.diff(spans[:, 2:]) >= rules.least)[:, 0]
     apart = (segments[:, 0] != segments[:, 1]) | (spans[:, 1] <= spans[:, 2])
     kept = long_enough & apart
-    return _measure(index, segments[kept], spans[kept], backwards=not itself)
+    return _measure(index, segments[kept], spans[kept], order)
 
 
 def _edges(side: Runs, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,16 +89,16 @@ def _edges(side: Runs, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return side.starts[places[:, 0]].astype(np.int64), side.stops[places[:, 1] - 1].astype(np.int64)
 
 
-def _measure(index: Index, segments: np.ndarray, spans: np.ndarray, *, backwards: bool) -> Pairs:
+def _measure(index: Index, segments: np.ndarray, spans: np.ndarray, order: np.ndarray | None) -> Pairs:
     """The costs by features; the other side's ends move to where they fit best."""
     spans, costs = spans.copy(), np.full(len(spans), FAR, np.float32)
     for number, ((a, b), (start, stop, first, last)) in enumerate(zip(segments, spans)):
         n_frames = int(index.bounds[b + 1] - index.bounds[b])
         lowest, highest = max(first - SLACK_FRAMES, 0), min(last + SLACK_FRAMES, n_frames)
         query = np.asarray(index.frames[index.bounds[a] + start : index.bounds[a] + stop], np.float32)
-        ends = (n_frames - highest, n_frames - lowest) if backwards else (lowest, highest)
-        speech = np.asarray(index.frames[index.bounds[b] + ends[0] : index.bounds[b] + ends[1]], np.float32)
-        found, begun = match_ends(1 - (speech[::-1] if backwards else speech) @ query.T)
+        place = slice(index.bounds[b] + lowest, index.bounds[b] + highest)
+        speech = np.asarray(index.frames[place if order is None else order[place]], np.float32)
+        found, begun = match_ends(1 - speech @ query.T)
         best = int(np.argmin(found))
         costs[number] = found[best]
         spans[number, 2:] = lowest + begun[best], lowest + best + 1

@@ -18,6 +18,7 @@ N_CLASSES = 40  # of centroids, for seeds: two speakings of a sound often differ
 QUIET_DB = 35.0  # below the loud frames of a segment: a pause
 LOUD_SHARE = 0.95  # of frames are quieter than what counts as loud
 N_HEARD = 150  # segments that say which centroids are pauses
+SHUFFLED_FRAMES = 10  # of a stretch that stays whole in the null
 PAUSE_FRAMES = 8  # what is quiet for less is a closure within a word
 NEAR_SHARE = 0.95  # of pairs of sounds drawn at random are less alike than what counts as near
 
@@ -66,9 +67,20 @@ def _stretches(*values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return firsts, np.append(firsts[1:], len(changed))
 
 
-def reverse_codes(codes: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """(F,) with each segment backwards: as much of every sound as before, and no word."""
-    return np.concatenate([codes[:0], *(codes[a:b][::-1] for a, b in zip(bounds[:-1], bounds[1:]))])
+def shuffle_frames(runs: Runs, bounds: np.ndarray, seed: int) -> np.ndarray:
+    """(F,) int64 order of frames in which stretches of SHUFFLED_FRAMES of each run change places.
+
+    As much of every sound as before, each with its slopes and between the same pauses, and no longer word.
+    """
+    order, rng = np.arange(int(bounds[-1])), np.random.default_rng(seed)
+    firsts = np.flatnonzero(np.diff(runs.runs, prepend=-1))
+    for first, last in zip(firsts, np.append(firsts[1:], len(runs.units)) - 1):
+        offset = int(bounds[runs.segments[first]])
+        place = slice(offset + int(runs.starts[first]), offset + int(runs.stops[last]))
+        cuts = np.arange(SHUFFLED_FRAMES, place.stop - place.start, SHUFFLED_FRAMES)
+        stretches = np.split(order[place], cuts)
+        order[place] = np.concatenate([stretches[number] for number in rng.permutation(len(stretches))])
+    return order
 
 
 def find_pauses(

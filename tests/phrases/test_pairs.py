@@ -7,7 +7,7 @@ import pytest
 from phrases.clusters import Place, cluster_pairs, merge_places
 from phrases.local_alignment import GAP, align_windows
 from phrases.pairs import FoundPairs, Pairs, choose_pairs
-from phrases.runs import PAUSE_FRAMES, make_runs, reverse_codes
+from phrases.runs import PAUSE_FRAMES, make_runs, shuffle_frames
 from phrases.seeds import find_windows
 
 
@@ -23,7 +23,18 @@ def test_units_lie_between_pauses_and_in_one_segment() -> None:
     starts = [0, 1, 2, end - 3, end - 1, 0, 1]
     assert runs.starts.tolist() == starts and runs.stops.tolist() == [1, 2, 3, end - 1, end, 1, 2]
     assert runs.segments.tolist() == [0, 0, 0, 0, 0, 1, 1] and len(set(runs.runs.tolist())) == 3
-    assert reverse_codes(np.array([1, 2, 3, 4, 5]), np.array([0, 3, 5])).tolist() == [3, 2, 1, 5, 4]
+
+
+def test_a_null_has_the_same_sounds_between_the_same_pauses_and_no_word() -> None:
+    codes = np.concatenate([np.zeros(30, int), np.arange(1, 101), np.zeros(30, int), np.arange(101, 171)])
+    bounds = np.array([0, 160, len(codes)])
+    runs = make_runs(codes, bounds, np.arange(171) == 0)
+    order = shuffle_frames(runs, bounds, seed=0)
+    shuffled = codes[order]
+    assert sorted(order) == list(range(len(codes))) and (shuffled == 0).tolist() == (codes == 0).tolist()
+    assert set(shuffled[30:130]) == set(range(1, 101)) and shuffled.tolist() != codes.tolist()
+    kept = np.diff(shuffled[30:130]) == 1  # nine tenths, by stretches of ten
+    assert kept.sum() >= 90 and not kept.all()  # slopes stay, words do not
 
 
 @pytest.mark.parametrize(
