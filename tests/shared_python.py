@@ -36,9 +36,9 @@ told = {{"words": words, "environment": dict(os.environ), "folder": os.getcwd()}
 told = json.dumps(told).encode()
 socket.send_fds(server, [len(told).to_bytes(8, "big")], [1, 2])
 server.sendall(told)
+# Also where a background job ignores SIGINT: what a script does with a signal is the script's own choice.
 for number in (signal.SIGTERM, signal.SIGINT):
-    if signal.getsignal(number) != signal.SIG_IGN:
-        signal.signal(number, lambda number, frame: server.sendall(bytes([number])))
+    signal.signal(number, lambda number, frame: server.sendall(bytes([number])))
 code = int(server.makefile().readline())
 if code < 0:
     os.kill(os.getpid(), -code)
