@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from annotations.write_annotations import FORMATS, name_files, write_annotations
+from annotations.write_annotations import write_recordings
 from audio.audio_io import load_audio
 from core.cli import (
     HELP_FORMATTER,
@@ -29,7 +29,6 @@ from core.cli import (
     require_share,
     run_main,
 )
-from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json, write_text
 from core.records import Phrase, PhraseResult
@@ -42,9 +41,9 @@ from phrases.pairs import FoundPairs, find_pairs
 from phrases.runs import find_pauses
 from report.listening_page import read_labels
 from report.phrases_page import build_phrases_page
-from spoken_search.building import build_index
-from spoken_search.choices import add_index_flags, choose_features
-from spoken_search.index import Index, index_folder, is_whole, load_segments, open_index, require_features, seconds_of
+from spoken_search.choices import INDEX_FLAGS, add_index_flags, add_output_flags
+from spoken_search.index import Index, seconds_of
+from spoken_search.preparing import prepare_index
 
 FORMAT, FORMAT_VERSION = "oral-units phrases", 1
 EVERYDAY_FLAGS = (
@@ -90,16 +89,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--clips", type=int, default=3, help="wav files to cut of each of these phrases, the most typical first"
     )
     group.add_argument("--page_clips", type=int, default=8, help="places of each phrase to listen to on the page")
-    group.add_argument(
-        "--format",
-        nargs="+",
-        choices=sorted(FORMATS),
-        default=["eaf"],
-        help="annotation files to write; by default eaf",
-    )
-    group.add_argument(
-        "--page_language", default="en", help="what the page speaks: en, es, pt, or a JSON file of your own labels"
-    )
+    add_output_flags(group)
     group.add_argument("--lift_language", default=UNKNOWN_LANGUAGE, help="the language's code in phrases.lift: gn")
     group.add_argument("--gloss_language", default="en", help="code of the language that meanings are written in")
     add_index_flags(parser)
@@ -108,21 +98,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     require_not_negative(args, "clips")
     require_share(args, "max_false_share")
     return args
-
-
-def prepare_index(args: argparse.Namespace) -> Index:
-    """The language's index, made now where there is none."""
-    segments = load_segments(language_paths(args.language)["manifest"])
-    folder = index_folder(args.language, args.tag)
-    chosen = {name: getattr(args, name) for name in ("encoder", "layer", "padding", "seed")}
-    features = choose_features(args.language, folder, **chosen)
-    if not is_whole(folder):
-        print(f"{folder}: no index yet; it is made now, once", file=sys.stderr)
-        work = {"device": choose_device(args.device), "num_workers": args.num_workers, "quiet": args.quiet}
-        build_index(folder, segments, data_root(), features, **work)
-    index = open_index(folder, segments)
-    require_features(index, features)
-    return index
 
 
 def describe_result(index: Index, args: argparse.Namespace, found: FoundPairs, phrases: list[Phrase]) -> PhraseResult:
@@ -141,18 +116,6 @@ def describe_result(index: Index, args: argparse.Namespace, found: FoundPairs, p
     }
 
 
-def write_tiers(phrases: Sequence[Phrase], forms: Sequence[str], folder: Path, raw: Path) -> int:
-    """An annotation file for each recording with phrases; returns how many."""
-    spans, n_files = phrase_spans(phrases), 0
-    for form in forms:
-        names = name_files(list(spans), FORMATS[form])
-        for source, found in spans.items():
-            longest = max(span.end for span in found)
-            write_annotations(folder / names[source], found, form=form, media=raw / source, seconds=longest)
-            n_files += 1
-    return n_files
-
-
 def open_loader() -> Callable[[str], np.ndarray]:
     """A segment's path, relative to DATA_ROOT -> its waveform (S,); the last ones are remembered."""
     root = data_root()
@@ -164,7 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_log()
     paths = language_paths(args.language)
     named, labels = read_names(args.names, args.language), read_labels(args.page_language, "phrases")
-    index, load = prepare_index(args), open_loader()
+    index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
+    load = open_loader()
     pauses = find_pauses(index.codes, index.bounds, index.segments, load, len(index.transform.centroids))
     limits = {"min_seconds": args.min_seconds, "max_false_share": args.max_false_share, "seed": args.seed}
     found = find_pairs(index, pauses, **limits)
@@ -183,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_lift(args.out / "phrases.lift", phrases, clips, **codes)
     sizes = {"n_phrases": args.n_phrases, "n_clips": args.page_clips}
     write_text(args.out / "phrases.html", build_phrases_page(result, load, labels, **sizes, earlier=named))
-    n_files = write_tiers(phrases, args.format, args.out / "annotations", paths["raw"])
+    n_files = write_recordings(args.out / "annotations", phrase_spans(phrases), args.format, paths["raw"])
     print(
         f"{seconds_of(index) / 3600:.2f} hours: {len(phrases)} phrases; of the pairs they were made from, "
         f"{100 * found.false_share:.1f} % are false by a search in shuffled recordings: listen before you trust one",

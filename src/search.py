@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotations.write_annotations import FORMATS, name_files, write_annotations
+from annotations.write_annotations import write_recordings
 from audio.audio_io import load_audio
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positive, run_main
 from core.device import choose_device
@@ -29,13 +29,13 @@ from core.records import Hit, HitDecision, SearchResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
 from report.listening_page import read_labels
 from report.search_page import build_search_page
-from spoken_search.building import build_index
-from spoken_search.choices import add_index_flags, choose_features
+from spoken_search.choices import INDEX_FLAGS, add_index_flags, add_output_flags
 from spoken_search.decisions import accepted_queries, decide, locate, read_decisions
 from spoken_search.features import open_search_encoder
 from spoken_search.hits import describe_hits, hit_spans, write_hits_csv
-from spoken_search.index import Index, index_folder, is_whole, load_segments, open_index, require_features, seconds_of
+from spoken_search.index import Index, seconds_of
 from spoken_search.matching import search_index
+from spoken_search.preparing import prepare_index
 from spoken_search.queries import Query, parse_query, read_query
 
 FORMAT, FORMAT_VERSION = "oral-units search hits", 1
@@ -80,37 +80,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     group.add_argument("--n_hits", type=int, default=50, help="the most hits to show")
     group.add_argument("--word", default="", help="what the word is called on the page and on the annotation tier")
-    group.add_argument(
-        "--format",
-        nargs="+",
-        choices=sorted(FORMATS),
-        default=["eaf"],
-        help="annotation files to write; by default eaf",
-    )
-    group.add_argument(
-        "--page_language", default="en", help="what the page speaks: en, es, pt, or a JSON file of your own labels"
-    )
+    add_output_flags(group)
     add_index_flags(parser)
     args = parse_flags(parser, argv, everyday=EVERYDAY_FLAGS)
     require_positive(args, "n_hits", "num_workers")
     if not args.query and not args.accepted:
         raise UserError("expected a clip of the word, as in --query word.wav, found none")
     return args
-
-
-def prepare_index(args: argparse.Namespace) -> Index:
-    """The language's index, made now where there is none."""
-    segments = load_segments(language_paths(args.language)["manifest"])
-    folder = index_folder(args.language, args.tag)
-    chosen = {name: getattr(args, name) for name in ("encoder", "layer", "padding", "seed")}
-    features = choose_features(args.language, folder, **chosen)
-    if not is_whole(folder):
-        print(f"{folder}: no index yet; it is made now, once", file=sys.stderr)
-        work = {"device": choose_device(args.device), "num_workers": args.num_workers, "quiet": args.quiet}
-        build_index(folder, segments, data_root(), features, **work)
-    index = open_index(folder, segments)
-    require_features(index, features)
-    return index
 
 
 def read_queries(texts: Sequence[str], index: Index, device: str) -> list[Query]:
@@ -149,26 +125,13 @@ def describe_search(index: Index, language: str, word: str, queries: Sequence[Qu
     }
 
 
-def write_tiers(hits: Sequence[Hit], forms: Sequence[str], folder: Path, raw: Path, tier: str) -> int:
-    """An annotation file for each recording with hits; returns how many."""
-    n_files = 0
-    for form in forms:
-        spans = hit_spans(hits, tier)
-        names = name_files(list(spans), FORMATS[form])
-        for source, found in spans.items():
-            longest = max(span.end for span in found)
-            write_annotations(folder / names[source], found, form=form, media=raw / source, seconds=longest)
-            n_files += 1
-    return n_files
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
     paths = language_paths(args.language)
     decisions = read_decisions(args.accepted, args.language)
     labels = read_labels(args.page_language, "search")
-    index = prepare_index(args)
+    index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
     queries = read_queries(args.query, index, choose_device(args.device))
     hits = search(index, queries, decisions, n_hits=args.n_hits, n_threads=args.num_workers)
     result = describe_search(index, args.language, args.word, queries, hits)
@@ -179,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result, sounds, lambda audio: load_audio(resolve_in(data_root(), audio)), labels, decisions
     )
     write_text(args.out / "hits.html", page)
-    n_files = write_tiers(hits, args.format, args.out / "annotations", paths["raw"], args.word or "search")
+    spans = hit_spans(hits, args.word or "search")
+    n_files = write_recordings(args.out / "annotations", spans, args.format, paths["raw"])
     n_likely = sum(hit["probability"] >= 0.5 for hit in hits)
     print(
         f"{seconds_of(index) / 3600:.2f} hours searched: {len(hits)} hits, {n_likely} of them likely", file=sys.stderr

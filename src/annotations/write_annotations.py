@@ -4,7 +4,7 @@ import csv
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from annotations.spans import Span, tier_names
@@ -26,6 +26,16 @@ def write_annotations(path: Path, spans: Sequence[Span], *, form: str, media: Pa
         raise UserError(f"'{form}': expected a format of {', '.join(FORMATS)}")
     ordered = sorted(spans, key=lambda span: (span.start, span.end, span.tier))
     write_atomically(path, lambda temporary: WRITERS[form](temporary, ordered, media, seconds))
+
+
+def write_recordings(folder: Path, spans: Mapping[str, Sequence[Span]], forms: Sequence[str], raw: Path) -> int:
+    """A file of each form in ``folder`` for each recording, named below ``raw``, of ``spans``; returns how many."""
+    for form in forms:
+        names = name_files(list(spans), FORMATS[form])
+        for source, found in spans.items():
+            longest = max(span.end for span in found)
+            write_annotations(folder / names[source], found, form=form, media=raw / source, seconds=longest)
+    return len(forms) * len(spans)
 
 
 def name_files(sources: Sequence[str], suffix: str) -> dict[str, str]:
@@ -52,9 +62,7 @@ def write_eaf(path: Path, spans: Sequence[Span], media: Path, seconds: float) ->
         document = Eaf(author="oral-units")
         document.remove_tier("default")
         suffix = media.suffix.lower()
-        kind = {".wav": "audio/x-wav", ".mp3": "audio/mpeg", ".mp4": "video/mp4"}.get(
-            suffix, "application/octet-stream"
-        )
+        kind = MEDIA_TYPES.get(suffix, "application/octet-stream")
         document.add_linked_file(media.resolve().as_uri(), relpath=f"./{media.name}", mimetype=kind)
         for name, speaker, row in spread_overlaps(spans):
             document.add_tier(name, part=speaker)

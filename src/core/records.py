@@ -768,10 +768,9 @@ class SearchIndex(TypedDict):
     failed: list[FailedItem]
 
 
-class Hit(TypedDict):
-    """A row of ``hits`` in hits.json: one place where the query may be said."""
+class ClipPlace(TypedDict):
+    """A stretch of speech, in its recording and in its segment."""
 
-    rank: int  # from 1
     id: str  # of the segment
     source: str  # the recording
     start: float  # s, in the recording
@@ -781,6 +780,12 @@ class Hit(TypedDict):
     audio_end: float  # s
     speaker: str | None
     text: NotRequired[str]  # of the segment
+
+
+class Hit(ClipPlace):
+    """A row of ``hits`` in hits.json: one place where the query may be said."""
+
+    rank: int  # from 1
     cost: float  # mean distance a frame of the query
     score: float  # deviations below the middle cost of the corpus
     probability: float  # that it is right
@@ -824,18 +829,9 @@ class SearchDecisions(TypedDict):
 # The dictionary of what is said often.
 
 
-class PhraseOccurrence(TypedDict):
+class PhraseOccurrence(ClipPlace):
     """One place where a phrase is said."""
 
-    id: str  # of the segment
-    source: str  # the recording
-    start: float  # s, in the recording
-    end: float  # s
-    audio: str  # of the segment, relative to DATA_ROOT
-    audio_start: float  # s, in the segment
-    audio_end: float  # s
-    speaker: str | None
-    text: NotRequired[str]  # of the segment
     score: float  # share of the phrase's other occurrences that it was paired with
 
 

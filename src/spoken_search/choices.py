@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from annotations.write_annotations import FORMATS
 from core.errors import UserError
 from core.files import read_json
 from core.records import SearchFeatures
@@ -14,6 +15,8 @@ from spoken_search.index import is_whole
 
 N_FEATURES = 128  # axes that are kept of a model's hundreds; cepstra stay as they are, which is better for them
 N_CENTROIDS = 256  # one byte a frame
+# The flags of ``add_index_flags``, as ``preparing.prepare_index`` takes them.
+INDEX_FLAGS = ("encoder", "layer", "padding", "num_workers", "device", "seed", "quiet")
 WHISPER_SHARE, OTHER_SHARE = 0.8, 0.5  # of the layers: the one that is read
 
 
@@ -44,6 +47,20 @@ def add_index_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0 …: where an encoder runs")
     group.add_argument("--seed", type=int, default=0, help="of the sample that the index is fitted on")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_output_flags(group: argparse._ArgumentGroup) -> None:
+    """``--format`` and ``--page_language``: what is written beside the page, and what that speaks."""
+    group.add_argument(
+        "--format",
+        nargs="+",
+        choices=sorted(FORMATS),
+        default=["eaf"],
+        help="annotation files to write; by default eaf",
+    )
+    group.add_argument(
+        "--page_language", default="en", help="what the page speaks: en, es, pt, or a JSON file of your own labels"
+    )
 
 
 def choose_features(
