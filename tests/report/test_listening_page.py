@@ -2,11 +2,8 @@
 
 import base64
 import hashlib
-import html
 import json
 import re
-import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 
 import pytest
 
+from chromium_page import CHROMIUM, drive_page
 from listening_examples import make_test
 
 from audio.audio_io import save_audio
@@ -26,7 +24,6 @@ from report.listening_page import LEVEL_DBFS, build_listening_page, check_labels
 from report.page import TEMPLATES
 from synthetic import speech_like
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Answers everything as fast as it can: the first answer where A is on the left, else the last.
 DRIVER = """
 const told = { shut: [], plans: [] };
@@ -158,15 +155,7 @@ def test_instructions_can_be_spoken(key: ListeningKey, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
 def test_chromium_asks_everything_and_saves_answers(key: ListeningKey, page: str, tmp_path: Path) -> None:
-    driven = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    path = tmp_path / "page.html"
-    path.write_text(driven.replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"file://{path}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stdout[-2000:]
-    told = json.loads(html.unescape(found[1]))
+    told = drive_page(page, DRIVER, tmp_path)
     first, same, other = told["plans"]
     assert first == same != other and told["name"].startswith(f"answers_{key['test']}_Ana-p_")
     assert told["broken"] and told["place"] == 3 and len(told["halfway"]["answers"]) == 3

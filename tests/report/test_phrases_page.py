@@ -1,13 +1,12 @@
 """The page of phrases: every place to listen to, and names that find_phrases.py reads."""
 
-import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from chromium_page import CHROMIUM, drive_page
 
 from core.files import read_json
 from core.records import PhraseResult
@@ -17,7 +16,6 @@ from report.page import TEMPLATES
 from report.phrases_page import build_phrases_page
 from synthetic import speech_like
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = """
 const saw = {};
 const type = (id, text) => {
@@ -91,15 +89,7 @@ def test_every_language_says_everything() -> None:
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
 def test_chromium_names_rejects_by_key_and_saves(page: str, tmp_path: Path) -> None:
-    driven = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    path = tmp_path / "page.html"
-    path.write_text(driven.replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"file://{path}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stdout[-2000:]
-    saw = json.loads(html.unescape(found[1]))
+    saw = drive_page(page, DRIVER, tmp_path)
     assert (saw["title"], saw["focus"]) == ("ava", "phrase-1")
     assert saw["count"] == "1 of 2 named, 1 places marked as wrong"
     (tmp_path / "saved.json").write_text(saw["saved"], encoding="utf-8")

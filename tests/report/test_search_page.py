@@ -1,15 +1,14 @@
 """The page of hits: its own script alone, every hit to listen to, and decisions that search.py reads."""
 
-import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 
 import pytest
+
+from chromium_page import CHROMIUM, drive_page
 
 from core.files import read_json
 from core.records import SearchResult
@@ -19,7 +18,6 @@ from report.search_page import build_search_page
 from spoken_search.decisions import read_decisions
 from synthetic import speech_like
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = """
 const told = {};
 const item = (number) => document.getElementById("hit-" + number);
@@ -96,15 +94,7 @@ def test_every_language_says_everything() -> None:
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
 def test_chromium_accepts_by_key_rejects_by_mouse_and_saves(page: str, tmp_path: Path) -> None:
-    driven = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    path = tmp_path / "page.html"
-    path.write_text(driven.replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"file://{path}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stdout[-2000:]
-    told = json.loads(html.unescape(found[1]))
+    told = drive_page(page, DRIVER, tmp_path)
     assert told["before"].strip() == "hit" and told["focus"] == "hit-1"
     assert told["count"] == "1 accepted, 1 rejected, 1 not decided"
     assert re.match(r"decisions_ava_\w{8}\.json", told["name"])
