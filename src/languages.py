@@ -236,7 +236,7 @@ def language_paths(
 
     ``data``, ``raw``, ``segments``, ``manifest`` (segments.jsonl), ``splits``, ``transcripts``, ``speakers``,
     ``phones``, ``cache`` are inputs under DATA_ROOT; ``units``, ``corpus`` (corpus_timestamped.json), ``bpe``,
-    ``vocoder`` and ``prosody`` are under EXP_ROOT and carry the tag.
+    ``vocoder``, ``prosody`` and ``unit_lm`` are under EXP_ROOT and carry the tag.
     """
     config = language_config(language, may_be_new=may_be_new)
     suffix = f"_{tag}" if tag else ""
@@ -258,6 +258,7 @@ def language_paths(
         "bpe": exp_root() / (config["bpe_dir"] + suffix),
         "vocoder": exp_root() / f"{config['vocoder_dir']}_{generator}{suffix}",
         "prosody": exp_root() / (config["prosody_dir"] + suffix),
+        "unit_lm": exp_root() / f"{language}_unit_lm{suffix}",
     }
 
 
@@ -271,7 +272,7 @@ def command_for_folder(script: str, folder: Path) -> str:
 
     ``exp/guarani_vocoder_v4_w4`` belongs to guarani and the tag w4; where a name says nothing, <language> stands there.
     """
-    found = re.fullmatch(r"([a-z][a-z0-9_-]*?)_(?:units|bpe|prosody|vocoder_v\d+)(?:_(.+))?", Path(folder).name)
+    found = re.fullmatch(r"([a-z][a-z0-9_-]*?)_(?:units|bpe|prosody|unit_lm|vocoder_v\d+)(?:_(.+))?", Path(folder).name)
     language, tag = found.groups() if found else (None, None)
     if script.endswith(".sh"):
         return command_for(script, language, tag or "")

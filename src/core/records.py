@@ -891,3 +891,17 @@ class PhraseNames(TypedDict):
     format_version: int
     language: str
     phrases: list[NamedPhrase]
+
+
+# The language model of units (unit_lm/).
+
+
+class UnitVocabulary(TypedDict):
+    """What each token id of a language model of units stands for (unit_lm/vocabulary.py)."""
+
+    kind: str  # units, frames or bpe
+    languages: list[str]
+    digests: list[str]  # of each block of symbols
+    sizes: list[int]  # symbols of each block
+    block_of: list[int]  # of each language
+    tokenizers: list[str]  # of each block, as tokenizer.json has it; empty unless kind is bpe

@@ -14,7 +14,7 @@ FLOORS = (
     ("audio", "models", "training", "annotations"),
     ("segmentation", "encoders", "evaluation"),
     ("units",),
-    ("prosody", "speech_llm", "launching", "spoken_search"),
+    ("prosody", "speech_llm", "launching", "spoken_search", "unit_lm"),
     ("vocoder", "alignment", "phrases"),
     ("report",),
 )
