@@ -26,6 +26,7 @@ BEHIND = {
     "scripts/run_phase1.sh": "src/extract_units.py",
     "scripts/run_phase2.sh": "src/train_bpe.py",
     "scripts/run_phase3.sh": "src/trainer_vocoder.py",
+    "scripts/run_unit_lm.sh": "src/trainer_unit_lm.py",
     "scripts/train_vocoder.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
     "scripts/bench/bench_vocoder.sh": "scripts/bench/bench_vocoder.py",
@@ -45,6 +46,7 @@ IN_VARIABLES = {
     "PHASE1_ARGS": "src/extract_units.py",
     "PHASE2_ARGS": "src/train_bpe.py",
     "PHASE3_ARGS": "src/trainer_vocoder.py",
+    "UNIT_LM_ARGS": "src/trainer_unit_lm.py",
 }
 # modal run hands them to an entry point, which has no --help of its own.
 MODAL_FLAGS = frozenset(
@@ -58,6 +60,7 @@ HYPERPARAMETERS = {
     "docs/phase2.md": "src/train_bpe.py",
     "docs/phase3.md": "src/trainer_vocoder.py",
     "docs/speech_llm.md": "src/trainer_base.py",
+    "docs/language_model.md": "src/trainer_unit_lm.py",
 }
 
 

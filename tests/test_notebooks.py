@@ -71,6 +71,11 @@ STEPPED: list[tuple[str, dict[str, str], list[str]]] = [
         {"--channels 64": "--channels 32 --discriminator_width 4 --cpu"},
         ["progress.step == 1", "losses['train_mel_nat'].isfinite() and losses['discriminator_loss'] > 0"],
     ),
+    (
+        "trainer_unit_lm.py",
+        {"--width 64": "--width 16 --heads 2"},
+        ["progress.step == 1", "losses['train_token_nat'].isfinite()", "0 < len(units) <= 50"],
+    ),
     ("trainer_prosody.py", {"--channels 64": "--channels 16"}, ["progress.step == 1", "losses['loss'].isfinite()"]),
 ]
 

@@ -27,6 +27,8 @@ FOLDER_OF_SCRIPT = {
     "run_all.sh": "vocoder",
     "train_vocoder.sh": "vocoder",
     "trainer_prosody.py": "prosody",
+    "trainer_unit_lm.py": "unit_lm",
+    "run_unit_lm.sh": "unit_lm",
 }
 # Script -> the experiment that it writes to where EXPERIMENT names none; empty: that of the language.
 EXPERIMENT_OF_SCRIPT = {
@@ -39,7 +41,7 @@ EXPERIMENT_OF_SCRIPT = {
 # Handed on where this shell sets them; none of them holds a secret.
 MODEL_VARIABLES = ("ORAL_UNITS_WHISPER", "ORAL_UNITS_LLM")
 HANDED_VARIABLES = (
-    *("TRAINING_LANGUAGE", "TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS"),
+    *("TRAINING_LANGUAGE", "TAG", "DATA_ARGS", "PHASE1_ARGS", "PHASE2_ARGS", "PHASE3_ARGS", "UNIT_LM_ARGS"),
     *("EXPERIMENT", "N_GPUS", "CONNECTORS", "FACTORS", "LARGE_ENCODER", "FROM_PRETRAINED"),
     *("ORAL_UNITS_TRACEBACK", *MODEL_VARIABLES),
 )
