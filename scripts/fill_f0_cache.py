@@ -2,9 +2,9 @@
 
     python scripts/fill_f0_cache.py --language satere
 
-Reads data/<language>/segments.jsonl and the segments, writes data/<language>/cache/f0_praat/<id>.npy. What is there
-and not older than its segment stays. src/trainer_vocoder.py computes what is missing; scripts/modal_run.py calls this.
-More: docs/launching.md.
+Reads data/<language>/segments.jsonl and the segments, writes data/<language>/cache/f0_praat/: 64 files, however many
+segments there are. What is there and not older than its segment stays. src/trainer_vocoder.py computes what is
+missing; scripts/modal_run.py calls this. More: docs/launching.md.
 """
 
 import argparse

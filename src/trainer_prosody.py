@@ -81,9 +81,10 @@ from training.resuming import (
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
 from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
-from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, hash_units, lacks_clusters
+from units.phase1_inputs import copy_clusters, describe_inputs, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
-from units.utterances import LoadedUtterance, known_speakers, load_utterances
+from units.unit_table import open_table
+from units.utterances import UtteranceTable, known_speakers, load_utterances
 from vocoder.saved_voice import included_prosody, load_clusters, load_voice_prosody
 
 log = logging.getLogger("oral_units")
@@ -246,10 +247,8 @@ def count_units(paths: dict[str, Path]) -> int:
 
 
 def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[ProsodyUtterance]:
-    """The selected utterances of one split, their F0 computed in parallel beforehand."""
-    corpus, cache = paths["corpus"], paths["cache"]
-    fill_split_f0(corpus, cache, split, selection)
-    return load_prosody_utterances(corpus, data_root(), cache, [split], selection)
+    """The selected utterances of one split."""
+    return load_prosody_utterances(paths["corpus"], data_root(), paths["cache"], [split], selection)
 
 
 def choose_validation(utterances: list[ProsodyUtterance], seconds: float) -> list[ProsodyUtterance]:
@@ -296,7 +295,7 @@ class WarmStart(NamedTuple):
     """The predictor to start from, and in which utterances its units are found."""
 
     old: OldProsody
-    utterances: list[LoadedUtterance]
+    utterances: UtteranceTable
 
 
 def read_warm_start(args: argparse.Namespace, paths: dict[str, Path], old: OldProsody | None) -> WarmStart | None:
@@ -529,7 +528,7 @@ def enter_experiment(
 ) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied: they are what the predictor's units mean."""
     units_exp, corpus = paths["units"], paths["corpus"]
-    taken = check_selection(corpus, read_selection(vars(args)), splits=paths["splits"])
+    taken = check_selection(open_table(corpus, paths["cache"]), read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {"units_hash": hash_units(units_exp)}
     derived |= {"started_from": old.folder.name} if old else {}
     changeable = ("steps", "patience", "log_every", "cpu")

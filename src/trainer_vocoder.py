@@ -81,10 +81,18 @@ from training.schedule import (
 )
 from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
 from units.kmeans import load_kmeans
-from units.phase1_inputs import copy_clusters, describe_inputs, fill_split_f0, lacks_clusters
+from units.phase1_inputs import copy_clusters, describe_inputs, lacks_clusters
 from units.requests import SpokenItem
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
-from units.utterances import LoadedUtterance, known_speakers, load_utterances
+from units.unit_table import open_table
+from units.utterances import (
+    LoadedUtterance,
+    UtteranceTable,
+    count_frames,
+    known_speakers,
+    load_utterances,
+    named_speakers,
+)
 from vocoder.adversarial_setup import (
     adversarial_window,
     judged_crops,
@@ -376,11 +384,11 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) ->
     """Crops to train on, and recordings to validate on and to listen to."""
     selection = read_selection(vars(args))
     train, validation = load_split(paths, "train", selection), load_split(paths, "val", selection)
-    named = {utterance.speaker for utterance in train}
+    named = named_speakers(train)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
     chosen, vectors, mean_vectors = choose_validation(validation, args.validation_seconds), None, None
     if args.speaker_vectors:
-        speakers = sorted(filter(None, named))
+        speakers = sorted(named)
         vectors = utterance_vectors(paths["cache"], [*train, *chosen])
         mean_vectors = torch.from_numpy(speaker_means(train, vectors, speakers))
     crops = CropDataset(
@@ -398,16 +406,14 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) ->
     return Data(crops, judged, sampled, speakers, mean_vectors)
 
 
-def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[LoadedUtterance]:
-    """The selected utterances of one split, their F0 computed in parallel beforehand."""
-    corpus, cache = paths["corpus"], paths["cache"]
-    fill_split_f0(corpus, cache, split, selection)
-    return load_utterances(corpus, data_root(), cache, [split], selection)
+def load_split(paths: dict[str, Path], split: str, selection: Selection) -> UtteranceTable:
+    """The selected utterances of one split."""
+    return load_utterances(paths["corpus"], data_root(), paths["cache"], [split], selection)
 
 
 def choose_validation(utterances: Sequence[LoadedUtterance], seconds: float) -> list[LoadedUtterance]:
     """An even spread of utterances of about ``seconds`` in all, sorted by length so that batches are dense."""
-    total = sum(len(utterance.frame_units) for utterance in utterances) / UNIT_RATE
+    total = float(count_frames(utterances).sum()) / UNIT_RATE
     stride = max(1, int(total / seconds))
     return sorted(utterances[::stride], key=lambda utterance: (len(utterance.frame_units), utterance.id))
 
@@ -814,7 +820,8 @@ def enter_experiment(
     args: argparse.Namespace, exp: Path, paths: dict[str, Path], units: dict[str, object], old: OldVoice | None = None
 ) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied, so that the voice can speak recordings alone."""
-    taken = check_selection(paths["corpus"], read_selection(vars(args)), splits=paths["splits"])
+    table = open_table(paths["corpus"], paths["cache"])
+    taken = check_selection(table, read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {
         "generator": args.generator,
         "condition": args.condition,
@@ -886,7 +893,7 @@ def restore(
 
 
 def describe_run(run: Run, data: Data, models: Models, start: str) -> None:
-    seconds = sum(len(utterance.frame_units) for utterance in data.crops.utterances) / UNIT_RATE
+    seconds = float(count_frames(data.crops.utterances).sum()) / UNIT_RATE
     n_parameters = sum(parameter.numel() for parameter in models.generator.model.parameters())
     text = "%s: %.2f h to train on, %.1f M parameters, %d threads"
     log.info(text, run.exp, seconds / 3600, n_parameters / 1e6, torch.get_num_threads())

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from audio.audio_io import load_audio, save_audio
-from audio.pitch import cached_f0
+from audio.pitch import fill_f0_cache, kept_f0
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.device import choose_device
 from core.errors import UserError
@@ -247,6 +247,8 @@ def speak_utterances(vocoder: Vocoder, utterances: list[UnitsRow], place: Place,
     """Write ``folder``/original and ``folder``/resynthesis, each utterance exactly frames x 320 samples long."""
     n_frames = {item["id"]: sum(item["durations"]) for item in utterances}
     _remove_stale_audio(folder, n_frames.keys())
+    recordings = [(item["id"], resolve_in(place.inputs.data_root, item["audio"])) for item in utterances]
+    fill_f0_cache(place.inputs.cache, recordings)
     by_length = sorted(utterances, key=lambda item: n_frames[item["id"]])
     items = (read_item(item, vocoder, place, audio_files(folder, item["id"])[0]) for item in by_length)
     spoken = synthesize_utterances(vocoder, items)
@@ -271,7 +273,7 @@ def read_item(utterance: UnitsRow, vocoder: Vocoder, place: Place, original: Pat
             f"found {len(waveform)} samples; rerun phase 1"
         )
     save_audio(original, waveform)
-    f0 = cached_f0(place.inputs.cache, name, audio_path)[:n_frames]
+    f0 = np.array(kept_f0(place.inputs.cache, name)[:n_frames])
     if place.condition == "logmel":
         content = mel_frames(audio_path, 0, n_frames, n_frames)
     speaker = utterance.get("speaker")

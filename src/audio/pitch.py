@@ -5,6 +5,8 @@ a sampled sound", through praat-parselmouth (GPL).
 """
 
 import os
+import time
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -14,8 +16,11 @@ import parselmouth
 from tqdm import tqdm
 
 from audio.audio_io import load_audio
-from core.files import is_current, write_features
+from audio.f0_store import N_BUCKETS, add_tracks, is_stored, read_track, recording_key
+from core.errors import UserError
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+
+TASK_RECORDINGS = 1000  # of one bucket: what a kill can cost a process
 
 
 def extract_f0(waveform: np.ndarray) -> np.ndarray:
@@ -35,32 +40,69 @@ def extract_f0(waveform: np.ndarray) -> np.ndarray:
 
 def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
     """(F,) float32 F0 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
-    path = _cache_file(cache, utterance_id)
-    if is_current(path, audio):
-        return np.load(path, allow_pickle=False)
-    f0 = extract_f0(load_audio(audio))
-    write_features(path, f0)
-    return f0
+    fill_f0_cache(cache, [(utterance_id, audio)], num_workers=1)
+    return np.array(read_track(f0_store(cache), utterance_id))
 
 
-def fill_f0_cache(cache: Path, recordings: list[tuple[str, Path]], *, num_workers: int | None = None) -> None:
+def kept_f0(cache: Path, utterance_id: str) -> np.ndarray:
+    """(F,) float32 F0 of a recording that ``fill_f0_cache`` has seen, mapped and not read."""
+    track = read_track(f0_store(cache), utterance_id)
+    if track is None:
+        raise UserError(f"{f0_store(cache)}: expected F0 of {utterance_id}, found none; start the command again")
+    return track
+
+
+def fill_f0_cache(cache: Path, recordings: Iterable[tuple[str, Path]], *, num_workers: int | None = None) -> None:
     """Compute what ``cache`` lacks of (id, audio path) pairs, or has from older audio.
 
-    ``num_workers`` processes share it (default: all cores).
+    ``num_workers`` processes share it (default: all cores). A kill costs ``TASK_RECORDINGS`` a process.
     """
-    missing = [(name, audio) for name, audio in recordings if not is_current(_cache_file(cache, name), audio)]
+    store = f0_store(cache)
+    missing = [
+        (name, str(audio)) for name, audio in recordings if not (_is_there(audio) and is_stored(store, name, audio))
+    ]
     if not missing:
         return
-    ids, audios = zip(*missing)
-    with ProcessPoolExecutor(num_workers or os.cpu_count()) as pool:
-        done = pool.map(_fill_one, [cache] * len(ids), ids, audios, chunksize=8)
-        for _ in tqdm(done, total=len(ids), desc="F0", unit="segment", disable=None):
-            pass
+    tasks, n_workers = _cut_tasks(missing), num_workers or os.cpu_count() or 1
+    with tqdm(total=len(missing), desc="F0", unit="segment", disable=None) as progress:
+        if n_workers == 1 or len(tasks) == 1:
+            for task in tasks:
+                progress.update(_fill_some(store, task))
+            return
+        with ProcessPoolExecutor(n_workers) as pool:
+            for n_done in pool.map(_fill_some, [store] * len(tasks), tasks):
+                progress.update(n_done)
 
 
-def _cache_file(cache: Path, utterance_id: str) -> Path:
-    return Path(cache) / "f0_praat" / f"{utterance_id}.npy"
+def f0_store(cache: Path) -> Path:
+    return Path(cache) / "f0_praat"
 
 
-def _fill_one(cache: Path, utterance_id: str, audio: Path) -> None:
-    cached_f0(cache, utterance_id, audio)
+def _is_there(audio: Path) -> bool:
+    """A file that is missing is an error of its own, which names it, once it is read."""
+    return os.path.exists(audio)
+
+
+def _cut_tasks(recordings: Iterable[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """The recordings of each bucket, at most TASK_RECORDINGS together."""
+    buckets: dict[int, list[tuple[str, str]]] = {}
+    for name, audio in recordings:
+        buckets.setdefault(recording_key(name) % N_BUCKETS, []).append((name, audio))
+    return [
+        bucket[start : start + TASK_RECORDINGS]
+        for _, bucket in sorted(buckets.items())
+        for start in range(0, len(bucket), TASK_RECORDINGS)
+    ]
+
+
+def _fill_some(store: Path, recordings: list[tuple[str, str]]) -> int:
+    """F0 of recordings of one bucket; what was computed before one that cannot be read is kept."""
+    tracks, number = [], recording_key(recordings[0][0]) % N_BUCKETS
+    try:
+        for name, audio in recordings:
+            read_at, waveform = time.time_ns(), load_audio(Path(audio))
+            tracks.append((name, os.stat(audio).st_size, read_at, extract_f0(waveform)))
+    finally:
+        if tracks:
+            add_tracks(store, number, tracks)
+    return len(tracks)

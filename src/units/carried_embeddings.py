@@ -20,7 +20,7 @@ from core.frames import UNIT_RATE
 from encoders.encode import encode, load_encoder
 from units.denoising import denoiser_arrays
 from units.kmeans import UnitClusters, quantize_to_units, read_description
-from units.utterances import LoadedUtterance
+from units.utterances import LoadedUtterance, count_frames
 
 LISTEN_SECONDS = 30 * 60.0  # of the training recordings; 1000 units are then heard 90 times each on average
 
@@ -58,7 +58,7 @@ def same_clusters(one: UnitClusters, other: UnitClusters) -> bool:
 
 def choose_utterances(utterances: Sequence[LoadedUtterance], seconds: float) -> Sequence[LoadedUtterance]:
     """An even spread of utterances of about ``seconds`` in all."""
-    total = sum(len(utterance.frame_units) for utterance in utterances) / UNIT_RATE
+    total = float(count_frames(utterances).sum()) / UNIT_RATE
     return utterances[:: max(1, int(total / seconds))]
 
 

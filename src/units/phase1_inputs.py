@@ -1,24 +1,16 @@
-"""What every trainer that reads phase 1's units sets up: F0 of a split, a note of its inputs, the clusters."""
+"""What every trainer that reads phase 1's units sets up: a note of its inputs, the clusters."""
 
 import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from audio.pitch import fill_f0_cache
 from core.errors import UserError
 from core.files import hash_files, read_json
 from core.records import Phase1Origin
-from languages import data_root, exp_root, resolve_in
-from units.selection import EVERYTHING, Selection, read_selected
+from languages import data_root, exp_root
 
 CLUSTERS, DESCRIPTION = "kmeans.npz", "config.json"
 CLUSTER_FILES = (CLUSTERS, DESCRIPTION)  # what the units mean, and how they are found in a recording
-
-
-def fill_split_f0(corpus: Path, cache: Path, split: str, selection: Selection = EVERYTHING) -> None:
-    """Compute the F0 of a split's selected utterances that have none in the cache, in parallel."""
-    entries = read_selected(corpus, [split], selection)
-    fill_f0_cache(cache, [(entry["id"], resolve_in(data_root(), entry["audio"])) for entry in entries])
 
 
 def describe_inputs(language: str, paths: dict[str, Path]) -> dict[str, str | int]:

@@ -6,13 +6,15 @@ Units are made of everything. A voice or its melody would learn the music, the m
 import argparse
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from core.errors import UserError
-from core.records import SPLITS, Utterance
-from units.corpus import read_corpus
+from core.records import SPLITS
+from units.unit_table import UnitTable, read_column
 
 LISTED = 20  # speakers that a message lists
 TRAINING_SPLITS = ("train", "val")
@@ -62,46 +64,79 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def is_of(utterance: Utterance, speakers: Collection[str]) -> bool:
-    return not speakers or _composed(utterance.get("speaker") or "") in speakers
+def select_rows(table: UnitTable, splits: Collection[str], selection: Selection) -> np.ndarray:
+    """(R,) int32 rows of the selected utterances of ``splits``, in the corpus' order."""
+    wanted = [SPLITS.index(split) for split in splits if split in SPLITS]
+    taken = np.isin(read_column(table, "split"), wanted) & _is_of(table, selection.speakers)
+    if not selection.keep_flagged:
+        taken &= read_column(table, "flags") == 0
+    return np.flatnonzero(taken).astype(np.int32)
 
 
-def is_selected(utterance: Utterance, selection: Selection) -> bool:
-    return is_of(utterance, selection.speakers) and (selection.keep_flagged or not utterance.get("flags"))
+def _is_of(table: UnitTable, speakers: Collection[str]) -> np.ndarray:
+    """(U,) bool: whether one of ``speakers`` speaks; of all utterances where none is named."""
+    spoken_by = read_column(table, "speaker")
+    if not speakers:
+        return np.ones(len(spoken_by), bool)
+    rows = [row for row, name in enumerate(table.speakers) if _composed(name) in speakers]
+    return np.isin(spoken_by, rows)
 
 
-def read_selected(corpus: Path, splits: Collection[str], selection: Selection) -> Iterator[Utterance]:
-    """Stream the selected utterances of ``splits`` from ``corpus_timestamped.json``."""
-    return (entry for entry in read_corpus(corpus, splits=splits) if is_selected(entry, selection))
-
-
-def check_selection(corpus: Path, selection: Selection, *, splits: Path) -> list[str]:
+def check_selection(table: UnitTable, selection: Selection, *, splits: Path) -> list[str]:
     """Lines for the log: whom a training listens to, and what it leaves out.
 
     splits: the file that a message names. Raises UserError for a speaker that the corpus lacks, and for a split of
     training or validation in which nothing is left.
     """
-    seconds: dict[str, Counter[str]] = {}
-    taken, flagged = Amount(Counter(), Counter()), {split: Amount(Counter(), Counter()) for split in TRAINING_SPLITS}
-    for entry in read_corpus(corpus):
-        split = entry["split"]
-        seconds.setdefault(_composed(entry.get("speaker") or ""), Counter())[split] += entry["duration"]
-        if is_selected(entry, selection):
-            _count(taken, [split], entry)
-        elif split in flagged and is_of(entry, selection.speakers):
-            _count(flagged[split], ["all", *entry["flags"]], entry)
-    _refuse_unknown(corpus, selection.speakers, seconds)
+    seconds = _seconds_of_speakers(table)
+    _refuse_unknown(table.corpus, selection.speakers, seconds)
+    taken = select_rows(table, SPLITS, selection)
+    left_out = np.setdiff1d(select_rows(table, SPLITS, selection._replace(keep_flagged=True)), taken)
+    flagged = {split: _count_flagged(table, left_out, split) for split in TRAINING_SPLITS}
+    amount = _count_splits(table, taken)
     for split in TRAINING_SPLITS:
-        if not taken.utterances[split]:
-            raise UserError(_say_empty(corpus, split, selection, taken=taken, flagged=flagged[split], splits=splits))
+        if not amount.utterances[split]:
+            raise UserError(
+                _say_empty(table.corpus, split, selection, taken=amount, flagged=flagged[split], splits=splits)
+            )
     lines = [f"speaker {name}: {say_splits(seconds[name])}" for name in selection.speakers]
     return lines + _say_flagged(flagged)
 
 
-def _count(amount: Amount, keys: Collection[str], entry: Utterance) -> None:
-    for key in keys:
-        amount.utterances[key] += 1
-        amount.seconds[key] += entry["duration"]
+def _seconds_of_speakers(table: UnitTable) -> dict[str, Counter[str]]:
+    """Seconds in each split of every speaker, under "" of nobody by name."""
+    spoken_by, split, seconds = (read_column(table, name) for name in ("speaker", "split", "seconds"))
+    found: dict[str, Counter[str]] = {}
+    for number, name in enumerate(SPLITS):
+        inside = split == number
+        sums = np.bincount(spoken_by[inside] + 1, seconds[inside], minlength=1 + len(table.speakers))
+        counts = np.bincount(spoken_by[inside] + 1, minlength=1 + len(table.speakers))
+        for row in np.flatnonzero(counts):
+            speaker = _composed(table.speakers[row - 1]) if row else ""
+            found.setdefault(speaker, Counter())[name] += float(sums[row])
+    return found
+
+
+def _count_splits(table: UnitTable, rows: np.ndarray) -> Amount:
+    split, seconds = read_column(table, "split")[rows], read_column(table, "seconds")[rows]
+    amount = Amount(Counter(), Counter())
+    for number, name in enumerate(SPLITS):
+        amount.utterances[name] = int((split == number).sum())
+        amount.seconds[name] = float(seconds[split == number].sum())
+    return amount
+
+
+def _count_flagged(table: UnitTable, rows: np.ndarray, split: str) -> Amount:
+    """By flag, and of all together, what ``rows`` hold of one split."""
+    rows = rows[read_column(table, "split")[rows] == SPLITS.index(split)]
+    flags, seconds = read_column(table, "flags")[rows], read_column(table, "seconds")[rows]
+    amount = Amount(Counter(), Counter())
+    for bit, name in [(-1, "all"), *enumerate(table.flags)]:
+        inside = flags >> bit & 1 == 1 if bit >= 0 else np.ones(len(rows), bool)
+        if inside.any():
+            amount.utterances[name] = int(inside.sum())
+            amount.seconds[name] = float(seconds[inside].sum())
+    return amount
 
 
 def _refuse_unknown(corpus: Path, wanted: Collection[str], seconds: Mapping[str, Counter[str]]) -> None:

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset, Sampler
 from audio.audio_io import LOG_FLOOR, compute_mel_spectrogram, load_crop
 from core.errors import UserError
 from core.frames import HOP_SAMPLES
+from core.shuffling import shuffled_place
 from models.hashed_noise import noise_key
-from units.utterances import PADDING_UNIT, LoadedUtterance
+from units.utterances import PADDING_UNIT, LoadedUtterance, count_frames
 
 MEL_CONTEXT_FRAMES = 2  # more than half a window, so that a crop's log-mel is that of the whole
 UNKNOWN_SHARE = 0.1  # crops spoken by "unknown" (row 0), so that unseen speakers have a trained fallback
@@ -83,17 +84,17 @@ class CropDataset(Dataset):
         self.utterances, self.crop_frames, self.seed, self.condition = utterances, crop_frames, seed, condition
         self.speakers = {name: row for row, name in enumerate(speakers, 1)}
         self.speaker_vectors = speaker_vectors
-        slots = [max(1, round(len(utterance.frame_units) / crop_frames)) for utterance in utterances]
-        self.slot_utterance = np.repeat(np.arange(len(utterances)), slots)
-        self._order = (-1, np.zeros(0, np.int64))
+        slots = np.maximum(1, np.rint(count_frames(utterances) / crop_frames))
+        self.slot_ends = np.cumsum(slots, dtype=np.int32 if slots.sum() < 2**31 else np.int64)
 
     def __len__(self) -> int:
-        return len(self.slot_utterance)
+        return int(self.slot_ends[-1])
 
     def __getitem__(self, item: int) -> Crop:
         """At most ``crop_frames`` frames of an utterance: a place, a speaker and unit noise drawn from (seed, item)."""
         epoch, position = divmod(item, len(self))
-        utterance = self.utterances[self.slot_utterance[self._epoch_order(epoch)[position]]]
+        slot = shuffled_place(position, len(self), self.seed, epoch)
+        utterance = self.utterances[int(np.searchsorted(self.slot_ends, slot, side="right"))]
         random = np.random.default_rng((self.seed, item))
         n_frames = len(utterance.frame_units)
         start = int(random.integers(0, max(0, n_frames - self.crop_frames) + 1))
@@ -106,7 +107,7 @@ class CropDataset(Dataset):
         waveform = load_crop(utterance.audio_path, start * HOP_SAMPLES, (stop - start) * HOP_SAMPLES)
         return Crop(
             content=torch.from_numpy(content),
-            f0=torch.from_numpy(utterance.f0[start:stop]),
+            f0=torch.from_numpy(np.array(utterance.f0[start:stop])),
             waveform=torch.from_numpy(waveform),
             key=noise_key(self.seed, str(item)),
             speaker=self._speaker(utterance, known=known),
@@ -122,12 +123,6 @@ class CropDataset(Dataset):
             return units
         wrong = random.random(units.shape) < self.unit_noise
         return np.where(wrong, random.integers(0, self.n_units, units.shape), units)
-
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        order = self._order  # another thread may be an epoch ahead
-        if order[0] != epoch:
-            order = self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self)))
-        return order[1]
 
 
 def check_batch_size(batch_size: int, world: int) -> None:

@@ -1,6 +1,7 @@
 """F0: right, aligned, counted alike, cached."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from audio.audio_io import load_audio, save_audio
-from audio.pitch import cached_f0, extract_f0, fill_f0_cache
+from audio.f0_store import N_BUCKETS, count_stored_frames, recording_key
+from audio.pitch import cached_f0, extract_f0, f0_store, fill_f0_cache, kept_f0
 from core.errors import UserError
 from core.frames import samples_to_frames
 from synthetic import speech_like
@@ -66,42 +68,48 @@ def test_samples_after_the_last_frame_change_nothing() -> None:
 
 
 def test_cache_is_used_and_renewed_when_the_audio_changes(tmp_path: Path) -> None:
-    audio = tmp_path / "a.wav"
+    audio, cache = tmp_path / "a.wav", tmp_path / "cache"
     save_audio(audio, harmonic_tone(np.full(16_000, 110.0)))
-    first = cached_f0(tmp_path / "cache", "a", audio)
+    first = cached_f0(cache, "a", audio)
     np.testing.assert_array_equal(first, extract_f0(load_audio(audio)))
-    (kept,) = (tmp_path / "cache").rglob("a.npy")
+    (kept,) = cache.rglob("*.f0")
     before = kept.stat().st_mtime_ns
-    np.testing.assert_array_equal(cached_f0(tmp_path / "cache", "a", audio), first)
+    np.testing.assert_array_equal(cached_f0(cache, "a", audio), first)
     assert kept.stat().st_mtime_ns == before
 
     save_audio(audio, harmonic_tone(np.full(16_000, 220.0)))
-    os.utime(audio, ns=(before + 10**9, before + 10**9))
-    np.testing.assert_allclose(cached_f0(tmp_path / "cache", "a", audio)[2:-2], 220.0, rtol=0.01)
+    later = time.time_ns() + 10**9
+    os.utime(audio, ns=(later, later))
+    np.testing.assert_allclose(cached_f0(cache, "a", audio)[2:-2], 220.0, rtol=0.01)
 
 
 def test_the_cache_fills_in_processes_with_the_same_values(tmp_path: Path) -> None:
-    recordings = []
-    for number in range(3):
+    """Many recordings, few files; what is added later leaves what was there."""
+    recordings, cache = [], tmp_path / "cache"
+    for number in range(80):
         path = tmp_path / f"{number}.wav"
-        save_audio(path, speech_like(0.6, seed=number))
+        save_audio(path, speech_like(0.1 + 0.02 * (number % 7), seed=number))
         recordings.append((path.stem, path))
-    fill_f0_cache(tmp_path / "cache", recordings, num_workers=2)
-    kept = sorted((tmp_path / "cache").rglob("*"))
-    assert [path.name for path in kept if path.is_file()] == ["0.npy", "1.npy", "2.npy"]
+    fill_f0_cache(cache, recordings[:70], num_workers=2)
+    fill_f0_cache(cache, recordings, num_workers=1)
+    assert len([*cache.rglob("*.f0")]) <= N_BUCKETS and not [*cache.rglob("*.tmp")]
     for name, path in recordings:
-        np.testing.assert_array_equal(cached_f0(tmp_path / "cache", name, path), extract_f0(load_audio(path)))
+        np.testing.assert_array_equal(kept_f0(cache, name), extract_f0(load_audio(path)))
+    keys = np.array([recording_key(name) for name, _ in recordings] + [recording_key("unknown")], np.uint64)
+    assert count_stored_frames(f0_store(cache), keys).tolist() == [
+        *(len(extract_f0(load_audio(path))) for _, path in recordings),
+        -1,
+    ]
 
 
-def test_filling_renews_what_older_audio_gave(tmp_path: Path) -> None:
-    audio = tmp_path / "a.wav"
+def test_a_recording_of_another_size_is_computed_again(tmp_path: Path) -> None:
+    audio, cache = tmp_path / "a.wav", tmp_path / "cache"
     save_audio(audio, harmonic_tone(np.full(16_000, 110.0)))
-    fill_f0_cache(tmp_path / "cache", [("a", audio)], num_workers=1)
-    save_audio(audio, harmonic_tone(np.full(16_000, 220.0)))
-    (kept,) = (tmp_path / "cache").rglob("a.npy")
-    os.utime(kept, ns=(0, 0))
-    fill_f0_cache(tmp_path / "cache", [("a", audio)], num_workers=1)
-    np.testing.assert_allclose(np.load(kept)[2:-2], 220.0, rtol=0.01)
+    fill_f0_cache(cache, [("a", audio)], num_workers=1)
+    save_audio(audio, harmonic_tone(np.full(8_000, 220.0)))
+    os.utime(audio, ns=(0, 0))
+    fill_f0_cache(cache, [("a", audio)], num_workers=1)
+    np.testing.assert_allclose(kept_f0(cache, "a")[2:-2], 220.0, rtol=0.01)
 
 
 def test_a_missing_recording_is_an_error_not_silence(tmp_path: Path) -> None:
@@ -110,4 +118,16 @@ def test_a_missing_recording_is_an_error_not_silence(tmp_path: Path) -> None:
         cached_f0(tmp_path / "cache", "gone", tmp_path / "gone.wav")
     with pytest.raises(UserError, match="gone.wav"):
         fill_f0_cache(tmp_path / "cache", [("gone", tmp_path / "gone.wav")], num_workers=1)
-    assert not list(tmp_path.rglob("*.npy"))
+    assert not list(tmp_path.rglob("*.f0"))
+    with pytest.raises(UserError, match="expected F0 of gone, found none"):
+        kept_f0(tmp_path / "cache", "gone")
+
+
+def test_what_was_computed_before_a_broken_recording_is_kept(tmp_path: Path) -> None:
+    good, cache = tmp_path / "good.wav", tmp_path / "cache"
+    save_audio(good, speech_like(0.3))
+    number = recording_key("good") % N_BUCKETS
+    same_bucket = next(f"gone{i}" for i in range(10_000) if recording_key(f"gone{i}") % N_BUCKETS == number)
+    with pytest.raises(UserError, match="gone"):
+        fill_f0_cache(cache, [("good", good), (same_bucket, tmp_path / "gone.wav")], num_workers=1)
+    assert len(kept_f0(cache, "good")) == 15

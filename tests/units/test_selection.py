@@ -10,8 +10,9 @@ import pytest
 
 from core.errors import UserError
 from units.corpus import write_corpus
-from units.selection import EVERYTHING, Selection, add_selection_flags, check_selection, read_selected, read_selection
+from units.selection import EVERYTHING, Selection, add_selection_flags, check_selection, read_selection, select_rows
 from units.shards import describe_utterance
+from units.unit_table import UnitTable, open_table
 
 MUSIC, OVERLAP = ["noise_or_music"], ["noise_or_music", "overlapping_speech"]
 TRAIN_AND_VAL = ("train", "val")
@@ -24,10 +25,10 @@ def utterance(name: str, split: str, speaker: str | None = None, flags: tuple[st
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Callable[[list[dict]], Path]:
-    def write(rows: list[dict]) -> Path:
+def corpus(tmp_path: Path) -> Callable[[list[dict]], UnitTable]:
+    def write(rows: list[dict]) -> UnitTable:
         write_corpus(tmp_path / "corpus_timestamped.json", rows)
-        return tmp_path / "corpus_timestamped.json"
+        return open_table(tmp_path / "corpus_timestamped.json", tmp_path / "cache")
 
     return write
 
@@ -55,8 +56,8 @@ ROWS = [
     ],
 )
 def test_speakers_and_flags_select(corpus: Callable, selection: Selection, expected: str) -> None:
-    found = read_selected(corpus(ROWS), TRAIN_AND_VAL, selection)
-    assert [entry["id"] for entry in found] == expected.split()
+    found = select_rows(corpus(ROWS), TRAIN_AND_VAL, selection)
+    assert [ROWS[row]["id"] for row in found] == expected.split()
 
 
 def test_flags_of_the_command_line_and_of_an_experiment_say_the_same(corpus: Callable) -> None:

@@ -1,0 +1,85 @@
+"""The corpus as columns: the same utterances as the JSON, made once, made again where the corpus changes."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+import pytest
+
+from core.errors import UserError
+from synthetic import write_segments, write_units
+from units import unit_table
+from units.corpus import frame_units, read_corpus
+from units.unit_table import map_units, open_names, open_table, read_column, read_name
+from units.utterances import load_utterances
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    rows = write_segments(tmp_path / "data", n_train=3, n_val=1, n_test=1)
+    return write_units(tmp_path / "exp", rows, n_units=12, n_streams=2) / "corpus_timestamped.json"
+
+
+def test_the_columns_say_what_the_corpus_says(corpus: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(unit_table, "BATCH", 2)
+    table, entries = open_table(corpus, tmp_path / "cache"), list(read_corpus(corpus))
+    units, names = map_units(table), open_names(table)
+    first, n_frames, place, n_bytes = (
+        read_column(table, key) for key in ("first_frame", "n_frames", "place", "n_bytes")
+    )
+    for row, entry in enumerate(entries):
+        assert read_name(names, place[row], n_bytes[row]) == (entry["id"], entry["audio"])
+        np.testing.assert_array_equal(units[first[row] : first[row] + n_frames[row]], frame_units(entry))
+    assert read_column(table, "seconds").tolist() == [entry["duration"] for entry in entries]
+    assert table.n_utterances == len(entries) and table.n_streams == 2 and table.dtype == "int16"
+
+
+def test_a_table_is_made_once_for_each_state_of_the_corpus(corpus: Path, tmp_path: Path, monkeypatch) -> None:
+    table = open_table(corpus, tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr(unit_table, "_make_table", None)
+        assert open_table(corpus, tmp_path / "cache") == table
+    entries = list(read_corpus(corpus))[:2]
+    corpus.write_text("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n")
+    assert open_table(corpus, tmp_path / "cache").n_utterances == 2
+    assert [path.name for path in table.folder.parent.iterdir() if path.is_dir()] != [table.folder.name]
+    assert len([path for path in table.folder.parent.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_torn_table_is_no_table(corpus: Path, tmp_path: Path) -> None:
+    whole = corpus.read_text()
+    corpus.write_text(whole.replace("\n]", ""))
+    with pytest.raises(UserError, match="cut short"):
+        open_table(corpus, tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").rglob("*.bin")]
+    corpus.write_text(whole)
+    assert open_table(corpus, tmp_path / "cache").n_utterances == 5
+
+
+@pytest.mark.parametrize("damage", ["streams", "negative"])
+def test_units_that_no_table_can_hold_are_refused(corpus: Path, tmp_path: Path, damage: str) -> None:
+    entries = list(read_corpus(corpus))
+    if damage == "streams":
+        del entries[1]["residual_units"]
+    else:
+        entries[1]["units"][0] = -1
+    corpus.write_text("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n")
+    with pytest.raises(UserError, match=f"{entries[1]['id']}; rerun phase 1"):
+        open_table(corpus, tmp_path / "cache")
+
+
+def test_audio_that_changed_has_its_f0_computed_again(corpus: Path, tmp_path: Path) -> None:
+    def load() -> list:
+        return list(load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"]))
+
+    before = [utterance.f0.copy() for utterance in load()]
+    audio = load()[0].audio_path
+    content = audio.read_bytes()
+    audio.write_bytes(content[:44] + bytes(len(content) - 44))
+    later = audio.stat().st_mtime_ns + 10**10
+    os.utime(audio, ns=(later, later))
+    after = [utterance.f0 for utterance in load()]
+    assert before[0].any() and not after[0].any()
+    np.testing.assert_array_equal(before[1], after[1])
