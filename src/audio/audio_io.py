@@ -4,6 +4,7 @@ Axes: B batch, S samples at 16 kHz, F frames of 320 samples, M mel bands.
 """
 
 import functools
+import io
 import os
 import wave
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from audio.full_scale import full_scale_gain, require_finite
 from core.errors import UserError
 from core.files import write_atomically
 from core.frames import HOP_SAMPLES, N_MELS, SAMPLE_RATE, samples_to_frames
+from core.packed_files import is_packed, open_packed, read_packed
 
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
@@ -166,6 +168,8 @@ def _starts_as_wav(path: Path | BinaryIO) -> bool:
 
 def load_audio(path: Path | BinaryIO, *, audio_stream: int = 0) -> np.ndarray:
     """A whole file as (S,) float32 mono at 16 kHz in [-1, 1]; a plain WAV directly, anything else decoded."""
+    if not hasattr(path, "read") and is_packed(path):
+        return _load_packed(path, audio_stream)
     if not hasattr(path, "read") and not Path(path).is_file():
         raise UserError(f"{path}: expected an audio file, found none")
     if is_plain_wav(path):
@@ -174,10 +178,18 @@ def load_audio(path: Path | BinaryIO, *, audio_stream: int = 0) -> np.ndarray:
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def load_crop(path: Path, start_sample: int, n_samples: int) -> np.ndarray:
-    """(n_samples,) float32 of a 16 kHz mono WAV from ``start_sample``; zeros past its end."""
+def _load_packed(path: Path, audio_stream: int) -> np.ndarray:
+    content = io.BytesIO(read_packed(path))
     try:
-        wav = soundfile.SoundFile(path)
+        return load_audio(content, audio_stream=audio_stream)
+    except UserError as error:
+        raise UserError(str(error).replace(str(content), str(path))) from error
+
+
+def load_crop(path: Path, start_sample: int, n_samples: int) -> np.ndarray:
+    """(n_samples,) float32 of a 16 kHz mono WAV, in a tar or by itself, from ``start_sample``; zeros past its end."""
+    try:
+        wav = soundfile.SoundFile(open_packed(path) if is_packed(path) else path)
     except soundfile.LibsndfileError as error:
         raise UserError(
             f"{path}: expected a WAV file, found: {error.error_string}; run scripts/segment_audio.py"

@@ -21,6 +21,7 @@ import soundfile
 from audio.audio_io import is_plain_wav, load_audio, load_crop, stream_audio
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
+from core.packed_files import is_packed
 
 BLOCK_SECONDS, HELD_SECONDS = 5.0, 60.0
 FINEST_SPEED = 100  # a factor is taken as a fraction with no larger denominator
@@ -45,6 +46,8 @@ def load_span(path: Path, start: float, end: float) -> np.ndarray:
     if start == 0 and end == float("inf"):
         return load_audio(path)
     first = round(start * SAMPLE_RATE)
+    if is_packed(path):
+        return load_audio(path)[first : None if end == float("inf") else round(end * SAMPLE_RATE)]
     if is_plain_wav(path):
         last = soundfile.info(str(path)).frames if end == float("inf") else round(end * SAMPLE_RATE)
         return load_crop(path, first, max(min(last, soundfile.info(str(path)).frames) - first, 0))
@@ -83,6 +86,8 @@ def audio_seconds(source: Path | bytes) -> float:
     """
     if isinstance(source, bytes):
         return len(decode_bytes(source)) / SAMPLE_RATE
+    if is_packed(source):
+        return len(load_audio(source)) / SAMPLE_RATE
     if not Path(source).is_file():
         raise UserError(f"{source}: expected an audio file, found none")
     if is_plain_wav(source):

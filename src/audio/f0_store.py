@@ -6,7 +6,6 @@ the new one.
 """
 
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from core.files import write_atomically
 from core.locks import only_one
+from core.packed_files import file_state, name_key
 
 N_BUCKETS = 64
 PATIENCE = 6 * 3600.0  # s, for which a process waits while another fills the same bucket
@@ -31,11 +31,6 @@ class Bucket(NamedTuple):
 
 
 EMPTY = Bucket(np.zeros(0, ENTRY), np.zeros(0, np.float32))
-
-
-def recording_key(name: str) -> int:
-    """The 64-bit key of a recording's id; five million ids collide once in a million corpora."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def bucket_file(store: Path, key: int) -> Path:
@@ -92,7 +87,7 @@ def count_stored_frames(store: Path, keys: np.ndarray) -> np.ndarray:
 
 def read_track(store: Path, name: str) -> np.ndarray | None:
     """(F,) float32 F0 in Hz of one recording, mapped and not read; None where there is none."""
-    key = recording_key(name)
+    key = name_key(name)
     bucket = open_bucket(bucket_file(store, key))
     row = int(find_rows(bucket, np.array([key], np.uint64))[0])
     if row < 0:
@@ -103,13 +98,13 @@ def read_track(store: Path, name: str) -> np.ndarray | None:
 
 def is_stored(store: Path, name: str, audio: Path) -> bool:
     """Whether F0 is there and was computed from the file as it is. FileNotFoundError where there is no such file."""
-    key, state = recording_key(name), os.stat(audio)
+    key, (n_bytes, changed_ns) = name_key(name), file_state(audio)
     bucket = open_bucket(bucket_file(store, key))
     row = int(find_rows(bucket, np.array([key], np.uint64))[0])
     if row < 0:
         return False
     entry = bucket.index[row]
-    return entry["n_bytes"] == state.st_size and entry["made_ns"] >= state.st_mtime_ns
+    return entry["n_bytes"] == n_bytes and entry["made_ns"] >= changed_ns
 
 
 def add_tracks(store: Path, number: int, tracks: Sequence[tuple[str, int, int, np.ndarray]]) -> None:
@@ -129,7 +124,7 @@ def _merge(
     bucket: Bucket, tracks: Sequence[tuple[str, int, int, np.ndarray]]
 ) -> tuple[np.ndarray, Iterable[np.ndarray]]:
     """The index sorted by key, and the tracks in its order."""
-    fresh = {recording_key(name): (n_bytes, made, track) for name, n_bytes, made, track in tracks}
+    fresh = {name_key(name): (n_bytes, made, track) for name, n_bytes, made, track in tracks}
     kept = bucket.index[~np.isin(bucket.index["key"], np.array(list(fresh), np.uint64))]
     index = np.zeros(len(kept) + len(fresh), ENTRY)
     index[: len(kept)] = kept

@@ -16,9 +16,10 @@ import parselmouth
 from tqdm import tqdm
 
 from audio.audio_io import load_audio
-from audio.f0_store import N_BUCKETS, add_tracks, is_stored, read_track, recording_key
+from audio.f0_store import N_BUCKETS, add_tracks, is_stored, read_track
 from core.errors import UserError
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+from core.packed_files import file_state, is_file, name_key
 
 TASK_RECORDINGS = 1000  # of one bucket: what a kill can cost a process
 
@@ -59,7 +60,7 @@ def fill_f0_cache(cache: Path, recordings: Iterable[tuple[str, Path]], *, num_wo
     """
     store = f0_store(cache)
     missing = [
-        (name, str(audio)) for name, audio in recordings if not (_is_there(audio) and is_stored(store, name, audio))
+        (name, str(audio)) for name, audio in recordings if not (is_file(audio) and is_stored(store, name, audio))
     ]
     if not missing:
         return
@@ -78,16 +79,11 @@ def f0_store(cache: Path) -> Path:
     return Path(cache) / "f0_praat"
 
 
-def _is_there(audio: Path) -> bool:
-    """A file that is missing is an error of its own, which names it, once it is read."""
-    return os.path.exists(audio)
-
-
 def _cut_tasks(recordings: Iterable[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     """The recordings of each bucket, at most TASK_RECORDINGS together."""
     buckets: dict[int, list[tuple[str, str]]] = {}
     for name, audio in recordings:
-        buckets.setdefault(recording_key(name) % N_BUCKETS, []).append((name, audio))
+        buckets.setdefault(name_key(name) % N_BUCKETS, []).append((name, audio))
     return [
         bucket[start : start + TASK_RECORDINGS]
         for _, bucket in sorted(buckets.items())
@@ -97,11 +93,11 @@ def _cut_tasks(recordings: Iterable[tuple[str, str]]) -> list[list[tuple[str, st
 
 def _fill_some(store: Path, recordings: list[tuple[str, str]]) -> int:
     """F0 of recordings of one bucket; what was computed before one that cannot be read is kept."""
-    tracks, number = [], recording_key(recordings[0][0]) % N_BUCKETS
+    tracks, number = [], name_key(recordings[0][0]) % N_BUCKETS
     try:
         for name, audio in recordings:
             read_at, waveform = time.time_ns(), load_audio(Path(audio))
-            tracks.append((name, os.stat(audio).st_size, read_at, extract_f0(waveform)))
+            tracks.append((name, file_state(audio)[0], read_at, extract_f0(waveform)))
     finally:
         if tracks:
             add_tracks(store, number, tracks)

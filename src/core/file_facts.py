@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from core.files import write_atomically
 from core.locks import only_one
+from core.packed_files import file_state
 
 HEADER = "oral-units file facts 1\n"
 SAVE_SECONDS = 60.0  # what a kill can cost
@@ -57,8 +58,8 @@ def open_facts(file: Path | None, root: Path) -> Iterator[Facts]:
 
 def stamp(path: str | Path) -> str:
     """What must not change while a fact of the file holds: its size and time of change (ns). OSError without one."""
-    status = os.stat(path)
-    return f"{status.st_size} {status.st_mtime_ns}"
+    size, changed = file_state(path)
+    return f"{size} {changed}"
 
 
 def look_up(facts: Facts, kind: str, path: str | Path, mark: str) -> str | None:

@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from core.packed_files import is_packed, read_packed
+
 WHOLE_BYTES = 4 << 20  # two minutes of PCM: up to here every byte counts
 N_SAMPLES, SAMPLE_BYTES = 64, 64 << 10  # of what is longer, so that hours of recordings start quickly
 
@@ -15,6 +17,8 @@ def hash_audio_file(path: Path) -> str:
 
     A copy of a short file is the same audio wherever it lies; a copy of a long one is only where its time was kept.
     """
+    if is_packed(path):
+        return hash_content(read_packed(path))
     state = os.stat(path)
     return _hash_file(str(path), state.st_size, state.st_mtime_ns)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from core.packed_files import stored_in
 from segmentation.manifest import read_manifest
 
 LOCAL_DATA = Path("/tmp/oral_units_data")  # the same in every container: config.json records it
@@ -32,7 +33,7 @@ def stage_segments(data: Path, language: str, local: Path) -> bool:
     manifest = data / language / "segments.jsonl"
     if not manifest.is_file():
         return False  # the command says so
-    names = [row["audio"] for row in read_manifest(manifest)]
+    names = list(dict.fromkeys(stored_in(row["audio"]) for row in read_manifest(manifest)))
     try:
         n_bytes = copy_files(data, local, names)
         (data / language / "cache").mkdir(exist_ok=True)  # made by the command, it would be lost

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import UserError
+from core.packed_files import INDEX, is_file, is_packed, stored_in
 from languages import data_root, language_paths, resolve_in
 from launching.modal_image_contents import IGNORED_FOLDERS, SECRET_WORDS
 from segmentation.manifest import read_manifest
@@ -31,14 +32,17 @@ class UploadSource(NamedTuple):
 
 def language_source(language: str) -> UploadSource:
     """The segments that the manifest names, and the tables beside it; UserError where a segment is missing."""
-    paths, found = language_paths(language), []
+    paths, found = language_paths(language), {}
     for row in read_manifest(paths["manifest"]):
-        path = resolve_in(data_root(), row["audio"])
-        if not path.is_file():
+        if not is_file(resolve_in(data_root(), row["audio"])):
+            path = resolve_in(data_root(), row["audio"])
             raise UserError(f"{path}: expected the segment {row['id']}, found none; run scripts/segment_audio.py again")
-        found.append((row["audio"], path.stat().st_size))
+        name = stored_in(row["audio"])
+        for one in (name, f"{name.removesuffix('.tar')}{INDEX}") if is_packed(row["audio"]) else (name,):
+            if one not in found and (path := resolve_in(data_root(), one)).is_file():
+                found[one] = path.stat().st_size
     folder = paths["data"].relative_to(data_root()).as_posix()
-    return UploadSource(folder, data_root(), found, _tables_of(paths["data"], folder))
+    return UploadSource(folder, data_root(), list(found.items()), _tables_of(paths["data"], folder))
 
 
 def folder_source(folder: Path) -> UploadSource:

@@ -10,6 +10,7 @@ from audio.audio_io import load_audio, load_crop
 from audio.mp3 import audio_data_uri
 from audio.pitch import extract_f0
 from core.frames import SAMPLE_RATE
+from core.packed_files import is_file
 from core.records import UtteranceScore
 from evaluation.metrics import METRICS
 from languages import resolve_in
@@ -188,7 +189,7 @@ def _motif_player(
 ) -> tuple[tuple[Player, str] | None, str | None]:
     """A player of seconds ``start`` to ``end`` of a recording and its place in words; else the file not found."""
     path = resolve_in(root, audio)
-    if not path.is_file():
+    if not is_file(path):
         return None, audio
     begin = max(0.0, start - MOTIF_MARGIN)
     crop = load_crop(path, round(begin * SAMPLE_RATE), round((end + MOTIF_MARGIN - begin) * SAMPLE_RATE))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-import soundfile
 from tqdm import tqdm
 
 from audio.audio_io import load_crop, save_audio
+from audio.audio_spans import audio_seconds
 from core.errors import UserError
 from core.files import write_text
 from core.frames import SAMPLE_RATE
+from core.packed_files import is_file
 from core.records import Motif, MotifExample
 from languages import data_root, resolve_in
 from units.motifs import choose_motifs, read_motifs
@@ -31,11 +32,11 @@ def cut_motif(examples: Sequence[MotifExample], context: float) -> tuple[np.ndar
     for example in examples:
         audio, first, last = example["audio"], example["start"], example["end"]
         path = resolve_in(data_root(), audio)
-        if not path.is_file():
+        if not is_file(path):
             missing.append(audio)
             continue
         start = round(max(0.0, first - context) * SAMPLE_RATE)
-        end = round(min(soundfile.info(path).duration, last + context) * SAMPLE_RATE)
+        end = round(min(audio_seconds(path), last + context) * SAMPLE_RATE)
         piece = load_crop(path, start, end - start)
         piece[: len(fade)] *= fade
         piece[-len(fade) :] *= fade[::-1]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.errors import UserError
-from core.records import SPLITS
+from core.records import SPLITS, Utterance
 from units.unit_table import UnitTable, read_column
 
 LISTED = 20  # speakers that a message lists
@@ -62,6 +62,14 @@ def read_selection(arguments: Mapping[str, object]) -> Selection:
 def _composed(name: str) -> str:
     """One name, whether its accents are letters of their own or not."""
     return unicodedata.normalize("NFC", name)
+
+
+def is_of(utterance: Utterance, speakers: Collection[str]) -> bool:
+    return not speakers or _composed(utterance.get("speaker") or "") in speakers
+
+
+def is_selected(utterance: Utterance, selection: Selection) -> bool:
+    return is_of(utterance, selection.speakers) and (selection.keep_flagged or not utterance.get("flags"))
 
 
 def select_rows(table: UnitTable, splits: Collection[str], selection: Selection) -> np.ndarray:

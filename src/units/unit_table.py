@@ -21,11 +21,11 @@ import numpy as np
 
 from tqdm import tqdm
 
-from audio.f0_store import recording_key
 from core.errors import UserError
 from core.file_facts import stamp
 from core.files import read_json, write_json
 from core.locks import only_one
+from core.packed_files import name_key
 from core.records import SPLITS, Utterance
 from units.corpus import frame_units, read_corpus
 
@@ -197,7 +197,7 @@ def _describe(
     speaker, flags = utterance.get("speaker"), utterance.get("flags") or []
     row = growing.speakers.setdefault(speaker, len(growing.speakers)) if speaker else -1
     bits = sum(1 << growing.flags.setdefault(flag, len(growing.flags)) for flag in set(flags))
-    key = recording_key(utterance["id"])
+    key = name_key(utterance["id"])
     return first, len(units), place, len(line), key, utterance["duration"], split, row, bits
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from audio.f0_store import count_stored_frames, is_stored
 from audio.pitch import f0_store, fill_f0_cache, kept_f0
 from core.errors import UserError
+from core.packed_files import is_file
 from languages import open_resolver
 from units.selection import EVERYTHING, Selection, select_rows
 from units.unit_table import UnitTable, map_units, open_names, open_table, read_column, read_name
@@ -109,7 +110,7 @@ def _has_changed(utterances: UtteranceTable, store: Path) -> bool:
     """
     asked = np.unique(np.linspace(0, len(utterances) - 1, min(len(utterances), DATES_ASKED)).astype(int))
     recordings = (utterances.recording(int(index)) for index in asked)
-    return any(audio.exists() and not is_stored(store, name, audio) for name, audio in recordings)
+    return any(is_file(audio) and not is_stored(store, name, audio) for name, audio in recordings)
 
 
 def count_frames(utterances: Sequence[LoadedUtterance]) -> np.ndarray:

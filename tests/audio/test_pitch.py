@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from audio.audio_io import load_audio, save_audio
-from audio.f0_store import N_BUCKETS, count_stored_frames, recording_key
+from audio.f0_store import N_BUCKETS, count_stored_frames
 from audio.pitch import cached_f0, extract_f0, f0_store, fill_f0_cache, kept_f0
 from core.errors import UserError
 from core.frames import samples_to_frames
+from core.packed_files import name_key
 from synthetic import speech_like
 
 
@@ -95,7 +96,7 @@ def test_the_cache_fills_in_processes_with_the_same_values(tmp_path: Path) -> No
     assert len([*cache.rglob("*.f0")]) <= N_BUCKETS and not [*cache.rglob("*.tmp")]
     for name, path in recordings:
         np.testing.assert_array_equal(kept_f0(cache, name), extract_f0(load_audio(path)))
-    keys = np.array([recording_key(name) for name, _ in recordings] + [recording_key("unknown")], np.uint64)
+    keys = np.array([name_key(name) for name, _ in recordings] + [name_key("unknown")], np.uint64)
     assert count_stored_frames(f0_store(cache), keys).tolist() == [
         *(len(extract_f0(load_audio(path))) for _, path in recordings),
         -1,
@@ -126,8 +127,8 @@ def test_a_missing_recording_is_an_error_not_silence(tmp_path: Path) -> None:
 def test_what_was_computed_before_a_broken_recording_is_kept(tmp_path: Path) -> None:
     good, cache = tmp_path / "good.wav", tmp_path / "cache"
     save_audio(good, speech_like(0.3))
-    number = recording_key("good") % N_BUCKETS
-    same_bucket = next(f"gone{i}" for i in range(10_000) if recording_key(f"gone{i}") % N_BUCKETS == number)
+    number = name_key("good") % N_BUCKETS
+    same_bucket = next(f"gone{i}" for i in range(10_000) if name_key(f"gone{i}") % N_BUCKETS == number)
     with pytest.raises(UserError, match="gone"):
         fill_f0_cache(cache, [("good", good), (same_bucket, tmp_path / "gone.wav")], num_workers=1)
     assert len(kept_f0(cache, "good")) == 15

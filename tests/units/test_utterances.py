@@ -1,4 +1,4 @@
-"""The utterances of phase 1 in memory: unit ids of any size."""
+"""The utterances of phase 1: unit ids of any size, F0 of those that are asked for."""
 
 from pathlib import Path
 
@@ -6,6 +6,10 @@ import numpy as np
 
 import pytest
 
+from audio.f0_store import count_stored_frames
+from audio.pitch import f0_store
+from core.errors import UserError
+from core.packed_files import name_key
 from synthetic import write_segments, write_units
 from units.corpus import frame_units, read_corpus
 from units.utterances import load_utterances
@@ -19,3 +23,22 @@ def test_no_unit_becomes_padding(tmp_path: Path, n_units: int, kind: type) -> No
     for utterance, entry in zip(loaded, read_corpus(corpus), strict=True):
         np.testing.assert_array_equal(utterance.frame_units, frame_units(entry))
         assert utterance.frame_units.dtype == kind and utterance.frame_units.min() >= 0
+
+
+def test_f0_is_computed_for_one_split(tmp_path: Path) -> None:
+    rows = write_segments(tmp_path / "data", n_train=1, n_val=1, n_test=2)
+    corpus = write_units(tmp_path / "exp", rows, n_units=12) / "corpus_timestamped.json"
+    load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["test"])
+    stored = count_stored_frames(
+        f0_store(tmp_path / "cache"), np.array([name_key(row["id"]) for row in rows], np.uint64)
+    )
+    assert [n_frames > 0 for n_frames in stored] == [row["split"] == "test" for row in rows]
+
+
+def test_audio_outside_the_data_root_is_not_read(tmp_path: Path) -> None:
+    rows = write_segments(tmp_path / "data", n_train=1, n_val=1, n_test=0)
+    outside = [row | {"audio": f"../elsewhere/{row['audio']}"} for row in rows]
+    corpus = write_units(tmp_path / "exp", rows, n_units=12) / "corpus_timestamped.json"
+    corpus.write_text(corpus.read_text().replace(rows[0]["audio"], outside[0]["audio"]))
+    with pytest.raises(UserError, match="leaves"):
+        load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
