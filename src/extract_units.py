@@ -45,7 +45,7 @@ from encoders.table import (
     stays_on_cpu,
 )
 from languages import add_language_flags, data_root, language_config, language_paths
-from segmentation.manifest import check_manifest, plan_sample, read_manifest, sample_rows
+from segmentation.manifest import GROUPS, check_manifest, plan_sample, read_manifest, sample_rows
 from training.experiment import hash_arguments, is_finished, open_experiment
 from training.processes import start_accelerator
 from units.denoising import STEPS as AUGMENT_STEPS
@@ -189,6 +189,12 @@ def add_kmeans_flags(group: argparse._ArgumentGroup) -> None:
         "--kmeans_frames",
         type=int,
         help=f"training frames to fit on; 50 are a second; by default {FRAMES_A_UNIT} a unit, {LEAST_FRAMES} at least",
+    )
+    group.add_argument(
+        "--sample_evenly",
+        choices=GROUPS,
+        help="fit on as much of each speaker, or of each language, instead of each in proportion to what there is: "
+        "where one of them has most of the hours",
     )
     group.add_argument(
         "--normalize",
@@ -462,7 +468,10 @@ def choose_sample(args: argparse.Namespace, manifest: Path) -> tuple:
     """How many utterances k-means is fitted on, the share of frames taken from each, and their rows, when called."""
     train_frames = check_manifest(manifest, data_root())["train_frames"]
     # Paths run over neighbouring frames, so a penalty is fitted on whole clips.
-    plan = plan_sample(manifest, train_frames, args.kmeans_frames, args.seed, whole_clips=args.duration_penalty > 0)
+    whole = args.duration_penalty > 0
+    plan = plan_sample(
+        manifest, train_frames, args.kmeans_frames, args.seed, whole_clips=whole, evenly=args.sample_evenly
+    )
     return plan["n_utterances"], plan["frame_share"], lambda: sample_rows(manifest, plan)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from trainer_vocoder import choose_schedule, discriminator_rate, gains_nothing
 
-from audio.pitch import fill_f0_cache
+from audio.f0_store import N_BUCKETS, add_tracks
+from audio.pitch import f0_store, fill_f0_cache, kept_f0
 from core.files import write_features
+from core.packed_files import name_key
 from equal_runs import differences, without_times
 from synthetic import REPOSITORY, run_ranks, write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
@@ -376,6 +379,13 @@ def error_line(screen: str) -> str:
     return line
 
 
+def keep_f0(cache: Path, audio: Path) -> None:
+    """Its F0 is that of the file as it is now, as if a disk had gone bad unseen."""
+    os.utime(audio, (0, 0))
+    track = (audio.stem, audio.stat().st_size, time.time_ns(), np.array(kept_f0(cache, audio.stem)))
+    add_tracks(f0_store(cache), name_key(audio.stem) % N_BUCKETS, [track])
+
+
 def test_nan_stops_with_one_line_and_an_intact_checkpoint(roots: Path, tmp_path: Path) -> None:
     shutil.copytree(roots / "data", tmp_path / "data")
     shutil.copytree(roots / "exp" / "spanish_units", tmp_path / "exp" / "spanish_units")
@@ -384,7 +394,7 @@ def test_nan_stops_with_one_line_and_an_intact_checkpoint(roots: Path, tmp_path:
     before = (exp / "checkpoints" / "latest.pt").read_bytes()
     for audio in (tmp_path / "data" / "spanish" / "segments").glob("*.wav"):
         soundfile.write(audio, np.full(soundfile.info(audio).frames, np.nan), 16000, subtype="FLOAT")
-        os.utime(audio, (0, 0))  # older than its F0, which stays
+        keep_f0(tmp_path / "data" / "spanish" / "cache", audio)
     line = error_line(run_to_end(TRAINER, [*flags, "--steps", 12], roots=tmp_path, code=2))
     assert "not finite" in line and str(exp) in line
     assert (exp / "checkpoints" / "latest.pt").read_bytes() == before

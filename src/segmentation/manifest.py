@@ -2,9 +2,10 @@
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from languages import resolve_in
 REQUIRED_KEYS = ("id", "audio", "duration", "split")
 # Neighbouring frames are much alike: where there is plenty of audio, one frame in four of four times as many clips.
 FRAMES_PER_SAMPLE = 4
+GROUPS = ("speaker", "language")
 
 
 def read_manifest(path: Path) -> Iterator[dict]:
@@ -79,15 +81,20 @@ def check_manifest(path: Path, root: Path, *, needs_train: bool = True) -> dict:
     return {"n_utterances": len(hashes), "seconds": seconds, "train_frames": train_frames}
 
 
-def plan_sample(path: Path, train_frames: int, n_frames: int, seed: int, *, whole_clips: bool = False) -> dict:
+def plan_sample(
+    path: Path, train_frames: int, n_frames: int, seed: int, *, whole_clips: bool = False, evenly: str | None = None
+) -> dict:
     """Which part of the training split k-means is fitted on: ``clip_share``, ``frame_share`` and ``n_utterances``.
 
     A random share of the clips that holds about 4 * ``n_frames`` frames, and a random share of the frames in each, so
     that about ``n_frames`` are left; everything where there is less. ``whole_clips``: all frames of about as many clips
-    as hold ``n_frames``, for a fit that follows the speech.
+    as hold ``n_frames``, for a fit that follows the speech. ``evenly``, one of ``GROUPS``: as much of each speaker or
+    language, and all of those who have less (``group_shares``).
     """
     surplus = 1 if whole_clips else FRAMES_PER_SAMPLE
     plan = {"clip_share": surplus * n_frames / train_frames, "seed": seed}
+    if evenly:
+        plan |= {"evenly": evenly, "group_shares": share_evenly(_count_groups(path, evenly), surplus * n_frames)}
     lengths = array("L", (count_frames(row) for row in sample_rows(path, plan)))
     share = 1.0 if whole_clips else n_frames / max(sum(lengths), 1)
     return {**plan, "n_utterances": len(lengths), "frame_share": share}
@@ -95,9 +102,37 @@ def plan_sample(path: Path, train_frames: int, n_frames: int, seed: int, *, whol
 
 def sample_rows(path: Path, plan: dict) -> Iterator[dict]:
     """The training rows of the sample: a function of the seed and each id, whatever the order, shard or process."""
+    shares, evenly = plan.get("group_shares"), plan.get("evenly")
     for row in read_manifest(path):
-        if row["split"] == "train" and hash_fraction(plan["seed"], "clip", row["id"]) < plan["clip_share"]:
+        share = shares[group_of(row, evenly)] if shares and row["split"] == "train" else plan["clip_share"]
+        if row["split"] == "train" and hash_fraction(plan["seed"], "clip", row["id"]) < share:
             yield row
+
+
+def group_of(row: Mapping[str, object], evenly: str) -> str:
+    """The language of a row, which is the first folder of its audio; of ``speaker`` with the speaker's name."""
+    language = PurePosixPath(row["audio"]).parts[0]
+    return language if evenly == "language" else f"{language}/{row.get('speaker') or ''}"
+
+
+def _count_groups(path: Path, evenly: str) -> dict[str, int]:
+    """Training frames of each group."""
+    frames: Counter[str] = Counter()
+    for row in read_manifest(path):
+        if row["split"] == "train":
+            frames[group_of(row, evenly)] += count_frames(row)
+    return dict(frames)
+
+
+def share_evenly(frames: Mapping[str, int], wanted: int) -> dict[str, float]:
+    """The share of each group's ``frames`` so that ``wanted`` are taken, as many of each group as it has."""
+    left, quota = wanted, 0.0
+    for number, n_frames in enumerate(sorted(frames.values())):
+        quota = left / (len(frames) - number)
+        if n_frames >= quota:
+            break
+        left -= n_frames
+    return {group: min(1.0, quota / max(n_frames, 1)) for group, n_frames in frames.items()}
 
 
 def cut_shards(rows: Iterable[dict], size: int) -> Iterator[tuple[int, list[dict]]]:

@@ -26,6 +26,7 @@ from segmentation.manifest import (
     plan_sample,
     read_manifest,
     sample_rows,
+    share_evenly,
 )
 from units.kmeans import (
     UnitClusters,
@@ -392,3 +393,21 @@ def test_feature_sets_count_the_same_whatever_their_size(normalize: str) -> None
     assert spread[:2].sum() == pytest.approx(spread[2:].sum(), rel=1e-3)
     both = quantize_to_units(features, clusters)[:, 0]
     assert len({*zip(both.tolist(), kinds.tolist(), tones.tolist())}) <= 18
+
+
+def test_a_sample_can_be_even_over_speakers_and_languages(tmp_path: Path) -> None:
+    """One speaker has nine tenths of the speech; a second language has little and is taken whole."""
+    manifest, rows = tmp_path / "segments.jsonl", []
+    for index in range(2000):
+        language, speaker = ("b", "eva") if index % 50 == 0 else ("a", "ana" if index % 10 else "ben")
+        name = {"id": f"u{index}", "audio": f"{language}/{index}.wav", "speaker": speaker}
+        rows.append(name | {"duration": 4.0, "split": "train"})
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    frames = {"ana": 0, "ben": 0, "eva": 0}
+    for row in sample_rows(manifest, plan_sample(manifest, 400_000, 15_000, seed=0, evenly="speaker")):
+        frames[row["speaker"]] += count_frames(row)
+    assert frames["eva"] == 8000, "all there is"
+    assert abs(frames["ana"] / 26_000 - 1) < 0.15 and abs(frames["ben"] / 26_000 - 1) < 0.15
+    assert share_evenly({"a": 90, "b": 10}, 40) == {"a": 30 / 90, "b": 1.0}
+    assert share_evenly({"a": 5, "b": 10}, 40) == {"a": 1.0, "b": 1.0}
+    assert share_evenly({"a": 100, "b": 100}, 40) == {"a": 0.2, "b": 0.2}
