@@ -36,7 +36,7 @@ from core.cli import (
     require_share,
     run_main,
 )
-from core.device import choose_precision
+from core.device import add_deterministic_flag, choose_precision, compute_deterministically
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.records import SpeechLLMConfig, TranscribedItem
@@ -134,7 +134,7 @@ DATA_FLAGS = (
 )
 LENGTH_FLAGS = ("steps", "patience")  # of a training, which may be lengthened
 GENERATION_FLAGS = ("n_best", "generate_batch_size", "ensemble")
-MACHINE_FLAGS = ("cpu", "mixed_precision", "attention", "num_workers", "log_every", "save_every")
+MACHINE_FLAGS = ("cpu", "deterministic", "mixed_precision", "attention", "num_workers", "log_every", "save_every")
 EVERYDAY_FLAGS = (
     *("data", "language", "do_train", "do_generate", "resume", "overwrite"),
     *("speech_enc_id", "llm_id", "lora_r", "factor"),
@@ -304,6 +304,7 @@ def add_machine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--mixed_precision", choices=("auto", "no", "bf16"), default="auto", help="of frozen models")
     group.add_argument("--num_workers", "--nj", type=int, default=2, help="threads that read ahead; 0: none")
     group.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
+    add_deterministic_flag(group)
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -854,6 +855,7 @@ def main() -> int:
         cpu=args.cpu,
         handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    compute_deterministically(args.deterministic)
     if accelerator.is_main_process:
         enter_experiment(args)
     accelerator.wait_for_everyone()

@@ -34,7 +34,7 @@ from core.cli import (
     require_share,
     run_main,
 )
-from core.device import choose_device, choose_precision
+from core.device import add_deterministic_flag, choose_device, choose_precision, compute_deterministically
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
@@ -213,6 +213,7 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
         help="autocast while training; auto: bf16 where the device computes in it",
     )
     machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
+    add_deterministic_flag(machine)
 
 
 # %% [markdown]
@@ -464,6 +465,7 @@ def main() -> int:
     state = load_checkpoint(checkpoint, command=f"python src/{Path(__file__).name}") if checkpoint else None
 
     device = torch.device("cpu" if args.cpu else choose_device("auto"))
+    compute_deterministically(args.deterministic)
     set_seed(args.seed)
     with noting_failed_start(exp):
         data = load_data(args, paths)

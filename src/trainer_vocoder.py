@@ -37,7 +37,13 @@ from core.cli import (
     require_share,
     run_main,
 )
-from core.device import choose_precision, peak_gpu_mib, wait_for
+from core.device import (
+    add_deterministic_flag,
+    choose_precision,
+    compute_deterministically,
+    peak_gpu_mib,
+    wait_for,
+)
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
@@ -322,6 +328,7 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
         "--num_workers", "--nj", type=int, default=None, help="reading threads (default: 0 on a CPU, else 4)"
     )
     machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
+    add_deterministic_flag(machine)
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -779,6 +786,7 @@ def main() -> int:
     args, old, said = settle_start(args, exp)
     precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
     accelerator = start_accelerator(precision, cpu=args.cpu)
+    compute_deterministically(args.deterministic)
     if accelerator.is_main_process:
         enter_experiment(args, exp, paths, units, old)
     accelerator.wait_for_everyone()

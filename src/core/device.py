@@ -1,5 +1,8 @@
 """What the processor can do."""
 
+import argparse
+import os
+
 import torch
 
 from core.errors import UserError
@@ -27,6 +30,23 @@ def has_fast_bf16(device: str | torch.device) -> bool:
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def add_deterministic_flag(group: argparse._ArgumentGroup) -> None:
+    """--deterministic, of every trainer."""
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits from the same command on the same GPU, some slower; a CPU gives them anyway",
+    )
+
+
+def compute_deterministically(wanted: bool) -> None:
+    """Where ``wanted``, let PyTorch take only kernels that add in one order, and refuse operations that have none."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
 
 
 def wait_for(device: str | torch.device) -> None:

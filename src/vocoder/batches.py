@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from audio.audio_io import LOG_FLOOR, compute_mel_spectrogram, load_crop
+from audio.full_scale import require_finite
 from core.errors import UserError
 from core.frames import HOP_SAMPLES
 from core.shuffling import shuffled_place
@@ -105,6 +106,7 @@ class CropDataset(Dataset):
         else:
             content = self._add_noise(utterance.frame_units[start:stop].astype(np.int64), random)
         waveform = load_crop(utterance.audio_path, start * HOP_SAMPLES, (stop - start) * HOP_SAMPLES)
+        require_finite(utterance.audio_path, waveform)  # else the loss says so, hours later, and not of which file
         return Crop(
             content=torch.from_numpy(content),
             f0=torch.from_numpy(np.array(utterance.f0[start:stop])),
