@@ -1,10 +1,10 @@
 """Put a language's segments into tar files: a thousand files where there were a million, read without unpacking.
 
 Reads data/<language>/segments.jsonl and the segments. Writes data/<language>/packed/segments-000000.tar, … in
-webdataset's form (a clip's <id>.wav and <id>.json follow each other), an index beside each, and then a new segments.jsonl,
-which names the audio in the tars. The old list stays as segments.unpacked.jsonl; the segments stay too, and may
-be deleted. Every later command works as before. Stopped at any moment and started again, it keeps the tars that are
-whole.
+webdataset's form (a clip's <id>.wav and <id>.json follow each other) and an index beside each. At the end it writes a
+new segments.jsonl, which names the audio in the tars. The old list stays as segments.unpacked.jsonl; the segments stay
+too, and may be deleted. Every later command works as before. Stopped at any moment and started again, it keeps the tars
+that are whole.
 
     python scripts/pack_audio.py --language satere
     python scripts/pack_audio.py --language satere --units exp/satere_units   # their units as well, in the .json
