@@ -98,6 +98,7 @@ from unit_lm.utterances import UnitUtterance, read_utterances, seconds_of, shuff
 from unit_lm.vocabulary import KINDS, Vocabulary, allowed_tokens, count_tokens, describe_vocabulary
 from unit_lm.warm_start import NOISE, start_model
 from units.selection import add_selection_flags, check_selection, read_selection
+from units.unit_table import open_table
 
 log = logging.getLogger("oral_units")
 
@@ -515,11 +516,10 @@ def enter_experiment(
 ) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied: they are what the units mean."""
     selection = read_selection(vars(args))
-    taken = [
-        line
-        for entry in inputs
-        for line in check_selection(entry.corpus, selection, splits=language_paths(entry.language)["splits"])
-    ]
+    taken = []
+    for entry in inputs:
+        paths = language_paths(entry.language)
+        taken += check_selection(open_table(entry.corpus, paths["cache"]), selection, splits=paths["splits"])
     derived = {
         "language": args.language,
         "languages": [entry.language for entry in inputs],

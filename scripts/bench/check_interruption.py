@@ -1,55 +1,108 @@
-"""Check that killed and resumed runs end with the same files as uninterrupted ones, on a language's real recordings.
+"""Check that killed runs end with the files of undisturbed ones: every script that writes, at random moments.
 
-Segmentation, phase 1 and phase 3 run twice in a throw-away folder: once undisturbed, and once killed (SIGKILL to the
-whole process group) at random moments and started again each time with ``--resume auto``. Then every file that both
-left is compared: checkpoints (weights, averages, optimizers, random states) and k-means to the bit, metrics.jsonl but
-for time fields, segments, manifests, corpus, pitch cache and samples byte for byte. Exit code 1 where anything differs.
+The chain runs in a throw-away folder, on the shortest recordings of a language, stage after stage. Each stage first
+runs undisturbed. Then it is killed --n_kills times by SIGKILL and as often by SIGTERM, each time at a random moment,
+and started again with the same command. Whenever a run ends, every file is compared: checkpoints and arrays to the bit,
+metrics but for time fields, everything else byte for byte; a temporary file that is left counts as a difference. Then
+the stage starts from its input again. Exit code 1 where anything differs.
 
     python scripts/bench/check_interruption.py --language spanish
-    python scripts/bench/check_interruption.py --language spanish --steps 40 --n_kills 5 --seed 1 --work /tmp
+    python scripts/bench/check_interruption.py --language spanish --stages units voice --n_kills 5 --work /tmp
+
+A run begins in a copy of a process that has imported PyTorch, so that the moments fall into its work and not into its
+imports. Memory that is not on the disk yet (a power cut) is not tested: the system lives on.
 """
 
 import argparse
 import os
 import random
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import torch
+
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from equal_runs import folder_differences
-from languages import REPOSITORY, data_root, exp_root, language_help, language_paths
+from languages import REPOSITORY, data_root, language_help, language_paths
 from segmentation.tables import find_table
-from training.experiment import read_metrics
 
-MAX_SHOWN_DIFFERENCES = 20
-FROM_THE_START = "from the start again"
+SHOWN = 20  # differences
+POLL_SECONDS = 0.002
+IMPORTED = ("torchaudio", "transformers", "accelerate", "sklearn.cluster", "tokenizers", "parselmouth", "av", "peft")
+IMPORTED += ("matplotlib.pyplot", "torch.utils.tensorboard", "torch._dynamo", "numba")
+SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 
 
 class Stage(NamedTuple):
-    """A stage of the chain, as both runs start it."""
+    """A script as every run starts it."""
 
-    name: str
-    command: list[str]  # the script and its flags, without --language
-    language: str
-    n_threads: int
+    command: list[str]  # the script and its flags
+    writes: list[str]  # folders below the root, by {language}
 
 
-class StageResult(NamedTuple):
+OFTEN = ["--log_every", "2", "--save_every", "3", "--eval_every", "4", "--resume", "auto", "--cpu"]
+SMALL = ["--steps", "10", "--batch_size", "4", *OFTEN]
+VOICE = ["--channels", "32", "--crop_frames", "24", "--sample_every", "5", "--num_samples", "1", "--init", "none"]
+VOICE += ["--validation_seconds", "5", "--adversarial_after", "5", "--discriminator_width", "16"]
+# In the order of the chain: each reads what those before have written.
+STAGES = {
+    "segments": Stage(["scripts/segment_audio.py", "--quiet", "--num_workers", "2"], ["data/{language}"]),
+    "F0": Stage(["scripts/fill_f0_cache.py", "--num_workers", "2"], ["data/{language}/cache"]),
+    "units": Stage(
+        ["src/extract_units.py", "--encoder", "mfcc", "--n_units", "40", "--n_shard_utterances", "5", "--quiet"]
+        + ["--num_workers", "1", "--resume", "auto"],
+        ["exp/{language}_units"],
+    ),
+    "unit report": Stage(["src/validate_units.py"], ["exp/{language}_units"]),
+    "motifs": Stage(["src/train_bpe.py", "--resume", "auto", "--examples_audio", "5"], ["exp/{language}_bpe"]),
+    "voice": Stage(["src/trainer_vocoder.py", *SMALL, *VOICE], ["exp/{language}_vocoder_v4", "data/{language}/cache"]),
+    "prosody": Stage(
+        ["src/trainer_prosody.py", *SMALL, "--channels", "32", "--init", "none"],
+        ["exp/{language}_prosody", "data/{language}/cache"],
+    ),
+    "unit LM": Stage(
+        ["src/trainer_unit_lm.py", *SMALL, "--n_layers", "1", "--width", "32", "--n_heads", "2", "--context", "64"],
+        ["exp/{language}_unit_lm"],
+    ),
+    "scores": Stage(["src/vocoder_test.py", "--exp", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
+    "report": Stage(["src/build_report.py", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
+    "speech": Stage(
+        ["src/synthesize.py", "--exp", "{exp}/{language}_vocoder_v4", "--split", "test", "--out", "{out}/spoken"]
+        + ["--units", "{exp}/{language}_units/corpus_timestamped.json"],
+        ["out/spoken"],
+    ),
+    "saved voice": Stage(
+        ["src/export_vocoder.py", "--exp", "{exp}/{language}_vocoder_v4", "--out", "{out}/voice", "--overwrite"],
+        ["out/voice"],
+    ),
+    "annotations": Stage(["src/export_annotations.py", "--format", "eaf", "--out", "{out}/eaf"], ["out/eaf"]),
+    "exchange": Stage(["src/export_units.py", "--format", "csv", "--out", "{out}/exchange"], ["out/exchange"]),
+    "index": Stage(["src/index_speech.py"], ["exp/{language}_index"]),
+    "phrases": Stage(["src/find_phrases.py", "--out", "{out}/dictionary"], ["out/dictionary"]),
+    "tars": Stage(["scripts/pack_audio.py", "--shard_clips", "5"], ["data/{language}"]),
+}
+# These take no --language.
+WITHOUT_LANGUAGE = ("vocoder_test.py", "build_report.py", "synthesize.py", "export_vocoder.py")
+
+
+class Tally(NamedTuple):
     """What the check of a stage found."""
 
     seconds: float  # of the undisturbed run
-    kills: list[str]  # when each came, and how far the run was
-    n_files: int  # compared
+    n_kills: dict[str, int]  # by signal
+    n_whole: int  # runs that ended, after kills, and were compared
+    n_files: int
     differences: list[str]
 
 
@@ -61,161 +114,190 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=language_help("language whose recordings are used"),
     )
     group = parser.add_argument_group("check")
-    group.add_argument("--steps", type=int, default=60, help="steps of phase 3, the last 60 %% against a discriminator")
-    group.add_argument("--n_kills", type=int, default=3, help="kills per stage")
+    group.add_argument(
+        "--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="which are killed; the others just run"
+    )
+    group.add_argument("--n_kills", type=int, default=50, help="kills by each signal, a stage")
+    group.add_argument("--n_recordings", type=int, default=4, help="recordings to work on, the shortest ones")
     group.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
-    group.add_argument("--num_threads", type=int, default=1, help="threads of each process, the same in both runs")
     group.add_argument("--work", type=Path, help="folder for the throw-away folder; by default the system's")
     args = parse_flags(parser, argv)
-    require_positive(args, "steps", "n_kills", "num_threads")
+    require_positive(args, "n_kills", "n_recordings")
     return args
 
 
-def plan_stages(language: str, steps: int, n_threads: int) -> list[Stage]:
-    """Intervals are short, so that there is something to resume from at any moment."""
-    phase1 = ["--encoder", "mfcc", "--n_shard_utterances", "20", "--quiet"]
-    phase3 = ["--generator", "v3", "--steps", str(steps), "--validation_seconds", "10", "--num_samples", "1"]
-    every = ["--log_every", "4", "--save_every", "5", "--eval_every", "10", "--sample_every", "20"]
-    commands = {
-        "segmentation": ["scripts/segment_audio.py", "--quiet"],
-        "phase 1": ["src/extract_units.py", *phase1, "--resume", "auto"],
-        "phase 3": ["src/trainer_vocoder.py", *phase3, *every, "--resume", "auto"],
-    }
-    return [Stage(name, command, language, n_threads) for name, command in commands.items()]
-
-
-def stage_folders(name: str, language: str, root: Path) -> list[Path]:
-    """The folders below ``root`` that a stage writes to."""
+def link_inputs(language: str, root: Path, n_recordings: int) -> None:
+    """Copy the shortest recordings and the tables of the language into ``root``; each is a speaker's session."""
     paths = language_paths(language)
-    data = root / "data" / paths["data"].relative_to(data_root())
-    if name == "segmentation":
-        return [data]
-    if name == "phase 1":
-        return [root / "exp" / paths["units"].relative_to(exp_root())]
-    return [root / "exp" / paths["vocoder"].relative_to(exp_root()), data / "cache"]
+    if not paths["raw"].is_dir():
+        raise UserError(f"{paths['raw']}: expected recordings, found none; run: bash recipes/{language}/prepare.sh")
+    files = sorted((path for path in paths["raw"].rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data = root / "data" / language
+    for path in files[:n_recordings]:
+        target = data / "raw" / path.relative_to(paths["raw"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    (root / "exp").mkdir()
+    (root / "out").mkdir()
+    if found := find_table(paths["speakers"]):
+        shutil.copy2(found, data / found.name)
 
 
-def link_or_copy(source: str, target: str) -> None:
+def fill_in(words: Sequence[str], language: str, root: Path) -> list[str]:
+    places = {"language": language, "exp": root / "exp", "out": root / "out"}
+    return [word.format(**places) for word in words]
+
+
+def start(stage: Stage, language: str, root: Path) -> int:
+    """Start a stage below ``root`` in a copy of this process, which leads a process group; returns its number."""
+    words = fill_in(stage.command, language, root)
+    if Path(words[0]).name not in WITHOUT_LANGUAGE:
+        words += ["--language", language]
+    process = os.fork()
+    if process == 0:
+        _be_script(words, root)
+    return process
+
+
+def _be_script(words: list[str], root: Path) -> None:
+    code = 1
     try:
-        os.link(os.path.realpath(source), target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        screen = os.open(root.with_name("screen.txt"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(screen, 1)
+        os.dup2(screen, 2)
+        os.environ |= {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TQDM_DISABLE": "1", "TAG": ""}
+        sys.argv, sys.path[0] = words, str(REPOSITORY / Path(words[0]).parent)
+        runpy.run_path(str(REPOSITORY / words[0]), run_name="__main__")
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
-def link_inputs(language: str, root: Path) -> None:
-    """Give ``root`` the recordings and tables of the language, linked where the file system can."""
-    paths = language_paths(language)
-    raw = paths["raw"]
-    if not raw.is_dir():
-        raise UserError(f"{raw}: expected recordings, found none; run: bash recipes/{language}/prepare.sh")
-    data = root / "data" / raw.parent.relative_to(data_root())
-    shutil.copytree(raw, data / "raw", copy_function=link_or_copy)
-    for table in (paths["transcripts"], paths["speakers"]):
-        if found := find_table(table):
-            link_or_copy(str(found), str(data / found.name))
-
-
-def draw_pauses(duration: float, n_kills: int, generator: random.Random) -> list[float]:
-    """Seconds from each start to its kill, uniform over the undisturbed ``duration``; the later starts get farther."""
-    return sorted(generator.uniform(0.0, duration) for _ in range(n_kills))
-
-
-def run_stage(stage: Stage, root: Path, seconds: float | None = None) -> bool:
-    """Run ``stage`` below ``root`` and kill its process group after ``seconds``; returns whether it was killed."""
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(stage.n_threads), "TAG": ""}
-    environment |= {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TQDM_DISABLE": "1"}
-    (script, *flags), screen = stage.command, root.with_name("screen.txt")
-    with open(screen, "ab") as output:
-        words = [sys.executable, str(REPOSITORY / script), "--language", stage.language, *flags]
-        process = subprocess.Popen(
-            words, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return True
-        finally:  # also when this check is interrupted itself
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if code:
-        tail = screen.read_text(errors="replace")[-2000:]
-        raise UserError(f"{script}: expected exit code 0, found {code}; the end of {screen}:\n{tail}")
-    return False
-
-
-def describe_progress(stage: Stage, root: Path) -> str:
-    folder = stage_folders(stage.name, stage.language, root)[0]
-    if stage.name == "phase 3":
-        return f"step {max((row['step'] for row in read_metrics(folder)), default=0)}"
-    return f"{sum(path.is_file() for path in folder.rglob('*'))} files"
-
-
-def compare_roots(stage: Stage, roots: list[Path]) -> tuple[int, list[str]]:
-    """How many files of the stage were compared, and where they differ."""
-    pairs = zip(*(stage_folders(stage.name, stage.language, root) for root in roots))
-    compared = [folder_differences(*pair) for pair in pairs]
-    return sum(n_files for n_files, _ in compared), [found for _, differences in compared for found in differences]
-
-
-def interrupt(stage: Stage, pauses: list[float], roots: list[Path]) -> tuple[list[str], int, list[str]]:
-    """Start, kill, start again, let the last start end and compare: the kills, number of files, differences.
-
-    A run that ends before its kill, having little left to do, is compared too; then the stage starts from its input
-    again. Where even a fresh run ends first, the machine is quicker than it was when undisturbed, and the pauses are
-    halved.
-    """
-    root, kills = roots[1], []
-    shutil.copytree(root, before := root.with_name("before"), copy_function=link_or_copy)
+def await_end(process: int, seconds: float | None, number: int) -> int | None:
+    """Wait for a run, at most ``seconds``, then send it and its workers the signal: its exit code, None if killed."""
+    give_up = time.monotonic() + seconds if seconds is not None else float("inf")
     while True:
-        if run_stage(stage, root, pauses[0] if pauses else None):
-            kills.append(f"{pauses.pop(0):.1f} s ({describe_progress(stage, root)})")
-            continue
-        n_files, differences = compare_roots(stage, roots)
-        if differences or not pauses:
-            return kills, n_files, differences
-        if not kills or kills[-1] == FROM_THE_START:
-            pauses = [pause / 2 for pause in pauses]
-        kills.append(FROM_THE_START)
-        shutil.rmtree(root)
-        shutil.copytree(before, root, copy_function=link_or_copy)
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > give_up:
+            break
+        time.sleep(POLL_SECONDS)
+    os.kill(process, number)
+    _, status = os.waitpid(process, 0)
+    _end_group(process)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code == 0 else None
 
 
-def check_stage(stage: Stage, roots: list[Path], n_kills: int, seed: int) -> StageResult:
-    """Run one stage in both roots, undisturbed in the first and killed ``n_kills`` times in the second."""
+def _end_group(process: int) -> None:
+    """A scheduler ends what a killed process has left behind."""
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def require_success(code: int | None, stage: Stage, root: Path) -> None:
+    if code:
+        tail = root.with_name("screen.txt").read_text(errors="replace")[-2000:]
+        raise UserError(f"{stage.command[0]}: expected exit code 0, found {code}; the end of its screen:\n{tail}")
+
+
+def put_back(folders: Sequence[str], source: Path, target: Path) -> None:
+    """Make ``folders`` below ``target`` what they are below ``source``."""
+    for name in folders:
+        shutil.rmtree(target / name, ignore_errors=True)
+        if (source / name).exists():
+            shutil.copytree(source / name, target / name)
+
+
+def compare(folders: Sequence[str], roots: Sequence[Path]) -> tuple[int, list[str]]:
+    """How many files of a stage were compared, and where they differ."""
+    pairs = [folder_differences(roots[0] / name, roots[1] / name) for name in folders]
+    return sum(n_files for n_files, _ in pairs), [found for _, differences in pairs for found in differences]
+
+
+def check_stage(stage: Stage, language: str, roots: Sequence[Path], n_kills: int, moments: random.Random) -> Tally:
+    """Run a stage undisturbed in the first root; then kill it again and again in the second, and compare."""
+    folders = fill_in(stage.writes, language, roots[0])
+    before = roots[1].with_name("before")
+    put_back(folders, roots[1], before)
     clock = time.monotonic()
-    run_stage(stage, roots[0])
+    require_success(await_end(start(stage, language, roots[0]), None, 0), stage, roots[0])
     duration = time.monotonic() - clock
-    pauses = draw_pauses(duration, n_kills, random.Random(f"{seed} {stage.name}"))
-    kills, n_files, differences = interrupt(stage, pauses, roots)
-    shutil.rmtree(roots[1].with_name("before"))
-    return StageResult(duration, kills, n_files, differences)
+    left = [name for name in SIGNALS for _ in range(n_kills)]
+    moments.shuffle(left)
+    n_whole, n_files, found = 0, 0, []
+    killed = {name: 0 for name in SIGNALS}
+    while not found:
+        # The pause is for the run that must end, once all kills are done.
+        pause = moments.uniform(0.0, duration) if left else None
+        name = left[-1] if left else "SIGKILL"
+        code = await_end(start(stage, language, roots[1]), pause, SIGNALS[name])
+        if code is None:
+            killed[left.pop()] += 1
+            continue
+        require_success(code, stage, roots[1])
+        n_whole += 1
+        n_files, found = compare(folders, roots)
+        if not left:
+            break
+        put_back(folders, before, roots[1])
+    if found:  # for a look
+        put_back(folders, roots[1], roots[1].with_name(f"differs_{Path(stage.command[0]).stem}"))
+    put_back(folders, roots[0], roots[1])
+    shutil.rmtree(before, ignore_errors=True)
+    return Tally(duration, killed, n_whole, n_files, found)
 
 
 def print_row(*cells: object) -> None:
     print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
 
 
+def check_all(args: argparse.Namespace, roots: Sequence[Path]) -> bool:
+    """Check every stage that is asked for, and run the others; whether all was equal."""
+    equal = True
+    for name, stage in STAGES.items():
+        if name not in args.stages:
+            for root in roots:
+                require_success(await_end(start(stage, args.language, root), None, 0), stage, root)
+            continue
+        moments = random.Random(f"{args.seed} {name}")
+        tally = check_stage(stage, args.language, roots, args.n_kills, moments)
+        said = "yes" if not tally.differences else f"no: {len(tally.differences)} differ"
+        kills = ", ".join(str(n_kills) for n_kills in tally.n_kills.values())
+        print_row(name, f"{tally.seconds:.1f}", kills, tally.n_whole, tally.n_files, said)
+        for difference in tally.differences[:SHOWN]:
+            print(f"{name}: {difference}", file=sys.stderr)
+        equal = equal and not tally.differences
+        if name == args.stages[-1]:
+            break
+    return equal
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    # The runs have process groups of their own: without this they would outlive a check that is terminated.
+    args.stages = [name for name in STAGES if name in args.stages]
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    language_paths(args.language)  # refuses an unknown language before anything is written
+    torch.set_num_threads(1)
+    for name in IMPORTED:
+        __import__(name)
     work = Path(tempfile.mkdtemp(prefix="check_interruption_", dir=args.work))
     roots = [work / "undisturbed", work / "interrupted"]
     for root in roots:
-        link_inputs(args.language, root)
-    print_row("stage", "undisturbed (s)", "killed after (s since the last start; at)", "files compared", "equal")
-    print_row(*["---"] * 5)
-    failed = False
-    for stage in plan_stages(args.language, args.steps, args.num_threads):
-        seconds, kills, n_files, differences = check_stage(stage, roots, args.n_kills, args.seed)
-        equal = f"no: {len(differences)} differ" if differences else "yes"
-        print_row(stage.name, f"{seconds:.1f}", ", ".join(kills), n_files, equal)
-        for difference in differences[:MAX_SHOWN_DIFFERENCES]:
-            print(f"{stage.name}: {difference}", file=sys.stderr)
-        failed = failed or bool(differences)
-    if failed:
+        link_inputs(args.language, root, args.n_recordings)
+    print(f"{data_root()}: the {args.n_recordings} shortest recordings of {args.language}", file=sys.stderr)
+    print_row("stage", "undisturbed (s)", f"killed by {', '.join(SIGNALS)}", "runs compared", "files", "equal")
+    print_row(*["---"] * 6)
+    if not check_all(args, roots):
         print(f"kept for a look: {work}", file=sys.stderr)
         return 1
     shutil.rmtree(work)

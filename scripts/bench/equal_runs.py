@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from audio.f0_store import open_bucket
 from training.checkpoints import load_checkpoint
 from training.experiment import read_metrics
 
@@ -49,11 +50,20 @@ def file_differences(first: Path, second: Path) -> list[str]:
         return differences(*(load_checkpoint(path, command="the training again") for path in (first, second)))
     if first.suffix == ".npz":
         return differences(_read_arrays(first), _read_arrays(second))
+    if first.suffix == ".f0":
+        return differences(*map(_read_f0, (first, second)))
     if first.name == "metrics.jsonl":
         return differences(read_metrics(first.parent), read_metrics(second.parent))
     if first.name == "finished.json":
         return differences(json.loads(first.read_text()), json.loads(second.read_text()))
     return [] if first.read_bytes() == second.read_bytes() else [": bytes"]
+
+
+def _read_f0(path: Path) -> dict[str, object]:
+    """A bucket without the moments at which its recordings were read."""
+    bucket = open_bucket(path)
+    fields = [name for name in bucket.index.dtype.names if name != "made_ns"]
+    return {name: bucket.index[name].tolist() for name in fields} | {"frames": bucket.frames.tobytes()}
 
 
 def _read_arrays(path: Path) -> dict[str, tuple]:

@@ -6,7 +6,7 @@ Units are made of everything. A voice or its melody would learn the music, the m
 import argparse
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.records import SPLITS, Utterance
+from units.corpus import read_corpus
 from units.unit_table import UnitTable, read_column
 
 LISTED = 20  # speakers that a message lists
@@ -70,6 +71,11 @@ def is_of(utterance: Utterance, speakers: Collection[str]) -> bool:
 
 def is_selected(utterance: Utterance, selection: Selection) -> bool:
     return is_of(utterance, selection.speakers) and (selection.keep_flagged or not utterance.get("flags"))
+
+
+def read_selected(corpus: Path, splits: Collection[str], selection: Selection) -> Iterator[Utterance]:
+    """Stream the selected utterances of ``splits`` from ``corpus_timestamped.json``."""
+    return (entry for entry in read_corpus(corpus, splits=splits) if is_selected(entry, selection))
 
 
 def select_rows(table: UnitTable, splits: Collection[str], selection: Selection) -> np.ndarray:

@@ -10,9 +10,11 @@ import torch
 
 import pytest
 
-from check_interruption import draw_pauses, stage_folders
+from check_interruption import STAGES, Stage, check_stage, fill_in
 
+from audio.f0_store import add_tracks
 from equal_runs import differences, file_differences, folder_differences
+from synthetic import REPOSITORY
 
 
 def write_run(folder: Path, *, weight: float = 1.0, loss: float = 0.5, seconds: float = 1.0) -> Path:
@@ -89,13 +91,43 @@ def test_states_are_compared_to_the_bit(first: object, second: object, equal: bo
     assert (differences({"x": first}, {"x": second}) == []) is equal
 
 
-def test_kills_are_uniform_over_the_undisturbed_run_and_follow_from_the_seed() -> None:
-    pauses = [draw_pauses(20.0, 3, random.Random(seed)) for seed in range(500)]
-    assert all(drawn == sorted(drawn) and len(drawn) == 3 for drawn in pauses)
-    assert np.histogram(pauses, bins=4, range=(0, 20))[0].min() > 300  # of 375
-    assert draw_pauses(20.0, 3, random.Random(1)) == pauses[1]
+def test_f0_that_was_read_at_another_time_is_equal(tmp_path: Path) -> None:
+    track = np.arange(5, dtype=np.float32)
+    for name, made, shift in (("a", 1, 0), ("b", 2, 0), ("c", 1, 1)):
+        add_tracks(tmp_path / name, 0, [("x", 100, made, track + shift)])
+    files = [tmp_path / name / "00.f0" for name in "abc"]
+    assert file_differences(*files[:2]) == [] and file_differences(files[0], files[2]) != []
 
 
-def test_stages_write_below_the_throw_away_folder(tmp_path: Path) -> None:
-    for stage in ("segmentation", "phase 1", "phase 3"):
-        assert all(folder.is_relative_to(tmp_path) for folder in stage_folders(stage, "spanish", tmp_path))
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+out = Path(os.environ["EXP_ROOT"]).parent / "out" / "made"
+out.mkdir(exist_ok=True)
+for number in range(8):
+    file = out / f"{number}.txt"
+    if BROKEN or not file.exists():
+        time.sleep(0.01)
+        with open(file, "a") as part:
+            part.write(f"{number}")
+"""
+
+
+@pytest.mark.parametrize(("broken", "found"), [(False, []), (True, ["bytes"])])
+def test_a_script_that_writes_twice_after_a_kill_is_found(tmp_path: Path, broken: bool, found: list) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("BROKEN", str(broken)))
+    roots = [tmp_path / "undisturbed", tmp_path / "interrupted"]
+    for root in roots:
+        (root / "out").mkdir(parents=True)
+    stage = Stage([str(script)], ["out/made"])
+    tally = check_stage(stage, "spanish", roots, 3, random.Random(1))
+    assert sorted({difference.rpartition(" ")[2] for difference in tally.differences}) == found
+    assert tally.n_whole >= 1 and tally.n_files == 8
+    assert broken or tally.n_kills == {"SIGKILL": 3, "SIGTERM": 3}
+
+
+def test_every_stage_writes_below_the_throw_away_folder(tmp_path: Path) -> None:
+    for stage in STAGES.values():
+        assert all(not name.startswith(("/", "..")) for name in fill_in(stage.writes, "spanish", tmp_path))
+        assert (REPOSITORY / stage.command[0]).is_file()
