@@ -9,6 +9,8 @@
 #   DATA_ARGS              further flags of the language's recipe; for a folder of your own, of scripts/segment_audio.py
 #   PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS
 #                          further flags of src/extract_units.py, src/train_bpe.py, src/trainer_vocoder.py
+#   UNIT_LM                1: also a language model of units (scripts/run_unit_lm.sh), with its scores
+#   UNIT_LM_ARGS           further flags of src/trainer_unit_lm.py; they ask for UNIT_LM too
 #   ORAL_UNITS_WHISPER     a Whisper folder or hub id: also scores CER and WER
 #   NPROC                  processes in phases 1 and 3 (one a GPU); default 1
 #   BACKEND                local, slurm, sge, modal or auto: prepare the data here, submit everything else there, each job
@@ -21,7 +23,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 step_number=0
 announce() {
   step_number=$((step_number + 1))
-  printf '\n[%d/6] %s   (%d min so far)\n' "$step_number" "$*" $((SECONDS / 60))
+  printf '\n[%d/%d] %s   (%d min so far)\n' "$step_number" "$n_steps" "$*" $((SECONDS / 60))
 }
 
 estimate() { # what this run needs, from the size of the data and phase 3's budget
@@ -60,13 +62,17 @@ scores_are_current() { # newer than the checkpoint, with Whisper's reading where
     { [ -z "${ORAL_UNITS_WHISPER:-}" ] || grep -q '"cer"' "$vocoder/scores.json"; }
 }
 
-submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everything
-  local units bpe asr=()
+submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everything; the language model on both phases
+  local units bpe lm asr=()
   units="$(flag_value --exp "$(look_up units)" "${phase1[@]}")"
   bpe="$(flag_value --exp "$(look_up bpe)" "${phase2[@]}")"
   if [ -n "${ORAL_UNITS_WHISPER:-}" ]; then asr=(--asr "$ORAL_UNITS_WHISPER"); fi
   NODES="" submit_phase1 "${phase1[@]}"
   NODES="" GPUS="" NPROC="" launch "$bpe" "${units##*/}" scripts/run_phase2.sh "$language" "${phase2[@]}"
+  if [ -n "${UNIT_LM:-}" ]; then
+    lm="$(flag_value --exp "$(look_up unit_lm)" "${unit_lm[@]}")"
+    NODES="" launch "$lm" "${units##*/} ${bpe##*/}" scripts/run_unit_lm.sh "$language" "${unit_lm[@]}"
+  fi
   submit_phase3 "${units##*/}" "${phase3[@]}"
   NODES="" GPUS="$(one_gpu "${GPUS:-}")" NPROC=1 launch "$vocoder" "${vocoder##*/}" src/vocoder_test.py --exp "$vocoder" "${asr[@]}"
   NODES="" GPUS="" NPROC="" launch "$vocoder" "${vocoder##*/} ${bpe##*/}" src/build_report.py "$vocoder"
@@ -100,6 +106,11 @@ read_words "${PHASE2_ARGS:-}"
 phase2=("${words[@]}")
 read_words "${PHASE3_ARGS:-}"
 phase3=("${words[@]}")
+read_words "${UNIT_LM_ARGS:-}"
+unit_lm=("${words[@]}")
+if [ "${#unit_lm[@]}" != 0 ]; then export UNIT_LM=1; fi
+n_steps=6
+if [ -n "${UNIT_LM:-}" ]; then n_steps=7; fi
 if [ -n "$folder" ]; then link_folder "$@"; fi
 start_phase "$@" --generator="$(flag_value --generator "" "${phase3[@]}")"
 vocoder="$(flag_value --exp "$(look_up vocoder)" "${phase3[@]}")"
@@ -131,6 +142,10 @@ else
   asr=()
   if [ -n "${ORAL_UNITS_WHISPER:-}" ]; then asr=(--asr "$ORAL_UNITS_WHISPER"); fi
   run_step python "$repository/src/vocoder_test.py" --exp "$vocoder" "${asr[@]}"
+fi
+if [ -n "${UNIT_LM:-}" ]; then
+  announce "language model of units"
+  run_step bash "$repository/scripts/run_unit_lm.sh" "$language" "${unit_lm[@]}"
 fi
 announce "report"
 run_step python "$repository/src/build_report.py" "$vocoder"

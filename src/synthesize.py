@@ -30,16 +30,15 @@ from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.frames import HOP_SAMPLES, UNIT_RATE, frames_to_seconds
 from core.records import SPLITS, UnitsRow
-from encoders.encode import encode, load_encoder
 from encoders.speaker_vectors import speaker_vector
 from languages import data_root, resolve_in
-from prosody.prediction import Prosody, add_prosody
+from prosody.prediction import add_prosody
 from segmentation.recordings import find_sources, refuse_repeated
 from units.corpus import deduplicate, write_corpus
-from units.kmeans import quantize_to_units, read_description
 from units.requests import Request, SpokenItem, bpe_units, check_ids, read_deduplicated, read_tokens, read_units
 from vocoder.generators import Vocoder
-from vocoder.saved_voice import included_prosody, load_clusters, load_voice, load_voice_prosody, units_hash
+from vocoder.hearing import open_ears, open_prosody, read_recording
+from vocoder.saved_voice import included_prosody, load_voice
 from vocoder.synthesis import stream_item, synthesize_utterances
 
 log = logging.getLogger("oral_units")
@@ -223,16 +222,6 @@ def check_units_spoken(args: argparse.Namespace, n_units: int, n_streams: int) -
         raise UserError(f"{args.bpe}: has {bpe_units(args.bpe)} units, the vocoder {n_units}; they do not belong")
 
 
-def open_prosody(folder: Path | None, exp: Path, device: str) -> Prosody | None:
-    """The prosody predictor, where asked for; refused where it was trained on other units than the vocoder."""
-    if folder is None:
-        return None
-    prosody = load_voice_prosody(folder, device)
-    if prosody.config["derived"]["units_hash"] != units_hash(exp):
-        raise UserError(f"{folder}: was trained on other units than {exp}; train both on one phase 1")
-    return prosody
-
-
 def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     """(id, file) for every audio file named or lying in a named folder; ids are file names, made unique by folders."""
     found = [("_".join(Path(name).with_suffix("").parts), path) for name, path in find_sources(paths).items()]
@@ -247,31 +236,17 @@ def read_recordings(
 
     What cannot be read is left out, and put in ``failed`` with the reason.
     """
-    kmeans = load_clusters(exp)
-    if kmeans is None:
-        raise UserError(f"{exp}: its units were made elsewhere, without clusters; give --units instead of recordings")
-    description = read_description(kmeans)
-    if description is None:
-        raise UserError(f"{exp}: expected clusters with a description of their encoder; rerun phases 1 and 3")
-    encoder = load_encoder(description["encoder"], description["layer"], device, **description["options"])
+    hear = open_ears(exp, device)
     for name, path in recordings:
         try:
             waveform = read_recording(path)
         except (UserError, OSError) as error:
             failed[name] = str(error)
             continue
-        frames = quantize_to_units(encode(encoder, [waveform])[0], kmeans)
+        frames = hear(waveform)
         units, durations = deduplicate(frames[:, 0])
         residual = [stream.tolist() for stream in frames.T[1:]]
         yield Request(name, units, durations, residual, extract_f0(waveform))
-
-
-def read_recording(path: Path) -> np.ndarray:
-    """(S,) float32 at 16 kHz, a frame or more."""
-    waveform = load_audio(path)
-    if len(waveform) < HOP_SAMPLES:
-        raise UserError(f"{path}: expected at least {HOP_SAMPLES} samples (20 ms), found {len(waveform)}")
-    return waveform
 
 
 def read_requests(args: argparse.Namespace) -> Iterator[Request]:
@@ -366,7 +341,7 @@ def main() -> int:
     vocoder = open_vocoder(args)
     n_units, n_streams = (vocoder.config["derived"][key] for key in ("n_units", "n_streams"))
     check_units_spoken(args, n_units, n_streams)
-    prosody = open_prosody(args.prosody, args.exp, args.device)
+    prosody = open_prosody(args.prosody, args.exp, args.device) if args.prosody else None
     clip = hear_clip(args.voice_of) if args.voice_of else None
     failed: dict[str, str] = {}
     recordings = find_recordings(args.recordings)

@@ -905,3 +905,42 @@ class UnitVocabulary(TypedDict):
     sizes: list[int]  # symbols of each block
     block_of: list[int]  # of each language
     tokenizers: list[str]  # of each block, as tokenizer.json has it; empty unless kind is bpe
+
+
+class UnitLoop(TypedDict):
+    """A stretch of a continuation that says the same several times in a row."""
+
+    start: float  # s, from the end of the prompt
+    end: float  # s
+    n_units: int  # that are said again and again
+
+
+class Continuation(TypedDict):
+    """A row of ``samples`` in continuations.json: one way in which the model goes on."""
+
+    number: int  # from 1
+    audio: str  # beside the file: prompt and continuation
+    prompt_seconds: float
+    seconds: float  # of the continuation
+    ended: bool  # by itself; else it was cut
+    units: list[int]  # of the continuation, deduplicated
+    durations: list[int]  # frames
+    loops: list[UnitLoop]
+
+
+class ContinuationResult(TypedDict):
+    """continuations.json."""
+
+    format: str
+    format_version: int
+    recording: str  # name of the file
+    language: str
+    model: str  # name of the experiment
+    step: int
+    voice: str
+    seed: int
+    temperature: float
+    top_p: float
+    longest_seconds: float  # as asked
+    n_with_loops: int
+    samples: list[Continuation]

@@ -15,8 +15,14 @@ BASE_VOICES = ("voices/base_v3", "voices/base_v4")  # what phase 3 starts from; 
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
 # Of these, only what runs: a list of what goes, since a list of what stays always lacks something.
 CODE_SUFFIXES = {".py", ".sh", ".html", ".css", ".js"}
-# Read by recipes/base_voice/train.sh, report/listening_page.py, src/search.py and src/find_phrases.py.
-CODE_NAMES = {"about.md", "listening_labels.json", "search_labels.json", "phrases_labels.json"}
+# Read by recipes/base_voice/train.sh, and by the scripts that make a page with clips.
+CODE_NAMES = {
+    "about.md",
+    "listening_labels.json",
+    "search_labels.json",
+    "phrases_labels.json",
+    "continuation_labels.json",
+}
 VOICE_FILES = ("config.json", "*.safetensors", "README.md", "ATTRIBUTION_*.txt", "LICENSE_*.txt")
 IGNORED_FOLDERS = {"exp", "data", "modal_downloads", "__pycache__", "node_modules", "wandb", "runs"}
 SECRET_WORDS = ("secret", "credential", "password", "id_rsa", "id_ed25519")

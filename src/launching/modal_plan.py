@@ -49,11 +49,14 @@ def plan_chain(job: ModalJob) -> list[ModalStage]:
     whisper = os.environ.get("ORAL_UNITS_WHISPER")
     scores = ["src/vocoder_test.py", "--exp", voice, *(["--asr", whisper] if whisper else [])]
     training = _one_stage(job, [phases[2]])
+    more = shlex.split(os.environ.get("UNIT_LM_ARGS", ""))
+    asked = [["scripts/run_unit_lm.sh", *flags, *more]] if more or os.environ.get("UNIT_LM") else []
     return [
         _one_stage(job, [phases[0]]),
         _one_stage(without_gpu(job), [phases[1]]),
         *([prepare_f0(job, language), stage_audio(training, language)] if job.n_gpus else [training]),
         _one_stage(job._replace(n_gpus=min(1, job.n_gpus), processes=1), [scores]),
+        *(_one_stage(job, [words]) for words in asked),
         _one_stage(without_gpu(job), [["src/build_report.py", voice, bpe]]),
     ]
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from core.errors import UserError
 from training.checkpoints import seed_step
+from unit_lm.saved_lm import UnitLM
 from unit_lm.vocabulary import END, PAD, Vocabulary, allowed_tokens, language_row
 
 LONGEST_PERIOD = 50  # units of a loop
@@ -38,11 +39,12 @@ def continue_tokens(
     context: int,
     longest: int,
     least: int = 0,
+    part: int = 0,
 ) -> np.ndarray:
     """(P,) token ids, the language's first -> (T,) int64 tokens that follow, at most ``longest``, without <end>.
 
-    A function of the seed and the number of the ``sample``, whatever else is drawn. Of the prompt the end is seen, as
-    far as the model's ``context`` reaches. least: <end> may not come before so many tokens.
+    A function of the seed, the number of the ``sample`` and that of its ``part``, whatever else is drawn. Of the prompt
+    the end is seen, as far as the model's ``context`` reaches. least: <end> may not come before so many tokens.
     """
     if longest >= context:
         raise UserError(
@@ -51,7 +53,7 @@ def continue_tokens(
     too_many = len(prompt) + longest - context
     kept = np.concatenate([prompt[:1], prompt[1 + too_many :]]) if too_many > 0 else prompt
     ids = torch.from_numpy(kept[None]).to(model.device)
-    seed_step(sampling.seed, sample)
+    seed_step(sampling.seed, sample, part)
     drawing = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     forbidden = np.flatnonzero(~allowed_tokens(vocabulary)[language_row(vocabulary, language)]).tolist()
     found = model.generate(
@@ -66,6 +68,29 @@ def continue_tokens(
     )
     tokens = found[0, ids.shape[1] :].cpu().numpy().astype(np.int64)
     return tokens[: np.flatnonzero(tokens == END)[0]] if (tokens == END).any() else tokens
+
+
+def continue_long(
+    lm: UnitLM, language: str, prompt: np.ndarray, sampling: Sampling, *, sample: int, longest: int, least: int = 0
+) -> tuple[np.ndarray, bool]:
+    """``continue_tokens`` of any length, in parts of half the context: (T,) tokens, and whether <end> came."""
+    drawn, parts, ended = np.zeros(0, np.int64), 0, False
+    while len(drawn) < longest and not ended:
+        wanted = min(longest - len(drawn), lm.context // 2)
+        found = continue_tokens(
+            lm.model,
+            lm.vocabulary,
+            language,
+            np.concatenate([prompt, drawn]),
+            sampling,
+            sample=sample,
+            context=lm.context,
+            longest=wanted,
+            least=min(wanted, max(0, least - len(drawn))),
+            part=parts,
+        )
+        drawn, parts, ended = np.concatenate([drawn, found]), parts + 1, len(found) < wanted
+    return drawn, ended
 
 
 def find_loops(units: np.ndarray) -> list[tuple[int, int, int]]:
