@@ -29,7 +29,7 @@ def test_f0_is_computed_before_a_gpu_is_paid_for(monkeypatch) -> None:
 
 
 def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
-    for name in ("TAG", "TRAINING_LANGUAGE", "PHASE1_ARGS", "PHASE3_ARGS"):
+    for name in ("TAG", "TRAINING_LANGUAGE", "PHASE1_ARGS", "PHASE3_ARGS", "UNIT_LM", "UNIT_LM_ARGS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PHASE2_ARGS", "--vocab_size 400")
     monkeypatch.setenv("ORAL_UNITS_WHISPER", "openai/whisper-base")
@@ -54,6 +54,14 @@ def test_the_chain_holds_gpus_only_where_they_work(monkeypatch) -> None:
             plan_stages(parse_main(["--", *words]))
     folders = [stage["specs"][0]["folder"] for stage in plan_stages(parse_main(["--", *chain]))]
     assert folders == ["satere_units_t", "satere_bpe_t", *["satere_vocoder_v4_t"] * 3]
+
+
+def test_the_chain_trains_a_language_model_where_asked(monkeypatch) -> None:
+    monkeypatch.delenv("UNIT_LM", raising=False)
+    monkeypatch.setenv("UNIT_LM_ARGS", "--layers 2")
+    stages = plan_stages(parse_main(["--", "scripts/run_all.sh", "satere"]))
+    assert stages[-2]["specs"][0]["words"] == ["scripts/run_unit_lm.sh", "satere", "--layers", "2"]
+    assert stages[-2]["specs"][0]["folder"] == "satere_unit_lm"
 
 
 def test_one_command_is_one_stage() -> None:

@@ -54,7 +54,9 @@ def test_shell_scripts_parse_and_lint(script: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["run_all", "run_phase1", "run_phase2", "run_phase3", "run_tests", "make_environment"])
+@pytest.mark.parametrize(
+    "name", ["run_all", "run_phase1", "run_phase2", "run_phase3", "run_unit_lm", "run_tests", "make_environment"]
+)
 def test_help_says_how_to_call_it(name: str) -> None:
     done = run_bash(REPOSITORY / "scripts" / f"{name}.sh", "--help")
     assert done.returncode == 0
@@ -88,7 +90,7 @@ def test_every_flag_has_a_help_text(script: Path, monkeypatch: pytest.MonkeyPatc
     assert [flag.dest for flag in flags if not flag.help] == []
 
 
-@pytest.mark.parametrize("name", ["run_all", "run_phase1", "run_phase2", "run_phase3"])
+@pytest.mark.parametrize("name", ["run_all", "run_phase1", "run_phase2", "run_phase3", "run_unit_lm"])
 def test_an_unknown_language_is_one_line_that_lists_the_known(name: str) -> None:
     done = run_bash(REPOSITORY / "scripts" / f"{name}.sh", "klingon")
     assert done.returncode == 2
