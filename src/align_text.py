@@ -28,7 +28,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from alignment.align_recording import HEAD_SCALE, WHISPER_SCALE, Heard, Scale, align, hear_by_head, hear_by_reading
-from alignment.head_emissions import check_head, fill_emissions, open_emissions
+from alignment.head_emissions import fill_emissions, open_emissions
 from alignment.known_text import TextLine, read_lines
 from alignment.outputs import FORMATS, render_report, trained_rows, write_tiers, write_transcripts
 from alignment.whisper_readings import listen_eagerly, read_recording
@@ -38,16 +38,18 @@ from core.device import choose_device
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files, write_json
-from core.frames import UNIT_RATE
+from core.frames import SAMPLE_RATE, UNIT_RATE
+from core.output_folder import claim_folder
 from core.records import Alignment
 from segmentation.pauses import measure_levels
 from segmentation.recordings import find_sources, name_stems
-from speech_llm.saved_model import find_saved, load_speech_llm
+from speech_llm.character_head import load_character_head
+from speech_llm.saved_model import find_saved
 from training.resuming import catch_stop_signals
 
 TEXT_SUFFIXES = (".txt", ".usfm", ".sfm", ".tsv")
-# (recording, lines of its text, file for what was heard) -> what is heard; None where the run is to stop.
-Hear = Callable[[Path, Sequence[TextLine], Path], Heard | None]
+# (recording, lines of its text, file for what was heard, seconds) -> what is heard; None where the run is to stop.
+Hear = Callable[[Path, Sequence[TextLine], Path, float], Heard | None]
 
 
 class Listener(NamedTuple):
@@ -138,12 +140,11 @@ def load_listener(args: argparse.Namespace, stopped: Sequence[int]) -> Listener:
     """The model of --model or --whisper."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if args.model is not None:
-        speech_llm = load_speech_llm(args.model, device=args.device, precision=args.precision)
-        check_head(speech_llm, args.model)
+        head = load_character_head(args.model, device=args.device, precision=args.precision)
         folder = find_saved(args.model)
         made_by = hash_files([folder / "config.json", folder / "model.safetensors"])
         identity = {"model": made_by, "precision": args.precision}
-        hear = partial(hear_head, speech_llm=speech_llm, identity=identity, batch_size=args.batch_size, stopped=stopped)
+        hear = partial(hear_head, head=head, identity=identity, batch_size=args.batch_size, stopped=stopped)
         return Listener(str(args.model), hear, HEAD_SCALE)
     from evaluation.asr import load_asr
 
@@ -153,25 +154,38 @@ def load_listener(args: argparse.Namespace, stopped: Sequence[int]) -> Listener:
 
 
 def hear_head(
-    recording: Path, lines: Sequence[TextLine], scratch: Path, *, speech_llm, identity, batch_size: int, stopped
+    recording: Path, lines: Sequence[TextLine], scratch: Path, seconds: float, *, head, identity, batch_size, stopped
 ) -> Heard | None:
     """By the CTC head; posteriors are kept on ``scratch``.f16."""
-    path, model = scratch.with_name(f"{scratch.name}.f16"), speech_llm.model
+    path, model = scratch.with_name(f"{scratch.name}.f16"), head.model
     options = {"batch_size": batch_size, "stopped": stopped}
-    parts = fill_emissions(path, identity | stamp(recording), stream_audio(recording), speech_llm, **options)
-    for _ in tqdm(parts, desc=f"hearing {recording.name}", unit="window", disable=None):
-        pass
+    parts = fill_emissions(path, identity | stamp(recording), stream_audio(recording), head, **options)
+    with show_progress(f"hearing {recording.name}", seconds) as progress:
+        for n_samples in parts:
+            progress.update(n_samples / SAMPLE_RATE)
     if stopped:
         return None
     return hear_by_head(open_emissions(path)[0], model.characters, model.connector.factor / UNIT_RATE, lines)
 
 
-def hear_whisper(recording: Path, lines: Sequence[TextLine], scratch: Path, *, asr, identity, stopped) -> Heard | None:
+def hear_whisper(
+    recording: Path, lines: Sequence[TextLine], scratch: Path, seconds: float, *, asr, identity, stopped
+) -> Heard | None:
     """By Whisper's reading, which is kept on ``scratch``.jsonl."""
     journal = scratch.with_name(f"{scratch.name}.jsonl")
     parts = read_recording(asr, stream_audio(recording), journal, identity | stamp(recording), stopped=stopped)
-    windows = list(tqdm(parts, desc=f"reading {recording.name}", unit="window", disable=None))
+    windows = []
+    with show_progress(f"reading {recording.name}", seconds) as progress:
+        for window in parts:
+            windows.append(window)
+            progress.update(window["end"] - window["start"])
     return None if stopped else hear_by_reading(windows, lines, scratch.with_name(f"{scratch.name}.reading"))
+
+
+def show_progress(what: str, seconds: float) -> tqdm:
+    """A bar over the seconds of a recording, with the time left."""
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of speech [{elapsed}<{remaining}]"
+    return tqdm(total=seconds, desc=what, disable=None, bar_format=form)
 
 
 def stamp(recording: Path) -> dict[str, object]:
@@ -187,7 +201,7 @@ def align_recording(
     levels, _, n_samples = measure_levels(stream_audio(recording))
     if not n_samples:
         raise UserError(f"{recording}: holds no audio; copy it again")
-    heard = listener.hear(recording, lines, scratch)
+    heard = listener.hear(recording, lines, scratch, n_samples / SAMPLE_RATE)
     if heard is None:
         return None
     found = align(source, heard, levels, listener.scale)
@@ -222,6 +236,7 @@ def main() -> int:
     args = parse_args()
     args.device = choose_device(args.device)
     sources = find_sources(args.recordings)
+    claim_folder(args.out)
     texts = pair_texts(sources, args.text)
     stopped = catch_stop_signals()
     listener = load_listener(args, stopped)

@@ -13,8 +13,9 @@ each phrase, phrases.lift for FLEx or The Combine, and annotations for ELAN or P
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,13 @@ from core.cli import (
 )
 from core.errors import UserError
 from core.files import write_json, write_text
-from core.records import Phrase, PhraseResult
+from core.output_folder import claim_folder, drop_earlier
+from core.records import NamedPhrase, Phrase, PhraseResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
 from phrases.clusters import cluster_pairs
 from phrases.describe import describe_clusters, phrase_spans, write_clips, write_phrases_csv
 from phrases.lift import UNKNOWN_LANGUAGE, write_lift
+from phrases.meanings import name_meanings, save_meanings
 from phrases.names import apply_names, read_names
 from phrases.pairs import FoundPairs, find_pairs
 from phrases.runs import find_pauses
@@ -122,10 +125,39 @@ def open_loader() -> Callable[[str], np.ndarray]:
     return functools.lru_cache(maxsize=64)(lambda audio: load_audio(resolve_in(root, audio)))
 
 
+def write_dictionary(
+    args: argparse.Namespace,
+    result: PhraseResult,
+    load: Callable[[str], np.ndarray],
+    labels: Mapping[str, Any],
+    named: Sequence[NamedPhrase],
+) -> list[Path]:
+    """All files of --out; returns the annotation files."""
+    out, sounds, phrases = args.out, args.out / "audio", result["phrases"]
+    addresses = {phrase["label"]: phrase.get("gloss_audio", "") for phrase in phrases}
+    meanings = save_meanings(sounds, phrases)
+    result = {**result, "phrases": (phrases := name_meanings(phrases, meanings))}
+    write_json(out / "phrases.json", result)
+    write_phrases_csv(out / "phrases.csv", phrases)
+    clips = write_clips(sounds, phrases[: args.n_phrases], load, args.clips)
+    codes = {"language": args.lift_language, "gloss_language": args.gloss_language}
+    write_lift(out / "phrases.lift", phrases, clips, meanings, **codes)
+    sizes = {"n_phrases": args.n_phrases, "n_clips": args.page_clips}
+    page = build_phrases_page(result, load, labels, **sizes, earlier=named, meanings=addresses)
+    write_text(out / "phrases.html", page)
+    tiers = write_recordings(
+        out / "annotations", phrase_spans(phrases), args.format, language_paths(args.language)["raw"]
+    )
+    heard = [*meanings.values(), *(name for names in clips.values() for name in names)]
+    drop_earlier(out, [*tiers, *(sounds / name for name in heard)])
+    return tiers
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
-    paths = language_paths(args.language)
+    language_paths(args.language)
+    claim_folder(args.out)
     named, labels = read_names(args.names, args.language), read_labels(args.page_language, "phrases")
     index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
     load = open_loader()
@@ -139,22 +171,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{seconds_of(index) / 60:.1f} minutes; bring more recordings, "
             "or try a smaller --min_seconds or an --encoder"
         )
-    result = describe_result(index, args, found, phrases)
-    write_json(args.out / "phrases.json", result)
-    write_phrases_csv(args.out / "phrases.csv", phrases)
-    clips = write_clips(args.out / "audio", phrases[: args.n_phrases], load, args.clips)
-    codes = {"language": args.lift_language, "gloss_language": args.gloss_language}
-    write_lift(args.out / "phrases.lift", phrases, clips, **codes)
-    sizes = {"n_phrases": args.n_phrases, "n_clips": args.page_clips}
-    write_text(args.out / "phrases.html", build_phrases_page(result, load, labels, **sizes, earlier=named))
-    n_files = write_recordings(args.out / "annotations", phrase_spans(phrases), args.format, paths["raw"])
+    written = write_dictionary(args, describe_result(index, args, found, phrases), load, labels, named)
     print(
         f"{seconds_of(index) / 3600:.2f} hours: {len(phrases)} phrases; of the pairs they were made from, "
         f"{100 * found.false_share:.1f} % are false by a search in shuffled recordings: listen before you trust one",
         file=sys.stderr,
     )
     print(
-        f"wrote {args.out}: phrases.html to listen to, phrases.json, .csv and .lift, audio, {n_files} annotation files",
+        f"wrote {args.out}: phrases.html to listen to, phrases.json, .csv and .lift, audio, "
+        f"{len(written)} annotation files",
         file=sys.stderr,
     )
     return 0

@@ -25,6 +25,7 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positiv
 from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json, write_text
+from core.output_folder import claim_folder, drop_earlier
 from core.records import Hit, HitDecision, SearchResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
 from report.listening_page import read_labels
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
     paths = language_paths(args.language)
+    claim_folder(args.out)
     decisions = read_decisions(args.accepted, args.language)
     labels = read_labels(args.page_language, "search")
     index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
@@ -143,12 +145,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     write_text(args.out / "hits.html", page)
     spans = hit_spans(hits, args.word or "search")
-    n_files = write_recordings(args.out / "annotations", spans, args.format, paths["raw"])
+    written = write_recordings(args.out / "annotations", spans, args.format, paths["raw"])
+    drop_earlier(args.out, written)
     n_likely = sum(hit["probability"] >= 0.5 for hit in hits)
     print(
         f"{seconds_of(index) / 3600:.2f} hours searched: {len(hits)} hits, {n_likely} of them likely", file=sys.stderr
     )
-    print(f"wrote {args.out}: hits.html to listen to, hits.json, hits.csv, {n_files} annotation files", file=sys.stderr)
+    print(
+        f"wrote {args.out}: hits.html to listen to, hits.json, hits.csv, {len(written)} annotation files",
+        file=sys.stderr,
+    )
     return 0
 
 

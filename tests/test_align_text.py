@@ -53,7 +53,7 @@ def listen(words):
         edges = np.linspace(start, end, len(word) + 2)
         text, starts, ends = f"{text} {word}", [*starts, *edges[:-1]], [*ends, *edges[1:]]
     window = {"start": 0.0, "end": 9.0, "text": text, "starts": starts, "ends": ends}
-    return align_text.Listener("a fake", lambda _, lines, __: hear_by_reading([window], lines), WHISPER_SCALE)
+    return align_text.Listener("a fake", lambda _, lines, *__: hear_by_reading([window], lines), WHISPER_SCALE)
 
 
 @pytest.mark.parametrize(("text", "code"), [("1 tama lino\n2 kora sefu\n", 0), (WRONG_PAGE, EXIT_SOME_FAILED)])

@@ -12,9 +12,13 @@ from search_examples import LANGUAGE, WORD_SECONDS, Planted, write_language
 
 from annotations.read_annotations import read_annotations
 from audio.audio_io import load_audio
+from audio.mp3 import audio_data_uri
 from core.errors import UserError
 from core.files import read_json, write_json
 from spoken_search import choices
+from synthetic import speech_like
+
+SAID = audio_data_uri(speech_like(0.5))  # a meaning, as it is recorded
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,43 @@ def run(root: Path, *flags: object) -> dict:
 @pytest.fixture(scope="module")
 def result(root: Path, roots: None) -> dict:
     return run(root, "--clips", 2)
+
+
+# Of LIFT 0.13 (sillsdev/lift-standard, RELAX NG): attributes that must stand, that may, and what lies within. Only what
+# a dictionary of ours has; the schema has more.
+LIFT = {
+    "lift": ({"version"}, {"producer"}, {"header", "entry"}),
+    "header": (set(), set(), set()),
+    "entry": (set(), {"id", "guid"}, {"lexical-unit", "citation", "pronunciation", "sense", "note"}),
+    "lexical-unit": (set(), set(), {"form"}),
+    "citation": (set(), set(), {"form"}),
+    "definition": (set(), set(), {"form"}),
+    "pronunciation": (set(), set(), {"form", "media"}),
+    "media": ({"href"}, set(), {"label"}),
+    "sense": (set(), {"id"}, {"gloss", "definition"}),
+    "note": (set(), {"type"}, {"form"}),
+    "gloss": ({"lang"}, set(), {"text"}),
+    "form": ({"lang"}, set(), {"text"}),
+    "text": (set(), set(), set()),
+}
+AT_MOST_ONE = ("header", "lexical-unit", "citation", "definition", "text")
+
+
+def check_lift(path: Path) -> None:
+    """What the schema says of the elements that we write, and its two rules: one form a language, one note a type."""
+    for parent in (root := ElementTree.parse(path).getroot()).iter():
+        must, may, within = LIFT[parent.tag]
+        assert must <= set(parent.attrib) <= must | may, parent.tag
+        tags = [child.tag for child in parent]
+        assert set(tags) <= within and all(tags.count(tag) <= 1 for tag in AT_MOST_ONE), (parent.tag, tags)
+        kinds = [
+            (child.tag, child.get("lang") or child.get("type")) for child in parent if child.tag in ("form", "note")
+        ]
+        assert len(kinds) == len(set(kinds)), kinds
+        assert parent.tag not in ("form", "gloss") or tags == ["text"]
+    assert root.get("version") == "0.13"
+    ids = [one.get("id") for one in root.iter() if one.tag in ("entry", "sense")]
+    assert len(ids) == len(set(ids)) and all(ids)
 
 
 def place_of(row: dict) -> tuple[str, float]:
@@ -84,7 +125,7 @@ def test_a_second_run_says_the_same(root: Path, result: dict) -> None:
 def test_names_go_onto_every_place_and_what_was_rejected_stays_away(root: Path, result: dict) -> None:
     places = [row | {"decision": "accepted"} for row in result["phrases"][0]["occurrences"]]
     places[-1]["decision"] = "rejected"
-    said = {"name": "ava & co", "gloss": "person", "occurrences": places[1:]}
+    said = {"name": "ava & co", "gloss": "person", "gloss_audio": SAID, "occurrences": places[1:]}
     kind = {"format": "oral-units phrase names", "format_version": 1, "language": LANGUAGE}
     write_json(root / "names.json", kind | {"phrases": [said]})
     named = run(root, "--names", root / "names.json", "--clips", 1, "--lift_language", "gn")["phrases"]
@@ -97,7 +138,12 @@ def test_names_go_onto_every_place_and_what_was_rejected_stays_away(root: Path, 
     assert entry.find("citation/form[@lang='gn']/text").text == "ava & co"
     assert entry.find("sense/gloss[@lang='en']/text").text == "person"
     assert (root / "dictionary/audio" / entry.find("pronunciation/media").get("href")).is_file()
+    spoken = entry.find("sense/definition/form[@lang='en-Zxxx-x-audio']/text").text
+    assert phrase["gloss_audio"] == f"audio/{spoken}"
+    assert len(load_audio(root / "dictionary/audio" / spoken)) == pytest.approx(8000, abs=50)
+    assert not (root / "dictionary/audio/s001_2.wav").exists()  # of the run before, which cut two of each
     assert len({one.get("guid") for one in entries}) == len(entries) == len(named)
+    check_lift(root / "dictionary/phrases.lift")
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,19 @@ not in the text, and lines of other recordings are put in, which nobody says. Wr
     python scripts/bench/bench_alignment.py --data data/english --split test --model exp/english_ctc
     python scripts/bench/bench_alignment.py --data data/spanish --split test --whisper <whisper-base> --language es
 
-What was heard is kept in --heard. With --hours, the posteriors and texts of the recordings are laid end to end until
-they are so long, and the time and memory of the alignment alone are measured.
+What was heard is kept in --heard. With --minutes, the recordings and texts are laid end to end until they are so long,
+and the whole command src/align_text.py is measured.
+
+    python scripts/bench/bench_alignment.py --data data/english --model exp/english_ctc --minutes 10 30 60
 """
 
 import argparse
+import itertools
 import json
-import resource
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +28,16 @@ from align_text import check_args, load_listener
 
 from alignment.align_recording import Heard, align
 from alignment.known_text import TextLine
-from alignment.times import find_words
-from alignment.trellis import best_path, make_script
-from audio.audio_io import stream_audio
+from audio.audio_io import save_audio_pieces, stream_audio
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.device import choose_device
-from core.files import read_json
-from segmentation.pauses import measure_levels
+from core.files import read_json, write_text
+from core.frames import SAMPLE_RATE
+from generator_cost import run_measured
+from segmentation.pauses import STEPS_PER_SECOND, measure_levels
 from segmentation.tables import read_transcripts
 
+ALIGN_TEXT = str(Path(__file__).resolve().parents[2] / "src/align_text.py")
 TAKEN_OUT, PUT_IN = 0.15, 0.15  # of the lines
 
 
@@ -46,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--language", default=None, help="for --whisper")
     parser.add_argument("--heard", type=Path, default=Path("heard"), help="folder for what was heard")
     parser.add_argument("--rounds", type=int, default=2, help="spoilt texts a recording")
-    parser.add_argument("--hours", type=float, default=None, help="measure an alignment of so many hours too")
+    parser.add_argument("--minutes", type=float, nargs="+", help="only peak memory and CPU of the command, so long")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto")
     args = parse_flags(parser, argv)
     args.out, args.min_confidence, args.overwrite, args.batch_size, args.precision = args.heard, None, True, 2, "fp32"
@@ -108,29 +113,27 @@ def quantiles(values: np.ndarray, draws: int = 2000) -> str:
     return f"median {shown[0]} ms, 90 % {shown[1]} ms"
 
 
-def repeat_heard(heard: Sequence[Heard], hours: float) -> tuple[np.ndarray, list[list[int]]]:
-    """(posteriors, columns of the words) of recordings laid end to end for so long."""
-    emissions, columns, seconds = [], [], 0.0
-    while seconds < 3600 * hours:
-        one = heard[len(emissions) % len(heard)]
-        emissions.append(np.asarray(one.emissions))
-        columns += one.columns
-        seconds += float(one.clock[-1, 1])
-    return np.concatenate(emissions), columns
+def measure_command(args: argparse.Namespace, table: dict, minutes: float, folder: Path) -> str:
+    """Peak memory and CPU of the whole command on the recordings laid end to end, again and again."""
+    sources, recording, text = sorted(table), folder / f"{minutes:g}.wav", folder / f"{minutes:g}.txt"
+    lines, n_wanted = [], round(60 * SAMPLE_RATE * minutes)
 
+    def pieces() -> Iterator[np.ndarray]:
+        left = n_wanted
+        for source in itertools.cycle(sources):
+            for block in stream_audio(args.data / "raw" / source):
+                yield block[:left]
+                left -= len(block)
+            lines.extend(text for *_, text in sorted(table[source]))
+            if left <= 0:
+                return
 
-def measure_long(heard: Sequence[Heard], hours: float) -> str:
-    emissions, columns = repeat_heard(heard, hours)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    script, began = make_script(columns), time.process_time()
-    path, nats = best_path(emissions, script)
-    spent = time.process_time() - began
-    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    said = (find_words(path, np.zeros(len(path), np.float32), script).starts >= 0).mean()
-    return (
-        f"{hours:g} h: {len(path)} positions, {len(script.columns)} letters: {spent:.0f} CPU s, {more:.0f} MiB more; "
-        f"{100 * said:.1f} % of the words placed"
-    )
+    save_audio_pieces(recording, pieces())
+    write_text(text, "\n".join(lines) + "\n")
+    listener = ["--model", str(args.model)] if args.model else ["--whisper", args.whisper, "--language", args.language]
+    places = [str(recording), "--text", str(text), "--out", str(folder / f"{minutes:g}_out"), "--overwrite"]
+    used = run_measured([sys.executable, ALIGN_TEXT, *places, *listener], dict(os.environ))
+    return f"| {minutes:g} | {used['peak_mib']:.0f} | {used['cpu_seconds']:.0f} | {used['cpu_seconds'] / minutes:.2f} |"
 
 
 def main() -> int:
@@ -139,19 +142,24 @@ def main() -> int:
     splits = read_json(args.data / "splits.json")
     table = read_transcripts(args.data / "transcripts.tsv")
     sources = [source for source, split in splits.items() if split == args.split and source in table][: args.most]
-    listener, began = load_listener(args, ()), time.process_time()
     args.heard.mkdir(parents=True, exist_ok=True)
+    if args.minutes:
+        print("| minutes | peak (MiB) | CPU (s) | CPU (s) a minute |\n|---|---|---|---|")
+        for minutes in sorted(args.minutes):
+            print(measure_command(args, {source: table[source] for source in sources}, minutes, args.heard), flush=True)
+        return 0
+    listener, began = load_listener(args, ()), time.process_time()
     rows = {source: sorted(table[source]) for source in sources}
     levels = {source: measure_levels(stream_audio(args.data / "raw" / source))[0] for source in sources}
 
     def hear(source: str, lines: Sequence[TextLine]) -> Heard:
-        return listener.hear(args.data / "raw" / source, lines, args.heard / Path(source).stem)
+        seconds = len(levels[source]) / STEPS_PER_SECOND
+        return listener.hear(args.data / "raw" / source, lines, args.heard / Path(source).stem, seconds)
 
-    errors, gaps, pages, whole, confidences = [], {}, {"right": [], "wrong": []}, [], []
+    errors, gaps, pages, confidences = [], {}, {"right": [], "wrong": []}, []
     for source in sources:
         lines = [TextLine(str(number), text) for number, (_, _, text) in enumerate(rows[source])]
-        whole.append(hear(source, lines))
-        found = align(source, whole[-1], levels[source], listener.scale)
+        found = align(source, hear(source, lines), levels[source], listener.scale)
         errors += edge_errors(found, rows[source])
         pages["right"].append(found["summary"]["said_share"])
         others = [text for other in sources if other != source for _, _, text in rows[other]]
@@ -178,8 +186,6 @@ def main() -> int:
     print(f"confidence of lines that are said {np.quantile(said, (0.05, 0.1, 0.5)).round(3).tolist()} (5, 10, 50 %)")
     print(f"confidence of lines that are not {np.quantile(unsaid, (0.5, 0.9, 0.95)).round(3).tolist()} (50, 90, 95 %)")
     print(f"{time.process_time() - began:.0f} CPU s")
-    if args.hours:
-        print(measure_long(whole, args.hours))
     return 0
 
 

@@ -14,11 +14,10 @@ import torch
 from alignment.columns import columns_of
 from alignment.trellis import FIRST_LETTER
 from alignment.windows import Window, overlapping_windows
-from core.errors import UserError
 from core.files import write_json
 from core.frames import HOP_SAMPLES, SAMPLE_RATE
-from speech_llm.decoding import computing, pad_features
-from speech_llm.saved_model import SpeechLLM
+from speech_llm.character_head import CharacterHead
+from speech_llm.decoding import pad_features
 
 HOP_SECONDS, MARGIN_SECONDS = 16.0, 3.0  # a window keeps the first, and sees the second on either side
 SHORTEST_SAMPLES = SAMPLE_RATE // 5  # of a window; silence follows a shorter one
@@ -39,28 +38,18 @@ def head_steps(factor: int) -> HeadSteps:
     return HeadSteps(position, hop * position, margin * position)
 
 
-def check_head(speech_llm: SpeechLLM, name: Path) -> None:
-    if speech_llm.encoder is None:
-        raise UserError(f"{name}: reads units, not audio; align with a model that hears, or with --whisper")
-    if speech_llm.model.ctc is None:
-        raise UserError(
-            f"{name}: has no CTC head, which hears when a letter is said; train one with --ctc_warmup_steps, "
-            "or align with --whisper"
-        )
-
-
 @torch.inference_mode()
-def hear_windows(speech_llm: SpeechLLM, windows: Sequence[Window], steps: HeadSteps) -> list[np.ndarray]:
+def hear_windows(head: CharacterHead, windows: Sequence[Window], steps: HeadSteps) -> list[np.ndarray]:
     """(P, C) of what each window keeps."""
     from encoders.feature_cache import encode_features
 
-    model = speech_llm.model
+    model = head.model
     waveforms = [np.pad(one.waveform, (0, max(0, SHORTEST_SAMPLES - len(one.waveform)))) for one in windows]
-    features = encode_features(speech_llm.encoder, waveforms)
-    with computing(model):
-        speech = model.encode_speech(*pad_features(features, model.device))
+    features = encode_features(head.encoder, waveforms)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=head.half):
+        heard = model(*pad_features(features, model.device))
     found = []
-    for window, log_probs in zip(windows, speech.log_probs.float().cpu().numpy()):
+    for window, log_probs in zip(windows, heard.float().cpu().numpy()):
         first = window.lead // steps.position
         n_positions = -(-window.kept // steps.position)
         rows = columns_of(log_probs[first : first + n_positions], model.characters)
@@ -73,7 +62,7 @@ def fill_emissions(
     path: Path,
     identity: dict[str, object],
     blocks: Iterable[np.ndarray],
-    speech_llm: SpeechLLM,
+    head: CharacterHead,
     *,
     batch_size: int,
     stopped: Sequence[int] = (),
@@ -83,8 +72,8 @@ def fill_emissions(
     ``path`` with .json holds the ``identity`` of audio and model, and whether all is heard. Where a run was killed, the
     next one goes on behind the last whole window. Ends early once ``stopped`` is not empty.
     """
-    steps = head_steps(speech_llm.model.connector.factor)
-    n_columns = len(speech_llm.model.characters) + FIRST_LETTER
+    steps = head_steps(head.model.connector.factor)
+    n_columns = len(head.model.characters) + FIRST_LETTER
     notes = emission_notes(path)
     if notes.get("identity") != _as_json(identity) or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +92,7 @@ def fill_emissions(
         file.seek(0, 2)
         for group in _groups(overlapping_windows(blocks, steps.hop, steps.margin), batch_size):
             new = [window for window in group if window.start >= n_done * steps.hop]
-            for rows in hear_windows(speech_llm, new, steps) if new else ():
+            for rows in hear_windows(head, new, steps) if new else ():
                 file.write(rows.tobytes())
             file.flush()
             n_samples += sum(window.kept for window in group)

@@ -28,14 +28,16 @@ def write_annotations(path: Path, spans: Sequence[Span], *, form: str, media: Pa
     write_atomically(path, lambda temporary: WRITERS[form](temporary, ordered, media, seconds))
 
 
-def write_recordings(folder: Path, spans: Mapping[str, Sequence[Span]], forms: Sequence[str], raw: Path) -> int:
-    """A file of each form in ``folder`` for each recording, named below ``raw``, of ``spans``; returns how many."""
+def write_recordings(folder: Path, spans: Mapping[str, Sequence[Span]], forms: Sequence[str], raw: Path) -> list[Path]:
+    """A file of each form in ``folder`` for each recording, named below ``raw``, of ``spans``; returns them."""
+    written = []
     for form in forms:
         names = name_files(list(spans), FORMATS[form])
         for source, found in spans.items():
             longest = max(span.end for span in found)
-            write_annotations(folder / names[source], found, form=form, media=raw / source, seconds=longest)
-    return len(forms) * len(spans)
+            written.append(folder / names[source])
+            write_annotations(written[-1], found, form=form, media=raw / source, seconds=longest)
+    return written
 
 
 def name_files(sources: Sequence[str], suffix: str) -> dict[str, str]:

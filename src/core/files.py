@@ -85,7 +85,7 @@ def write_json(path: Path, content: object) -> None:
 
 def read_json(path: Path) -> dict:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # an editor may have put a mark before it
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a JSON file, found none") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -842,6 +842,7 @@ class Phrase(TypedDict):
     label: str  # s001 and so on
     name: str  # what somebody who listened calls it, or ""
     gloss: str  # what it means, or ""
+    gloss_audio: NotRequired[str]  # where the meaning was said: its file in phrases.json, a data: address before
     n_speakers: int
     n_recordings: int
     n_occurrences: int
@@ -881,6 +882,7 @@ class NamedPhrase(TypedDict):
 
     name: str
     gloss: str
+    gloss_audio: NotRequired[str]  # the meaning as it was said: a data: address of audio, in base64
     occurrences: list[NamedPlace]
 
 

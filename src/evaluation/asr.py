@@ -63,7 +63,7 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--asr {name}: expected a Whisper folder or hub id, found: {reason}; "
+            f"{name}: expected a Whisper folder or hub id, found: {reason}; "
             f"where there is a network, run: python scripts/fetch_models.py --model {name}"
         ) from error
     _check_language(name, model, language)
@@ -89,9 +89,7 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
     if _is_multilingual(model):
         known = [token.strip("<|>") for token in model.generation_config.lang_to_id]
     if language is not None and language not in known:
-        raise UserError(
-            f"--asr_language {language}: {name} knows {', '.join(known)}; give one of these or another --asr"
-        )
+        raise UserError(f"language {language}: {name} knows {', '.join(known)}; give one of these, or another Whisper")
 
 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:

@@ -15,7 +15,7 @@ from core.records import Phrase, PhraseOccurrence, Segment
 from phrases.clusters import Cluster, Place, rank_clusters
 from spoken_search.hits import place_in_recording
 
-COLUMNS = ("label", "name", "gloss", "source", "start", "end", "score", "speaker", "text", "id")
+COLUMNS = ("label", "name", "gloss", "gloss_audio", "source", "start", "end", "score", "speaker", "text", "id")
 CLIP_MARGIN = 0.05  # s on either side
 
 
@@ -48,14 +48,15 @@ def _describe(segment: Segment, place: Place, fit: float) -> PhraseOccurrence:
 
 
 def count_phrase(known: dict, occurrences: list[PhraseOccurrence]) -> Phrase:
-    """A row with its numbers; ``known`` holds name, gloss and tightness."""
+    """A row with its numbers; ``known`` holds name, gloss, tightness, and a recorded meaning if there is one."""
     lengths = [row["audio_end"] - row["audio_start"] for row in occurrences]
     return {
         "rank": 0,
         "label": "",
         "name": known["name"],
         "gloss": known["gloss"],
-        "n_speakers": len({row["speaker"] for row in occurrences}),
+        **({"gloss_audio": known["gloss_audio"]} if "gloss_audio" in known else {}),
+        "n_speakers": len({row["speaker"] for row in occurrences} - {None}),
         "n_recordings": len({row["source"] for row in occurrences}),
         "n_occurrences": len(occurrences),
         "seconds": round(float(np.median(lengths)), 3),
@@ -92,7 +93,7 @@ def write_phrases_csv(path: Path, phrases: Sequence[Phrase]) -> None:
     writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", restval="")
     writer.writeheader()
     for phrase in phrases:
-        named = {name: phrase[name] for name in ("label", "name", "gloss")}
+        named = {name: phrase.get(name, "") for name in ("label", "name", "gloss", "gloss_audio")}
         writer.writerows({**row, **named} for row in phrase["occurrences"])
     write_atomically(path, lambda temporary: temporary.write_text(table.getvalue(), encoding="utf-8-sig", newline=""))
 

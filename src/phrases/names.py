@@ -8,6 +8,7 @@ from core.errors import UserError
 from core.files import read_json
 from core.records import NamedPhrase, NamedPlace, Phrase, PhraseOccurrence
 from phrases.describe import count_phrase, number_phrases
+from phrases.meanings import read_meaning
 
 FORMAT, FORMAT_VERSION = "oral-units phrase names", 1
 ACCEPTED, REJECTED = "accepted", "rejected"
@@ -26,7 +27,10 @@ def read_names(paths: Sequence[Path], language: str) -> list[NamedPhrase]:
         rows = content.get("phrases")
         for row in rows if isinstance(rows, list) else [rows]:
             _check(path, row)
-            found.append({**row, "name": row["name"].strip(), "gloss": row["gloss"].strip()})
+            name, gloss = row["name"].strip(), row["gloss"].strip()
+            spoken = row.get("gloss_audio")
+            said = {"gloss_audio": read_meaning(path, name or gloss, spoken)} if spoken else {}
+            found.append({"name": name, "gloss": gloss, **said, "occurrences": row["occurrences"]})
     return found
 
 
@@ -86,6 +90,7 @@ def _apply(
         return None
     told = named[chosen] if chosen is not None else {"name": "", "gloss": "", "occurrences": []}
     known_as = {"tightness": phrase["tightness"], "name": told["name"], "gloss": told["gloss"]}
+    known_as |= {"gloss_audio": told["gloss_audio"]} if "gloss_audio" in told else {}
     refusals = [place for place in told["occurrences"] if place["decision"] == REJECTED]
     return {**count_phrase(known_as, kept), **({"rejected": refusals} if refusals else {})}
 
@@ -106,7 +111,7 @@ def _together(one: Phrase, other: Phrase) -> Phrase:
         ):
             kept.append(row)
     refusals = [*one.get("rejected", []), *other.get("rejected", [])]
-    joined = count_phrase({**one, "tightness": min(one["tightness"], other["tightness"])}, kept)
+    joined = count_phrase({**other, **one, "tightness": min(one["tightness"], other["tightness"])}, kept)
     return {**joined, **({"rejected": refusals} if refusals else {})}
 
 

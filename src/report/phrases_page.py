@@ -10,6 +10,7 @@ from audio.mp3 import audio_data_uri
 from core.hashing import hash_content
 from core.records import NamedPhrase, PhraseOccurrence, PhraseResult
 from phrases.describe import cut_clip
+from phrases.meanings import LONGEST_SECONDS
 from phrases.names import FORMAT, FORMAT_VERSION, names_elsewhere
 from report.clip_page import render_clips
 from report.listening_page import level_clip
@@ -25,11 +26,12 @@ def build_phrases_page(
     n_phrases: int,
     n_clips: int,
     earlier: Sequence[NamedPhrase] = (),
+    meanings: Mapping[str, str] | None = None,
 ) -> str:
     """The page as one string of HTML: the first ``n_phrases``, each with ``n_clips`` occurrences to listen to.
 
     load: a segment's path, relative to DATA_ROOT -> its waveform (S,). earlier: names of an earlier file, which the
-    next one shall hold too.
+    next one shall hold too. meanings: label -> ``data:`` address of a recorded meaning.
     """
     shown = result["phrases"][:n_phrases]
 
@@ -46,6 +48,8 @@ def build_phrases_page(
         "n_phrases": len(result["phrases"]),
         "phrases": shown,
         "clips": clips,
+        "meanings": [(meanings or {}).get(phrase["label"], "") for phrase in shown],
+        "longest_meaning": LONGEST_SECONDS,
         "earlier": names_elsewhere(shown, earlier),
         "names_format": FORMAT,
         "format_version": FORMAT_VERSION,

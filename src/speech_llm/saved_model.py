@@ -213,12 +213,13 @@ def load_speech_llm(exp: Path, *, device: str | torch.device = "cpu", precision:
     saved = read_saved(exp)
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) else "fp32"
-    encoder = _open_encoder(saved["model"], precision, str(device))
+    encoder = open_saved_encoder(saved["model"], precision, str(device))
     model = from_pretrained(exp, DTYPES[precision], device)
     return SpeechLLM(model, encoder, default_decoding(model) | saved["notes"].get("decoding", {}))
 
 
-def _open_encoder(config: SpeechLLMConfig, precision: str, device: str) -> object | None:
+def open_saved_encoder(config: SpeechLLMConfig, precision: str, device: str) -> object | None:
+    """The frozen encoder that a saved model listens to; None where it reads units."""
     from encoders.feature_cache import open_encoder
 
     if config["front_end"] != "features":

@@ -86,7 +86,7 @@ def _enter(folder: Path, origin: dict[str, object], *, overwrite: bool) -> None:
         if not overwrite:
             raise UserError(
                 f"{folder}: expected nothing, or an index of these settings and segments, found another; "
-                "give --overwrite to replace it, or another --tag"
+                "give another --tag, or replace it: src/index_speech.py --overwrite with the same flags"
             )
         (folder / "index.json").unlink(missing_ok=True)
         for name in ("transform.npz", "features.npy", "codes.npy", "bounds.npy"):

@@ -26,7 +26,8 @@ def read_decisions(paths: Sequence[Path], language: str) -> list[HitDecision]:
             raise UserError(f"{path}: expected the decisions that a page of hits saves, found something else")
         if content.get("language") != language:
             raise UserError(f"{path}: expected decisions on {language}, found {content.get('language')}")
-        for row in content["decisions"]:
+        rows = content.get("decisions")
+        for row in rows if isinstance(rows, list) else [rows]:
             _check(path, row)
             found[row["id"], row["audio_start"], row["audio_end"]] = row
     return list(found.values())

@@ -10,7 +10,6 @@ from chromium_page import CHROMIUM, drive_page
 
 from core.files import read_json
 from core.records import PhraseResult
-from phrases.names import read_names
 from report.listening_page import read_labels
 from report.page import TEMPLATES
 from report.phrases_page import build_phrases_page
@@ -27,6 +26,10 @@ const press = (id, key) =>
   document.getElementById(id).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
 type("name-0", " ava ");
 type("gloss-0", "person");
+const spoken = content.meanings[0];
+setMeaning(1, spoken);
+setMeaning(0, "");
+saw.group = document.getElementById("meaning-1").textContent;
 press("said-0-1", "x");
 document.getElementById("said-0-0").querySelector("input").click();
 press("said-0-0", "x");
@@ -67,7 +70,9 @@ def page(result: PhraseResult) -> str:
     earlier = [{"name": name, "gloss": "", "occurrences": [place | {"id": name}]} for name in ("s10", "s30")]
     sound = speech_like(3.0)
     sizes = {"n_phrases": 2, "n_clips": 2}
-    return build_phrases_page(result, lambda _: sound, read_labels("en", "phrases"), **sizes, earlier=earlier)
+    said = {"s001": "data:audio/mpeg;base64,AAAA"}
+    labels = read_labels("en", "phrases")
+    return build_phrases_page(result, lambda _: sound, labels, **sizes, earlier=earlier, meanings=said)
 
 
 def test_as_many_places_can_be_heard_as_asked_for_and_no_text_ends_the_script(page: str) -> None:
@@ -80,7 +85,7 @@ def test_as_many_places_can_be_heard_as_asked_for_and_no_text_ends_the_script(pa
 def test_every_language_says_everything() -> None:
     known = read_json(TEMPLATES / "phrases_labels.json")
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("clips.js", "phrases.js"))
-    used = set(re.findall(r"labels\.(\w+)", script)) | {"title", "no_script"}
+    used = set(re.findall(r"labels\.(\w+)", script)) | {"title", "no_script", "too_long", "no_sound"}
     for labels in known.values():
         assert used <= set(labels) and list(labels) == list(known["en"])
         for name, text in labels.items():
@@ -91,9 +96,10 @@ def test_every_language_says_everything() -> None:
 def test_chromium_names_rejects_by_key_and_saves(page: str, tmp_path: Path) -> None:
     saw = drive_page(page, DRIVER, tmp_path)
     assert (saw["title"], saw["focus"]) == ("ava", "phrase-1")
-    assert saw["count"] == "1 of 2 named, 1 places marked as wrong"
-    (tmp_path / "saved.json").write_text(saw["saved"], encoding="utf-8")
-    first, second = read_names([tmp_path / "saved.json"], "guarani")
-    assert (first["name"], first["gloss"], second["name"]) == ("ava", "person", "s30")
+    assert saw["count"] == "Named: 2 of 2. Places marked as wrong: 1."
+    assert "Spoken meaning" in saw["group"] and "Delete the recording" in saw["group"]
+    first, second, third = json.loads(saw["saved"])["phrases"]
+    assert (first["name"], first["gloss"], third["name"]) == ("ava", "person", "s30")
+    assert "gloss_audio" not in first and (second["name"], second["gloss_audio"]) == ("", "data:audio/mpeg;base64,AAAA")
     decided = [(place["id"], place["decision"]) for place in first["occurrences"]]
     assert decided == [("s10", "accepted"), ("s11", "rejected"), ("s12", "accepted")]

@@ -1,10 +1,16 @@
-// Phrases that are said often: each is heard, named once, and its wrong occurrences are taken out; saved as a file.
+// Phrases that are said often: each is heard, named once in writing or aloud, and its wrong occurrences are taken out.
 const STORE = "oral-units-phrases-" + content.dictionary;
 let isSaved = true;
-let told = readStore(); // number of a phrase -> {name, gloss, rejected: [numbers of occurrences]}
+let recorder = null; // what records a meaning now
+let told = readStore(); // number of a phrase -> {name, gloss, meaning: data: address, rejected: [numbers of occurrences]}
 
 function readStore() {
-  const known = content.phrases.map((phrase) => ({ name: phrase.name, gloss: phrase.gloss, rejected: [] }));
+  const known = content.phrases.map((phrase, number) => ({
+    name: phrase.name,
+    gloss: phrase.gloss,
+    meaning: content.meanings[number],
+    rejected: [],
+  }));
   try {
     const kept = JSON.parse(localStorage.getItem(STORE));
     return known.map((row, number) => ({ ...row, ...(kept && kept[number]) }));
@@ -15,10 +21,14 @@ function readStore() {
 
 function change() {
   isSaved = false;
-  try {
-    localStorage.setItem(STORE, JSON.stringify(told));
-  } catch {
-    // A browser that keeps nothing for files: the names are saved as a file all the same.
+  // Recordings may be too large for the store, which a browser may also lack for files: the file holds all of it.
+  for (const row of [told, told.map(({ meaning, ...written }) => written)]) {
+    try {
+      localStorage.setItem(STORE, JSON.stringify(row));
+      return;
+    } catch {
+      continue;
+    }
   }
 }
 
@@ -27,7 +37,7 @@ function titleOf(number) {
 }
 
 function count() {
-  const named = told.filter((row) => row.name.trim()).length;
+  const named = told.filter((row) => row.name.trim() || row.gloss.trim() || row.meaning).length;
   const rejected = told.reduce((sum, row) => sum + row.rejected.length, 0);
   return format(labels.count, named, told.length, rejected);
 }
@@ -44,6 +54,97 @@ function field(number, key, label) {
     say(count());
   });
   return element("p", { className: "field" }, element("label", { htmlFor: id }, label), input);
+}
+
+// The meaning as somebody says it: recorded here, or a file; heard, and taken away again.
+function meaningRow(number) {
+  const row = element("div", { id: "meaning-" + number, className: "row", role: "group" });
+  row.setAttribute("aria-label", format(labels.meaning_of, titleOf(number)));
+  fillMeaning(row, number);
+  return row;
+}
+
+function fillMeaning(row, number) {
+  const label = content.phrases[number].label;
+  const parts = [];
+  if (told[number].meaning) {
+    const remove = element("button", { type: "button", "aria-label": labels.remove + ", " + label }, labels.remove);
+    remove.addEventListener("click", () => setMeaning(number, ""));
+    parts.push(playButton(told[number].meaning, labels.meaning, labels.meaning + ", " + label), remove);
+  }
+  if (navigator.mediaDevices && window.MediaRecorder) {
+    const record = element("button", { type: "button", className: "record", "aria-label": labels.record + ", " + label });
+    record.textContent = "● " + labels.record;
+    record.addEventListener("click", () => recordMeaning(number, record));
+    parts.push(record);
+  }
+  const file = element("input", { id: "file-" + number, type: "file", accept: "audio/*,video/webm" });
+  file.addEventListener("change", () => file.files[0] && readMeaning(number, file.files[0]));
+  parts.push(element("label", { htmlFor: file.id }, labels.from_file + " "), file);
+  row.replaceChildren(...parts);
+}
+
+function setMeaning(number, address) {
+  stopPlaying();
+  told[number].meaning = address;
+  change();
+  const row = document.getElementById("meaning-" + number);
+  fillMeaning(row, number);
+  row.querySelector("button, input").focus();
+  say((address ? labels.recorded : labels.removed) + " " + count());
+}
+
+async function recordMeaning(number, button) {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  stopPlaying();
+  let microphone;
+  try {
+    microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
+  } catch {
+    say(labels.no_microphone);
+    return;
+  }
+  const parts = [];
+  recorder = new MediaRecorder(microphone);
+  const atMost = setTimeout(() => recorder && recorder.stop(), 1000 * content.longest_meaning - 500);
+  recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
+  recorder.addEventListener("stop", () => {
+    clearTimeout(atMost);
+    for (const track of microphone.getTracks()) track.stop();
+    const type = recorder.mimeType;
+    recorder = null;
+    readMeaning(number, new Blob(parts, { type }));
+  });
+  recorder.start();
+  button.textContent = "■ " + labels.stop;
+  button.setAttribute("aria-label", labels.stop);
+  say(labels.recording);
+}
+
+function readMeaning(number, sound) {
+  const reader = new FileReader();
+  reader.addEventListener("load", () => {
+    // "audio/webm;codecs=opus" and the like: what a sound is, its own bytes say.
+    const address = "data:" + (sound.type || "audio/webm").split(";")[0] + ";base64," + reader.result.split(",")[1];
+    const audio = new Audio();
+    audio.addEventListener("loadedmetadata", () => {
+      // A recording of this page does not know its length: Infinity.
+      if (Number.isFinite(audio.duration) && audio.duration > content.longest_meaning) refuse(number, "too_long");
+      else setMeaning(number, address);
+    });
+    audio.addEventListener("error", () => refuse(number, "no_sound"));
+    audio.src = address;
+  });
+  reader.addEventListener("error", () => refuse(number, "no_sound"));
+  reader.readAsDataURL(sound);
+}
+
+function refuse(number, why) {
+  fillMeaning(document.getElementById("meaning-" + number), number);
+  say(format(labels[why], content.longest_meaning));
 }
 
 function reject(number, place, isRejected) {
@@ -91,7 +192,8 @@ function goTo(number) {
 
 function phraseItem(phrase, number) {
   const shown = phrase.occurrences.slice(0, content.clips[number].length);
-  const counts = format(labels.counts, phrase.n_occurrences, phrase.n_recordings, phrase.n_speakers);
+  const said = phrase.n_speakers ? labels.counts : labels.counts_without_speakers;
+  const counts = format(said, phrase.n_occurrences, phrase.n_recordings, phrase.n_speakers);
   const more = phrase.n_occurrences - shown.length;
   return element(
     "li",
@@ -99,6 +201,7 @@ function phraseItem(phrase, number) {
     element("h2", { id: "title-" + number }, titleOf(number)),
     element("p", {}, counts),
     element("div", { className: "row" }, field(number, "name", labels.name), field(number, "gloss", labels.gloss)),
+    meaningRow(number),
     element("ul", {}, ...shown.map((occurrence, place) => occurrenceItem(number, occurrence, place))),
     more > 0 ? element("p", {}, element("small", {}, format(labels.more, more))) : null,
   );
@@ -109,6 +212,7 @@ function namedPhrases() {
     .map((phrase, number) => ({
       name: told[number].name.trim(),
       gloss: told[number].gloss.trim(),
+      ...(told[number].meaning ? { gloss_audio: told[number].meaning } : {}),
       occurrences: phrase.occurrences
         .map((row, place) => ({
           id: row.id,
@@ -118,7 +222,7 @@ function namedPhrases() {
         }))
         .concat(phrase.rejected || []),
     }))
-    .filter((row) => row.name || row.gloss || row.occurrences.some((place) => place.decision === "rejected"))
+    .filter((row) => row.name || row.gloss || row.gloss_audio || row.occurrences.some((place) => place.decision === "rejected"))
     .concat(content.earlier);
 }
 

@@ -1,0 +1,51 @@
+"""A folder that a command fills: checked before the work, and without what an earlier run left there."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.errors import UserError
+from core.files import write_json
+
+NOTES = ".written.json"
+
+
+def claim_folder(folder: Path, flag: str = "--out") -> None:
+    """Make ``folder``. UserError where it is a file or cannot be written to: better now than after hours of work."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{flag} {folder}: expected a folder, found a file; give another name") from error
+    except OSError as error:
+        raise UserError(
+            f"{flag} {folder}: cannot be written to ({os.strerror(error.errno)}); give a folder of your own"
+        ) from error
+
+
+def drop_earlier(folder: Path, written: Iterable[Path]) -> None:
+    """Remove what an earlier run wrote into ``folder`` and this one did not; a note there keeps the names for the next.
+
+    What nobody noted, such as a user's own file, stays.
+    """
+    folder = Path(folder)
+    names = sorted({str(Path(path).relative_to(folder)) for path in written})
+    for name in set(_noted(folder)) - set(names):
+        path = folder / name
+        if path.resolve().is_relative_to(folder.resolve()):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    write_json(folder / NOTES, names)
+
+
+def _noted(folder: Path) -> list[str]:
+    try:
+        found = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
