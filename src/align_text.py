@@ -28,6 +28,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from alignment.align_recording import HEAD_SCALE, WHISPER_SCALE, Heard, Scale, align, hear_by_head, hear_by_reading
+from alignment.columns import COLUMNS_VERSION
 from alignment.head_emissions import fill_emissions, open_emissions
 from alignment.known_text import TextLine, read_lines
 from alignment.outputs import FORMATS, render_report, trained_rows, write_tiers, write_transcripts
@@ -39,7 +40,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files, write_json
 from core.frames import SAMPLE_RATE, UNIT_RATE
-from core.output_folder import claim_folder
+from core.output_folder import claim_folder, drop_earlier
 from core.records import Alignment
 from segmentation.pauses import measure_levels
 from segmentation.recordings import find_sources, name_stems
@@ -136,6 +137,24 @@ def _key(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem).casefold()
 
 
+def read_texts(texts: Mapping[str, Path], *, spoken_headings: bool) -> tuple[dict[str, list[TextLine]], dict[str, str]]:
+    """(recording -> lines of its text, recording -> why its text cannot be read): said before anything is heard.
+
+    Raises UserError where none can be read.
+    """
+    lines, failed = {}, {}
+    for source, text in texts.items():
+        try:
+            lines[source] = read_lines(text, spoken_headings=spoken_headings)
+        except UserError as error:
+            failed[source] = str(error)
+    if not lines:
+        raise UserError("; ".join(dict.fromkeys(failed.values())))
+    for reason in failed.values():
+        print(f"left out: {reason}", file=sys.stderr)
+    return lines, failed
+
+
 def load_listener(args: argparse.Namespace, stopped: Sequence[int]) -> Listener:
     """The model of --model or --whisper."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -143,7 +162,7 @@ def load_listener(args: argparse.Namespace, stopped: Sequence[int]) -> Listener:
         head = load_character_head(args.model, device=args.device, precision=args.precision)
         folder = find_saved(args.model)
         made_by = hash_files([folder / "config.json", folder / "model.safetensors"])
-        identity = {"model": made_by, "precision": args.precision}
+        identity = {"model": made_by, "precision": args.precision, "columns": COLUMNS_VERSION}
         hear = partial(hear_head, head=head, identity=identity, batch_size=args.batch_size, stopped=stopped)
         return Listener(str(args.model), hear, HEAD_SCALE)
     from evaluation.asr import load_asr
@@ -194,18 +213,16 @@ def stamp(recording: Path) -> dict[str, object]:
 
 
 def align_recording(
-    source: str, recording: Path, text: Path, listener: Listener, scratch: Path, *, spoken_headings: bool
+    source: str, recording: Path, lines: Sequence[TextLine], listener: Listener, scratch: Path
 ) -> Alignment | None:
     """The alignment of one recording; None where the run is to stop."""
-    lines = read_lines(text, spoken_headings=spoken_headings)
     levels, _, n_samples = measure_levels(stream_audio(recording))
     if not n_samples:
         raise UserError(f"{recording}: holds no audio; copy it again")
     heard = listener.hear(recording, lines, scratch, n_samples / SAMPLE_RATE)
     if heard is None:
         return None
-    found = align(source, heard, levels, listener.scale)
-    return found | {"text_file": text.name, "recogniser": listener.name}
+    return align(source, heard, levels, listener.scale) | {"recogniser": listener.name}
 
 
 def write_outputs(
@@ -213,14 +230,15 @@ def write_outputs(
 ) -> int:
     """All files of a run; returns how many lines are ready for training."""
     stems = name_stems(sources)
-    rows = []
+    rows, tiers = [], []
     for alignment in alignments:
         source = alignment["source"]
-        write_tiers(out, stems[source], alignment, sources[source], formats)
+        tiers += write_tiers(out, stems[source], alignment, sources[source], formats)
         rows += trained_rows(alignment, sure)
         link_recording(out / "raw" / source, sources[source])
     write_transcripts(out / "transcripts.tsv", rows)
     write_json(out / "alignment.json", {"recordings": list(alignments)})
+    drop_earlier(out, tiers)
     return len(rows)
 
 
@@ -238,22 +256,21 @@ def main() -> int:
     sources = find_sources(args.recordings)
     claim_folder(args.out)
     texts = pair_texts(sources, args.text)
+    lines, failed = read_texts(texts, spoken_headings=args.spoken_headings)
     stopped = catch_stop_signals()
     listener = load_listener(args, stopped)
-    stems, found, failed = name_stems(sources), [], {}
-    for source, recording in sources.items():
+    stems, found = name_stems(sources), []
+    for source in lines:
         scratch = args.out / "heard" / stems[source]
         try:
-            one = align_recording(
-                source, recording, texts[source], listener, scratch, spoken_headings=args.spoken_headings
-            )
+            one = align_recording(source, sources[source], lines[source], listener, scratch)
         except (UserError, OSError) as error:
             failed[source] = str(error)
             continue
         if one is None:
             print("stopped; the same command continues from here", file=sys.stderr)
             return EXIT_STOPPED
-        found.append(one)
+        found.append(one | {"text_file": texts[source].name})
         print(render_report(one))
     for reason in failed.values():
         print(f"failed: {reason}", file=sys.stderr)

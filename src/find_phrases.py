@@ -37,7 +37,7 @@ from core.records import NamedPhrase, Phrase, PhraseResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
 from phrases.clusters import cluster_pairs
 from phrases.describe import describe_clusters, phrase_spans, write_clips, write_phrases_csv
-from phrases.lift import UNKNOWN_LANGUAGE, write_lift
+from phrases.lift import UNKNOWN_LANGUAGE, check_code, write_lift
 from phrases.meanings import name_meanings, save_meanings
 from phrases.names import apply_names, read_names
 from phrases.pairs import FoundPairs, find_pairs
@@ -100,6 +100,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     require_positive(args, "num_workers", "min_seconds", "n_phrases", "page_clips")
     require_not_negative(args, "clips")
     require_share(args, "max_false_share")
+    for flag in ("lift_language", "gloss_language"):
+        check_code(f"--{flag}", getattr(args, flag))
     return args
 
 

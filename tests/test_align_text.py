@@ -46,6 +46,19 @@ def test_a_text_belongs_to_the_recording_of_its_name(tmp_path) -> None:
         align_text.pair_texts({"a.mp3": tmp_path, "b.mp3": tmp_path}, tmp_path / f"{names[1]}.usfm")
 
 
+def test_texts_are_read_before_anything_is_heard(tmp_path, capsys) -> None:
+    (tmp_path / "good.txt").write_text("uno\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "story.docx").write_bytes(b"PK")
+    lines, failed = align_text.read_texts(
+        {name: tmp_path / name for name in ("good.txt", "empty.txt")}, spoken_headings=False
+    )
+    assert [line.text for line in lines["good.txt"]] == ["uno"] and list(failed) == ["empty.txt"]
+    assert "left out" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"story.docx: expected plain text or USFM, found a document"):
+        align_text.read_texts({"a": tmp_path / "story.docx"}, spoken_headings=False)
+
+
 def listen(words):
     """A listener that hears ``words`` (text, start, end), whatever the recording holds."""
     text, starts, ends = "", [], []
@@ -78,3 +91,7 @@ def test_a_run_writes_a_folder_that_training_reads(tmp_path, monkeypatch, capsys
     assert ("right page?" in capsys.readouterr().out) == bool(code)
     with pytest.raises(UserError, match="exists already"):
         align_text.parse_args(flags)
+    monkeypatch.setattr("sys.argv", ["align_text.py", *flags, "--overwrite", "--format", "srt"])
+    with mock.patch.object(align_text, "load_listener", lambda *_: listen(words)):
+        assert align_text.main() == code
+    assert {path.suffix for path in out.glob("tale.*")} == {".srt"}, "of the run before"

@@ -152,6 +152,7 @@ def test_names_go_onto_every_place_and_what_was_rejected_stays_away(root: Path, 
         (["--min_seconds", "3.5"], "expected stretches of speech that come back, found none"),
         (["--min_seconds", "0"], "min_seconds"),
         (["--max_false_share", "2"], "max_false_share"),
+        (["--gloss_language", "español"], "expected a language's code, such as gn"),
     ],
 )
 def test_mistakes_are_one_line(root: Path, flags: list[str], message: str) -> None:

@@ -8,7 +8,7 @@ not in the text, and lines of other recordings are put in, which nobody says. Wr
     python scripts/bench/bench_alignment.py --data data/spanish --split test --whisper <whisper-base> --language es
 
 What was heard is kept in --heard. With --minutes, the recordings and texts are laid end to end until they are so long,
-and the whole command src/align_text.py is measured.
+and the whole command src/align_text.py is measured; by a head, what was heard is repeated too.
 
     python scripts/bench/bench_alignment.py --data data/english --model exp/english_ctc --minutes 10 30 60
 """
@@ -19,19 +19,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from align_text import check_args, load_listener
+from align_text import check_args, load_listener, stamp
 
 from alignment.align_recording import Heard, align
+from alignment.head_emissions import emission_notes, notes_path, open_emissions
 from alignment.known_text import TextLine
 from audio.audio_io import save_audio_pieces, stream_audio
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.device import choose_device
-from core.files import read_json, write_text
+from core.files import read_json, write_json, write_text
 from core.frames import SAMPLE_RATE
 from generator_cost import run_measured
 from segmentation.pauses import STEPS_PER_SECOND, measure_levels
@@ -51,7 +52,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--language", default=None, help="for --whisper")
     parser.add_argument("--heard", type=Path, default=Path("heard"), help="folder for what was heard")
     parser.add_argument("--rounds", type=int, default=2, help="spoilt texts a recording")
-    parser.add_argument("--minutes", type=float, nargs="+", help="only peak memory and CPU of the command, so long")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        nargs="+",
+        help="only peak memory and CPU of the command, so many minutes long; by the head without hearing",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto")
     args = parse_flags(parser, argv)
     args.out, args.min_confidence, args.overwrite, args.batch_size, args.precision = args.heard, None, True, 2, "fp32"
@@ -113,27 +119,64 @@ def quantiles(values: np.ndarray, draws: int = 2000) -> str:
     return f"median {shown[0]} ms, 90 % {shown[1]} ms"
 
 
-def measure_command(args: argparse.Namespace, table: dict, minutes: float, folder: Path) -> str:
-    """Peak memory and CPU of the whole command on the recordings laid end to end, again and again."""
-    sources, recording, text = sorted(table), folder / f"{minutes:g}.wav", folder / f"{minutes:g}.txt"
-    lines, n_wanted = [], round(60 * SAMPLE_RATE * minutes)
+def repeat_recordings(args: argparse.Namespace, table: dict, minutes: float) -> tuple[Path, Path]:
+    """(a recording of the recordings laid end to end, its text), so long."""
+    recording, text = args.heard / f"{minutes:g}.wav", args.heard / f"{minutes:g}.txt"
+    lines: list[str] = []
 
     def pieces() -> Iterator[np.ndarray]:
-        left = n_wanted
-        for source in itertools.cycle(sources):
+        left = round(60 * SAMPLE_RATE * minutes)
+        for source in itertools.cycle(sorted(table)):
             for block in stream_audio(args.data / "raw" / source):
                 yield block[:left]
-                left -= len(block)
-            lines.extend(text for *_, text in sorted(table[source]))
+                left -= len(block[:left])
+            lines.extend(said for *_, said in sorted(table[source]))
             if left <= 0:
                 return
 
-    save_audio_pieces(recording, pieces())
+    n_samples = save_audio_pieces(recording, pieces())
     write_text(text, "\n".join(lines) + "\n")
+    if args.model:
+        repeat_posteriors(args, sorted(table), recording, n_samples)
+    return recording, text
+
+
+def repeat_posteriors(args: argparse.Namespace, sources: Sequence[str], recording: Path, n_samples: int) -> None:
+    """What the head heard in ``sources``, end to end, as if it were heard in ``recording``: hearing costs most."""
+    files = [args.heard / f"{Path(source).stem}.f16" for source in sources]
+    notes, out = emission_notes(files[0]), args.heard / recording.stem / "heard" / f"{recording.stem}.f16"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    seconds = 0.0
+    with open(out, "wb") as file:
+        for one in itertools.cycle(files):
+            rows, n_heard = open_emissions(one)
+            file.write(rows.tobytes())
+            seconds += n_heard / SAMPLE_RATE
+            if seconds * SAMPLE_RATE >= n_samples:
+                break
+    write_json(notes_path(out), notes | {"identity": notes["identity"] | stamp(recording), "n_samples": n_samples})
+
+
+def measure_command(args: argparse.Namespace, table: dict, minutes: float) -> str:
+    """Peak memory and CPU of the whole command; by the head without hearing, which is measured by itself."""
+    recording, text = repeat_recordings(args, table, minutes)
     listener = ["--model", str(args.model)] if args.model else ["--whisper", args.whisper, "--language", args.language]
-    places = [str(recording), "--text", str(text), "--out", str(folder / f"{minutes:g}_out"), "--overwrite"]
-    used = run_measured([sys.executable, ALIGN_TEXT, *places, *listener], dict(os.environ))
+    places = [str(recording), "--text", str(text), "--out", str(args.heard / recording.stem), "--overwrite"]
+    used = run_measured([sys.executable, ALIGN_TEXT, *places, *listener, "--precision", "fp32"], dict(os.environ))
     return f"| {minutes:g} | {used['peak_mib']:.0f} | {used['cpu_seconds']:.0f} | {used['cpu_seconds'] / minutes:.2f} |"
+
+
+def hear_and_measure(args: argparse.Namespace, table: dict, hear: Callable[[str, list[TextLine]], Heard]) -> None:
+    seconds = sum(rows[-1][1] for rows in map(sorted, table.values()))
+    began = time.process_time()
+    for source in table if args.model else ():
+        hear(source, [TextLine("1", "a")])
+        print(
+            f"hearing {source}: {time.process_time() - began:.0f} CPU s so far of {seconds:.0f} s of speech", flush=True
+        )
+    print("| minutes | peak (MiB) | CPU (s) | CPU (s) a minute |\n|---|---|---|---|")
+    for minutes in sorted(args.minutes):
+        print(measure_command(args, table, minutes), flush=True)
 
 
 def main() -> int:
@@ -142,13 +185,8 @@ def main() -> int:
     splits = read_json(args.data / "splits.json")
     table = read_transcripts(args.data / "transcripts.tsv")
     sources = [source for source, split in splits.items() if split == args.split and source in table][: args.most]
-    args.heard.mkdir(parents=True, exist_ok=True)
-    if args.minutes:
-        print("| minutes | peak (MiB) | CPU (s) | CPU (s) a minute |\n|---|---|---|---|")
-        for minutes in sorted(args.minutes):
-            print(measure_command(args, {source: table[source] for source in sources}, minutes, args.heard), flush=True)
-        return 0
     listener, began = load_listener(args, ()), time.process_time()
+    args.heard.mkdir(parents=True, exist_ok=True)
     rows = {source: sorted(table[source]) for source in sources}
     levels = {source: measure_levels(stream_audio(args.data / "raw" / source))[0] for source in sources}
 
@@ -156,6 +194,9 @@ def main() -> int:
         seconds = len(levels[source]) / STEPS_PER_SECOND
         return listener.hear(args.data / "raw" / source, lines, args.heard / Path(source).stem, seconds)
 
+    if args.minutes:
+        hear_and_measure(args, {source: table[source] for source in sources}, hear)
+        return 0
     errors, gaps, pages, confidences = [], {}, {"right": [], "wrong": []}, []
     for source in sources:
         lines = [TextLine(str(number), text) for number, (_, _, text) in enumerate(rows[source])]

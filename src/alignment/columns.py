@@ -8,6 +8,8 @@ import numpy as np
 from alignment.known_text import ANY_SOUND
 from alignment.trellis import ANY_COLUMN, ANY_NATS, FIRST_LETTER
 
+COLUMNS_VERSION = 2  # of what ``columns_of`` gives: what was heard in another way is heard again
+
 
 def columns_of(log_probs: np.ndarray, characters: str) -> np.ndarray:
     """(P, V) log-probabilities -> (P, C) float16: blank, pause, best, any sound, and each character."""

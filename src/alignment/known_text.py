@@ -34,6 +34,7 @@ UNSPACED = re.compile(
 )
 
 
+DOCUMENTS = {".doc", ".docx", ".odt", ".pdf", ".rtf", ".pages", ".html", ".htm"}
 ANY_SOUND = "#"  # stands for the letters of a word with digits, which may be read in many ways
 
 
@@ -67,6 +68,8 @@ def read_lines(path: Path, *, spoken_headings: bool = False) -> list[TextLine]:
 
     spoken_headings: headings are lines of their own, since they are read aloud.
     """
+    if path.suffix.lower() in DOCUMENTS:
+        raise UserError(f"{path}: expected plain text or USFM, found a document; save it as plain text, in UTF-8")
     content = read_text(path)
     lines = parse_usfm(content, spoken_headings) if is_usfm(content) else parse_plain(content, spoken_headings)
     if not any(normalise_text(line.text) for line in lines):

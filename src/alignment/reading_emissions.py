@@ -21,6 +21,7 @@ from core.text_normalisation import normalise_text
 # Nats: of the same letter, one that sounds alike, of the same kind (vowel, consonant), any other; of a letter read that
 # is not in the text; of a letter that stands in a gap.
 SAME, ALIKE, SAME_KIND, OTHER, NOT_IN_TEXT, IN_GAP, AFTER_DIGIT = -0.05, -1.5, -3.0, -5.0, -3.0, -4.0, -1.0
+ANY_BY_DIGIT = -0.4  # of a number of the text where a digit was read
 GAPS_OF_DIGIT = 7  # positions: "7" is "seven"
 NO_SOUND = {"SIGN", "STOP", "MARK", "APOSTROPHE", "VIRAMA", "SALTILLO", "DIGIT", "GLOTTAL"}
 BESIDE_NAME = {"SHORT", "HARD", "SOFT", "FINAL", "OPEN", "DOTLESS", "REVERSED", "TURNED", "BARRED", "LONG", "SMALL"}
@@ -136,6 +137,7 @@ def _rows_of(letter: str, alphabet: str) -> np.ndarray:
     rows[:, [BLANK_COLUMN, PAUSE_COLUMN, BEST_COLUMN]] = SAME
     rows[:, ANY_COLUMN] = SAME + ANY_NATS
     if letter.isdigit():
+        rows[:, ANY_COLUMN] = ANY_BY_DIGIT
         rows[:, FIRST_LETTER:] = [SAME if letter == written else AFTER_DIGIT for written in alphabet]
         return rows
     rows[:, FIRST_LETTER:] = IN_GAP

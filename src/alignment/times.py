@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from alignment.known_text import SpokenText
-from alignment.trellis import BEST_COLUMN, BLANK, BLANK_COLUMN, PAUSE_COLUMN, STAR, Script
+from alignment.trellis import ANY_COLUMN, BEST_COLUMN, BLANK, BLANK_COLUMN, PAUSE_COLUMN, STAR, Script
 from core.records import AlignedLine, TimedWord, UnknownSpeech
 from segmentation.pauses import STEPS_PER_SECOND, find_active, find_runs, find_threshold, is_silent
 
+ANY_DOUBT = -0.4  # nats of a position that may sound like anything: neither sure nor wrong
 LONGEST_ECHO = 0.4  # s: so far may sound before the first and behind the last letter still be the word's
 SHORTEST_PAUSE = 4  # steps of 10 ms: a stop closes the mouth for as long
 SLACK = 0.04  # s: so far may a pause reach into what is marked as a letter
@@ -43,6 +44,7 @@ def position_nats(emissions: np.ndarray, path: np.ndarray, script: Script) -> np
         values = rows[np.arange(len(rows)), columns].astype(np.float32)
         # A blank within a word is no pause, but the two are seldom far apart.
         values = np.where(said == BLANK, np.maximum(values, rows[:, BLANK_COLUMN]), values)
+        values = np.where(columns == ANY_COLUMN, rows[:, BEST_COLUMN] + np.float32(ANY_DOUBT), values)
         nats[low : low + len(rows)] = np.where(said <= STAR, np.nan, values - rows[:, BEST_COLUMN])
     return nats
 

@@ -17,7 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 BLANK_COLUMN, PAUSE_COLUMN, BEST_COLUMN, ANY_COLUMN, FIRST_LETTER = 0, 1, 2, 3, 4
-ANY_NATS = -0.4  # below the best: of a word that may sound like anything, such as a number
+# Below the best, of a word that may sound like anything, such as a number. At each position it is more than speech
+# beyond the text costs, or a number would take the announcement behind it too.
+ANY_NATS = -1.0
 IMPOSSIBLE = np.float32(-1e30)
 DEFAULT_BYTES = 1 << 27  # for back-pointers, and as many for rows
 PRUNE_EVERY = 64  # positions

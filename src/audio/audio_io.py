@@ -89,8 +89,9 @@ def _decode(
             for samples in _resample_frames(_shown(frames, watch) if watch else frames):
                 yield samples if gain == 1 else samples * np.float32(gain)
     except (av.FFmpegError, UnicodeEncodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
-            f"{path}: expected decodable audio, found: {error}; remove the file or convert it again"
+            f"{path}: expected decodable audio, found: {reason}; remove the file or convert it again"
         ) from error
 
 
@@ -172,6 +173,8 @@ def load_audio(path: Path | BinaryIO, *, audio_stream: int = 0) -> np.ndarray:
         return _load_packed(path, audio_stream)
     if not hasattr(path, "read") and not Path(path).is_file():
         raise UserError(f"{path}: expected an audio file, found none")
+    if not hasattr(path, "read") and not os.path.getsize(path):
+        raise UserError(f"{path}: expected audio, found an empty file (0 bytes); copy it again")
     if is_plain_wav(path):
         return soundfile.read(path, dtype="float32")[0]
     blocks = list(stream_audio(path, audio_stream=audio_stream))

@@ -53,19 +53,25 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
     UserError for a model that does not exist or is no Whisper, and for a language that it does not know.
     """
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers.utils import logging as transformers_logging
 
     if dtype == "auto":
         dtype = "bf16" if has_fast_bf16(device) else "fp32"
+    transformers_logging.disable_progress_bar()
     try:
         extractor = WhisperFeatureExtractor.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = WhisperForConditionalGeneration.from_pretrained(name, dtype=DTYPES[dtype])
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        # What transformers says of a model that is nowhere is a paragraph on its own hub.
+        missing = isinstance(error, OSError) and not Path(name).exists()
+        reason = "none" if missing else str(error).strip().splitlines()[0]
         raise UserError(
-            f"{name}: expected a Whisper folder or hub id, found: {reason}; "
+            f"{name}: expected a Whisper, by folder or hub id, found {reason}; "
             f"where there is a network, run: python scripts/fetch_models.py --model {name}"
         ) from error
+    finally:
+        transformers_logging.enable_progress_bar()
     _check_language(name, model, language)
     # It warns at each call that max_new_tokens wins over the default length.
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)

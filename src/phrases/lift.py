@@ -5,11 +5,13 @@ media of a meaning: FLEx and WeSay keep a recorded one as a form of the definiti
 ``-Zxxx-x-audio``, and whose text is the file's name. Media lie in a folder ``audio`` beside the file.
 """
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from core.errors import UserError
 from core.files import write_atomically
 from core.hashing import hash_content
 from core.records import Phrase
@@ -42,6 +44,12 @@ def write_lift(
     ElementTree.indent(root)
     tree = ElementTree.ElementTree(root)
     write_atomically(path, lambda temporary: tree.write(temporary, encoding="utf-8", xml_declaration=True))
+
+
+def check_code(flag: str, code: str) -> None:
+    """UserError for what cannot be a language's code (BCP 47): FLEx would refuse the whole file."""
+    if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", code):
+        raise UserError(f"{flag} '{code}': expected a language's code, such as gn, es or qaa-x-ava")
 
 
 def entry_id(phrase: Phrase) -> str:

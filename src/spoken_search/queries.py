@@ -11,6 +11,7 @@ import numpy as np
 from audio.audio_io import load_audio
 from core.errors import UserError
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE
+from core.tables import parse_seconds
 from encoders.encode import Encoder, encode
 from spoken_search.features import Transform, prepare_features
 
@@ -45,10 +46,11 @@ def parse_query(text: str) -> QueryClip:
     if not at or Path(text).exists():
         return QueryClip(Path(text))
     try:
-        start, end = float(first), float(last)
-    except ValueError as error:
+        start, end = (parse_seconds(time, f"--query {text}") for time in (first, last))
+    except UserError as error:
         raise UserError(
-            f"--query {text}: expected a file that is there, or FILE@START-END in seconds, as in story.mp3@12.3-13.1"
+            f"--query {text}: expected a file that is there, or FILE@START-END in seconds or as a clock, as in "
+            "story.mp3@12.3-13.1 or story.mp3@0:12.3-0:13.1"
         ) from error
     if not 0 <= start < end:
         raise UserError(f"--query {text}: expected a start before the end, found {first} and {last}")

@@ -82,6 +82,17 @@ def test_a_wrong_page_is_flagged_and_not_trained_on() -> None:
     assert "right page?" in render_report(found)
 
 
+def test_a_number_takes_its_own_sound_and_not_the_announcement_behind_it() -> None:
+    """A word with digits may sound like anything, but not for as long as anything."""
+    beyond = (2 * "puhozyvkexawujehiboqzaxuvjofiwehyqvupo", 5.5)
+    found = align_head([("tama lino sete", 1.0), beyond, ("gasi moru", 13.0)], ["tama lino 7", "gasi moru"])
+    first, last = found["lines"]
+    assert first["end"] == pytest.approx(1.0 + 0.32 * 3 + 0.6, abs=0.05) and last["start"] == pytest.approx(
+        13, abs=0.05
+    )
+    assert [one["after"] for one in found["not_in_text"]] == ["1"] and first["confidence"] > 0.3
+
+
 def test_a_text_in_other_letters_is_refused() -> None:
     with pytest.raises(UserError, match="letters that the recogniser knows"):
         align_head(SAID, ["ქართული"])
