@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scipy.ndimage import maximum_filter1d
+
 from alignment.known_text import SpokenText
 from alignment.trellis import ANY_COLUMN, BEST_COLUMN, BLANK, BLANK_COLUMN, PAUSE_COLUMN, STAR, Script
 from core.records import AlignedLine, TimedWord, UnknownSpeech
@@ -20,6 +22,8 @@ SHORTEST_PAUSE = 4  # steps of 10 ms: a stop closes the mouth for as long
 SLACK = 0.04  # s: so far may a pause reach into what is marked as a letter
 TOKEN_SLACK = 0.3  # s: so far before its sound may a token begin
 LEAST_OF_TOKEN, LONGEST_LEAST = 0.25, 0.15  # so much of a word's time, and s, is sound, whatever pause follows
+# Chosen on four Russian sentences, judged on four others (docs/results/alignment.md).
+LOCAL_DROP_DB, LOCAL_STEPS = 30, 50  # below the loudest of so many steps on either side: a pause
 LEAST_CLEAR = 0.08  # s: a shorter silence may be a stop within a word
 LONG_PAUSE = 0.5  # s: longer ones are no better
 SHORTEST_WORD = 0.01  # s
@@ -146,11 +150,16 @@ def refine_times(edges: Edges, levels: np.ndarray, *, by_length: bool) -> np.nda
 
 
 def find_quiet(levels: np.ndarray) -> np.ndarray:
-    """(n, 2) seconds of pauses in (T,) levels."""
+    """(n, 2) seconds of pauses in (T,) levels: below the threshold of the recording, or far below the speech around.
+
+    In a quiet room a word fades for a quarter of a second until its echo and the breath behind it reach the noise; who
+    listens hears its end where it is LOCAL_DROP_DB softer than what is said around it.
+    """
     threshold = find_threshold(levels, 10.0)
     if is_silent(threshold):
         return np.zeros((0, 2))
-    runs = find_runs(~find_active(levels, threshold))
+    around = maximum_filter1d(levels, 2 * LOCAL_STEPS + 1).astype(np.int16)
+    runs = find_runs(~find_active(levels, threshold) | (levels < around - 2 * LOCAL_DROP_DB))
     return runs[runs[:, 1] - runs[:, 0] >= SHORTEST_PAUSE] / STEPS_PER_SECOND
 
 

@@ -12,6 +12,7 @@ from alignment.columns import columns_of
 from alignment.known_text import TextLine
 from alignment.outputs import alignment_spans, render_report, trained_rows, write_tiers
 from alignment.reading_emissions import compare_letters, reading_letters, sound_of
+from alignment.times import find_quiet
 from alignment.whisper_readings import letter_times, quiet_windows, read_tokens, token_bounds
 from alignment.windows import overlapping_windows
 from audio.audio_io import save_audio
@@ -80,6 +81,19 @@ def test_a_wrong_page_is_flagged_and_not_trained_on() -> None:
     found = align_head(SAID, ["zahivo bepuxa", "dofi yaxu", "vopi hezu"])
     assert found["summary"]["wrong_page"] and trained_rows(found, 0.0) == []
     assert "right page?" in render_report(found)
+
+
+def test_a_word_ends_where_its_echo_is_far_below_the_speech() -> None:
+    """In a quiet room the echo stays above the noise for long: between the words there is no silence at all."""
+    rng, samples = np.random.default_rng(0), np.full(3 * 16000, 1e-5)
+    for start, end in ((0.5, 1.0), (1.5, 2.0)):
+        samples[round(start * 16000) : round(end * 16000)] = 0.1
+    echo = 0.1 * 10 ** (-(20 + 80 * np.arange(8000) / 16000) / 20)  # from 20 dB below the word, by 80 dB a second
+    samples[16000:24000] = echo
+    levels = measure_levels([(samples * rng.normal(0, 1, len(samples))).astype(np.float32)])[0]
+    pauses = find_quiet(levels)
+    [between] = [pause for pause in pauses if 0.9 < pause[0] < 1.5]
+    assert between == pytest.approx([1.125, 1.5], abs=0.04)
 
 
 def test_a_number_takes_its_own_sound_and_not_the_announcement_behind_it() -> None:
