@@ -83,9 +83,8 @@ def main() -> int:
     texts = [row["text"] for row in segments if row.get("text")]
     best, several = phrases[:N_BEST], [phrase for phrase in phrases if phrase["n_speakers"] > 1]
     spent = time.process_time() - began
-    print(
-        f"{seconds_of(index) / 60:.1f} minutes, {index.features['encoder']}, {len(pairs.scores)} pairs, {spent:.0f} CPU s"
-    )
+    minutes, encoder = seconds_of(index) / 60, index.features["encoder"]
+    print(f"{minutes:.1f} minutes, {encoder}, {len(pairs.scores)} pairs, {spent:.0f} CPU s")
     print(f"{len(phrases)} phrases, {sum(phrase['n_occurrences'] for phrase in phrases)} places")
     print(
         f"said by more than one speaker: {len(several)} of {len(phrases)}, of the first {len(best)}: "
