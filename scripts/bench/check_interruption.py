@@ -72,7 +72,7 @@ STAGES = {
         ["exp/{language}_prosody", "data/{language}/cache"],
     ),
     "unit LM": Stage(
-        ["src/trainer_unit_lm.py", *SMALL, "--n_layers", "1", "--width", "32", "--n_heads", "2", "--context", "64"],
+        ["src/trainer_unit_lm.py", *SMALL, "--layers", "1", "--width", "32", "--heads", "2", "--context", "64"],
         ["exp/{language}_unit_lm"],
     ),
     "scores": Stage(["src/vocoder_test.py", "--exp", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
@@ -221,7 +221,7 @@ def put_back(folders: Sequence[str], source: Path, target: Path) -> None:
 
 def compare(folders: Sequence[str], roots: Sequence[Path]) -> tuple[int, list[str]]:
     """How many files of a stage were compared, and where they differ."""
-    pairs = [folder_differences(roots[0] / name, roots[1] / name) for name in folders]
+    pairs = [folder_differences(roots[0] / name, roots[1] / name, tuple(roots)) for name in folders]
     return sum(n_files for n_files, _ in pairs), [found for _, differences in pairs for found in differences]
 
 

@@ -44,8 +44,11 @@ def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
     return torch.equal(first, second)
 
 
-def file_differences(first: Path, second: Path) -> list[str]:
-    """Where two files differ: checkpoints and arrays by what they hold, metrics but for time, others by bytes."""
+def file_differences(first: Path, second: Path, hidden: tuple[Path, Path] | None = None) -> list[str]:
+    """Where two files differ: checkpoints and arrays by what they hold, metrics but for time, others by bytes.
+
+    hidden: folders whose names the files hold, that of the first and that of the second.
+    """
     if first.suffix == ".pt":
         return differences(*(load_checkpoint(path, command="the training again") for path in (first, second)))
     if first.suffix == ".npz":
@@ -56,7 +59,10 @@ def file_differences(first: Path, second: Path) -> list[str]:
         return differences(read_metrics(first.parent), read_metrics(second.parent))
     if first.name == "finished.json":
         return differences(json.loads(first.read_text()), json.loads(second.read_text()))
-    return [] if first.read_bytes() == second.read_bytes() else [": bytes"]
+    contents = [path.read_bytes() for path in (first, second)]
+    if hidden:
+        contents = [content.replace(str(folder).encode(), b"") for content, folder in zip(contents, hidden)]
+    return [] if contents[0] == contents[1] else [": bytes"]
 
 
 def _read_f0(path: Path) -> dict[str, object]:
@@ -71,8 +77,11 @@ def _read_arrays(path: Path) -> dict[str, tuple]:
         return {name: (str(arrays[name].dtype), arrays[name].shape, arrays[name].tobytes()) for name in arrays.files}
 
 
-def folder_differences(first: Path, second: Path) -> tuple[int, list[str]]:
-    """Compare all files below two folders; returns how many were compared, and what differs or is in one alone."""
+def folder_differences(first: Path, second: Path, hidden: tuple[Path, Path] | None = None) -> tuple[int, list[str]]:
+    """Compare all files below two folders; returns how many were compared, and what differs or is in one alone.
+
+    hidden: as in ``file_differences``.
+    """
     names = [
         {
             path.relative_to(folder)
@@ -83,5 +92,5 @@ def folder_differences(first: Path, second: Path) -> tuple[int, list[str]]:
     ]
     found = [f"{name}: only in {first if name in names[0] else second}" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
-        found += [f"{name}{where}" for where in file_differences(first / name, second / name)]
+        found += [f"{name}{where}" for where in file_differences(first / name, second / name, hidden)]
     return len(names[0] & names[1]), found
