@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.errors import UserError
+from core.locks import only_run
 from core.tables import write_table
 from encoders.speaker_vectors import mean_vector, read_speaker_vectors
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
@@ -112,27 +113,30 @@ def print_groups(voices: Voices, names: Sequence[str], fits: np.ndarray) -> None
 def main() -> int:
     args = parse_args()
     paths = language_paths(args.language)
-    check_table(paths["speakers"], args.overwrite)
-    true = read_speakers(args.compare) if args.compare else {}
-    voices = hear_recordings(paths["manifest"], paths["cache"])
-    groups = group_vectors(voices.vectors, n_speakers=args.n_speakers, most_speakers=args.most_speakers)
-    if not args.n_speakers:
-        groups = join_small_groups(groups, voices.vectors, voices.seconds, args.fewest_seconds)
-    names = name_groups(groups, voices.seconds)
-    print_groups(voices, names, fit_to_group(groups, voices.vectors))
-    write_table(paths["speakers"], ("source", "speaker"), zip(voices.sources, names))
-    if args.compare:
-        agreement = compare_speakers(
-            dict(zip(voices.sources, names)), true, dict(zip(voices.sources, voices.seconds.tolist()))
-        )
+    with only_run(paths["data"]):
+        check_table(paths["speakers"], args.overwrite)
+        true = read_speakers(args.compare) if args.compare else {}
+        voices = hear_recordings(paths["manifest"], paths["cache"])
+        groups = group_vectors(voices.vectors, n_speakers=args.n_speakers, most_speakers=args.most_speakers)
+        if not args.n_speakers:
+            groups = join_small_groups(groups, voices.vectors, voices.seconds, args.fewest_seconds)
+        names = name_groups(groups, voices.seconds)
+        print_groups(voices, names, fit_to_group(groups, voices.vectors))
+        write_table(paths["speakers"], ("source", "speaker"), zip(voices.sources, names))
+        if args.compare:
+            agreement = compare_speakers(
+                dict(zip(voices.sources, names)), true, dict(zip(voices.sources, voices.seconds.tolist()))
+            )
+            print(
+                f"against {args.compare}: purity {agreement.purity:.3f}, coverage {agreement.coverage:.3f}, "
+                f"{agreement.n_groups} groups, {agreement.n_speakers} speakers"
+            )
         print(
-            f"against {args.compare}: purity {agreement.purity:.3f}, coverage {agreement.coverage:.3f}, "
-            f"{agreement.n_groups} groups, {agreement.n_speakers} speakers"
+            f"{paths['speakers']}: a guess. The number in brackets is how well a recording fits its speaker, 1 at most."
         )
-    print(f"{paths['speakers']}: a guess. The number in brackets is how well a recording fits its speaker, 1 at most.")
-    print("Listen, write other names into it (the same name = the same person), then run:")
-    print(f"  {command_for('run_all.sh', args.language)}")
-    return 0
+        print("Listen, write other names into it (the same name = the same person), then run:")
+        print(f"  {command_for('run_all.sh', args.language)}")
+        return 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
-from core.locks import only_one
+from core.locks import only_run
 from core.process_pool import run_in_processes
 from languages import add_language_flags, data_root, language_paths, resolve_in
 from segmentation.cut_recording import (
@@ -61,7 +61,6 @@ KEPT += ("annotations", "text_tier", "vad", "join_clips")
 BESIDE, NOWHERE = "beside", "none"
 WHOLE_FILE = (0.0, float("inf"))  # times of a text
 CUT_ADVICE = "raise --min_pause so that less is cut, or give each recording up to --max_duration one text without times"
-LOCK_SECONDS = 10  # workers of a killed run need a moment to notice
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -388,9 +387,8 @@ def main() -> int:
         print(f"{paths['manifest']}: made from just these {n_sources} recordings; nothing to do")
         return 0
     paths["cache"].mkdir(parents=True, exist_ok=True)
-    busy = f"{paths['cache']}: another segment_audio.py is at work; wait for it to end"
     # Two runs at once would clean up each other's files.
-    with only_one(paths["cache"] / "segments.lock", patience=LOCK_SECONDS, busy=busy):
+    with only_run(paths["data"]):
         clean_up(jobs, paths["segments"], paths["cache"] / "segments")
         failed = survey.unreadable | cut_all(jobs, args.num_workers, quiet=args.quiet)
         cut = [job for job in jobs if job.source not in failed]

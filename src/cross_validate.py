@@ -26,6 +26,7 @@ from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.files import read_json, write_json
+from core.locks import only_run
 from core.text_normalisation import normalise_text
 from evaluation.word_errors import (
     compare_errors,
@@ -138,8 +139,8 @@ def read_fold(exp: Path, setting: Setting, trained_by: str, fold: str, common: S
         if not is_finished(model):
             run_trainer([*flags, "--do_train", "--resume", "auto"])
         run_trainer([*flags, *setting.decoding, "--do_generate"])
-        write_json(kept, read_json(model / f"{HELD_OUT}_predictions.json"))
-    return read_json(kept)
+        write_json(kept, read_json(model / f"{HELD_OUT}_predictions.json", list))
+    return read_json(kept, list)
 
 
 def score_settings(exp: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -180,18 +181,20 @@ def main() -> None:
     args = parse_args()
     settings = [read_setting(text) for text in args.setting or ["trained: "]]
     part_flags(args.common)
-    args.exp.mkdir(parents=True, exist_ok=True)
-    owners = note_settings(args.exp, settings, args.common, args.folds)
-    folds = [f"{number}/{args.folds}" for number in range(1, args.folds + 1)]
-    for setting in settings:
-        owner = owners[setting.training]
-        rows = [row for fold in folds for row in read_fold(args.exp, setting, owner, fold, args.common)]
-        write_json(args.exp / f"{setting.name}_predictions.json", rows)
-    scores = score_settings(args.exp, [setting.name for setting in settings])
-    write_json(args.exp / "cross_validation.json", scores)
-    print(format_scores(scores))
-    best = min(scores, key=lambda name: scores[name]["wer"])
-    print(f"lowest: {best}; wrote {args.exp / 'cross_validation.json'}. Freeze a setting before the test split is read")
+    with only_run(args.exp):
+        args.exp.mkdir(parents=True, exist_ok=True)
+        owners = note_settings(args.exp, settings, args.common, args.folds)
+        folds = [f"{number}/{args.folds}" for number in range(1, args.folds + 1)]
+        for setting in settings:
+            owner = owners[setting.training]
+            rows = [row for fold in folds for row in read_fold(args.exp, setting, owner, fold, args.common)]
+            write_json(args.exp / f"{setting.name}_predictions.json", rows)
+        scores = score_settings(args.exp, [setting.name for setting in settings])
+        write_json(args.exp / "cross_validation.json", scores)
+        print(format_scores(scores))
+        best = min(scores, key=lambda name: scores[name]["wer"])
+        print(f"lowest: {best}; wrote {args.exp / 'cross_validation.json'}.", end=" ")
+        print("Freeze a setting before the test split is read")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from annotations.write_annotations import FORMATS, name_files, write_annotations
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.frames import UNIT_RATE, frames_to_seconds
+from core.locks import only_run
 from core.records import Segment
 from languages import add_language_flags, command_for, command_for_folder, language_paths
 from segmentation.joined_clips import expand_parts
@@ -151,26 +152,29 @@ def spans_of(segments: list[Segment], tiers: Sequence[str], runs: dict[str, Runs
 def main() -> int:
     args = parse_args()
     configure_log()
-    paths = language_paths(args.language, args.tag)
-    if not paths["manifest"].exists():
-        command = command_for("run_all.sh", args.language, args.tag)
-        raise UserError(f"{paths['manifest']}: expected the segments, found none; run: {command}")
-    tiers = choose_tiers(paths, args.tiers)
-    wanted = None
-    if args.source:
-        wanted = {segment["id"] for _, segments in by_source(paths["manifest"], args.source) for segment in segments}
-    runs = load_runs(paths["corpus"], wanted) if {"units", "motifs"} & set(tiers) else {}
-    tokenizer = load_tokenizer(paths["bpe"]) if "motifs" in tiers else None
-    names = name_files([row["source"] for row in read_manifest(paths["manifest"])], FORMATS[args.format])
-    n_files = n_spans = 0
-    for source, segments in tqdm(by_source(paths["manifest"], args.source), unit="recording", disable=None):
-        spans = spans_of(segments, tiers, runs, tokenizer)
-        out = args.out / names[source]
-        longest = max(segment["end"] for segment in segments)
-        write_annotations(out, spans, form=args.format, media=paths["raw"] / source, seconds=longest)
-        n_files, n_spans = n_files + 1, n_spans + len(spans)
-    print(f"wrote {n_files} files with {n_spans} annotations ({', '.join(tiers)}) to {args.out}", file=sys.stderr)
-    return 0
+    with only_run(args.out):
+        paths = language_paths(args.language, args.tag)
+        if not paths["manifest"].exists():
+            command = command_for("run_all.sh", args.language, args.tag)
+            raise UserError(f"{paths['manifest']}: expected the segments, found none; run: {command}")
+        tiers = choose_tiers(paths, args.tiers)
+        wanted = None
+        if args.source:
+            wanted = {
+                segment["id"] for _, segments in by_source(paths["manifest"], args.source) for segment in segments
+            }
+        runs = load_runs(paths["corpus"], wanted) if {"units", "motifs"} & set(tiers) else {}
+        tokenizer = load_tokenizer(paths["bpe"]) if "motifs" in tiers else None
+        names = name_files([row["source"] for row in read_manifest(paths["manifest"])], FORMATS[args.format])
+        n_files = n_spans = 0
+        for source, segments in tqdm(by_source(paths["manifest"], args.source), unit="recording", disable=None):
+            spans = spans_of(segments, tiers, runs, tokenizer)
+            out = args.out / names[source]
+            longest = max(segment["end"] for segment in segments)
+            write_annotations(out, spans, form=args.format, media=paths["raw"] / source, seconds=longest)
+            n_files, n_spans = n_files + 1, n_spans + len(spans)
+        print(f"wrote {n_files} files with {n_spans} annotations ({', '.join(tiers)}) to {args.out}", file=sys.stderr)
+        return 0
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, configure_log, given_flags, parse_flags, require_positive, run_main
 from core.errors import UserError
-from core.files import read_json
 from core.frames import UNIT_RATE
 from core.records import SPLITS, Utterance
 from languages import add_language_flags, command_for, data_root, language_paths
-from training.experiment import is_finished, mark_finished, open_experiment, require_finished
+from training.experiment import is_finished, mark_finished, open_experiment, read_derived, require_finished
 from units.corpus import read_corpus
 from units.exchange_formats import FORMATS, Surroundings, describe_loss
 from units.exchange_import import complete_utterances, describe_counts, new_counts, read_segments, survey_units
@@ -88,7 +87,7 @@ def export(args: argparse.Namespace, exp: Path) -> None:
     """Phase 1's utterances as files of ``--format`` in ``--out``."""
     require_finished(exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     check_out(args.out, args.overwrite)
-    derived, corpus = read_json(exp / "config.json")["derived"], exp / "corpus_timestamped.json"
+    derived, corpus = read_derived(exp), exp / "corpus_timestamped.json"
     n_streams = 1 if args.first_stream else derived.get("n_streams", 1)
     check_streams(args.format, n_streams)
     splits, n_utterances, all_speak = count_utterances(read_corpus(corpus))

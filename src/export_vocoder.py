@@ -21,10 +21,12 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically
 from core.frames import F0_CEILING, F0_FLOOR
+from core.locks import only_run
 from core.records import VocoderScores
 from languages import data_root
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody
+from training.checkpoints import require_keys
 from training.initial_weights import BASE_VOICES
 from units.kmeans import UnitClusters, read_description
 from vocoder.generators import Vocoder
@@ -215,36 +217,39 @@ def read_scores(path: Path, step: int) -> VocoderScores | None:
 def main() -> int:
     args = parse_args()
     configure_log()
-    check_out(args.out, args.overwrite)
-    vocoder = load_voice(args.exp, args.checkpoint)
-    check_onnx(args.onnx, vocoder)
-    language, n_streams = (vocoder.config["derived"][key] for key in ("language", "n_streams"))
-    kmeans = name_encoder(load_clusters(args.exp), args.encoder)
-    prosody = read_prosody(args.prosody, args.exp, n_streams) if args.prosody else None
-    discriminator = read_discriminator(args.exp, args.checkpoint) if args.discriminator else None
-    about = read_about(args.about)
-    # Written whole beside its place, then renamed: half a voice is never mistaken for one.
-    unfinished = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
-    save_voice(unfinished, vocoder, kmeans, units_hash(args.exp), half=args.half, discriminator=discriminator)
-    if prosody:
-        save_voice_prosody(unfinished / "prosody", prosody, half=args.half)
-    saved = reload_saved(unfinished, prosody)
-    exported = [] if args.no_torchscript else save_torchscript(unfinished, *saved)
-    has_page = not args.no_page and save_page(unfinished, *saved, args.license)
-    if args.onnx:
-        export_onnx(saved[0].generator, unfinished / ONNX_FILE, saved[0].speaker_vectors)
-    scores = read_scores(args.exp / "scores.json", vocoder.step)
-    config, encoder = read_json(unfinished / "config.json"), read_description(kmeans) if kmeans else None
-    card = write_card(config, encoder, scores, args.license, exported, about=about, page=has_page)
-    (unfinished / "README.md").write_text(card, encoding="utf-8")
-    copy_licences(unfinished, language, config["derived"].get("started_from"))
-    if args.out.exists():
-        shutil.rmtree(args.out)
-    os.replace(unfinished, args.out)
-    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()) / 1e6
-    spoken = "recording.mp3" if kmeans else "--units units.json"
-    log.info("saved %s (%.0f MB): python src/synthesize.py --exp %s %s", args.out, size, args.out, spoken)
-    return 0
+    with only_run(args.out):
+        check_out(args.out, args.overwrite)
+        vocoder = load_voice(args.exp, args.checkpoint)
+        check_onnx(args.onnx, vocoder)
+        derived = vocoder.config.get("derived") or {}
+        require_keys(args.exp / "config.json", derived, "language", "n_streams")
+        language, n_streams = derived["language"], derived["n_streams"]
+        kmeans = name_encoder(load_clusters(args.exp), args.encoder)
+        prosody = read_prosody(args.prosody, args.exp, n_streams) if args.prosody else None
+        discriminator = read_discriminator(args.exp, args.checkpoint) if args.discriminator else None
+        about = read_about(args.about)
+        # Written whole beside its place, then renamed: half a voice is never mistaken for one.
+        unfinished = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
+        save_voice(unfinished, vocoder, kmeans, units_hash(args.exp), half=args.half, discriminator=discriminator)
+        if prosody:
+            save_voice_prosody(unfinished / "prosody", prosody, half=args.half)
+        saved = reload_saved(unfinished, prosody)
+        exported = [] if args.no_torchscript else save_torchscript(unfinished, *saved)
+        has_page = not args.no_page and save_page(unfinished, *saved, args.license)
+        if args.onnx:
+            export_onnx(saved[0].generator, unfinished / ONNX_FILE, saved[0].speaker_vectors)
+        scores = read_scores(args.exp / "scores.json", vocoder.step)
+        config, encoder = read_json(unfinished / "config.json"), read_description(kmeans) if kmeans else None
+        card = write_card(config, encoder, scores, args.license, exported, about=about, page=has_page)
+        (unfinished / "README.md").write_text(card, encoding="utf-8")
+        copy_licences(unfinished, language, config["derived"].get("started_from"))
+        if args.out.exists():
+            shutil.rmtree(args.out)
+        os.replace(unfinished, args.out)
+        size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()) / 1e6
+        spoken = "recording.mp3" if kmeans else "--units units.json"
+        log.info("saved %s (%.0f MB): python src/synthesize.py --exp %s %s", args.out, size, args.out, spoken)
+        return 0
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from core.cli import (
 )
 from core.errors import UserError
 from core.frames import UNIT_RATE
+from core.locks import only_run
 from core.records import EncoderOrigin
 from encoders.encode import Encoder, load_encoder
 from encoders.table import (
@@ -573,7 +574,13 @@ def choose_stages(stage: str | None, *, given: bool, fitted: bool) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     paths = language_paths(args.language, args.tag)
-    exp, manifest = args.exp or paths["units"], paths["manifest"]
+    exp = args.exp or paths["units"]
+    # The stages of one run are jobs that share its folder, each with files of its own.
+    with only_run(exp, part=f"{args.stage}.{args.shard_index}" if args.stage else ""):
+        return extract(args, exp, paths["manifest"])
+
+
+def extract(args: argparse.Namespace, exp: Path, manifest: Path) -> int:
     accelerator = start_processes(args)
     is_main = accelerator.is_main_process
     configure_log(quiet=not is_main)

@@ -32,6 +32,7 @@ from core.cli import (
 )
 from core.errors import UserError
 from core.files import write_json, write_text
+from core.locks import only_run
 from core.output_folder import claim_folder, drop_earlier
 from core.records import NamedPhrase, Phrase, PhraseResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
@@ -158,6 +159,12 @@ def write_dictionary(
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
+    with only_run(args.out):
+        return find_all(args)
+
+
+def find_all(args: argparse.Namespace) -> int:
+    """From the index to the dictionary in --out; returns the exit code."""
     language_paths(args.language)
     claim_folder(args.out)
     named, labels = read_names(args.names, args.language), read_labels(args.page_language, "phrases")

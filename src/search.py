@@ -25,6 +25,7 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positiv
 from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json, write_text
+from core.locks import only_run
 from core.output_folder import claim_folder, drop_earlier
 from core.records import Hit, HitDecision, SearchResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
@@ -129,6 +130,12 @@ def describe_search(index: Index, language: str, word: str, queries: Sequence[Qu
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
+    with only_run(args.out):
+        return search_all(args)
+
+
+def search_all(args: argparse.Namespace) -> int:
+    """From the clips to the hits in --out; returns the exit code."""
     paths = language_paths(args.language)
     claim_folder(args.out)
     decisions = read_decisions(args.accepted, args.language)

@@ -34,6 +34,7 @@ from core.cli import (
 from core.device import choose_device
 from core.errors import UserError
 from core.files import read_json, write_json, write_text
+from core.locks import only_run
 from core.records import SPLITS, Segment, SweepRow
 from encoders.encode import load_encoder
 from encoders.table import describe_encoder, last_layer
@@ -232,17 +233,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(min(torch.get_num_threads(), 4))
     paths, suffix = language_paths(args.language, args.tag), f"_{args.tag}" if args.tag else ""
     exp = args.exp or exp_root() / f"{args.language}_sweep{suffix}"
-    settings, materials = find_settings(args), gather_materials(args, paths["manifest"], paths["phones"])
-    inputs = [paths["manifest"], *([paths["phones"]] if materials.labels else [])]
-    log.info("%s: %s", exp, open_experiment(exp, vars(args), inputs=inputs, ignore=GRID_FLAGS))
-    if materials.labels is None:
-        log.warning("%s: not there; no scores of phones", paths["phones"])
-    sweep(args, exp, settings, materials)
-    rows = read_json(exp / "sweep.json")["rows"]
-    write_table(exp, rows)
-    draw_sweep(rows, exp)
-    log.info("%s: %d settings, also as sweep.csv, sweep.png and sweep.svg", exp / "sweep.json", len(rows))
-    return 0
+    with only_run(exp):
+        settings, materials = find_settings(args), gather_materials(args, paths["manifest"], paths["phones"])
+        inputs = [paths["manifest"], *([paths["phones"]] if materials.labels else [])]
+        log.info("%s: %s", exp, open_experiment(exp, vars(args), inputs=inputs, ignore=GRID_FLAGS))
+        if materials.labels is None:
+            log.warning("%s: not there; no scores of phones", paths["phones"])
+        sweep(args, exp, settings, materials)
+        rows = read_json(exp / "sweep.json")["rows"]
+        write_table(exp, rows)
+        draw_sweep(rows, exp)
+        log.info("%s: %d settings, also as sweep.csv, sweep.png and sweep.svg", exp / "sweep.json", len(rows))
+        return 0
 
 
 if __name__ == "__main__":

@@ -29,11 +29,13 @@ from core.device import choose_device, has_fast_bf16
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.frames import HOP_SAMPLES, UNIT_RATE, frames_to_seconds
+from core.locks import only_run
 from core.records import SPLITS, UnitsRow
 from encoders.speaker_vectors import speaker_vector
 from languages import data_root, resolve_in
 from prosody.prediction import add_prosody
 from segmentation.recordings import find_sources, refuse_repeated
+from training.checkpoints import require_keys
 from units.corpus import deduplicate, write_corpus
 from units.requests import Request, SpokenItem, bpe_units, check_ids, read_deduplicated, read_tokens, read_units
 from vocoder.generators import Vocoder
@@ -338,8 +340,16 @@ def write_spoken(
 def main() -> int:
     args = parse_args()
     configure_log()
+    with only_run(args.out or args.exp / "synthesis"):
+        return speak_all(args)
+
+
+def speak_all(args: argparse.Namespace) -> int:
+    """Speak what the flags name; returns the exit code."""
     vocoder = open_vocoder(args)
-    n_units, n_streams = (vocoder.config["derived"][key] for key in ("n_units", "n_streams"))
+    derived = vocoder.config.get("derived") or {}
+    require_keys(args.exp / "config.json", derived, "n_units", "n_streams")
+    n_units, n_streams = derived["n_units"], derived["n_streams"]
     check_units_spoken(args, n_units, n_streams)
     prosody = open_prosody(args.prosody, args.exp, args.device) if args.prosody else None
     clip = hear_clip(args.voice_of) if args.voice_of else None

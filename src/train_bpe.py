@@ -28,9 +28,10 @@ from core.errors import UserError
 from core.files import read_json
 from core.frames import UNIT_RATE
 from core.hashing import hash_fraction
+from core.locks import only_run
 from core.records import SPLITS, BpeSummary, TokenBits, TokenRates, Utterance
 from languages import add_language_flags, command_for, language_config, language_paths
-from training.experiment import mark_finished, open_experiment, require_finished
+from training.experiment import mark_finished, open_experiment, read_derived, require_finished
 from units.bpe import (
     check_vocab_size,
     encode_batch,
@@ -280,24 +281,27 @@ def main() -> None:
     check_args(args)
     paths = language_paths(args.language, args.tag)
     units, corpus, exp = paths["units"], paths["corpus"], args.exp or paths["bpe"]
-    require_finished(units, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
-    settings = read_json(units / "config.json")["derived"]
-    n_units, n_streams = settings["n_units"], settings.get("n_streams", 1)
-    # The language's default goes into config.json as if it had been typed, so that a changed table is noticed.
-    args.vocab_size = args.vocab_size or max(language_config(args.language)["vocab_size"], 2 * n_units)
-    check_vocab_size(args.vocab_size, n_units)
-    derived = {"language": args.language, "corpus": str(corpus), "n_units": n_units, "n_streams": n_streams}
-    changeable = ["examples_audio", "examples_context"]
-    state = open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
-    configure_log(exp / "train.log")
-    if state == "finished":
-        print(f"{exp}: already finished with this configuration")
-    else:
-        mark_finished(exp, find_all(args, exp, corpus, n_units, n_streams))
-    if args.examples_audio:
-        cut_examples(exp, args.examples_audio, args.examples_context)
-    print_summary(read_json(exp / "finished.json"))
-    print(f"wrote {exp}/tokenizer.json and motifs.json; next: {command_for('run_phase3.sh', args.language, args.tag)}")
+    with only_run(exp):
+        require_finished(units, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
+        settings = read_derived(units, "n_units")
+        n_units, n_streams = settings["n_units"], settings.get("n_streams", 1)
+        # The language's default goes into config.json as if it had been typed, so that a changed table is noticed.
+        args.vocab_size = args.vocab_size or max(language_config(args.language)["vocab_size"], 2 * n_units)
+        check_vocab_size(args.vocab_size, n_units)
+        derived = {"language": args.language, "corpus": str(corpus), "n_units": n_units, "n_streams": n_streams}
+        changeable = ["examples_audio", "examples_context"]
+        state = open_experiment(exp, vars(args), inputs=[corpus], derived=derived, ignore=changeable)
+        configure_log(exp / "train.log")
+        if state == "finished":
+            print(f"{exp}: already finished with this configuration")
+        else:
+            mark_finished(exp, find_all(args, exp, corpus, n_units, n_streams))
+        if args.examples_audio:
+            cut_examples(exp, args.examples_audio, args.examples_context)
+        print_summary(read_json(exp / "finished.json"))
+        print(
+            f"wrote {exp}/tokenizer.json and motifs.json; next: {command_for('run_phase3.sh', args.language, args.tag)}"
+        )
 
 
 # %%

@@ -39,6 +39,7 @@ from core.cli import (
 from core.device import add_deterministic_flag, choose_precision, compute_deterministically
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
+from core.locks import only_run
 from core.records import SpeechLLMConfig, TranscribedItem
 from encoders.top_layers import read_top_layers
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
@@ -849,6 +850,11 @@ def enter_experiment(args: argparse.Namespace) -> None:
 
 def main() -> int:
     args = parse_args()
+    with only_run(args.exp):
+        return train_and_generate(args)
+
+
+def train_and_generate(args: argparse.Namespace) -> int:
     exit_on_stop_signals()
     accelerator = start_accelerator(
         choose_precision(args.mixed_precision, cpu=args.cpu),

@@ -37,8 +37,8 @@ from core.cli import (
 from core.device import add_deterministic_flag, choose_device, choose_precision, compute_deterministically
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
-from core.files import read_json
 from core.frames import UNIT_RATE
+from core.locks import only_run
 from languages import add_language_flags, command_for, data_root, language_paths
 from models.prosody_predictor import ProsodyPredictor
 from models.unit_embedding import seed_table
@@ -58,7 +58,7 @@ from prosody.habits import cross_habits
 from prosody.losses import add_total, prosody_losses
 from prosody.warm_start import OldProsody, check_same_predictor, start_from
 from training.checkpoints import load_checkpoint, restore_random_state, seed_step, update_ema
-from training.experiment import noting_failed_start, open_experiment, require_finished
+from training.experiment import noting_failed_start, open_experiment, read_derived, require_finished
 from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
 from training.resuming import (
     Run,
@@ -244,7 +244,7 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path]) -> Data:
 
 def count_units(paths: dict[str, Path]) -> int:
     """How many units phase 1 has."""
-    return read_json(paths["units"] / "config.json")["derived"]["n_units"]
+    return read_derived(paths["units"], "n_units")["n_units"]
 
 
 def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[ProsodyUtterance]:
@@ -451,6 +451,11 @@ def train(
 # %%
 def main() -> int:
     args = parse_args()
+    with only_run(args.exp or language_paths(args.language, args.tag)["prosody"]):
+        return train_predictor(args)
+
+
+def train_predictor(args: argparse.Namespace) -> int:
     exit_on_stop_signals()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("the prosody predictor trains in one process; run it without torchrun")

@@ -48,13 +48,14 @@ from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
 from core.frames import SAMPLE_RATE, UNIT_RATE, frames_to_samples
+from core.locks import only_run
 from core.read_ahead import map_ahead
 from encoders.speaker_vectors import SPEAKER_ENCODER, require_speaker_encoder
 from languages import DEFAULT_GENERATOR, add_language_flags, command_for, data_root, language_paths
 from models.discriminator_v3 import LONGEST_WINDOW
 from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
-from training.experiment import noting_failed_start, open_experiment, require_finished
+from training.experiment import noting_failed_start, open_experiment, read_derived, require_finished
 from training.initial_weights import BASE_VOICE, BASE_VOICES, NOISE, Start, add_init_flag, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
@@ -777,12 +778,17 @@ def plan_budget(
 # %%
 def main() -> int:
     args = parse_args()
+    with only_run(args.exp or language_paths(args.language, args.tag, args.generator)["vocoder"]):
+        return train_voice(args)
+
+
+def train_voice(args: argparse.Namespace) -> int:
     check_batch_size(args.batch_size, launched_processes())
     exit_on_stop_signals()
     paths = language_paths(args.language, args.tag, args.generator)
     exp, units_exp = args.exp or paths["vocoder"], paths["units"]
     require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
-    units = read_json(units_exp / "config.json")["derived"]
+    units = read_derived(units_exp, "n_units", "n_streams")
     args, old, said = settle_start(args, exp)
     precision = choose_precision(args.mixed_precision, cpu=args.cpu, fp16=True)
     accelerator = start_accelerator(precision, cpu=args.cpu)
@@ -925,7 +931,7 @@ if __name__ == "__main__":
 # paths = language_paths(args.language, args.tag, args.generator)
 # args, old, said = settle_start(args, paths["vocoder"])
 # print(said)
-# units = read_json(paths["units"] / "config.json")["derived"]
+# units = read_derived(paths["units"], "n_units", "n_streams")
 # accelerator = start_accelerator("no", cpu=args.cpu)
 # set_seed(args.seed)
 

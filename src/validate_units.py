@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, run_main
 from core.errors import UserError
-from core.files import read_json, write_json
+from core.files import write_json
 from core.frames import UNIT_RATE
 from core.records import SPLITS
 from languages import add_language_flags, command_for, language_paths
 from segmentation.tables import find_table
-from training.experiment import require_finished
+from training.experiment import read_derived, require_finished
 from units.abx_report import UnitAbx, abx_lines, score_units_by_abx
 from units.corpus import read_corpus
 from units.kmeans import load_kmeans
@@ -87,11 +87,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def read_unit_settings(exp: Path) -> tuple[int, int]:
     """(n_units, n_streams) of a phase 1 folder."""
-    derived = read_json(exp / "config.json").get("derived", {})
-    n_units, n_streams = derived.get("n_units"), derived.get("n_streams", 1)
-    if not isinstance(n_units, int):
-        raise UserError(f"{exp / 'config.json'}: expected derived.n_units, found none; rerun phase 1 with --overwrite")
-    return n_units, n_streams
+    derived = read_derived(exp, "n_units")
+    return derived["n_units"], derived.get("n_streams", 1)
 
 
 def shuffle_speakers(corpus: Path, seed: int) -> dict[str, tuple[str, str]]:
@@ -131,7 +128,7 @@ def find_phones(exp: Path, language: str | None, given: Path | None) -> Path | N
     """The table of phones: the one ``given``, else the one beside phase 1's manifest, else the language's; or None."""
     if given is not None:
         return given
-    manifest = read_json(exp / "config.json").get("derived", {}).get("manifest")
+    manifest = read_derived(exp).get("manifest")
     beside = [Path(manifest).with_name("phones.tsv")] if manifest else []
     tables = beside + ([language_paths(language)["phones"]] if language else [])
     return next((found for table in tables if (found := find_table(table))), None)

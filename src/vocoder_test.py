@@ -29,6 +29,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
+from core.locks import only_run
 from core.records import UnitsRow, UtteranceScore, VocoderScores
 from encoders.speaker_vectors import cached_speaker_vector
 from evaluation.asr import Recogniser, load_asr
@@ -149,6 +150,14 @@ def load_judges(args: argparse.Namespace) -> Judges:
 def score_experiment(args: argparse.Namespace, exp: Path, judges: Judges) -> VocoderScores:
     """Speak and score one experiment; returns and writes the content of its scores.json."""
     place, known = locate(args, exp), exp / "scores.json"
+    # A training that has not finished yet may be scored meanwhile: it writes to other files of the folder.
+    with only_run(exp / "test"):
+        return _score_unless_known(args, exp, judges, place, known)
+
+
+def _score_unless_known(
+    args: argparse.Namespace, exp: Path, judges: Judges, place: Place, known: Path
+) -> VocoderScores:
     if known.exists() and not args.overwrite and (scores := read_json(known)).get("identity") == place.identity:
         print(f"{known}: already scored with these flags; --overwrite scores again")
         return scores

@@ -23,6 +23,7 @@ from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
 from core.frames import SAMPLE_RATE
+from core.locks import only_run
 from core.tables import write_table
 from languages import add_language_flags, language_paths
 from segmentation.splits import split_of_name
@@ -220,8 +221,9 @@ def main() -> int:
     marker = paths["data"] / "sessions.json"
     if marker.exists() and read_json(marker)["layout"] == layout:
         return 0
-    summary = build(paths, args.language, args)
-    write_json(marker, {"layout": layout, **summary})
+    with only_run(paths["data"]):
+        summary = build(paths, args.language, args)
+        write_json(marker, {"layout": layout, **summary})
     print(
         f"{paths['raw']}: {args.n_sessions} recordings of {summary['n_prompts']} prompts, "
         f"{summary['minutes_of_prompts']:.1f} minutes of prompts"

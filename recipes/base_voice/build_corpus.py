@@ -25,6 +25,7 @@ from core.cli import parse_flags, require_share, run_main
 from core.errors import UserError
 from core.files import write_json, write_text
 from core.frames import SAMPLE_RATE
+from core.locks import only_run
 from core.records import Segment
 from languages import add_language_flags, data_root, language_paths
 from segmentation.manifest import read_manifest
@@ -92,14 +93,15 @@ def copies(rows: list[Segment], args: argparse.Namespace, folder: Path) -> Itera
 def main() -> int:
     args = parse_args()
     paths = language_paths(args.language, may_be_new=True)
-    rows = [row for language in args.sources for row in read_source(language)]
-    train = [row for row in rows if row["split"] == "train" and not row.get("flags")]
-    rows += copies(train, args, paths["segments"])
-    write_text(paths["manifest"], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
-    write_json(paths["splits"], {row["source"]: row["split"] for row in rows})
-    seconds = sum(row["duration"] for row in rows if row["split"] == "train")
-    print(f"{paths['manifest']}: {len(rows)} segments, {seconds / 60:.0f} minutes to train on", file=sys.stderr)
-    return 0
+    with only_run(paths["data"]):
+        rows = [row for language in args.sources for row in read_source(language)]
+        train = [row for row in rows if row["split"] == "train" and not row.get("flags")]
+        rows += copies(train, args, paths["segments"])
+        write_text(paths["manifest"], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        write_json(paths["splits"], {row["source"]: row["split"] for row in rows})
+        seconds = sum(row["duration"] for row in rows if row["split"] == "train")
+        print(f"{paths['manifest']}: {len(rows)} segments, {seconds / 60:.0f} minutes to train on", file=sys.stderr)
+        return 0
 
 
 if __name__ == "__main__":

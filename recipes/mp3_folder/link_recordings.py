@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import hash_files, read_json, write_json
+from core.locks import only_run
 from languages import add_language_flags, language_paths
 from segmentation.folder_survey import describe_ignored, survey_folder
 from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES, find_table
@@ -101,10 +102,11 @@ def main() -> int:
     if not survey.recordings:
         found = describe_ignored(survey.ignored) or "an empty folder"
         raise UserError(f"{args.folder}: expected recordings, found none ({found}); put the recordings there")
-    link_folder(args.folder, paths["raw"])
-    tables = copy_tables(args.folder, paths)
-    print(f"{paths['raw']}: {len(survey.recordings)} recordings" + "".join(f", with {name}" for name in tables))
-    return 0
+    with only_run(paths["data"]):
+        link_folder(args.folder, paths["raw"])
+        tables = copy_tables(args.folder, paths)
+        print(f"{paths['raw']}: {len(survey.recordings)} recordings" + "".join(f", with {name}" for name in tables))
+        return 0
 
 
 if __name__ == "__main__":

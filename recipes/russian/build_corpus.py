@@ -20,6 +20,7 @@ import soundfile
 from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
+from core.locks import only_run
 from core.tables import write_table
 from debian_packages import download_packages, unpack_package
 from languages import language_paths
@@ -129,24 +130,25 @@ def build(voice: Path, paths: dict[str, Path]) -> dict:
 def main() -> int:
     args = parse_args()
     paths = language_paths(LANGUAGE)
-    marker = paths["data"] / "corpus.json"
-    if marker.exists() and read_json(marker)["version"] == LAYOUT_VERSION:
+    with only_run(paths["data"]):
+        marker = paths["data"] / "corpus.json"
+        if marker.exists() and read_json(marker)["version"] == LAYOUT_VERSION:
+            return 0
+        paths["data"].mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="festvox_") as temporary:
+            unpacked = fetch_voice(Path(temporary), args.folder)
+            voices, licences = sorted(unpacked.rglob("txt.done.data")), sorted(unpacked.rglob("copyright"))
+            if not voices or not licences:
+                raise UserError(f"{PACKAGE}: expected a voice and its licence, found {len(voices)} and {len(licences)}")
+            summary = build(voices[0].parents[1], paths)
+            shutil.copy(licences[0], paths["data"] / "LICENSE_SOURCE.txt")
+        (paths["data"] / "ATTRIBUTION.txt").write_text(ATTRIBUTION, encoding="utf-8")
+        write_json(marker, {"version": LAYOUT_VERSION, "package": PACKAGE, **summary})
+        print(
+            f"{paths['raw']}: {summary['n_recordings']} recordings, {summary['minutes']} minutes, "
+            f"{summary['n_phones']} phone labels"
+        )
         return 0
-    paths["data"].mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="festvox_") as temporary:
-        unpacked = fetch_voice(Path(temporary), args.folder)
-        voices, licences = sorted(unpacked.rglob("txt.done.data")), sorted(unpacked.rglob("copyright"))
-        if not voices or not licences:
-            raise UserError(f"{PACKAGE}: expected a voice and its licence, found {len(voices)} and {len(licences)}")
-        summary = build(voices[0].parents[1], paths)
-        shutil.copy(licences[0], paths["data"] / "LICENSE_SOURCE.txt")
-    (paths["data"] / "ATTRIBUTION.txt").write_text(ATTRIBUTION, encoding="utf-8")
-    write_json(marker, {"version": LAYOUT_VERSION, "package": PACKAGE, **summary})
-    print(
-        f"{paths['raw']}: {summary['n_recordings']} recordings, {summary['minutes']} minutes, "
-        f"{summary['n_phones']} phone labels"
-    )
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ FLATTEST_PEAK = 0.1  # quieter equal samples are silence, not a flattened peak
 SAME_PEAK = 0.98  # of the recording's peak: such a block was flattened at the same level
 DEAD_CHANNEL_DB = 30.0  # below the loudest channel
 OPPOSED = -0.7  # correlation of two channels that cancel each other in a mix
+OPPOSED_FRAMES = 1000  # of the decoder, 20 s or so, are enough to tell
 # Peaks are flat to the last bit only where no codec has changed them.
 LOSSLESS = ("pcm_s16", "pcm_s24", "pcm_s32", "flac", "alac", "wavpack", "tta", "ape")
 FULL_SCALES = {"u8": 128.0, "s16": 32768.0, "s32": 2.0**31, "s64": 2.0**63}
@@ -180,3 +181,11 @@ def find_dead_channels(variance: np.ndarray) -> list[int]:
 def _correlation(blocks: Sequence[BlockSound], weights: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> float:
     product = float(weights @ np.array([block.product for block in blocks])) - mean[0] * mean[1]
     return product / np.sqrt(variance[0] * variance[1]) if variance.min() > 1e-10 else 0.0
+
+
+def is_opposed(path: Path) -> bool:
+    """Whether a recording has two channels that cancel each other in a mix, by its first seconds."""
+    with av.open(str(path)) as found:
+        frames = list(itertools.islice(found.decode(audio=0), OPPOSED_FRAMES))
+    blocks = measure_frames(frames, lossless=False) if frames else []
+    return bool(blocks) and sum_up(blocks).opposed

@@ -1,6 +1,7 @@
 """What every direct-run script shares: flags, clear errors, the log."""
 
 import argparse
+import errno
 import logging
 import os
 import re
@@ -11,6 +12,20 @@ from pathlib import Path
 from core.disk_errors import describe_disk_error, disk_error_number
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
+
+# What the system says of a file that a script opens: the names, the folders and the limits are the user's to mend.
+SAID_OF_FILES = {
+    errno.ENOENT: "expected a file, found none; check the path",
+    errno.EISDIR: "expected a file, found a folder; name a file in it",
+    errno.ENOTDIR: "expected a folder on the way there, found a file; check the path",
+    errno.ENAMETOOLONG: "the name is too long for this disk; give a shorter one",
+    errno.ELOOP: "is a link that leads back to itself; delete it",
+    errno.ENXIO: "expected a file, found a pipe or a device; check the path",
+    errno.EMFILE: "too many files are open; raise the limit with: ulimit -n 4096",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
+    errno.ESTALE: "was replaced on its server while it was open; run the command again",
+    errno.ETIMEDOUT: "its server did not answer; run the command again",
+}
 
 
 class HELP_FORMATTER(argparse.HelpFormatter):  # noqa: N801 (a constant of argparse's own kind)
@@ -168,6 +183,8 @@ def _in_one_line(error: Exception, less_memory: str) -> str | None:
     if isinstance(error, PermissionError) and error.filename:
         place, wanted = error.filename, "read it, or to write into its folder"
         return f"{place}: no right to {wanted}; ask for it, or set DATA_ROOT and EXP_ROOT to folders of your own"
+    if isinstance(error, OSError) and error.errno in SAID_OF_FILES and error.filename:
+        return f"{error.filename}: {SAID_OF_FILES[error.errno]}"
     # torch's own class, by name, for scripts that never load it; its CPU allocator raises a plain RuntimeError.
     short = type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
     if not short:

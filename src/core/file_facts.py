@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from core.files import write_atomically
-from core.locks import only_one
+from core.locks import lock_of, only_one
 from core.packed_files import file_state
 
 HEADER = "oral-units file facts 1\n"
@@ -154,10 +154,10 @@ def _lock(facts: Facts) -> None:
     if facts.file is None or facts.state["locked"]:
         return
     facts.state["locked"] = True
-    lock = facts.file.with_name(f".{facts.file.name}.lock")
+    lock = lock_of(facts.file)
     with contextlib.suppress(OSError):  # a folder of somebody else's
         lock.parent.mkdir(parents=True, exist_ok=True)
-        busy = f"{facts.file}: another process has been filling this table for hours; end it, or delete {lock}"
+        busy = f"{facts.file}: another process has been filling this table for hours"
         facts.held.enter_context(only_one(lock, patience=PATIENCE, busy=busy))
     _read(facts)
 

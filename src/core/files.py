@@ -7,9 +7,9 @@ import json
 import os
 import secrets
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.disk_errors import disk_error_number
 from core.errors import UserError
@@ -83,13 +83,34 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, kind: type | None = dict) -> Any:
+    """What a JSON file holds: an object or, as ``kind`` says, a list, or anything (None).
+
+    Raises UserError for a file that is missing, that holds no JSON, such as half of it, or something of another kind.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # an editor may have put a mark before it
+        # An editor may have put a mark before it.
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a JSON file, found none") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected JSON, found {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected JSON, found {error}; copy it again, or delete it and run again") from error
+    if kind and not isinstance(found, kind):
+        wanted = "a JSON object" if kind is dict else f"a JSON {kind.__name__}"
+        raise UserError(f"{path}: expected {wanted}, found {found!r:.40}; copy it again, or delete it and run again")
+    return found
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, line) of a UTF-8 text as it streams, without a byte order mark. UserError for other bytes."""
+    number = 0
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                yield number, line
+    except UnicodeDecodeError as error:
+        place = f"{path}, after line {number}"
+        raise UserError(f"{place}: expected UTF-8, found {error.reason}; save it as UTF-8, or make it again") from error
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -100,6 +121,18 @@ def hash_files(paths: Iterable[Path]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def read_features(path: Path, shape: tuple[int, ...] | None = None) -> "np.ndarray | None":
+    """What ``write_features`` wrote; None where it is damaged, or not of ``shape``: a cache is then filled again."""
+    import numpy as np
+
+    try:
+        features = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = isinstance(features, np.ndarray) and (shape is None or features.shape == shape)
+    return features if whole else None
 
 
 def write_features(path: Path, features: "np.ndarray") -> None:

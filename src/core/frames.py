@@ -8,6 +8,11 @@ F0_FLOOR, F0_CEILING = 60.0, 500.0  # Hz: what is measured, predicted and spoken
 N_PITCH_BINS = 32  # bin 0 = unvoiced, 1 to 31 log-spaced from floor to ceiling
 
 
+def is_length(seconds: object) -> bool:
+    """Whether something is a number of seconds: no word, nothing below zero, neither NaN nor infinity."""
+    return type(seconds) in (int, float) and 0 <= seconds < float("inf")
+
+
 def samples_to_frames(n_samples: int) -> int:
     """Whole frames in ``n_samples`` samples at 16 kHz; the incomplete last one is dropped."""
     return n_samples // HOP_SAMPLES

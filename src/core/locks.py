@@ -1,40 +1,200 @@
-"""One process at a time, where the file system knows locks; some mounts of Lustre, SMB and FUSE know none."""
+"""One run at a time in a folder, on this machine or on another that sees the same disk.
+
+flock(2) holds on one machine alone where a network drive is mounted without locks, and some file systems know none. So
+a lock is a file that one process alone can create, with the name of its process in it, and a sign of life twice a
+minute (filelock's SoftFileLease). What a killed process leaves is taken over: at once on its own machine, where it can
+be seen that it is gone, else after five minutes without a sign of life.
+
+On Modal a claim in a Dict holds a folder (launching/modal_writers.py): a volume shows its files late.
+"""
 
 import contextlib
-import errno
-import fcntl
+import functools
+import getpass
+import json
+import os
+import shlex
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
+
 from core.errors import UserError
+from core.exit_codes import EXIT_USER_MISTAKE
+from core.records import LockNote
 
 POLL_SECONDS = 0.2
-HELD = (errno.EAGAIN, errno.EACCES)  # somebody else has it; any other error: there are no locks here
+PATIENCE_SECONDS = 10.0  # what a killed run has started needs a moment to notice
+BEAT_SECONDS = 30.0  # between two signs of life
+LEASE_SECONDS = 300.0  # without any, a holder on another machine counts as gone
+SUFFIX, NOTE_SUFFIX = ".running", ".running.json"
+RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # of torchrun and MPI: the first process holds for all
+LONGEST_COMMAND = 200  # characters
+
+
+def lock_of(folder: Path, part: str = "") -> Path:
+    """The lock of a folder, beside it, so that nobody who clears, copies or compares the folder meets it."""
+    folder = Path(folder).absolute()
+    return folder.with_name(f".{folder.name}{f'.{part}' if part else ''}{SUFFIX}")
+
+
+@contextlib.contextmanager
+def only_run(folder: Path, *, part: str = "", patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Hold ``folder``, which may not be there yet, against other runs that write to it. UserError names the holder.
+
+    part: of the work, where several jobs share the folder.
+    """
+    ranks = [os.environ.get(name, "0") for name in RANKS]
+    if "MODAL_TASK_ID" in os.environ or any(rank != "0" for rank in ranks):
+        yield
+        return
+    with only_one(lock_of(folder, part), patience=patience, busy=f"{folder}: another run is at work here"):
+        yield
 
 
 @contextlib.contextmanager
 def only_one(lock_file: Path, *, patience: float, busy: str) -> Iterator[None]:
-    """Hold a lock on ``lock_file``, which stays; a killed process loses it. Waits at most ``patience`` seconds.
+    """Hold ``lock_file``, which goes with its process. Waits at most ``patience`` seconds for another that holds it.
 
-    UserError ``busy`` where another process holds it. On a file system without locks it goes on without, and says so.
+    UserError that begins with ``busy`` where it stays held. A process that was stopped for so long that another took
+    its lock ends as soon as it goes on: two writers in one folder would be worse. Where no lock can be written it goes
+    on without, and says so.
     """
-    give_up = time.monotonic() + patience
-    with open(lock_file, "a", encoding="utf-8") as held:
-        while (problem := _try_lock(held.fileno())) in HELD:
-            if time.monotonic() > give_up:
-                raise UserError(busy)
-            time.sleep(POLL_SECONDS)
-        if problem:
-            print(f"{lock_file}: this file system has no locks; start only one run at a time here", file=sys.stderr)
-        yield
-
-
-def _try_lock(file: int) -> int | None:
-    """None once the lock is held, else the number of the error."""
+    lock_file = Path(lock_file)
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lost = functools.partial(_end_or_warn, lock_file)
+    lease = SoftFileLease(lock_file, lease_duration=LEASE_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=lost)
+    _acquire(lease, lock_file, patience, busy)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno
-    return None
+        _sign(lock_file)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note_of(lock_file).unlink(missing_ok=True)
+        lease.release()
+
+
+def _acquire(lease: SoftFileLease, lock_file: Path, patience: float, busy: str) -> None:
+    """Take the lock, from a holder that is gone as well; UserError where one lives."""
+    _drop_torn(lock_file)
+    try:
+        lease.acquire(timeout=patience, poll_interval=POLL_SECONDS)
+        return
+    except PermissionError as error:
+        print(f"{lock_file}: no lock ({error.strerror}); start only one run at a time here", file=sys.stderr)
+        return
+    except (Timeout, LeaseSettingsMismatch):
+        pass
+    held = f"{busy}: {describe_holder(lock_file)}"
+    if not _is_seen_here(lease):
+        print(f"{held}; waiting for a sign of life, {LEASE_SECONDS / 60:.0f} minutes at most", file=sys.stderr)
+        last = _changed(lock_file)
+        with contextlib.suppress(Timeout, LeaseSettingsMismatch):
+            alive = functools.partial(_has_moved, lock_file, last)
+            lease.acquire(timeout=LEASE_SECONDS + BEAT_SECONDS, poll_interval=POLL_SECONDS, cancel_check=alive)
+            return
+    raise UserError(
+        f"{held}; wait for it to end, or end it; where it surely runs no more: rm {shlex.quote(str(lock_file))}"
+    )
+
+
+def _is_seen_here(lease: SoftFileLease) -> bool:
+    """Whether the holder is a process of this machine that can be looked at: then it lives, or it would be gone."""
+    owner = lease.owner
+    return owner is not None and _plain_host(owner.hostname) == socket.gethostname() and psutil.pid_exists(owner.pid)
+
+
+def _plain_host(name: str) -> str:
+    return name.partition("?")[0]  # behind it filelock names a container
+
+
+def _changed(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _has_moved(path: Path, last: tuple[int, int] | None) -> bool:
+    """Whether the holder has given a sign of life since; one that has released its lock gives none."""
+    now = _changed(path)
+    return now is not None and last is not None and now != last
+
+
+def _drop_torn(lock_file: Path) -> None:
+    """Remove a lock that names nobody, as a disk that was full leaves it; a process that writes one takes no minute."""
+    with contextlib.suppress(OSError):
+        if not lock_file.stat().st_size and time.time() - lock_file.stat().st_mtime > LEASE_SECONDS:
+            lock_file.unlink()
+
+
+def note_of(lock_file: Path) -> Path:
+    return lock_file.with_name(lock_file.name.removesuffix(SUFFIX) + NOTE_SUFFIX)
+
+
+def _sign(lock_file: Path) -> None:
+    """Say from whom the lock was taken over, if from anybody, and write down who has it now."""
+    if left := read_note(note_of(lock_file)):
+        print(f"{lock_file}: taken over from {describe_note(left)}, which is gone", file=sys.stderr)
+    with contextlib.suppress(PermissionError):
+        note_of(lock_file).write_text(json.dumps(_own_note()), encoding="utf-8")
+
+
+def read_note(note: Path) -> LockNote | None:
+    """What the last holder of a lock has written of itself, unless it has given the lock back."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and LockNote.__annotations__.keys() <= found.keys() else None
+
+
+def _own_note() -> LockNote:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container knows no names
+        user = str(os.getuid())
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    host, pid = socket.gethostname(), os.getpid()
+    return {"user": user, "host": host, "pid": pid, "since": time.time(), "command": command[:LONGEST_COMMAND]}
+
+
+def describe_note(note: LockNote) -> str:
+    return f"process {note['pid']} of {note['user']} on {note['host']} ({note['command']})"
+
+
+def describe_holder(lock_file: Path) -> str:
+    """Who holds a lock, since when, and its last sign of life; as much of it as is known."""
+    found = read_note(note_of(lock_file))
+    owner = SoftFileLease(lock_file, lease_duration=LEASE_SECONDS, heartbeat_interval=BEAT_SECONDS).owner
+    if found and (owner is None or owner.pid == found["pid"]):
+        who = f"{describe_note(found)}, for {say_age(time.time() - found['since'])}"
+    else:
+        who = f"process {owner.pid} on {_plain_host(owner.hostname)}" if owner else "somebody who left no name"
+    status = _changed(lock_file)
+    return f"{who}, last sign of life {say_age(time.time() - status[1] / 1e9)} ago" if status else who
+
+
+def say_age(seconds: float) -> str:
+    """ "12 s", "5 min", "3 h 20 min", "2 days"."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min" if seconds < 172_800 else f"{seconds // 86_400} days"
+
+
+def _end_or_warn(lock_file: Path, lost: object) -> None:
+    """In filelock's own thread: the lock is another's, or is gone; or a disk does not answer."""
+    if lost.reason == "refresh-failed":
+        print(f"{lock_file}: no sign of life can be written ({lost.error}); start no other run here", file=sys.stderr)
+        return
+    print(f"error: {lock_file}: was taken by another run, or deleted; this one ends, to harm nothing", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(EXIT_USER_MISTAKE)

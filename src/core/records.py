@@ -200,6 +200,16 @@ class ModalStage(TypedDict):
     specs: list[ModalSpec]
 
 
+class LockNote(TypedDict):
+    """Who holds a folder on a disk: beside its lock, for the message of whoever comes second (core/locks.py)."""
+
+    user: str
+    host: str
+    pid: int
+    since: float  # s since the epoch
+    command: str
+
+
 class WriterClaim(TypedDict):
     """Who writes to a folder on Modal's volume: an entry of the Modal Dict, by the folder's name."""
 

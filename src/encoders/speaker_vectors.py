@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from audio.audio_io import load_audio, mel_filterbank
 from core.errors import UserError
-from core.files import is_current, write_features
+from core.files import is_current, read_features, write_features
 from models.speaker_encoder import N_SPEAKER_MELS, SPEAKER_DIM, SpeakerEncoder
 
 INSTALL = "pip install --no-deps resemblyzer==0.1.4"
@@ -98,8 +98,8 @@ def mean_vector(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 def cached_speaker_vector(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
     """(D,) float32 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
     path = _cache_file(cache, utterance_id)
-    if is_current(path, audio):
-        return np.load(path, allow_pickle=False)
+    if is_current(path, audio) and (known := read_features(path, (SPEAKER_DIM,))) is not None:
+        return known
     vector = speaker_vector(load_audio(audio))
     write_features(path, vector)
     return vector

@@ -22,6 +22,9 @@ def read_key(path: Path) -> ListeningKey:
     key = _read_object(path)
     if key.get("format") != KEY_FORMAT or key.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path}: expected the key of a listening test (….key.json), found another file")
+    kinds = {"test": str, "title": str, "systems": list, "clips": dict, "trials": list}
+    if missing := [name for name, kind in kinds.items() if not isinstance(key.get(name), kind)]:
+        raise UserError(f"{path}: expected a whole key, found none of {', '.join(missing)}; copy it again")
     return key
 
 

@@ -49,7 +49,7 @@ def find_spelling(given: Path | None) -> Path | None:
 
 
 def _read_spelling(path: Path | None) -> dict[str, str]:
-    mapping = read_json(path) if path else {}
+    mapping = read_json(path, None) if path else {}
     if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
         raise UserError(f"{path}: expected an object of spellings, as in a Whisper model folder; found something else")
     return mapping

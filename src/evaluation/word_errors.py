@@ -67,7 +67,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     """
     if Path(path).is_dir():
         raise UserError(f"{path}: expected a test_predictions.json, found a folder; name the file in it")
-    rows = read_json(path)
+    rows = read_json(path, None)
     if isinstance(rows, dict) and rows and all(map(_is_split, rows.values())):
         rows = _rows_of_splits(path, rows)
     if not isinstance(rows, list) or not rows:
@@ -86,7 +86,8 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def _is_split(value: object) -> bool:
-    return isinstance(value, dict) and {"predictions", "labels"} <= value.keys()
+    texts = [value.get(name) for name in ("predictions", "labels")] if isinstance(value, dict) else [None]
+    return all(isinstance(some, list) for some in texts)
 
 
 def _rows_of_splits(path: Path, splits: dict[str, dict[str, list]]) -> list[dict[str, object]]:
@@ -130,7 +131,7 @@ def count_search_errors(path: Path) -> tuple[int, int] | None:
 
     A search error: the reference scores better than what was written, by the measure of the search.
     """
-    noted = [row["search_error"] for row in read_json(path) if "search_error" in row]
+    noted = [row["search_error"] for row in read_json(path, None) if "search_error" in row]
     return (sum(map(bool, noted)), len(noted)) if noted else None
 
 

@@ -19,7 +19,7 @@ def read_names(paths: Sequence[Path], language: str) -> list[NamedPhrase]:
     """The rows of all files in their order. UserError for a file of another kind or language."""
     found: list[NamedPhrase] = []
     for path in paths:
-        content = read_json(path)
+        content = read_json(path, None)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f"{path}: expected the names that the page of the dictionary saves, found something else")
         if content.get("language") != language:

@@ -16,7 +16,7 @@ from core.frames import F0_CEILING, F0_FLOOR
 from languages import command_for_folder
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
-from training.checkpoints import load_checkpoint
+from training.checkpoints import build_saved, load_checkpoint, require_keys
 from units.corpus import frame_units
 from units.requests import Request, SpokenItem
 
@@ -45,8 +45,9 @@ def load_prosody(exp: Path, checkpoint: str | Path = "best", device: str | torch
     state = load_checkpoint(path, command=command_for_folder("src/trainer_prosody.py", exp))
     if "predictor_ema" not in state:
         raise UserError(f"{path}: expected a prosody predictor's checkpoint, found keys {sorted(state)[:5]}")
-    predictor = ProsodyPredictor(**state["sizes"])
-    predictor.load_state_dict(state["predictor_ema"])
+    require_keys(path, state, "sizes", "speakers", "statistics", "step")
+    kind, weights = f"a prosody predictor of sizes {state['sizes']}", state["predictor_ema"]
+    predictor = build_saved(path, lambda: ProsodyPredictor(**state["sizes"]), weights, kind=kind)
     return Prosody(
         predictor=predictor.eval().to(device),
         speakers=state["speakers"],

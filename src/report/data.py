@@ -83,7 +83,7 @@ def load_experiment(path: Path) -> Experiment:
         units_path=units_path,
         unit_report=_read_if_there(units_path, "unit_report.json"),
         bpe_path=bpe_path,
-        motifs=_read_if_there(bpe_path, "motifs.json"),
+        motifs=_read_if_there(bpe_path, "motifs.json", list),
         data_root=Path(root) if root and Path(root).is_dir() else data_root(),
     )
 
@@ -97,8 +97,8 @@ def _encoder_of(units_path: Path | None) -> str:
     return str((config.get("derived") or {}).get("encoder") or "")
 
 
-def _read_if_there(folder: Path | None, name: str) -> Any:
-    return read_json(folder / name) if folder and (folder / name).is_file() else None
+def _read_if_there(folder: Path | None, name: str, kind: type = dict) -> Any:
+    return read_json(folder / name, kind) if folder and (folder / name).is_file() else None
 
 
 def _read_scores(path: Path) -> Scores | None:

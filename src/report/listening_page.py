@@ -37,7 +37,7 @@ def read_labels(language: str, page: str = "listening") -> dict[str, Any]:
     path = Path(language)
     if not path.is_file():
         raise UserError(f"--page_language {language}: expected {', '.join(known)} or a JSON file of labels, found none")
-    return check_labels(path, read_json(path), known["en"])
+    return check_labels(path, read_json(path, None), known["en"])
 
 
 def check_labels(path: Path, labels: object, english: Mapping[str, Any]) -> dict[str, Any]:

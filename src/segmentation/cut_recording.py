@@ -3,8 +3,8 @@
 The result is written last; what it depends on stands in it.
 """
 
+import contextlib
 import errno
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from annotations.read_annotations import read_annotations
 from annotations.spans import choose_text_tiers, tier_names
 from audio.audio_io import save_audio, stream_audio
 from audio.full_scale import full_scale_gain
-from audio.native_sound import describe_container
+from audio.native_sound import describe_container, is_opposed
 from audio.stated_length import stated_seconds
 from core.errors import UserError
 from core.files import read_json, write_json
@@ -116,19 +116,20 @@ def describe_annotations(job: CutJob) -> dict[str, object]:
 
 def flags_of_results(results: Path) -> dict[str, object]:
     """The cutting flags of a finished result in this folder; empty where there is none."""
-    for file in sorted(results.glob("*.json"))[:1]:
-        depends_on = read_json(file)["depends_on"]
-        return {**depends_on["flags"], "keep_truncated": depends_on["keep_truncated"]}
+    for file in sorted(results.glob("*.json")):
+        with contextlib.suppress(UserError, KeyError, TypeError):  # a result that is torn is made again
+            depends_on = read_json(file)["depends_on"]
+            return {**depends_on["flags"], "keep_truncated": depends_on["keep_truncated"]}
     return {}
 
 
 def is_current(job: CutJob) -> bool:
     """Whether the job's result was made from this very recording with these flags, and all its files are there."""
     try:
-        result = json.loads(result_file(job).read_text(encoding="utf-8"))
-        if result["depends_on"] != dependencies(job):
+        result = read_json(result_file(job))
+        if result.get("depends_on") != dependencies(job):
             return False
-    except (OSError, json.JSONDecodeError):
+    except (OSError, UserError):
         return False
     for number, segment in enumerate(result["segments"]):
         n_samples = round((segment["end"] - segment["start"]) * SAMPLE_RATE)
@@ -338,6 +339,7 @@ def choose_segments(
     found = find_segments(levels, active=active, **job.flags._asdict())
     if is_silent(found.threshold):
         other = f"; the first of {n_tracks} sound tracks was taken: export the other alone" if n_tracks > 1 else ""
+        other = other or ("; its two channels cancel each other: export one of them" if is_opposed(job.path) else "")
         raise UserError(f"is silent (its loudest parts lie at {found.threshold.loud_db:.0f} dB of full scale){other}")
     if len(levels) < MIN_ACTIVE_STEPS:
         raise UserError(f"is too short ({seconds:.3f} s)")

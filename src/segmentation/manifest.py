@@ -10,9 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from core.errors import UserError
-from core.frames import SAMPLE_RATE, samples_to_frames
+from core.files import read_lines
+from core.frames import SAMPLE_RATE, is_length, samples_to_frames
 from core.hashing import hash_fraction
 from core.records import SPLITS
+from core.safe_names import is_file_name
 from languages import resolve_in
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split")
@@ -29,27 +31,38 @@ def read_manifest(path: Path) -> Iterator[dict]:
             f"{path}: expected the list of segments, found none; run: python scripts/segment_audio.py "
             f"--language {language}"
         )
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _parse_row(path, number, line)
+    for number, line in read_lines(path):
+        if line.strip():
+            yield _parse_row(path, number, line)
 
 
 def _parse_row(path: Path, number: int, line: str) -> dict:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path}, line {number}: expected one JSON object, found {error}; run segment_audio.py again"
         ) from error
+    if fault := find_fault(row):
+        raise UserError(f"{path}, line {number}: expected {fault}; run segment_audio.py again")
+    return row
+
+
+def find_fault(row: object) -> str:
+    """What a row should hold and what it holds instead; "" where it is a segment."""
+    if not isinstance(row, dict):
+        return f"one JSON object, found {row!r:.40}"
     missing = [key for key in REQUIRED_KEYS if key not in row]
     if missing:
-        raise UserError(
-            f"{path}, line {number}: expected keys {', '.join(REQUIRED_KEYS)}, missing {', '.join(missing)}"
-        )
-    if row["split"] not in SPLITS:
-        raise UserError(f"{path}, line {number}: expected split {', '.join(SPLITS)}, found '{row['split']}'")
-    return row
+        return f"keys {', '.join(REQUIRED_KEYS)}, missing {', '.join(missing)}"
+    strange = next((key for key in ("id", "audio") if not isinstance(row[key], str)), None)
+    if strange:
+        return f"text in '{strange}', found {row[strange]!r:.40}"
+    if not is_file_name(row["id"]):
+        return f"an id that may be a file's name, found '{row['id']:.40}'"
+    if not is_length(row["duration"]):
+        return f"seconds in 'duration', found {row['duration']!r:.40}"
+    return "" if row["split"] in SPLITS else f"split {', '.join(SPLITS)}, found '{row['split']!s:.40}'"
 
 
 def count_frames(row: dict) -> int:

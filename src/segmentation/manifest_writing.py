@@ -13,7 +13,7 @@ from languages import data_root
 from segmentation.cut_recording import SILERO, CutJob, result_file
 from segmentation.joined_clips import describe_clip, join_rows, plan_joins, remove_other_joined
 from segmentation.pauses import is_noise_or_music
-from segmentation.splits import Split, assign_group_splits, assign_splits, split_at
+from segmentation.splits import Split, assign_group_splits, assign_splits, read_splits, split_at
 from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
 
 NOISE_OR_MUSIC, OVERLAPPING_SPEECH = "noise_or_music", "overlapping_speech"
@@ -129,7 +129,7 @@ def group_of(source: str, speakers: dict[str, str], speaker_from: str, split_by:
 def freeze_splits(jobs: Sequence[CutJob], path: Path, groups: dict[str, str] | None) -> dict[str, Split]:
     """Read, extend and write ``splits.json``; what stands there never changes."""
     bounds = {job.source: _bounds(read_json(result_file(job))["segments"]) for job in jobs}
-    frozen = read_json(path) if path.exists() else {}
+    frozen = read_splits(path) if path.exists() else {}
     given = {source: found for source, found in bounds.items() if found}
     if groups is None:
         splits = assign_splits(given, frozen)

@@ -2,8 +2,11 @@
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 
 from core.errors import UserError
+from core.files import read_json
+from core.records import SPLITS
 
 TEST_SHARE, VAL_SHARE = 0.15, 0.10  # of the sources; the rest trains
 FEWEST_SOURCES = 3  # with fewer, each source is split into blocks of time
@@ -58,6 +61,16 @@ def assign_group_splits(groups: dict[str, str], frozen: dict[str, Split]) -> dic
         )
     placed = assign_splits({name: [(0.0, 1.0)] for name in names}, decided)
     return dict(sorted(({source: placed[group] for source, group in groups.items()} | frozen).items()))
+
+
+def read_splits(path: Path) -> dict[str, Split]:
+    """splits.json, in which people may move a recording to another split. UserError for a split that is none."""
+    found = read_json(path)
+    for source, split in found.items():
+        names = [split] if isinstance(split, str) else [pair[0] for pair in split if isinstance(pair, list) and pair]
+        if not names or not set(names) <= set(SPLITS):
+            raise UserError(f"{path}: expected {', '.join(SPLITS)} for {source}, found {split!r:.60}; repair the line")
+    return found
 
 
 def split_into_blocks(segments: list[tuple[float, float]]) -> Blocks:

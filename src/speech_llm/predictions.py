@@ -74,7 +74,7 @@ def copy_single_split(exp: Path, split: str) -> None:
     if _decoded_file(exp, "test").exists():
         log.info("%s: left as it is, since it is of the split test", path)
         return
-    write_json(path, read_json(exp / f"{split}_predictions.json"))
+    write_json(path, read_json(exp / f"{split}_predictions.json", list))
     log.info("wrote %s, the same", path)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.files import hash_files, read_json
+from core.files import hash_files
 from languages import command_for_folder
-from training.experiment import require_finished
+from training.experiment import read_derived, require_finished
 from units.corpus import read_corpus
 from units.phase1_inputs import hash_units
 
@@ -29,7 +29,7 @@ def load_unit_sequences(
     """
     units_exp = Path(units_exp)
     require_finished(units_exp, phase="phase 1", command=command_for_folder("run_phase1.sh", units_exp))
-    n_units = int(read_json(units_exp / "config.json")["derived"]["n_units"])
+    n_units = read_derived(units_exp, "n_units")["n_units"]
     corpus = units_exp / "corpus_timestamped.json"
     sequences = {u["id"]: np.asarray(u["units"], np.int64) for u in read_corpus(corpus, splits=splits)}
     if not sequences:
@@ -49,7 +49,7 @@ def _as_tokens(sequences: dict[str, np.ndarray], bpe_exp: Path, n_units: int) ->
     from units.bpe import encode_batch, load_tokenizer  # takes seconds to import
 
     require_finished(bpe_exp, phase="phase 2", command=command_for_folder("run_phase2.sh", bpe_exp))
-    fitted = read_json(bpe_exp / "config.json")["derived"]["n_units"]
+    fitted = read_derived(bpe_exp, "n_units")["n_units"]
     if fitted != n_units:
         raise UserError(
             f"{bpe_exp}: expected motifs of {n_units} units, found {fitted}; run phase 2 on the same units, "

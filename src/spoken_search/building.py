@@ -18,7 +18,7 @@ from audio.audio_io import read_waveform
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_features, write_json
 from core.hashing import hash_fraction
-from core.locks import only_one
+from core.locks import only_run
 from core.read_ahead import map_ahead
 from core.records import FailedItem, SearchFeatures, Segment
 from encoders.encode import Encoder, encode
@@ -68,7 +68,7 @@ def build_index(
     segments cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with only_one(folder / "lock", patience=5.0, busy=f"{folder}: another process makes this index; wait for it"):
+    with only_run(folder):
         origin = {"features": features, "segments": digest_segments(segments), "version": FORMAT_VERSION}
         _enter(folder, origin, overwrite=overwrite)
         if is_whole(folder):

@@ -68,7 +68,12 @@ def choose_features(
 ) -> SearchFeatures:
     """What the index in ``folder`` is to hold, from flags where they are given."""
     if is_whole(folder) and encoder is None and layer is None and padding is None:
-        return read_json(folder / "index.json")["features"]
+        known = read_json(folder / "index.json").get("features")
+        if not isinstance(known, dict):
+            raise UserError(
+                f"{folder / 'index.json'}: expected features, found none; run src/index_speech.py --overwrite"
+            )
+        return known
     config = find_config(language)
     encoder = encoder or config["encoder"]
     if layer is None and encoder == config["encoder"]:

@@ -21,7 +21,7 @@ def read_decisions(paths: Sequence[Path], language: str) -> list[HitDecision]:
     """The decisions of all files; a later file overrules an earlier one. UserError for a file of another kind."""
     found: dict[tuple[str, float, float], HitDecision] = {}
     for path in paths:
-        content = read_json(path)
+        content = read_json(path, None)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f"{path}: expected the decisions that a page of hits saves, found something else")
         if content.get("language") != language:

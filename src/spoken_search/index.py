@@ -6,6 +6,7 @@ no frames. Axes: F frames of all segments in a row, P features, U segments, in t
 """
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,8 @@ def open_index(folder: Path, segments: Sequence[Segment]) -> Index:
     if not is_whole(folder):
         raise UserError(f"{folder}: expected a search index, found none; run: {COMMAND}")
     described: SearchIndex = read_json(folder / "index.json")
-    if described.get("format") != FORMAT or described.get("format_version") != FORMAT_VERSION:
+    whole = {"features", "segments", "n_segments"} <= described.keys()
+    if not whole or described.get("format") != FORMAT or described.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{folder}: expected a search index of version {FORMAT_VERSION}, found another; run: {COMMAND}")
     digest = digest_segments(segments)
     if digest != described["segments"]:
@@ -78,8 +80,11 @@ def open_index(folder: Path, segments: Sequence[Segment]) -> Index:
     try:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("features", "codes")]
         bounds, transform = np.load(folder / "bounds.npy", allow_pickle=False), read_transform(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder}: expected a whole search index, found {error}; run: {COMMAND}") from error
+    lengths = {len(arrays[0]), len(arrays[1]), int(bounds[-1]) if bounds.ndim == 1 and len(bounds) else -1}
+    if len(lengths) > 1 or len(bounds) != len(segments) + 1:
+        raise UserError(f"{folder}: expected a whole search index, found arrays of other lengths; run: {COMMAND}")
     return Index(folder, described["features"], segments, digest, bounds, *arrays, transform)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints that hold everything, and the moving average of the weights."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -88,4 +88,32 @@ def load_checkpoint(path: Path, *, command: str) -> dict[str, object]:
     except Exception as error:
         message = f"{path}: expected a checkpoint of this project, found something unreadable ({error})"
         raise UserError(message.splitlines()[0] + "; delete it and resume from the other one") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: expected a checkpoint of this project, found a {type(state).__name__}; delete it")
     return state | {name: rename_old_weights(state[name]) for name in RENAMED_MODELS if name in state}
+
+
+def build_saved(
+    path: Path, build: Callable[[], nn.Module], weights: Mapping[str, torch.Tensor] | None, *, kind: str
+) -> nn.Module:
+    """The model of ``build`` with its saved ``weights``. UserError, naming ``path``, where they do not fit together.
+
+    kind: what is expected there, in words. A constructor raises TypeError for sizes of another model, and KeyError for
+    a version that it does not know.
+    """
+    try:
+        model = build()
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: expected {kind}, found another: {reason:.200}; is it of a later version?") from error
+    return model
+
+
+def require_keys(path: Path, state: Mapping[str, object], *names: str) -> None:
+    """UserError where a checkpoint, or a config.json, lacks one of ``names``."""
+    for name in names:
+        if state.get(name) is None:
+            raise UserError(
+                f"{path}: expected {name}, found {', '.join(sorted(state)[:8]) or 'nothing'}; copy it again"
+            )

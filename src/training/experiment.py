@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -90,6 +91,9 @@ def open_experiment(
     resume, overwrite = flags["resume"], flags["overwrite"]
     if overwrite and resume not in (None, "auto"):
         raise UserError("--resume and --overwrite exclude each other; give one")
+    inputs = list(inputs)
+    if missing := next((path for path in inputs if not Path(path).is_file()), None):
+        raise UserError(f"{missing}: expected what the phase before has made, found none; run that with --overwrite")
     input_hash = hash_files(inputs)
     if overwrite and exp.exists():
         _clear_folder(exp)
@@ -170,6 +174,18 @@ def read_arguments(exp: Path) -> dict[str, object]:
     config_file = Path(exp) / "config.json"
     saved = read_json(config_file).get("arguments", {}) if config_file.is_file() else {}
     return {OLD_FLAG_NAMES.get(name, name): value for name, value in saved.items()}
+
+
+def read_derived(exp: Path, *names: str) -> dict[str, Any]:
+    """What config.json of ``exp`` says that its flags came to; UserError where one of ``names`` is missing."""
+    path = Path(exp) / "config.json"
+    found = read_json(path).get("derived")
+    derived = found if isinstance(found, dict) else {}
+    for name in names:
+        value = derived.get(name)
+        if value is None or (name.startswith("n_") and (type(value) is not int or value < 1)):
+            raise UserError(f"{path}: expected derived.{name}, found {value}; run that phase again with --overwrite")
+    return derived
 
 
 def is_input(exp: Path, inputs: Iterable[Path]) -> bool:

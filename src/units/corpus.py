@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.files import write_atomically
-from core.records import Utterance
+from core.files import read_lines, write_atomically
+from core.frames import UNIT_RATE, is_length
+from core.records import SPLITS, Utterance
+from core.safe_names import is_file_name
 from languages import command_for_folder
 
 REQUIRED_KEYS = ("id", "audio", "duration", "split", "unit_rate", "units", "durations")
+LARGEST_NUMBER = 2**31 - 1  # of ids and frames
 
 
 def deduplicate(frame_units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,37 +71,67 @@ def read_corpus(path: Path, *, splits: Iterable[str] | None = None) -> Iterator[
         command = command_for_folder("run_phase1.sh", Path(path).parent)
         raise UserError(f"{path}: expected phase 1's corpus, found none; run: {command}")
     wanted, last = set(splits) if splits is not None else None, ""
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            last = line.strip()
-            if last in ("[", "]", ""):
-                continue
-            utterance = _parse_utterance(path, number, last.rstrip(","))
-            if wanted is None or utterance["split"] in wanted:
-                yield utterance
+    for number, line in read_lines(path):
+        last = line.strip()
+        if last in ("[", "]", ""):
+            continue
+        utterance = _parse_utterance(path, number, last.rstrip(","))
+        if wanted is None or utterance["split"] in wanted:
+            yield utterance
     if last != "]":
         raise UserError(f"{path}: expected a closing ']', found the file cut short; rerun phase 1")
 
 
 def is_corpus(path: Path) -> bool:
     """Whether a JSON file is laid out as phase 1's: a bracket, then one whole utterance a line."""
-    with open(path, encoding="utf-8") as lines:
-        first, second = (next(lines, "").strip() for _ in range(2))
+    lines = read_lines(path)
     try:
+        first, second = (next(lines, (0, ""))[1].strip() for _ in range(2))
         utterance = json.loads(second.rstrip(","))
-    except json.JSONDecodeError:
+    except (UserError, ValueError, RecursionError):
         return False
-    return first == "[" and isinstance(utterance, dict) and all(key in utterance for key in REQUIRED_KEYS)
+    return first == "[" and not find_fault(utterance)
 
 
 def _parse_utterance(path: Path, number: int, text: str) -> Utterance:
     try:
         utterance = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path}, line {number}: expected one utterance a line, found {error}; rerun phase 1"
         ) from error
+    if fault := find_fault(utterance):
+        raise UserError(f"{path}, line {number}: {fault}; rerun phase 1 with --overwrite")
+    return utterance
+
+
+def find_fault(utterance: object) -> str:
+    """What is wrong with a row that should be an utterance of phase 1; "" where nothing is."""
+    if not isinstance(utterance, dict):
+        return f"expected one utterance a line, found {utterance!r:.40}"
     missing = [key for key in REQUIRED_KEYS if key not in utterance]
     if missing:
-        raise UserError(f"{path}, line {number}: expected keys {REQUIRED_KEYS}, missing {missing}; rerun phase 1")
-    return utterance
+        return f"expected keys {', '.join(REQUIRED_KEYS)}, missing {', '.join(missing)}"
+    name, split, rate = (utterance[key] for key in ("id", "split", "unit_rate"))
+    if not (isinstance(name, str) and is_file_name(name)):
+        return f"expected an id that may be a file's name, found {name!r:.40}"
+    if split not in SPLITS:
+        return f"{name}: expected split {', '.join(SPLITS)}, found '{split!s:.40}'"
+    if rate != UNIT_RATE:
+        return f"{name}: expected a unit rate of {UNIT_RATE} Hz, found {rate!r:.40} Hz"
+    if not is_length(utterance["duration"]):
+        return f"{name}: expected seconds in 'duration', found {utterance['duration']!r:.40}"
+    units, durations = utterance["units"], utterance["durations"]
+    if not (_are_numbers(units, 0) and _are_numbers(durations, 1) and len(units) == len(durations)):
+        return f"{name}: expected unit ids from 0 on, and as many durations of 1 frame or more"
+    residual, n_frames = utterance.get("residual_units", []), sum(durations)
+    if not isinstance(residual, list) or not all(_are_numbers(one, 0) and len(one) == n_frames for one in residual):
+        return f"{name}: expected residual_units of {n_frames} frames each"
+    return "" if isinstance(utterance["audio"], str) else f"{name}: expected a path in 'audio'"
+
+
+def _are_numbers(values: object, least: int) -> bool:
+    """Whether something is a list of whole numbers from ``least`` on."""
+    if not isinstance(values, list) or not set(map(type, values)) <= {int}:
+        return False
+    return not values or (min(values) >= least and max(values) <= LARGEST_NUMBER)

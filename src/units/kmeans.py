@@ -303,7 +303,8 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str 
         raise UserError(f"{path}: expected the arrays {', '.join(REQUIRED_ARRAYS)}, missing {', '.join(missing)}")
     centroids, mean, scale = (arrays[name] for name in REQUIRED_ARRAYS)
     books = [centroids, *arrays.get("residual_centroids", ())]
-    origin = None if description is None else json.loads(description)
+    _check_books(path, books, mean, scale, arrays.get("projection"))
+    origin = None if description is None else _read_origin(path, description)
     clusters = UnitClusters(books, mean, scale, origin, arrays.get("projection"), speakers=_read_speakers(arrays))
     try:
         clusters = clusters._replace(denoiser=read_denoiser(arrays))
@@ -312,6 +313,30 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], description: str 
             f"{path}: expected the weights of a denoiser of units, found: {error}; copy it again"
         ) from error
     return penalise(clusters, read_duration_penalty(origin))
+
+
+def _check_books(
+    path: Path, books: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray, projection: np.ndarray | None
+) -> None:
+    """UserError for arrays that are no clusters: of other shapes, in words, or not finite."""
+    arrays = [*books, mean, scale, *([] if projection is None else [projection])]
+    if not all(array.dtype.kind in "fiu" for array in arrays) or not all(np.isfinite(array).all() for array in arrays):
+        raise UserError(f"{path}: expected finite numbers, found others; copy it again, or rerun phase 1")
+    width = len(mean) if projection is None else projection.shape[-1]
+    fits = mean.ndim == 1 and mean.shape == scale.shape and (scale > 0).all()
+    if not fits or any(book.ndim != 2 or book.shape[1] != width or not len(book) for book in books):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise UserError(f"{path}: expected centroids (K, D) with a mean and a scale above 0 (D,), found {shapes}")
+
+
+def _read_origin(path: Path, description: str) -> EncoderOrigin:
+    try:
+        origin = json.loads(description)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected a description in JSON, found {error}; copy it again") from error
+    if not isinstance(origin, dict):
+        raise UserError(f"{path}: expected an encoder in its description, found {description:.60}; copy it again")
+    return origin
 
 
 def save_safetensors(path: Path, clusters: UnitClusters) -> None:

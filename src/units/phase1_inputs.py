@@ -8,6 +8,7 @@ from core.errors import UserError
 from core.files import hash_files, read_json
 from core.records import Phase1Origin
 from languages import data_root, exp_root
+from training.experiment import read_derived
 
 CLUSTERS, DESCRIPTION = "kmeans.npz", "config.json"
 CLUSTER_FILES = (CLUSTERS, DESCRIPTION)  # what the units mean, and how they are found in a recording
@@ -26,7 +27,7 @@ def describe_inputs(language: str, paths: dict[str, Path]) -> dict[str, str | in
             f"{units_exp}: expected audio under DATA_ROOT for every utterance, found none for {lacking}; name it in "
             "segments.jsonl and read the units again with src/export_units.py"
         )
-    units = read_json(units_exp / "config.json")["derived"]
+    units = read_derived(units_exp, "n_units", "n_streams")
     return {
         "language": language,
         "corpus": str(paths["corpus"]),
@@ -74,7 +75,7 @@ def lacks_clusters(units: Path) -> bool:
     """Whether the units were made elsewhere (src/export_units.py --from), so that their clusters are not known here."""
     if (units / CLUSTERS).exists() or not (units / DESCRIPTION).exists():
         return False
-    return bool(read_json(units / DESCRIPTION)["derived"].get("made_elsewhere"))
+    return bool(read_derived(units).get("made_elsewhere"))
 
 
 def hash_units(units: Path) -> str:

@@ -15,12 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from core.errors import UserError
-from core.files import read_json
+from core.frames import UNIT_RATE
 from core.records import UnitsRow
+from core.safe_names import is_file_name
+from core.tables import read_text, split_lines
+from training.experiment import read_derived
 from units.bpe import SPECIAL_TOKENS, decode_tokens, load_tokenizer, text_to_units
 from units.corpus import deduplicate, is_corpus, read_corpus
 
-VALID_ID = re.compile(r"[^/\\\x00-\x1f]+")  # ids become file names
+LONGEST_FRAMES = 24 * 3600 * UNIT_RATE  # of an utterance: more is a slip of the pen, and would not fit into memory
+BEFORE_TEXT = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"  # byte order marks, the zeros of UTF-16, white space
 
 
 class Request(NamedTuple):
@@ -80,6 +84,11 @@ def _timed_request(
             f"{path}, {id}: expected a duration of 1 frame or more for each of {len(numbers)} units, found "
             f"{len(frames)} from {frames.min(initial=0)} on; --deduplicated speaks units without durations"
         )
+    if (n_frames := int(frames.sum())) > LONGEST_FRAMES:
+        raise UserError(f"{path}, {id}: expected at most 24 hours, found {n_frames} frames of 20 ms; repair durations")
+    if any(len(_numbers(path, id, stream)) != n_frames for stream in residual_units or ()):
+        raise UserError(f"{path}, {id}: expected residual_units of {n_frames} frames each; repair them")
+    _check_pitch(path, id, f0 or [0] * n_frames, n_frames)
     return Request(id, numbers, frames, residual_units or (), f0 or None, audio or None, speaker or None)
 
 
@@ -114,7 +123,7 @@ def tokens_to_units(tokenizer: object, tokens: list[int] | list[str]) -> np.ndar
 def bpe_units(bpe: Path) -> int | None:
     """The number of units a phase 2 folder was fitted to; None where it does not say."""
     config = Path(bpe) / "config.json"
-    return read_json(config)["derived"]["n_units"] if config.exists() else None
+    return read_derived(Path(bpe), "n_units")["n_units"] if config.exists() else None
 
 
 def check_ids(requests: Iterator[Request], path: Path) -> Iterator[Request]:
@@ -122,8 +131,8 @@ def check_ids(requests: Iterator[Request], path: Path) -> Iterator[Request]:
     seen = set()
     for request in requests:
         name = request.id
-        if not VALID_ID.fullmatch(name) or set(name) == {"."}:
-            raise UserError(f"{path}: id {name!r}: expected a file name, without '/'; rename it")
+        if not is_file_name(name):
+            raise UserError(f"{path}: id {name!r:.60}: expected a file name, short and without '/'; rename it")
         if name in seen:
             raise UserError(f"{path}: id {name!r} comes twice and would overwrite itself; rename one")
         seen.add(name)
@@ -133,9 +142,8 @@ def check_ids(requests: Iterator[Request], path: Path) -> Iterator[Request]:
 def _is_json(path: Path) -> bool:
     if not Path(path).is_file():
         raise UserError(f"{path}: expected a file of units or tokens, found none; check the path")
-    with open(path, encoding="utf-8") as lines:
-        first = next((line.strip() for line in lines if line.strip()), "")
-    return first[:1] in ("[", "{")
+    with open(path, "rb") as file:
+        return file.read(4096).lstrip(BEFORE_TEXT)[:1] in (b"[", b"{")
 
 
 def _read_entries(path: Path, key: str, split: str | None) -> Iterator[tuple[str, Sequence]]:
@@ -159,21 +167,20 @@ def _chosen(path: Path, rows: Iterator[UnitsRow], split: str | None) -> Iterator
 
 
 def _read_text_rows(path: Path, key: str) -> Iterator[UnitsRow]:
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            name, tab, words = line.rstrip("\n").partition("\t")
-            if not tab or not name:
-                raise UserError(f"{path}, line {number}: expected 'id<TAB>12 45 …', found {line.strip()[:40]!r}")
-            yield {"id": name, key: words.split()}
+    for number, line in enumerate(split_lines(read_text(path)), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, tab, words = line.rstrip("\r\n").partition("\t")
+        if not tab or not name:
+            raise UserError(f"{path}, line {number}: expected 'id<TAB>12 45 …', found {line.strip()[:40]!r}")
+        yield {"id": name, key: words.split()}
 
 
 def _read_json_rows(path: Path, key: str) -> Iterator[UnitsRow]:
-    text = Path(path).read_text(encoding="utf-8").strip()
+    text = read_text(path).strip()
     try:
         rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines() if line]
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected a JSON array or one object a line, found {error}") from error
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get("id"), str) or key not in row:
@@ -183,9 +190,23 @@ def _read_json_rows(path: Path, key: str) -> Iterator[UnitsRow]:
 
 def _numbers(path: Path, name: str, values: list) -> np.ndarray:
     try:
-        numbers = np.array([int(value) for value in values], np.int64)
-    except (TypeError, ValueError) as error:
+        numbers = np.array([_whole(value) for value in values], np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}, {name}: expected unit ids, found {error}; --tokens reads BPE tokens") from error
     if (numbers < 0).any():
         raise UserError(f"{path}, {name}: expected unit ids of 0 or more, found {numbers.min()}")
     return numbers
+
+
+def _whole(value: int | str) -> int:
+    number = int(value)
+    if isinstance(value, float) and value != number:
+        raise ValueError(f"{value}, which is no whole number")
+    return number
+
+
+def _check_pitch(path: Path, name: str, values: object, n_frames: int) -> None:
+    """UserError where ``f0`` of a row is not a number of Hz, 0 = unvoiced, for each of its frames."""
+    plain = isinstance(values, list) and set(map(type, values)) <= {int, float} and len(values) == n_frames
+    if not plain or not all(0 <= value < float("inf") for value in values):
+        raise UserError(f"{path}, {name}: expected f0 in Hz, 0 or more, for each of {n_frames} frames; leave f0 out")

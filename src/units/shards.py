@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.errors import UserError
 from core.files import hash_files, read_json, write_json, write_text
 from core.frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
 from core.records import FailedItem, Segment, UnitTotals, Utterance
@@ -72,12 +73,15 @@ def shard_problem(path: Path, origin: Mapping[str, str]) -> str | None:
     """Why the results ``path`` are not those of ``origin``: missing, foreign or damaged; None where they are."""
     if not (path.exists() and path.with_suffix(RECORD).exists()):
         return "missing"
-    record = read_json(path.with_suffix(RECORD))
-    found = record["origin"]
+    try:
+        record = read_json(path.with_suffix(RECORD))
+        found, written = record["origin"], record["sha256"]
+    except (UserError, KeyError):
+        return "damaged: no record of what was written"
     differing = sorted(key for key in origin.keys() | found.keys() if found.get(key) != origin.get(key))
     if differing:
         return "foreign: of another " + " and another ".join(differing)
-    return None if record["sha256"] == _hash_results(path) else "damaged: not the bytes that were written"
+    return None if written == _hash_results(path) else "damaged: not the bytes that were written"
 
 
 def _hash_results(path: Path) -> str:
@@ -109,7 +113,7 @@ def read_index(folder: Path) -> dict[str, FeatureRows]:
     found: dict[str, FeatureRows] = {}
     for path in sorted(folder.glob(f"*{INDEX}")):
         start = 0
-        for identity, n_samples in read_json(path):
+        for identity, n_samples in read_json(path, list):
             found[identity] = FeatureRows(path.with_name(path.name.replace(INDEX, ".npy")), start, n_samples)
             start += samples_to_frames(n_samples)
     return found
@@ -122,7 +126,7 @@ def write_speakers(features: Path, spans: Sequence[tuple[str | None, int]]) -> N
 
 def read_speakers(paths: Iterable[Path]) -> list[tuple[str | None, int]]:
     """Those of several files of features, one after the other."""
-    return [(speaker, n_frames) for path in paths for speaker, n_frames in read_json(path.with_suffix(SPEAKERS))]
+    return [(speaker, n_frames) for path in paths for speaker, n_frames in read_json(path.with_suffix(SPEAKERS), list)]
 
 
 def read_features(path: Path, start: int, n_frames: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from models.generator_v2 import GeneratorV2
 from models.generator_v3 import GeneratorV3
 from models.generator_v4 import GeneratorV4
 from models.unit_embedding import seed_table
-from training.checkpoints import load_checkpoint
+from training.checkpoints import build_saved, load_checkpoint, require_keys
 from units.requests import SpokenItem
 
 GENERATORS = {"v1": Generator, "v2": GeneratorV2, "v3": GeneratorV3, "v4": GeneratorV4}
@@ -64,11 +64,12 @@ def load_vocoder(
     state = load_checkpoint(path, command=command_for_folder("run_phase3.sh", exp))
     if "generator_ema" not in state:
         raise UserError(f"{path}: expected a vocoder's checkpoint, found keys {sorted(state)[:5]}")
+    require_keys(path, state, "version", "sizes", "speakers", "step")
     version, sizes = state["version"], state["sizes"]
     if sizes.get("condition", "units") != "units" and not allow_oracle:
         raise UserError(f"{path}: speaks log-mel (--condition logmel), not units; score it with src/vocoder_test.py")
-    generator = build_generator(version, sizes)
-    generator.load_state_dict(state["generator_ema"])
+    kind = f"the weights of a generator {version} of sizes {sizes}"
+    generator = build_saved(path, lambda: build_generator(version, sizes), state["generator_ema"], kind=kind)
     return Vocoder(
         generator=generator.eval().to(device),
         speakers=state["speakers"],

@@ -8,7 +8,7 @@ from which another voice's training may go on.
 Weights lie there in single or in half precision; loaded, they are float32.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from core.records import VoiceConfig, VoiceOrigin
 from languages import command_for_folder
 from models.prosody_predictor import ProsodyPredictor
 from prosody.prediction import Prosody, load_prosody
-from training.checkpoints import load_checkpoint, rename_old_weights
+from training.checkpoints import build_saved, load_checkpoint, rename_old_weights, require_keys
 from units.kmeans import UnitClusters, load_kmeans, read_description, save_safetensors
 from units.phase1_inputs import hash_units, lacks_clusters
 from vocoder.generators import Vocoder, build_generator, checkpoint_path, load_vocoder
@@ -47,9 +47,10 @@ def load_voice(folder: Path, checkpoint: str | Path = "best", device: str | torc
     if checkpoint != "best":
         raise UserError(f"{folder}: a saved voice holds one checkpoint; leave --checkpoint {checkpoint} out")
     config = _read_config(folder, VOICE_FORMAT)
+    require_keys(Path(folder) / "config.json", config["derived"], "generator")
     version, sizes = config["derived"]["generator"], config["sizes"]
     return Vocoder(
-        generator=_load_weights(build_generator(version, sizes), folder, device),
+        generator=_load_weights(lambda: build_generator(version, sizes), folder, device),
         speakers=config["speakers"],
         device=torch.device(device),
         version=version,
@@ -66,9 +67,10 @@ def load_voice_prosody(folder: Path, device: str | torch.device = "cpu") -> Pros
         return load_prosody(folder, device=device)
     config = _read_config(folder, PROSODY_FORMAT)
     # JSON has lists only, the constructor takes tuples.
+    require_keys(Path(folder) / "config.json", config, "statistics")
     sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in config["sizes"].items()}
     return Prosody(
-        predictor=_load_weights(ProsodyPredictor(**sizes), folder, device),
+        predictor=_load_weights(lambda: ProsodyPredictor(**sizes), folder, device),
         speakers=config["speakers"],
         statistics=config["statistics"],
         device=torch.device(device),
@@ -207,15 +209,10 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
-def _load_weights(model: nn.Module, folder: Path, device: str | torch.device) -> nn.Module:
+def _load_weights(build: Callable[[], nn.Module], folder: Path, device: str | torch.device) -> nn.Module:
     path = Path(folder) / WEIGHTS_FILE
     weights = rename_old_weights(_read_weights(path))
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: expected the weights that config.json describes, found: {reason}") from error
-    return model.eval().to(device)
+    return build_saved(path, build, weights, kind="the weights that config.json describes").eval().to(device)
 
 
 def _is_saved(folder: Path) -> bool:
@@ -226,6 +223,7 @@ def _read_config(folder: Path, kind: str) -> VoiceConfig:
     path = Path(folder) / "config.json"
     config = read_json(path)
     found, version = config.get("format"), config.get("format_version")
-    if found != kind or (version or 0) > FORMAT_VERSION:
+    if found != kind or not isinstance(version or 0, int) or (version or 0) > FORMAT_VERSION:
         raise UserError(f"{path}: expected '{kind}' up to version {FORMAT_VERSION}, found '{found}' version {version}")
+    require_keys(path, config, "derived", "sizes", "speakers", "step")
     return config

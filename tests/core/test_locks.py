@@ -1,13 +1,18 @@
-"""One run at a time; where a file system has no locks, a run all the same."""
+"""One run at a time, on this machine or another; what a killed run leaves is taken over; messages name the holder."""
 
+import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from core import locks
 from core.errors import UserError
-from core.locks import only_one
+from core.locks import lock_of, note_of, only_one, only_run, say_age
 from synthetic import REPOSITORY, script_environment
 
 HOLD = """
@@ -18,6 +23,8 @@ with only_one(Path(sys.argv[1]), patience=0, busy="busy"):
     print("held", flush=True)
     sys.stdin.read()
 """
+# What filelock writes for a holder; fields beyond the first four are optional.
+MARKER = "filelock/2\npid={pid}\nhost={host}\nmode=lease\ntoken=0123abcd\nduration={duration}\n"
 
 
 def hold(lock: Path, **variables: str) -> subprocess.Popen:
@@ -28,16 +35,112 @@ def hold(lock: Path, **variables: str) -> subprocess.Popen:
     return process
 
 
-def test_the_second_waits_and_says_that_the_first_is_at_work(tmp_path: Path) -> None:
-    first = hold(tmp_path / "lock")
-    with pytest.raises(UserError, match="wait for it"), only_one(tmp_path / "lock", patience=0.3, busy="wait for it"):
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life and their end within parts of a second."""
+    for name, seconds in (("BEAT_SECONDS", 0.1), ("LEASE_SECONDS", 0.5), ("POLL_SECONDS", 0.02)):
+        monkeypatch.setattr(locks, name, seconds)
+
+
+def leave(lock: Path, *, host: str = "elsewhere", pid: int = 7) -> None:
+    """A lock as a process of another machine left it."""
+    lock.write_text(MARKER.format(pid=pid, host=host, duration=locks.LEASE_SECONDS))
+    note = {"user": "ana", "host": host, "pid": pid, "since": time.time() - 7500, "command": "train.py --steps 9"}
+    note_of(lock).write_text(str(note).replace("'", '"'))
+
+
+def test_the_second_is_told_who_is_at_work_and_a_killed_one_is_taken_over(tmp_path: Path, capfd) -> None:
+    lock = tmp_path / ".x.running"
+    first = hold(lock)
+    with pytest.raises(UserError) as refused, only_one(lock, patience=0.3, busy="wait for it"):
         raise AssertionError("two at once")
+    host, said = socket.gethostname(), str(refused.value)
+    assert said.startswith(f"wait for it: process {first.pid} of ") and f" on {host} (-c " in said
+    assert " s, last sign of life " in said and said.endswith(f"rm {lock}") and "\n" not in said
     first.kill()
     first.wait()
-    with only_one(tmp_path / "lock", patience=5, busy="a killed process keeps its lock"):
+    with only_one(lock, patience=5, busy="a killed process keeps its lock"):
+        assert f"taken over from process {first.pid} of " in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_holds_where_the_file_system_knows_no_flock(tmp_path: Path, without_locks: dict[str, str]) -> None:
+    first = hold(tmp_path / ".x.running", **without_locks)
+    with pytest.raises(UserError, match="busy"), only_one(tmp_path / ".x.running", patience=0.2, busy="busy"):
+        raise AssertionError("two at once")
+    assert first.communicate("")[1] == "" and first.returncode == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_on_another_machine_that_gives_signs_of_life_is_believed(tmp_path: Path, hasty, capfd) -> None:
+    lock = tmp_path / ".x.running"
+    leave(lock)
+    beats = iter(range(1, 10**6))
+    real, moved = locks._changed, lambda path: (1, next(beats))
+    locks._changed = moved
+    try:
+        with pytest.raises(UserError, match="7 of ana on elsewhere .train.py --steps 9., for 2 h 5 min"):
+            with only_one(lock, patience=0.05, busy="x"):
+                raise AssertionError("two at once")
+    finally:
+        locks._changed = real
+    assert "waiting for a sign of life" in capfd.readouterr().err and lock.exists()
+
+
+def test_a_holder_on_another_machine_without_sign_of_life_is_taken_over(tmp_path: Path, hasty, capfd) -> None:
+    lock = tmp_path / ".x.running"
+    leave(lock)
+    with only_one(lock, patience=0.05, busy="x"):
+        said = capfd.readouterr().err
+    assert "waiting for a sign of life" in said and "taken over from process 7 of ana on elsewhere" in said
+
+
+def test_a_process_number_that_another_process_has_now_is_no_holder(tmp_path: Path, hasty) -> None:
+    lock = tmp_path / ".x.running"
+    lock.write_text(
+        MARKER.format(pid=os.getppid(), host=socket.gethostname(), duration=locks.LEASE_SECONDS) + "start=1\n"
+    )
+    with only_one(lock, patience=0.2, busy="the number alone is believed"):
         pass
 
 
-def test_without_locks_it_goes_on_and_says_so_once(tmp_path: Path, without_locks: dict[str, str]) -> None:
-    said = hold(tmp_path / "lock", **without_locks).communicate("")[1]
-    assert said.count("has no locks") == 1 and len(said.splitlines()) == 1
+def test_a_lock_that_a_full_disk_left_empty_goes_once_it_is_old(tmp_path: Path, hasty) -> None:
+    lock = tmp_path / ".x.running"
+    lock.touch()
+    with pytest.raises(UserError, match="somebody who left no name"), only_one(lock, patience=0.05, busy="x"):
+        raise AssertionError("two at once")
+    os.utime(lock, (0, 0))
+    with only_one(lock, patience=0.05, busy="x"):
+        pass
+
+
+def test_a_run_whose_lock_was_taken_ends_and_one_whose_disk_hangs_goes_on(tmp_path: Path, hasty, monkeypatch) -> None:
+    ended = []
+    monkeypatch.setattr(locks.os, "_exit", ended.append)
+    locks._end_or_warn(tmp_path / "x", SimpleNamespace(reason="refresh-failed", error="EIO"))
+    assert ended == []
+    with only_one(tmp_path / ".x.running", patience=1, busy="x"):
+        (tmp_path / ".x.running").unlink()
+        give_up = time.monotonic() + 20
+        while not ended and time.monotonic() < give_up:
+            time.sleep(0.02)
+    assert ended == [2]
+
+
+def test_a_folder_is_held_from_outside_by_the_first_process_alone(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "spanish_units"
+    with only_run(folder):
+        assert [path.name for path in tmp_path.iterdir() if path.suffix == ".running"] == [".spanish_units.running"]
+        assert not folder.exists() and note_of(lock_of(folder)).exists()
+        with only_run(folder, part="assign.3"):
+            assert lock_of(folder, "assign.3").exists()
+        with pytest.raises(UserError, match="another run is at work here"), only_run(folder, patience=0.05):
+            raise AssertionError("two at once")
+        monkeypatch.setenv("RANK", "1")
+        with only_run(folder, patience=0):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ages_are_in_words() -> None:
+    found = [say_age(seconds) for seconds in (-5, 59.4, 61, 3599, 12_000, 200_000)]
+    assert found == ["0 s", "59 s", "1 min", "59 min", "3 h 20 min", "2 days"]
