@@ -258,7 +258,7 @@ def hand_to_client() -> None:
         return
     require_token()
     words = ["-m", "modal", "run", "--detach", f"{Path(__file__).resolve()}::main", *sys.argv[1:]]
-    os.execv(sys.executable, [sys.executable, *words])
+    os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 (Modal's client, with our own words)
 
 
 if __name__ == "__main__":

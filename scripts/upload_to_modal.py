@@ -169,7 +169,8 @@ def hand_to_client() -> None:
     require_token()
     what = ["--folder", str(args.folder)] if args.folder else ["--language", args.language]
     words = [*what, "--volume", args.volume, *(["--again"] if args.again else [])]
-    os.execv(sys.executable, [sys.executable, "-m", "modal", "run", str(Path(__file__).resolve()), *words])
+    words = [sys.executable, "-m", "modal", "run", str(Path(__file__).resolve()), *words]
+    os.execv(sys.executable, words)  # noqa: S606 (Modal's client, with our own words)
 
 
 if __name__ == "__main__":

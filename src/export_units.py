@@ -20,6 +20,7 @@ from tqdm import tqdm
 from core.cli import HELP_FORMATTER, configure_log, given_flags, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.frames import UNIT_RATE
+from core.locks import only_run
 from core.records import SPLITS, Utterance
 from languages import add_language_flags, command_for, data_root, language_paths
 from training.experiment import is_finished, mark_finished, open_experiment, read_derived, require_finished
@@ -178,14 +179,15 @@ def say_what_was_read(args: argparse.Namespace, exp: Path, totals: dict, remarks
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     configure_log()
-    if args.format and args.exp:
-        export(args, args.exp)
+    if args.format:
+        exp = args.exp or language_paths(args.language, args.tag, may_be_new=True)["units"]
+        with only_run(args.out):
+            export(args, exp)
         return
     paths = language_paths(args.language, args.tag, may_be_new=True)
-    if args.format:
-        export(args, args.exp or paths["units"])
-    else:
-        bring(args, args.exp or paths["units"], paths["manifest"])
+    exp = args.exp or paths["units"]
+    with only_run(exp):
+        bring(args, exp, paths["manifest"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ More: docs/speech_llm.md.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from core.device import choose_device
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files
+from core.locks import only_run
 from core.records import TranscriptLine
 from segmentation.pauses import MIN_SEGMENT_DURATION
 from segmentation.recordings import find_sources, name_stems
@@ -262,6 +264,11 @@ def report(plans: dict[str, RecordingPlan], failed: dict[str, str], n_pieces: in
 
 def main() -> int:
     args = parse_args()
+    with only_run(args.out) if args.out else contextlib.nullcontext():
+        return transcribe_all(args)
+
+
+def transcribe_all(args: argparse.Namespace) -> int:
     args.device = choose_device(args.device)
     sources = find_sources(args.recordings)
     outputs = plan_outputs(args.out, args.format, sources, overwrite=args.overwrite)

@@ -171,7 +171,7 @@ def use_utf8() -> None:
     if sys.getfilesystemencoding() == "utf-8" or "PYTHONUTF8" in os.environ:
         return
     os.environ["PYTHONUTF8"] = "1"
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (this very program, its own words)
 
 
 def _in_one_line(error: Exception, less_memory: str) -> str | None:

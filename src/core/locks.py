@@ -43,7 +43,7 @@ def lock_of(folder: Path, part: str = "") -> Path:
 
 
 @contextlib.contextmanager
-def only_run(folder: Path, *, part: str = "", patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+def only_run(folder: Path, *, part: str = "", patience: float | None = None) -> Iterator[None]:
     """Hold ``folder``, which may not be there yet, against other runs that write to it. UserError names the holder.
 
     part: of the work, where several jobs share the folder.
@@ -52,6 +52,7 @@ def only_run(folder: Path, *, part: str = "", patience: float = PATIENCE_SECONDS
     if "MODAL_TASK_ID" in os.environ or any(rank != "0" for rank in ranks):
         yield
         return
+    patience = PATIENCE_SECONDS if patience is None else patience
     with only_one(lock_of(folder, part), patience=patience, busy=f"{folder}: another run is at work here"):
         yield
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from core.packed_files import stored_in
 from segmentation.manifest import read_manifest
 
-LOCAL_DATA = Path("/tmp/oral_units_data")  # the same in every container: config.json records it
+# The same in every container, for config.json records it; nobody else is there.
+LOCAL_DATA = Path("/tmp/oral_units_data")  # noqa: S108
 COPIES_AT_ONCE = 32  # the volume answers slowly and to many at once
 FREE_SHARE = 0.8  # of the disk that the copies may take
 

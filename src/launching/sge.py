@@ -132,7 +132,8 @@ def _queued_tasks(listing: str, number: str) -> dict[int, str] | None:
     if not answer:
         return None
     found = {}
-    for row in ElementTree.fromstring(answer[0]).iter("job_list"):
+    # The scheduler's own answer; expat ends entities that grow.
+    for row in ElementTree.fromstring(answer[0]).iter("job_list"):  # noqa: S314
         if row.findtext("JB_job_number") == number:
             task = row.findtext("tasks") or "1"
             found[int(task) - 1] = row.findtext("state") or ""
