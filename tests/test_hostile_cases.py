@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import hostile_answers
+import hostile_disks
 import hostile_models
 import hostile_sounds
 import hostile_tables
@@ -18,7 +19,7 @@ from hostile_world import WORLDS, Case, World, hash_tree, open_world, run
 
 CASES = [
     case
-    for module in (hostile_sounds, hostile_tables, hostile_units, hostile_models, hostile_answers)
+    for module in (hostile_sounds, hostile_tables, hostile_units, hostile_models, hostile_answers, hostile_disks)
     for case in module.CASES
 ]
 

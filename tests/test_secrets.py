@@ -40,6 +40,8 @@ RECORDS = (
     "exp/*/unit_report.json",
     "exp/*/units/config.json",
 )
+# Formats that must say where the sound lies: ELAN's MEDIA_URL, and the first line of a fairseq manifest.
+FORMATS = ("given/tiers/*.eaf", "given/units/*.tsv")
 # TensorBoard puts the host into the names of its files.
 HOST_NAMES = ("exp/*/tensorboard/events.out.tfevents.*",)
 
@@ -91,10 +93,10 @@ def test_the_host_stands_in_the_names_of_tensorboards_files_alone(chain: World) 
 
 def test_paths_of_this_machine_stay_in_the_records_of_experiments(chain: World) -> None:
     found = files_with(chain, str(chain.root))
-    assert found and but(found, RECORDS) == []
+    assert found and but(found, (*RECORDS, *FORMATS)) == []
 
 
 def test_what_is_given_away_was_made(chain: World) -> None:
     made = {path.suffix for path in (chain.root / "given").rglob("*") if path.is_file()}
-    assert made >= {".safetensors", ".json", ".md", ".html", ".pt", ".eaf", ".wav"}, made
+    assert made >= {".safetensors", ".json", ".md", ".html", ".torchscript", ".eaf", ".wav"}, made
     assert (chain.exp / f"{LANGUAGE}_vocoder_v4" / "report.html").is_file()

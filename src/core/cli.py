@@ -17,6 +17,7 @@ from core.exit_codes import EXIT_USER_MISTAKE
 SAID_OF_FILES = {
     errno.ENOENT: "expected a file, found none; check the path",
     errno.EISDIR: "expected a file, found a folder; name a file in it",
+    errno.EEXIST: "expected a folder there, or nothing, found a file; move it away, or name another place",
     errno.ENOTDIR: "expected a folder on the way there, found a file; check the path",
     errno.ENAMETOOLONG: "the name is too long for this disk; give a shorter one",
     errno.ELOOP: "is a link that leads back to itself; delete it",

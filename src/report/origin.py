@@ -1,6 +1,26 @@
 """Where an experiment comes from: configuration, commit, machine, command."""
 
+import re
+
 from report.data import Experiment
+
+# An absolute path among other words; its first parts name this machine, or who works on it.
+PLACE = re.compile(r"(?<![\w.…~/:-])~?(?:/[^/\s'\"<>]+){2,}")
+
+
+def shorten_paths(value: object) -> object:
+    """A text with its absolute paths cut to their last two parts, for a page that is given away: "…/exp/spanish"."""
+    text = str(value)
+    if "/" not in text:
+        return value
+    return (
+        _shorten(text) if text.startswith("/") and "\n" not in text else PLACE.sub(lambda hit: _shorten(hit[0]), text)
+    )
+
+
+def _shorten(path: str) -> str:
+    parts = path.rstrip("/").split("/")
+    return "…/" + "/".join(parts[-2:] if len(parts) > 3 else parts[-1:])
 
 
 def origin_facts(experiment: Experiment) -> dict[str, object]:
@@ -20,10 +40,10 @@ def origin_facts(experiment: Experiment) -> dict[str, object]:
         "Packages": ", ".join(f"{name} {version}" for name, version in packages),
         "Input (SHA-256)": experiment.input_hash,
     }
-    return {label: value for label, value in facts.items() if value not in (None, "")}
+    return {label: shorten_paths(value) for label, value in facts.items() if value not in (None, "")}
 
 
 def settings(experiment: Experiment) -> dict[str, object]:
     """Every argument and derived value that is set, by name."""
     values = {**experiment.arguments, **experiment.derived}
-    return {name: value for name, value in sorted(values.items()) if value is not None}
+    return {name: shorten_paths(value) for name, value in sorted(values.items()) if value is not None}

@@ -1,0 +1,25 @@
+"""A page is given away: the folders of whoever made it stay at home."""
+
+from pathlib import Path
+
+import pytest
+
+from report.origin import shorten_paths
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Path("/home/ana/oral units/exp/spanish_units"), "…/exp/spanish_units"),
+        ("/home/ana", "…/ana"),
+        (
+            "python src/a.py --exp /home/ana/exp/x --data=/home/ana/d/y 'z'",
+            "python src/a.py --exp …/exp/x --data=…/d/y 'z'",
+        ),
+        ("~/exp/a/b", "…/a/b"),
+        ("src/trainer.py --a 1/2, audio/mpeg, https://example.org/a/b", None),
+        (12, None),
+    ],
+)
+def test_absolute_paths_are_cut_and_all_else_stays(value: object, shown: str | None) -> None:
+    assert shorten_paths(value) == (value if shown is None else shown)
