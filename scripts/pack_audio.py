@@ -33,14 +33,13 @@ from tqdm import tqdm
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.files import write_atomically, write_text
-from core.locks import only_one
+from core.locks import only_run
 from core.packed_files import MEMBER, REMOTE, end_of, index_file, is_packed, name_key, scan_tar, write_index
 from languages import data_root, language_help, language_paths, resolve_in
 from segmentation.manifest import check_manifest, read_manifest
 from units.unit_table import UnitTable, map_units, open_table, read_column
 
 FOLDER, OLD_LIST = "packed", "segments.unpacked.jsonl"
-LOCK_SECONDS = 10
 
 
 class Shard(NamedTuple):
@@ -87,8 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_packed(first["audio"]):
         raise UserError(f"{manifest}: names packed audio already ({first['audio']}); nothing to do")
     folder.mkdir(exist_ok=True)
-    lock = folder / ".lock"
-    with only_one(lock, patience=LOCK_SECONDS, busy=f"{folder}: another process packs this language; let it end"):
+    with only_run(paths["data"]):
         units = open_units(args.units, paths["cache"]) if args.units else None
         tars = pack(manifest, folder, units, largest=round(args.shard_mb * 1e6), most=args.shard_clips)
         if args.remote:

@@ -83,7 +83,7 @@ from training.training_state import Losses, Progress, has_stalled, is_due, is_la
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
-from units.unit_table import open_table
+from units.unit_table import open_table, require_units_below
 from units.utterances import UtteranceTable, known_speakers, load_utterances
 from vocoder.saved_voice import included_prosody, load_clusters, load_voice_prosody
 
@@ -535,7 +535,9 @@ def enter_experiment(
 ) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied: they are what the predictor's units mean."""
     units_exp, corpus = paths["units"], paths["corpus"]
-    taken = check_selection(open_table(corpus, paths["cache"]), read_selection(vars(args)), splits=paths["splits"])
+    table = open_table(corpus, paths["cache"])
+    require_units_below(table, count_units(paths))
+    taken = check_selection(table, read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {"units_hash": hash_units(units_exp)}
     derived |= {"started_from": old.folder.name} if old else {}
     changeable = ("steps", "patience", "log_every", "cpu")

@@ -38,6 +38,7 @@ from core.cli import (
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
+from core.locks import only_run
 from languages import add_language_flags, language_paths
 from training.checkpoints import load_checkpoint, restore_random_state, seed_step
 from training.experiment import noting_failed_start, open_experiment
@@ -444,6 +445,11 @@ def plan_budget(
 # %%
 def main() -> int:
     args = parse_args()
+    with only_run(args.exp or language_paths(args.language, args.tag)["unit_lm"]):
+        return train_unit_lm(args)
+
+
+def train_unit_lm(args: argparse.Namespace) -> int:
     share_rows(range(args.batch_size), 0, launched_processes())
     exit_on_stop_signals()
     paths = language_paths(args.language, args.tag)

@@ -91,7 +91,7 @@ from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, lacks_clusters
 from units.requests import SpokenItem
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
-from units.unit_table import open_table
+from units.unit_table import open_table, require_units_below
 from units.utterances import (
     LoadedUtterance,
     UtteranceTable,
@@ -835,6 +835,7 @@ def enter_experiment(
 ) -> None:
     """Make or re-enter the folder; phase 1's clusters are copied, so that the voice can speak recordings alone."""
     table = open_table(paths["corpus"], paths["cache"])
+    require_units_below(table, units["n_units"])
     taken = check_selection(table, read_selection(vars(args)), splits=paths["splits"])
     derived = describe_inputs(args.language, paths) | {
         "generator": args.generator,

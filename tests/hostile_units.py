@@ -279,6 +279,8 @@ UNITS_CONFIG = {
         "expected a finished phase 1",
     ),
 }
+# What a trainer meets of a corpus; its own steps are tests of their own.
+TRAINED = ("half a corpus", "a unit out of range", "units that are no list", "another unit rate", "no corpus")
 EXPORT = ("--language", "{language}", "--format", "textless", "--out", "{root}/out")
 PROSODY = ("--language", "{language}", "--steps", 1, "--cpu", "--exp", "{root}/prosody")
 VOCODER = (
@@ -347,6 +349,13 @@ CASES = [
     *(
         Case(f"train_bpe: {name}", "units", spoil, "train_bpe", BPE, 2, [says])
         for name, (spoil, says) in UNITS_CONFIG.items()
+    ),
+    *(
+        Case(
+            f"{script}: {name}", "units", CORPORA[name][0], script, flags, 2, ["corpus_timestamped.json|tale_000_0000"]
+        )
+        for script, flags in (("trainer_vocoder", VOCODER), ("trainer_prosody", PROSODY))
+        for name in TRAINED
     ),
     *(
         Case(f"trainer_vocoder: {name}", "units", spoil, "trainer_vocoder", VOCODER, 2, [says])

@@ -25,6 +25,8 @@ WRITERS = [
     ("train_bpe", (*LANGUAGE, "--overwrite"), "{bpe}"),
     ("trainer_vocoder", (*LANGUAGE, "--generator", "v3", "--overwrite", "--cpu"), "{voice}"),
     ("trainer_prosody", (*LANGUAGE, "--cpu"), "{exp}/guarani_prosody"),
+    ("trainer_unit_lm", (*LANGUAGE, "--cpu"), "{exp}/guarani_unit_lm"),
+    ("pack_audio", LANGUAGE, "{data}"),
     ("trainer_base", ("--exp", "{root}/out", "--data", "{data}", "--do_train", "--cpu"), "{root}/out"),
     ("cross_validate", ("--exp", "{root}/out", "--", "--data", "{data}"), "{root}/out"),
     ("sweep_units", LANGUAGE, "{exp}/guarani_sweep"),
@@ -41,7 +43,9 @@ WRITERS = [
 # Scripts that take no lock, and why none is needed.
 ONE_FILE = "writes one file, whole or not at all; the last run's stays"
 UNLOCKED = {
-    **dict.fromkeys(("validate_units", "prosody_test", "build_report", "calculate_wer", "score_listening"), ONE_FILE),
+    **dict.fromkeys(
+        ("validate_units", "prosody_test", "unit_lm_test", "build_report", "calculate_wer", "score_listening"), ONE_FILE
+    ),
     **dict.fromkeys(("inspect_recordings", "speak_exported"), ONE_FILE),
     "build_listening_test": "writes a page and its key, and refuses a place where they are",
     "fill_f0_cache": "fills a cache, each file whole, and the same whoever writes it",

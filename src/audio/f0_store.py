@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.files import write_atomically
-from core.locks import only_one
+from core.locks import lock_of, only_one
 from core.packed_files import file_state, name_key
 
 N_BUCKETS = 64
@@ -38,12 +38,12 @@ def bucket_file(store: Path, key: int) -> Path:
 
 
 def open_bucket(path: Path) -> Bucket:
-    """The bucket as it is now; an empty one where there is no file yet."""
+    """The bucket as it is now; an empty one where there is no file yet, or a damaged one, which is filled again."""
     try:
         state = os.stat(path)
-    except FileNotFoundError:
+        return _map_bucket(str(path), state.st_mtime_ns, state.st_ino)
+    except (FileNotFoundError, ValueError, KeyError, EOFError):
         return EMPTY
-    return _map_bucket(str(path), state.st_mtime_ns, state.st_ino)
 
 
 @functools.lru_cache(maxsize=2 * N_BUCKETS)
@@ -111,13 +111,9 @@ def add_tracks(store: Path, number: int, tracks: Sequence[tuple[str, int, int, n
     """Put (id, bytes of the audio, when it was read in ns, (F,) F0) into bucket ``number``, in place of older ones."""
     path = bucket_file(store, number)
     store.mkdir(parents=True, exist_ok=True)
-    busy = f"{path}: another process has been writing it for hours; end it, or delete {_lock_file(path)}"
-    with only_one(_lock_file(path), patience=PATIENCE, busy=busy):
+    busy = f"{path}: another process has been writing it for hours"
+    with only_one(lock_of(path), patience=PATIENCE, busy=busy):
         write_bucket(path, *_merge(open_bucket(path), tracks))
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
 
 
 def _merge(

@@ -12,8 +12,8 @@ import numpy as np
 from core.errors import UserError
 from core.frames import UNIT_RATE
 from unit_lm.vocabulary import Vocabulary, encode_utterances
-from units.corpus import deduplicate, expand
-from units.selection import EVERYTHING, Selection, read_selected
+from units.corpus import deduplicate, expand, read_corpus
+from units.selection import EVERYTHING, Selection, is_selected
 
 
 class UnitUtterance(NamedTuple):
@@ -50,8 +50,8 @@ def read_utterances(
                 entry.get("source", ""),
                 entry.get("start", 0.0),
             )
-            for entry in read_selected(corpus, splits, selection)
-            if entry["units"]
+            for entry in read_corpus(corpus, splits=splits)
+            if entry["units"] and is_selected(entry, selection)
         ]
         if not found:
             raise UserError(f"{corpus}: expected utterances in split {' or '.join(splits)}, found none; add recordings")

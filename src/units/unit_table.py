@@ -24,12 +24,12 @@ from tqdm import tqdm
 from core.errors import UserError
 from core.file_facts import stamp
 from core.files import read_json, write_json
-from core.locks import only_one
+from core.locks import lock_of, only_one
 from core.packed_files import name_key
 from core.records import SPLITS, Utterance
 from units.corpus import frame_units, read_corpus
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 PATIENCE = 6 * 3600.0  # s, for which a process waits while another makes the table
 # One file each. place, n_bytes: where the JSON line [id, audio] lies in names.jsonl. speaker: row of the speakers, -1
 # where nobody is named. flags: a bit each.
@@ -61,6 +61,13 @@ class UnitTable(NamedTuple):
     dtype: str  # of the units: int16 where they fit
     speakers: list[str]
     flags: list[str]  # names of the bits
+    largest_unit: int
+
+
+def require_units_below(table: UnitTable, n_units: int) -> None:
+    """UserError for a corpus with units that its k-means does not have: of another run, or edited."""
+    if table.largest_unit >= n_units:
+        raise UserError(f"{table.corpus}: expected units below {n_units}, found {table.largest_unit}; rerun phase 1")
 
 
 def open_table(corpus: Path, cache: Path) -> UnitTable:
@@ -70,9 +77,8 @@ def open_table(corpus: Path, cache: Path) -> UnitTable:
     folder = _table_folder(corpus, cache)
     if not (folder / "about.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.parent / f".{_family(corpus)}.lock"
-        busy = f"{folder}: another process has been making this table for hours; end it, or delete {lock}"
-        with only_one(lock, patience=PATIENCE, busy=busy):
+        busy = f"{folder}: another process has been making this table for hours"
+        with only_one(lock_of(folder.parent / _family(corpus)), patience=PATIENCE, busy=busy):
             if not (folder / "about.json").exists():
                 _make_table(corpus, folder)
     return UnitTable(corpus, folder, **read_json(folder / "about.json"))
@@ -154,6 +160,7 @@ def _write_columns(corpus: Path, folder: Path) -> dict[str, object]:
     dtype = _narrow(folder / "units.bin", growing.totals["largest"])
     kept = {name: growing.totals[name] for name in ("n_utterances", "n_frames")}
     streams = {"n_streams": growing.totals["n_streams"] or 1, "dtype": dtype}
+    kept["largest_unit"] = growing.totals["largest"]
     return kept | streams | {"speakers": list(growing.speakers), "flags": list(growing.flags)}
 
 

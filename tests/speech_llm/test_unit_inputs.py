@@ -62,6 +62,7 @@ def test_what_does_not_fit_is_refused(tiny_units: dict, tmp_path: Path) -> None:
 
 def test_a_unit_out_of_range_is_refused(tiny_units: dict) -> None:
     corpus = tiny_units["units"] / "corpus_timestamped.json"
-    corpus.write_text(corpus.read_text().replace('"units":[', '"units":[99,', 1))
+    spoilt = corpus.read_text().replace('"units":[', '"units":[99,', 1).replace('"durations":[', '"durations":[1,', 1)
+    corpus.write_text(spoilt)
     with pytest.raises(UserError, match="expected units below 12, found 99"):
         load_unit_sequences(tiny_units["units"])
