@@ -101,7 +101,7 @@ def _parse_utterance(path: Path, number: int, text: str) -> Utterance:
             f"{path}, line {number}: expected one utterance a line, found {error}; rerun phase 1"
         ) from error
     if fault := find_fault(utterance):
-        raise UserError(f"{path}, line {number}: {fault}; rerun phase 1 with --overwrite")
+        raise UserError(f"{path}, line {number}: {fault}; rerun phase 1")
     return utterance
 
 
@@ -116,18 +116,18 @@ def find_fault(utterance: object) -> str:
     if not (isinstance(name, str) and is_file_name(name)):
         return f"expected an id that may be a file's name, found {name!r:.40}"
     if split not in SPLITS:
-        return f"{name}: expected split {', '.join(SPLITS)}, found '{split!s:.40}'"
+        return f"expected split {', '.join(SPLITS)}, found '{split!s:.40}' in {name}"
     if rate != UNIT_RATE:
-        return f"{name}: expected a unit rate of {UNIT_RATE} Hz, found {rate!r:.40} Hz"
+        return f"expected a unit rate of {UNIT_RATE} Hz, found {rate!r:.40} Hz in {name}"
     if not is_length(utterance["duration"]):
-        return f"{name}: expected seconds in 'duration', found {utterance['duration']!r:.40}"
+        return f"expected seconds in 'duration', found {utterance['duration']!r:.40} in {name}"
     units, durations = utterance["units"], utterance["durations"]
     if not (_are_numbers(units, 0) and _are_numbers(durations, 1) and len(units) == len(durations)):
-        return f"{name}: expected unit ids from 0 on, and as many durations of 1 frame or more"
+        return f"expected unit ids from 0 on, and as many durations of 1 frame or more, in {name}"
     residual, n_frames = utterance.get("residual_units", []), sum(durations)
     if not isinstance(residual, list) or not all(_are_numbers(one, 0) and len(one) == n_frames for one in residual):
-        return f"{name}: expected residual_units of {n_frames} frames each"
-    return "" if isinstance(utterance["audio"], str) else f"{name}: expected a path in 'audio'"
+        return f"expected residual_units of {n_frames} frames each in {name}"
+    return "" if isinstance(utterance["audio"], str) else f"expected a path as audio of {name}"
 
 
 def _are_numbers(values: object, least: int) -> bool:
