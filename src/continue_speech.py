@@ -24,6 +24,7 @@ from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json, write_text
 from core.frames import UNIT_RATE, frames_to_samples
+from core.locks import only_run
 from core.records import Continuation, ContinuationResult
 from prosody.prediction import Prosody
 from report.continuation_page import build_continuation_page
@@ -134,6 +135,12 @@ def speak_on(
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     configure_log()
+    with only_run(args.out):
+        continue_all(args)
+
+
+def continue_all(args: argparse.Namespace) -> None:
+    """From a prompt to the page that plays its continuations."""
     labels = read_labels(args.page_language, "continuation")
     lm = load_unit_lm(args.exp, args.checkpoint, args.device)
     vocoder = load_voice(args.voice, device=args.device)

@@ -38,6 +38,11 @@ WRITERS = [
     ("index_speech", (*LANGUAGE, "--encoder", "mfcc"), "{index}"),
     ("search", (*LANGUAGE, *WORD), "{root}/out"),
     ("find_phrases", (*LANGUAGE, "--out", "{root}/out"), "{root}/out"),
+    (
+        "continue_speech",
+        ("{raw}/good.wav", "--prosody", "{voice}", "--exp", "{exp}/lm", "--voice", "{voice}", "--out", "{root}/out"),
+        "{root}/out",
+    ),
     ("transcribe", ("{raw}", "--model", "{root}/model", "--out", "{root}/out"), "{root}/out"),
 ]
 # Scripts that take no lock, and why none is needed.
