@@ -37,7 +37,7 @@ class Scale(NamedTuple):
 
 
 HEAD_SCALE = Scale(lead=0.0, echo=0.0, window=30, sure=0.3, least_said=0.3)
-WHISPER_SCALE = Scale(lead=0.1, echo=0.0, window=40, sure=0.3, least_said=0.3)
+WHISPER_SCALE = Scale(lead=0.1, echo=0.0, window=40, sure=0.3, least_said=0.45)
 
 
 class Heard(NamedTuple):

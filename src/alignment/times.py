@@ -22,8 +22,8 @@ SHORTEST_PAUSE = 4  # steps of 10 ms: a stop closes the mouth for as long
 SLACK = 0.04  # s: so far may a pause reach into what is marked as a letter
 TOKEN_SLACK = 0.3  # s: so far before its sound may a token begin
 LEAST_OF_TOKEN, LONGEST_LEAST = 0.25, 0.15  # so much of a word's time, and s, is sound, whatever pause follows
-# Chosen on four Russian sentences, judged on four others (docs/results/alignment.md).
-LOCAL_DROP_DB, LOCAL_STEPS = 30, 50  # below the loudest of so many steps on either side: a pause
+# Chosen on four Russian sentences and one English recording, judged on others (docs/results/alignment.md).
+LOCAL_DROP_DB, LOCAL_STEPS = 35, 50  # below the loudest of so many steps on either side: a pause
 LEAST_CLEAR = 0.08  # s: a shorter silence may be a stop within a word
 LONG_PAUSE = 0.5  # s: longer ones are no better
 SHORTEST_WORD = 0.01  # s
@@ -159,8 +159,18 @@ def find_quiet(levels: np.ndarray) -> np.ndarray:
     if is_silent(threshold):
         return np.zeros((0, 2))
     around = maximum_filter1d(levels, 2 * LOCAL_STEPS + 1).astype(np.int16)
-    runs = find_runs(~find_active(levels, threshold) | (levels < around - 2 * LOCAL_DROP_DB))
-    return runs[runs[:, 1] - runs[:, 0] >= SHORTEST_PAUSE] / STEPS_PER_SECOND
+    silent = ~find_active(levels, threshold)
+    # A closure before a last consonant is far below its vowel too, but seldom for so long.
+    soft = _long_runs(silent | (levels < around - 2 * LOCAL_DROP_DB), round(LEAST_CLEAR * STEPS_PER_SECOND))
+    return find_runs(soft | _long_runs(silent, SHORTEST_PAUSE)) / STEPS_PER_SECOND
+
+
+def _long_runs(mask: np.ndarray, least: int) -> np.ndarray:
+    """(T,) bool: the runs of ``least`` steps and more."""
+    kept = np.zeros(len(mask), bool)
+    for start, end in find_runs(mask):
+        kept[start:end] = end - start >= least
+    return kept
 
 
 def _pauses_between(quiet: np.ndarray, low: float, high: float) -> np.ndarray:
