@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hostile_world import Case, World, edit_json, edit_lines, halve, recode
+from hostile_world import Case, Outcome, World, edit_json, edit_lines, halve, recode
 from report_examples import write_vocoder_experiment
 
 from audio.audio_io import save_audio
@@ -99,10 +99,6 @@ REPORTS = {
         "scores.json: expected a JSON object",
     ),
     "a test clip of text": (scored(lambda exp: first_clip(exp).write_text("no sound")), r"\.wav: expected"),
-    "a test clip that is gone": (
-        scored(lambda exp: first_clip(exp).unlink()),
-        r"\.wav: expected an audio file, found none",
-    ),
 }
 LISTEN = ("{exp}/a", "{exp}/b", "--out", "{root}/test.html", "--n_utterances", 2)
 TESTS = {
@@ -270,7 +266,21 @@ def half_a_manifest(world: World) -> None:
     halve(world.data / "segments.jsonl")
 
 
+def gone_is_told(world: World, _: Outcome) -> None:
+    assert "1 audio files were not found, as a/test/resynthesis/" in (world.exp / "a" / "report.html").read_text()
+
+
 CASES = [
+    Case(
+        "build_report: a test clip that is gone",
+        "units",
+        scored(lambda exp: first_clip(exp).unlink()),
+        "build_report",
+        REPORT,
+        0,
+        [],
+        gone_is_told,
+    ),
     *(
         Case(f"calculate_wer: {name}", "nothing", spoil, "calculate_wer", SCORE, 2, [says])
         for name, (spoil, says) in PREDICTIONS.items()
