@@ -12,6 +12,7 @@ from training.experiment import read_metrics
 
 TIME_FIELDS = {"seconds", "audio_seconds_per_second", "gpu_peak_mib"}
 # Logs, and what names the machine, the folders and the moment of a run.
+LOCK_SUFFIX = ".running"  # of a killed process: it stays until the next one takes the lock over
 UNCOMPARED_FILES = {"train.log", "config.json", "tensorboard"}
 
 
@@ -94,7 +95,9 @@ def folder_differences(first: Path, second: Path, hidden: tuple[Path, Path] | No
         {
             path.relative_to(folder)
             for path in folder.rglob("*")
-            if path.is_file() and not UNCOMPARED_FILES & set(path.relative_to(folder).parts)
+            if path.is_file()
+            and path.suffix != LOCK_SUFFIX
+            and not UNCOMPARED_FILES & set(path.relative_to(folder).parts)
         }
         for folder in (first, second)
     ]
