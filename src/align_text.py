@@ -253,6 +253,7 @@ def link_recording(link: Path, recording: Path) -> None:
 
 def main() -> int:
     args = parse_args()
+    claim_folder(args.out)
     with only_run(args.out):
         return align_all(args)
 
@@ -261,7 +262,6 @@ def align_all(args: argparse.Namespace) -> int:
     """Every recording and its text, to the files in --out; returns the exit code."""
     args.device = choose_device(args.device)
     sources = find_sources(args.recordings)
-    claim_folder(args.out)
     texts = pair_texts(sources, args.text)
     lines, failed = read_texts(texts, spoken_headings=args.spoken_headings)
     stopped = catch_stop_signals()

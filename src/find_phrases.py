@@ -159,6 +159,7 @@ def write_dictionary(
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
+    claim_folder(args.out)
     with only_run(args.out):
         return find_all(args)
 
@@ -166,7 +167,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find_all(args: argparse.Namespace) -> int:
     """From the index to the dictionary in --out; returns the exit code."""
     language_paths(args.language)
-    claim_folder(args.out)
     named, labels = read_names(args.names, args.language), read_labels(args.page_language, "phrases")
     index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
     load = open_loader()

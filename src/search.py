@@ -130,6 +130,7 @@ def describe_search(index: Index, language: str, word: str, queries: Sequence[Qu
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
+    claim_folder(args.out)
     with only_run(args.out):
         return search_all(args)
 
@@ -137,7 +138,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def search_all(args: argparse.Namespace) -> int:
     """From the clips to the hits in --out; returns the exit code."""
     paths = language_paths(args.language)
-    claim_folder(args.out)
     decisions = read_decisions(args.accepted, args.language)
     labels = read_labels(args.page_language, "search")
     index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})

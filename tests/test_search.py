@@ -129,6 +129,7 @@ def test_a_query_that_cannot_be_found_is_one_line(root: Path, samples: np.ndarra
         ([], "expected a clip of the word, as in --query word.wav"),
         (["--query", "nothing.wav"], "nothing.wav: expected an audio file, found none"),
         (["--query", "story.mp3@3-x"], "FILE@START-END in seconds"),
+        (["--query", "word.wav", "--out", "/proc/x"], "/proc/x: cannot be written to"),
         (["--query", "story.mp3@0:03-0:02.5"], "a start before the end"),
         (["--query", "story.mp3@3-2"], "a start before the end"),
         (["--query", "word.wav", "--seed", "1", "--encoder", "mfcc"], "seed 1, found 0"),
