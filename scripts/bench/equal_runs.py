@@ -11,9 +11,9 @@ from training.checkpoints import load_checkpoint
 from training.experiment import read_metrics
 
 TIME_FIELDS = {"seconds", "audio_seconds_per_second", "gpu_peak_mib"}
-# Logs, and what names the machine, the folders and the moment of a run.
+# Logs, and what names the machine, the folders and the moment of a run, as tables of units do in their own names.
 LOCK_SUFFIX = ".running"  # of a killed process: it stays until the next one takes the lock over
-UNCOMPARED_FILES = {"train.log", "config.json", "tensorboard"}
+UNCOMPARED_FILES = {"train.log", "config.json", "tensorboard", "unit_tables"}
 
 
 def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
