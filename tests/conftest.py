@@ -14,6 +14,7 @@ from synthetic import save_tiny_encoder, write_segments, write_units
 LONG_FILES = (
     "test_scripts",
     "test_speech_llm_scripts",
+    "test_hostile_cases",
     "test_bench_vocoder",
     "test_trainer_vocoder",
     "test_modal_task",
