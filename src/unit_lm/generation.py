@@ -53,12 +53,33 @@ def continue_tokens(
     too_many = len(prompt) + longest - context
     kept = np.concatenate([prompt[:1], prompt[1 + too_many :]]) if too_many > 0 else prompt
     ids = torch.from_numpy(kept[None]).to(model.device)
-    seed_step(sampling.seed, sample, part)
+    return draw_tokens(
+        model, vocabulary, language, sampling, (sample, part), longest=longest, least=least, input_ids=ids
+    )
+
+
+def draw_tokens(
+    model: PreTrainedModel,
+    vocabulary: Vocabulary,
+    language: str,
+    sampling: Sampling,
+    key: tuple[int, ...],
+    *,
+    longest: int,
+    least: int = 0,
+    **inputs: torch.Tensor,
+) -> np.ndarray:
+    """(T,) int64 tokens of ``language`` behind ``inputs``: (1, P) ``input_ids``, or (1, P, C) ``inputs_embeds``.
+
+    A function of the seed and the ``key``.
+    """
+    given = next(iter(inputs.values()))
+    seed_step(sampling.seed, *key)
     drawing = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     forbidden = np.flatnonzero(~allowed_tokens(vocabulary)[language_row(vocabulary, language)]).tolist()
     found = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
+        **inputs,
+        attention_mask=torch.ones(given.shape[:2], dtype=torch.int64, device=given.device),
         max_new_tokens=longest,
         min_new_tokens=least or None,
         suppress_tokens=forbidden,
@@ -66,7 +87,8 @@ def continue_tokens(
         pad_token_id=PAD,
         **(drawing if sampling.temperature else {"do_sample": False}),
     )
-    tokens = found[0, ids.shape[1] :].cpu().numpy().astype(np.int64)
+    n_given = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0  # embeddings are not given back
+    tokens = found[0, n_given:].cpu().numpy().astype(np.int64)
     return tokens[: np.flatnonzero(tokens == END)[0]] if (tokens == END).any() else tokens
 
 

@@ -16,6 +16,7 @@ FLOORS = (
     ("units",),
     ("prosody", "speech_llm", "launching", "spoken_search", "unit_lm"),
     ("vocoder", "alignment", "phrases"),
+    ("translation",),
     ("report",),
 )
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}

@@ -1,0 +1,78 @@
+"""One update of a translator, alike over any number of processes."""
+
+from typing import NamedTuple
+
+import torch
+
+from accelerate import Accelerator
+
+from training.checkpoints import update_ema
+from training.processes import update_weights
+from training.training_state import Losses
+from translation.examples import PairBatch
+from translation.losses import contrast_nats, letter_nats, target_nats
+from unit_lm.train_step import Learner
+
+
+class Weights(NamedTuple):
+    """What the losses count, beside the nats of the target behind its source."""
+
+    alone: float  # nats of the target without a source
+    contrast: float  # nats by which source and target miss each other
+    text: float  # nats of the source's letters
+
+
+class Totals(NamedTuple):
+    """Of a step, over all processes: so that every token weighs the same however pairs are shared out."""
+
+    targets: int
+    letters: int
+
+
+def share_about(accelerator: Accelerator, own: torch.Tensor) -> torch.Tensor:
+    """(B, …) of this process among those of all, in order; gradients go to its own, and no further."""
+    if accelerator.num_processes == 1:
+        return own
+    parts = list(accelerator.gather(own.detach()).chunk(accelerator.num_processes))
+    parts[accelerator.process_index] = own
+    return torch.cat(parts)
+
+
+def update(
+    accelerator: Accelerator,
+    learner: Learner,
+    batch: PairBatch,
+    allowed: torch.Tensor,
+    *,
+    totals: Totals,
+    weights: Weights,
+    clip: float,
+    step: int,
+    ema: float,
+) -> Losses:
+    """One update of the weights and their average; returns its losses, over all processes.
+
+    allowed: (V,) bool, what may be said.
+    """
+    learner.wrapped.train()
+    said = learner.wrapped(batch.source, batch.heard, batch.tokens)
+    found = {
+        "train_token_nat": target_nats(said.logits, batch.targets, allowed).sum() / max(1, totals.targets),
+        "train_alone_nat": target_nats(said.alone, batch.targets, allowed).sum() / max(1, totals.targets),
+    }
+    if said.letters.numel():
+        spelled = letter_nats(said.letters, batch.source.seen, batch.letters)
+        found["train_letter_nat"] = spelled.sum() / max(1, totals.letters)
+    source, target, prompts = (share_about(accelerator, own) for own in (said.source, said.target, batch.prompts))
+    contrast = contrast_nats(source, target, said.sharpness, prompts)
+    loss = found["train_token_nat"] + weights.alone * found["train_alone_nat"]
+    if weights.text:
+        loss = loss + weights.text * found["train_letter_nat"]
+    # Processes average their gradients; what is wanted is the sum. All hold the whole contrast, with own gradients.
+    loss = accelerator.num_processes * (loss + weights.contrast * contrast)
+    losses = update_weights(accelerator, learner.model.parameters(), learner.optimizer, loss, clip)
+    update_ema(learner.model_ema, learner.model, step, ema)
+    sums = {name: value.detach() for name, value in found.items()}
+    if accelerator.num_processes > 1:
+        sums = {name: accelerator.reduce(value, "sum") for name, value in sums.items()}
+    return sums | {"train_contrast_nat": contrast.detach()} | losses

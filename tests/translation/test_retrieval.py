@@ -1,0 +1,69 @@
+"""Ranks, lengths and listening, on matrices whose answers are known; losses against numbers made by hand."""
+
+import math
+
+import numpy as np
+import torch
+
+import pytest
+
+from translation.losses import contrast_nats
+from translation.retrieval import (
+    compare_ranks,
+    fit_lengths,
+    hits,
+    join_sources,
+    length_scores,
+    measure_listening,
+    score_ways,
+    summarise_ranks,
+    true_ranks,
+)
+from translation.scoring import PairScores
+
+SCORES = np.array([[3.0, 1.0, 2.0], [5.0, 4.0, 4.0], [1.0, 1.0, 1.0]])
+
+
+def test_ranks_count_what_is_better_and_share_ties() -> None:
+    assert true_ranks(SCORES).tolist() == [1, 2.5, 2]
+    assert hits(SCORES, 1).tolist() == [1, 0, 0] and hits(SCORES, 2).tolist() == [1, 0, 1]
+    assert summarise_ranks(SCORES)["recall_at_1"]["mean"] == pytest.approx(1 / 3)
+    assert summarise_ranks(np.zeros((40, 40)))["recall_at_1"]["mean"] == 0  # nothing known is no hit
+    assert compare_ranks(np.eye(3), SCORES)["recall_at_1"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_a_model_of_lengths_finds_what_is_as_long_as_expected() -> None:
+    source = np.array([1.0, 2.0, 4.0, 8.0])
+    seconds = list(zip(source, 3 * source**0.5))
+    model = fit_lengths(seconds)
+    assert (model.slope, math.exp(model.offset)) == (pytest.approx(0.5), pytest.approx(3.0))
+    assert hits(length_scores(model, seconds), 1).all()
+
+
+def test_ways_of_preferring_and_listening() -> None:
+    nats = np.array([[4.0, 30.0], [10.0, 20.0]])
+    unit = np.eye(2, dtype=np.float32)
+    pairs = PairScores(np.diag(nats), np.array([9.0, 25.0]), np.array([2, 10]), unit, unit[::-1])
+    ways = score_ways(nats, pairs)
+    assert ways["likelihood"].tolist() == [[-2, -3], [-5, -2]]
+    assert ways["pmi"].tolist() == [[5, -5], [-1, 5]]
+    assert true_ranks(ways["meaning"]).tolist() == [2, 2]
+    heard = measure_listening(nats, pairs)
+    assert heard["true_source"]["mean"] == pytest.approx(24 / 12) and heard["no_source"]["mean"] == pytest.approx(
+        34 / 12
+    )
+    assert heard["gain"]["mean"] == pytest.approx((10 + 30 - 24) / 12)
+    weak, strong = np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[100.0, 0.0], [0.0, 300.0]])
+    assert true_ranks(join_sources([weak, strong])).tolist() == [1, 1]
+
+
+def test_the_contrast_leaves_out_what_says_the_same() -> None:
+    source = torch.eye(3)
+    target = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    sharp = torch.tensor(2.0)
+    apart = contrast_nats(source, target, sharp, torch.arange(3))
+    rows = [math.log(2 * math.e**2 + 1) - 2, math.log(3), math.log(math.e**2 + 2) - 2]
+    columns = [math.log(math.e**2 + 2) - 2, math.log(math.e**2 + 2), math.log(math.e**2 + 2) - 2]
+    assert apart.item() == pytest.approx((np.mean(rows) + np.mean(columns)) / 2, rel=1e-5)
+    same = contrast_nats(source, target, sharp, torch.tensor([0, 0, 1]))
+    assert same < apart
