@@ -144,7 +144,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def check_args(args: argparse.Namespace) -> None:
     """Refuse what cannot be obeyed."""
     require_positive(args, "encoder_layers", "layers", "width", "heads", "context", "steps", "epochs", "max_minutes")
-    require_positive(args, "batch_size", "log_every", "eval_every", "save_every", "stack")
+    require_positive(args, "batch_size", "log_every", "eval_every", "save_every", "stack", "max_seconds")
     require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip", "seed")
     require_not_negative(args, "text_weight", "alone_weight", "contrast_weight", "min_seconds")
     require_share(args, "dropout", "source_dropout", "ema")
@@ -172,7 +172,7 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
         "--tag", default=os.environ.get("TAG", ""), help="suffix of the units' experiments, as in exp/spanish_units_w4"
     )
     group.add_argument("--min_seconds", type=float, default=0.0, help="leave out pairs whose target is shorter")
-    group.add_argument("--max_seconds", type=float, default=float("inf"), help="leave out pairs whose target is longer")
+    group.add_argument("--max_seconds", type=float, default=None, help="leave out pairs whose target is longer")
     group.add_argument(
         "--shuffle_pairs",
         action="store_true",
@@ -278,8 +278,7 @@ def choose_features(args: argparse.Namespace) -> FeatureChoice:
 
 
 def load_pairs(args: argparse.Namespace) -> list[Pair]:
-    lengths = {"min_seconds": args.min_seconds, "max_seconds": args.max_seconds}
-    return read_pairs(args.pairs, args.source, args.target, **lengths)
+    return read_pairs(args.pairs, args.source, args.target, seconds=(args.min_seconds, args.max_seconds))
 
 
 def load_data(args: argparse.Namespace, inputs: Inputs, pairs: Sequence[Pair]) -> Data:

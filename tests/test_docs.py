@@ -27,6 +27,8 @@ BEHIND = {
     "scripts/run_phase2.sh": "src/train_bpe.py",
     "scripts/run_phase3.sh": "src/trainer_vocoder.py",
     "scripts/run_unit_lm.sh": "src/trainer_unit_lm.py",
+    "scripts/run_translation.sh": "src/trainer_translation.py",
+    "recipes/prompt_pairs/prepare.sh": "recipes/prompt_pairs/build_pairs.py",
     "scripts/train_vocoder.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
     "scripts/bench/bench_vocoder.sh": "scripts/bench/bench_vocoder.py",
@@ -61,6 +63,7 @@ HYPERPARAMETERS = {
     "docs/phase3.md": "src/trainer_vocoder.py",
     "docs/speech_llm.md": "src/trainer_base.py",
     "docs/language_model.md": "src/trainer_unit_lm.py",
+    "docs/translation.md": "src/trainer_translation.py",
 }
 
 

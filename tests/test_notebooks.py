@@ -37,7 +37,8 @@ import pytest
 
 from speech_texts import write_texts
 
-from synthetic import REPOSITORY, save_tiny_encoder, script_environment, sharing, write_segments, write_units
+from pair_examples import write_pairs
+from synthetic import REPOSITORY, save_tiny_encoder, script_environment, sharing
 from tiny_llm import save_tiny_llm
 
 SRC = REPOSITORY / "src"
@@ -76,6 +77,11 @@ STEPPED: list[tuple[str, dict[str, str], list[str]]] = [
         {"--width 64": "--width 16 --heads 2"},
         ["progress.step == 1", "losses['train_token_nat'].isfinite()", "0 < len(units) <= 50"],
     ),
+    (
+        "trainer_translation.py",
+        {"--width 64": "--width 16 --heads 2", "--source english": "--source italian"},
+        ["progress.step == 1", "losses['train_contrast_nat'].isfinite()", "0 < len(units) <= 50"],
+    ),
     ("trainer_prosody.py", {"--channels 64": "--channels 16"}, ["progress.step == 1", "losses['loss'].isfinite()"]),
 ]
 
@@ -113,9 +119,9 @@ def run_cells(
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Segments and finished units of a tiny language, in its folders' places; texts of another; tiny models."""
+    """Finished units of two tiny languages that say the same, in their places; texts of another; tiny models."""
     root = tmp_path_factory.mktemp("notebooks")
-    write_units(root / "exp", write_segments(root / "data", "spanish"), n_units=12)
+    write_pairs(root, ("italian",))
     write_texts(root / "data", "english")
     save_tiny_encoder(root / "models" / "whisper", "whisper")
     save_tiny_llm(root / "models" / "llm")

@@ -9,9 +9,8 @@ import numpy as np
 
 import pytest
 
-from pair_examples import write_pairs
-
 from equal_runs import differences, without_times
+from pair_examples import write_pairs
 from trainer_runs import load, metrics, run_to_end, run_until, start_ranks
 from translation.saved_translator import load_translator
 

@@ -956,3 +956,15 @@ class ContinuationResult(TypedDict):
     longest_seconds: float  # as asked
     n_with_loops: int
     samples: list[Continuation]
+
+
+# Translation (translation/).
+
+
+class Translation(TypedDict):
+    """A row of translations.json: a recording, spoken in another language."""
+
+    recording: str  # as it was named
+    audio: str  # beside the file
+    seconds: float  # of the translation
+    units: list[int]  # that were said, deduplicated

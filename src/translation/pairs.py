@@ -49,9 +49,11 @@ def pair_row(pair: Pair) -> tuple[str, ...]:
 
 
 def read_pairs(
-    path: Path, sources: Sequence[str], target: str, *, min_seconds: float = 0.0, max_seconds: float = float("inf")
+    path: Path, sources: Sequence[str], target: str, *, seconds: tuple[float, float | None] = (0.0, None)
 ) -> list[Pair]:
-    """The pairs from one of ``sources`` to ``target`` in the order of the table, by the length of their target.
+    """The pairs from one of ``sources`` to ``target`` in the order of the table.
+
+    seconds: the shortest and the longest target, None for any length.
 
     Raises UserError for a table without such pairs, a split that is none, and a prompt in two splits.
     """
@@ -73,7 +75,8 @@ def read_pairs(
     if missing:
         known = ", ".join(sorted({f"{pair.source.language} to {pair.target.language}" for pair in pairs})) or "none"
         raise UserError(f"{path}: expected pairs from {missing[0]} to {target}, found {known}; add some")
-    fitting = [pair for pair in wanted if min_seconds <= pair.target.end - pair.target.start <= max_seconds]
+    shortest, longest = seconds[0], seconds[1] or float("inf")
+    fitting = [pair for pair in wanted if shortest <= pair.target.end - pair.target.start <= longest]
     if len(fitting) < len(wanted):
         log.info("%s: left out %d of %d pairs by their length", path, len(wanted) - len(fitting), len(wanted))
     return fitting

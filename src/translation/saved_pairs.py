@@ -20,8 +20,7 @@ def read_experiment_pairs(config: dict) -> list[Pair]:
     path = Path(flags["pairs"])
     if not path.is_file():  # the experiment comes from another machine
         path = data_root() / "prompt_pairs" / path.name
-    lengths = {"min_seconds": flags["min_seconds"], "max_seconds": flags["max_seconds"]}
-    return read_pairs(path, flags["source"], flags["target"], **lengths)
+    return read_pairs(path, flags["source"], flags["target"], seconds=(flags["min_seconds"], flags["max_seconds"]))
 
 
 def feature_choice(loaded: LoadedTranslator, device: str) -> FeatureChoice:

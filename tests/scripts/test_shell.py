@@ -55,7 +55,17 @@ def test_shell_scripts_parse_and_lint(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["run_all", "run_phase1", "run_phase2", "run_phase3", "run_unit_lm", "run_tests", "make_environment"]
+    "name",
+    [
+        "run_all",
+        "run_phase1",
+        "run_phase2",
+        "run_phase3",
+        "run_unit_lm",
+        "run_translation",
+        "run_tests",
+        "make_environment",
+    ],
 )
 def test_help_says_how_to_call_it(name: str) -> None:
     done = run_bash(REPOSITORY / "scripts" / f"{name}.sh", "--help")

@@ -35,8 +35,8 @@ def test_pairs_come_back_as_they_were_written(tmp_path: Path) -> None:
     table = write(tmp_path / "pairs.tsv", pairs)
     assert read_pairs(table, ["aa"], "bb") == pairs[:2]
     assert read_pairs(table, ["cc", "aa"], "bb") == pairs
-    assert read_pairs(table, ["aa"], "bb", max_seconds=1.0) == pairs[:1]
-    assert read_pairs(table, ["aa"], "bb", min_seconds=1.1) == pairs[1:2]
+    assert read_pairs(table, ["aa"], "bb", seconds=(0.0, 1.0)) == pairs[:1]
+    assert read_pairs(table, ["aa"], "bb", seconds=(1.1, None)) == pairs[1:2]
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
