@@ -241,8 +241,8 @@ def print_scores(scores: dict) -> None:
     for language, found in scores["by_source"].items():
         n = found["n_targets"]
         print(f"\nfrom {language}: {n} sources, {n} targets; mean [95 % interval]\n")
-        print(f"{'':44}{'R@1':>22}{'R@10':>22}")
-        print(f"{'chance':44}{1 / n:>22.3f}{min(1, 10 / n):>22.3f}")
+        print(f"{'':44}{'R@1':>26}{'R@10':>26}")
+        print(f"{'chance':44}{1 / n:>26.3f}{min(1, 10 / n):>26.3f}")
         for side in ("retrieval", "differences"):
             for name, row in found[side].items():
                 print(f"{name:44}" + "".join(_cell(row[f"recall_at_{rank}"], side) for rank in RANKS))
@@ -258,7 +258,7 @@ def print_scores(scores: dict) -> None:
 def _cell(score: MetricScore, side: str, decimals: int = 3) -> str:
     sign = "+" if side == "differences" else ""
     mean, low, high = (f"{score[key]:{sign}.{decimals}f}" for key in ("mean", "low", "high"))
-    return f"{f'{mean} [{low}, {high}]':>22}"
+    return f"{f'{mean} [{low}, {high}]':>26}"
 
 
 if __name__ == "__main__":

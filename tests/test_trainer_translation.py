@@ -87,3 +87,20 @@ def test_mistakes_are_named_in_one_line(roots: Path) -> None:
         errors = [line for line in screen.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1 and message in errors[0], screen
     shutil.rmtree(roots / "exp" / "no", ignore_errors=True)
+
+
+def test_scores_beside_the_controls_and_speech(uninterrupted: Path, roots: Path) -> None:
+    control = roots / "exp" / "shuffled"
+    run_to_end(TRAINER, [*TINY, *POOLED, "--steps", 2, "--shuffle_pairs", "--exp", control], roots=roots)
+    screen = run_to_end("translation_test", ["--exp", uninterrupted, "--compare", control], roots=roots)
+    by_source = json.loads((uninterrupted / "scores.json").read_text())["by_source"]
+    assert list(by_source) == ["english", "italian", "together"]
+    first = uninterrupted.name
+    for language, found in by_source.items():
+        assert found["n_targets"] == 2 and found["chance"]["recall_at_1"] == 0.5
+        assert len(found["retrieval"]) == 7 and found["retrieval"]["lengths"]["recall_at_10"]["mean"] == 1
+        difference = found["differences"][f"{first}/meaning - shuffled/meaning"]["recall_at_1"]
+        means = [found["retrieval"][f"{name}/meaning"]["recall_at_1"]["mean"] for name in (first, "shuffled")]
+        assert difference["mean"] == pytest.approx(means[0] - means[1])
+        assert bool(found["listening"][first]) == (language != "together")
+    assert "from together: 2 sources" in screen and "chance" in screen

@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio.audio_spans import audio_seconds, load_span
+from tqdm import tqdm
+
+from audio.audio_io import load_audio
+from audio.audio_spans import audio_seconds
 from core.errors import UserError
 from core.file_facts import open_facts, recall
-from core.frames import UNIT_RATE
+from core.frames import SAMPLE_RATE, UNIT_RATE
 from core.hashing import hash_audio_file
 from core.records import SPLITS, AudioItem
 from encoders.feature_cache import cached_features, fill_feature_cache
@@ -83,27 +86,34 @@ def cut_all(index: CorpusIndex, spans: Iterable[Span], corpus: Path) -> dict[Spa
     return found
 
 
-def span_items(spans: Iterable[Span]) -> dict[Span, AudioItem]:
-    """What the feature cache needs to know of each span."""
-    found: dict[Span, AudioItem] = {}
-    by_language: dict[str, list[Span]] = {}
-    for span in dict.fromkeys(spans):
-        by_language.setdefault(span.language, []).append(span)
-    for language, some in by_language.items():
-        paths = language_paths(language)
-        with open_facts(paths["cache"] / "facts_of_recordings.tsv", data_root()) as facts:
-            for span in sorted(some):
-                path = find_recording(span)
-                whole = recall(facts, "hash", path, partial(hash_audio_file, path))
-                part = hashlib.sha256(f"{whole} {span.start} {span.end}".encode()).hexdigest()
-                end = audio_seconds(path) if span.end == float("inf") else span.end
-                found[span] = {
-                    "id": f"{language}/{span.recording}_{span.start:010.3f}",
-                    "hash": part,
-                    "duration": end - span.start,
-                    "load": partial(load_span, path, span.start, span.end),
-                }
+def span_items(folder: Path, spans: Iterable[Span]) -> dict[Path, dict[Span, AudioItem]]:
+    """What the feature cache needs to know of each span, by recording and in order of time.
+
+    folder: of the cache, where hashes of recordings are kept too.
+    """
+    found: dict[Path, dict[Span, AudioItem]] = {}
+    with open_facts(folder / "recordings.tsv", data_root()) as facts:
+        for span in sorted(set(spans)):
+            path = find_recording(span)
+            whole = recall(facts, "hash", path, partial(hash_audio_file, path))
+            found.setdefault(path, {})[span] = {
+                "id": f"{span.language}/{span.recording}_{span.start:010.3f}",
+                "hash": hashlib.sha256(f"{whole} {span.start} {span.end}".encode()).hexdigest(),
+                "duration": span_seconds(span),
+                "load": partial(_load_part, path, span.start, span.end),
+            }
     return found
+
+
+def _load_part(path: Path, start: float, end: float) -> np.ndarray:
+    first, last = round(start * SAMPLE_RATE), None if end == float("inf") else round(end * SAMPLE_RATE)
+    return _hold_recording(path)[first:last]
+
+
+@functools.lru_cache(maxsize=1)
+def _hold_recording(path: Path) -> np.ndarray:
+    """One recording is decoded once, whatever the order in which its spans are encoded."""
+    return load_audio(path)
 
 
 def span_seconds(span: Span) -> float:
@@ -129,15 +139,18 @@ def _recordings(raw: Path) -> dict[str, Path]:
 
 def read_features(folder: Path, spans: Iterable[Span], choice: FeatureChoice) -> dict[Span, np.ndarray]:
     """(F, D) float16 features of each span, made once and kept in ``folder``; what cannot be read is left out."""
-    items = span_items(spans)
-    cache = fill_feature_cache(
-        folder,
-        list(items.values()),
-        encoder_id=choice.encoder,
-        layer=choice.layer,
-        padding=choice.padding,
-        device=choice.device,
-        num_workers=0,
-    )
-    failed = {item["id"] for item in cache.failed}
-    return {span: cached_features(cache, item) for span, item in items.items() if item["id"] not in failed}
+    found: dict[Span, np.ndarray] = {}
+    for items in tqdm(span_items(folder, spans).values(), desc="encoding", unit=" recordings", disable=None):
+        cache = fill_feature_cache(
+            folder,
+            list(items.values()),
+            encoder_id=choice.encoder,
+            layer=choice.layer,
+            padding=choice.padding,
+            device=choice.device,
+            num_workers=0,
+            quiet=True,
+        )
+        failed = {item["id"] for item in cache.failed}
+        found |= {span: cached_features(cache, item) for span, item in items.items() if item["id"] not in failed}
+    return found
