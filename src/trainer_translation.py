@@ -66,9 +66,9 @@ from training.resuming import (
 )
 from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
 from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
-from translation.examples import Example, PairBatch, move_batch, shuffle_targets, stack_examples
+from translation.examples import Example, PairBatch, move_batch, places_of_step, shuffle_targets, stack_examples
 from translation.hearing import FEATURES, Hearing, describe_hearing
-from translation.pairs import Pair, both_sides, of_split, read_pairs
+from translation.pairs import Pair, both_sides, has_length, of_split, read_pairs
 from translation.preparing import (
     hear_spans,
     letters_of,
@@ -76,11 +76,11 @@ from translation.preparing import (
     open_features,
     open_units,
 )
-from translation.saved_translator import build_translator, describe_sizes, join_parts
+from translation.saved_translator import build_translator, describe_sizes, join_parts, silence
 from translation.scoring import validation_losses
 from translation.spans import FEATURE_FOLDER, FeatureChoice, read_features
 from translation.train_step import Totals, Weights, update
-from unit_lm.batches import rows_of_step, share_rows
+from unit_lm.batches import share_rows
 from unit_lm.decoder import Shape, build_decoder, new_config, seed_embeddings
 from unit_lm.inputs import (
     LanguageInputs,
@@ -146,7 +146,7 @@ def check_args(args: argparse.Namespace) -> None:
     require_positive(args, "encoder_layers", "layers", "width", "heads", "context", "steps", "epochs", "max_minutes")
     require_positive(args, "batch_size", "log_every", "eval_every", "save_every", "stack", "max_seconds")
     require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip", "seed")
-    require_not_negative(args, "text_weight", "alone_weight", "contrast_weight", "min_seconds")
+    require_not_negative(args, "text_weight", "token_weight", "alone_weight", "contrast_weight", "min_seconds")
     require_share(args, "dropout", "source_dropout", "ema")
     if args.target in args.source or len(set(args.source)) < len(args.source):
         raise UserError(f"--source {' '.join(args.source)} --target {args.target}: expected each language once")
@@ -156,6 +156,8 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--padding and --stack belong to --features; leave them out")
     if args.init != NOISE and args.layers is not None and (Path(args.init) / "checkpoints").is_dir():
         raise UserError("--layers: --init gives the decoder its shape; leave one of the two out")
+    if retrieves_alone(args) and not args.contrast_weight:
+        raise UserError("--token_weight 0 --alone_weight 0 --contrast_weight 0: expected a loss that counts; raise one")
     if args.bpe_exp is not None and "bpe" not in (args.source_input, args.target_input):
         raise UserError("--bpe_exp: says whose tokens are read, and needs --source_input bpe or --target_input bpe")
 
@@ -171,8 +173,8 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tag", default=os.environ.get("TAG", ""), help="suffix of the units' experiments, as in exp/spanish_units_w4"
     )
-    group.add_argument("--min_seconds", type=float, default=0.0, help="leave out pairs whose target is shorter")
-    group.add_argument("--max_seconds", type=float, default=None, help="leave out pairs whose target is longer")
+    group.add_argument("--min_seconds", type=float, default=0.0, help="learn from no pair whose target is shorter")
+    group.add_argument("--max_seconds", type=float, default=None, help="learn from no pair whose target is longer")
     group.add_argument(
         "--shuffle_pairs",
         action="store_true",
@@ -212,6 +214,9 @@ def add_model_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_loss_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--token_weight", type=float, default=1.0, help="of the target behind its source; 0: learn retrieval alone"
+    )
     group.add_argument("--alone_weight", type=float, default=0.5, help="of the target without a source")
     group.add_argument("--contrast_weight", type=float, default=1.0, help="of the contrastive loss; 0: none")
     group.add_argument("--text_weight", type=float, default=0.0, help="of the source's text, where it is written")
@@ -278,7 +283,9 @@ def choose_features(args: argparse.Namespace) -> FeatureChoice:
 
 
 def load_pairs(args: argparse.Namespace) -> list[Pair]:
-    return read_pairs(args.pairs, args.source, args.target, seconds=(args.min_seconds, args.max_seconds))
+    """All pairs; those of the training split by their length."""
+    pairs = read_pairs(args.pairs, args.source, args.target)
+    return [pair for pair in pairs if pair.split != "train" or has_length(pair, args.min_seconds, args.max_seconds)]
 
 
 def load_data(args: argparse.Namespace, inputs: Inputs, pairs: Sequence[Pair]) -> Data:
@@ -308,7 +315,7 @@ def load_data(args: argparse.Namespace, inputs: Inputs, pairs: Sequence[Pair]) -
 
 def read_batch(args: argparse.Namespace, data: Data, step: int, accelerator: Accelerator) -> tuple[PairBatch, Totals]:
     """This process's pairs of ``step``, and the totals of the whole step; a function of (seed, step) alone."""
-    places = rows_of_step(len(data.training), args.batch_size, args.seed, step)
+    places = places_of_step([one.seconds[1] for one in data.training], args.batch_size, args.seed, step)
     chosen = [data.training[place] for place in places]
     totals = Totals(sum(len(one.target) - 1 for one in chosen), sum(len(one.letters) for one in chosen))
     own = share_rows(places, accelerator.process_index, accelerator.num_processes)
@@ -329,7 +336,8 @@ def build_model(
     """The translator as --init and the flags say, or of the shape that the checkpoint ``state`` has."""
     dropouts = {"dropout": args.dropout, "source_dropout": args.source_dropout}
     if state:
-        return build_translator(state["sizes"], **dropouts)
+        model = build_translator(state["sizes"], **dropouts)
+        return silence(model) if retrieves_alone(args) else model
     shape = Shape(layers=args.encoder_layers, width=args.width, heads=args.heads)
     encoder = build_decoder(new_config(shape, count_tokens(data.hearing.vocabulary), args.context))
     if data.hearing.kind != FEATURES:
@@ -342,7 +350,12 @@ def build_model(
         seed_embeddings(decoder, data.vocabulary, read_centroids(inputs.said, data.vocabulary))
     n_features = data.training[0].source.features.shape[1]
     n_letters = len(data.letters) + 1 if data.letters else 0
-    return join_parts(encoder, decoder, n_features=n_features, n_letters=n_letters, **dropouts)
+    model = join_parts(encoder, decoder, n_features=n_features, n_letters=n_letters, **dropouts)
+    return silence(model) if retrieves_alone(args) else model
+
+
+def retrieves_alone(args: argparse.Namespace) -> bool:
+    return not (args.token_weight or args.alone_weight)
 
 
 def model_state(args: argparse.Namespace, learner: Learner, data: Data) -> dict[str, object]:
@@ -383,7 +396,7 @@ def train_step(
         group["lr"] = rate
     batch, totals = read_batch(args, data, progress.step, accelerator)
     seed_step(args.seed, progress.step, accelerator.process_index)
-    weights = Weights(args.alone_weight, args.contrast_weight, args.text_weight)
+    weights = Weights(args.token_weight, args.alone_weight, args.contrast_weight, args.text_weight)
     how = {"totals": totals, "weights": weights, "clip": args.clip, "step": progress.step, "ema": args.ema}
     return update(accelerator, learner, batch, may_be_said(data, accelerator.device), **how)
 
@@ -396,7 +409,8 @@ def may_be_said(data: Data, device: torch.device) -> torch.Tensor:
 def validate(args: argparse.Namespace, model: Translator, data: Data) -> dict[str, float]:
     """Losses of the averaged weights on the validation split."""
     allowed = may_be_said(data, model.log_sharpness.device)
-    return validation_losses(model, allowed, data.validation, args.contrast_weight)
+    weights = (args.token_weight, args.contrast_weight)
+    return validation_losses(model, allowed, data.validation, weights)
 
 
 # %% [markdown]

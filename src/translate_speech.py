@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     language = args.source or sources[0]
     if language not in sources:
         raise UserError(f"--source {language}: expected one of {', '.join(sources)}, which the translator hears")
+    if not loaded.model.speaks:
+        raise UserError(f"{args.exp}: learnt retrieval alone, and says nothing; train it with --token_weight 1")
     voice = open_translation_voice(args.voice, args.prosody, loaded, args.device, args.speaker)
     listen, sampling = open_listener(args, loaded, language), Sampling(args.temperature, args.top_p, args.seed)
     rows: list[Translation] = []

@@ -36,6 +36,7 @@ from translation.retrieval import (
     join_sources,
     length_scores,
     measure_listening,
+    score_meaning,
     score_ways,
     summarise_ranks,
 )
@@ -49,7 +50,6 @@ from translation.speech_scores import score_readings
 log = logging.getLogger("oral_units")
 
 TOGETHER = "together"  # the sources of all languages at once
-MODEL_WAYS = tuple(name for name in WAYS if name != "lengths")
 
 
 class Scored(NamedTuple):
@@ -93,9 +93,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def score_source(loaded: LoadedTranslator, examples: Sequence[Example], title: str) -> Scored:
     """Every target behind every source: the costly part."""
     pairs = score_pairs(loaded.model, loaded.allowed, examples)
+    if not loaded.model.speaks:
+        return Scored({"meaning": score_meaning(pairs)}, {})
     sources, targets = [one.source for one in examples], [one.target for one in examples]
     nats = nats_matrix(loaded.model, loaded.allowed, sources, targets, title=title)
-    return Scored(score_ways(nats, pairs), measure_listening(nats, pairs))
+    ways = score_ways(nats, pairs) | {"meaning": score_meaning(pairs)}
+    return Scored(ways, measure_listening(nats, pairs))
 
 
 def from_language(examples: Sequence[Example], language: str) -> list[Example]:
@@ -164,8 +167,9 @@ def summarise(
             "retrieval": {name: summarise_ranks(matrix) for name, matrix in tables.items()},
             "differences": {
                 f"{first}/{way} - {other}": compare_ranks(tables[f"{first}/{way}"], tables[other])
-                for way in MODEL_WAYS
+                for way in systems[first].ways
                 for other in ("lengths", *(f"{name}/{way}" for name in systems if name != first))
+                if other in tables
             },
             "listening": {name: one.listening for name, one in systems.items()},
         }
@@ -181,8 +185,8 @@ def ask_together(
         return None
     names = set.intersection(*(set(systems) for systems in scored.values()))
     joined = {
-        name: Scored({way: join_sources([scored[one][name].ways[way] for one in scored]) for way in MODEL_WAYS}, {})
-        for name in next(iter(scored.values()))
+        name: Scored({way: join_sources([scored[one][name].ways[way] for one in scored]) for way in some.ways}, {})
+        for name, some in next(iter(scored.values())).items()
         if name in names
     }
     return joined, join_sources(list(lengths.values()))
@@ -195,6 +199,8 @@ def speak_and_read(
     some = [one for one in examples if one.pair.target.text][:: max(1, len(examples) // args.n_spoken)][: args.n_spoken]
     if len(some) < 2:
         raise UserError("--asr: expected texts of the targets in the table of pairs, found none; add target_text")
+    if not loaded.model.speaks:
+        raise UserError(f"--voice: {args.exp} learnt retrieval alone, and says nothing; train it with --token_weight 1")
     voice: TranslationVoice = open_translation_voice(args.voice, args.prosody, loaded, args.device)
     target = loaded.config["derived"]["target"]
     folder = args.exp / "translated"

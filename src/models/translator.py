@@ -29,7 +29,7 @@ class Heard(NamedTuple):
 class Said(NamedTuple):
     """What the model makes of a batch."""
 
-    logits: torch.Tensor  # (B, T, V) of the target behind its source
+    logits: torch.Tensor  # (B, T, V) of the target behind its source; none where it does not speak
     alone: torch.Tensor  # (B, T, V) of the target without a source
     source: torch.Tensor  # (B, C) what the source is about, of length 1
     target: torch.Tensor  # (B, C) what the target is about
@@ -51,6 +51,7 @@ class Translator(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.source_dropout = encoder, decoder, source_dropout
+        self.speaks = True  # False: the decoder takes no part, and logits are empty
         width, width_said = encoder.config.hidden_size, decoder.config.hidden_size
         self.front = nn.Linear(n_features, width) if n_features else None
         self.bridge = nn.Linear(width, width_said)
@@ -107,9 +108,10 @@ class Translator(nn.Module):
         letters = states.new_zeros(0)
         if self.letters is not None:
             letters = self.letters(states).float().unflatten(2, (LETTERS_A_STATE, -1)).flatten(1, 2)
+        silent = states.new_zeros(0)
         return Said(
-            self.say(self.prompt(states), source.seen, tokens),
-            self.say(None, None, tokens),
+            self.say(self.prompt(states), source.seen, tokens) if self.speaks else silent,
+            self.say(None, None, tokens) if self.speaks else silent,
             self.describe(states, source.seen),
             self.describe(self.encode(target), target.seen),
             self.log_sharpness.exp(),

@@ -17,6 +17,7 @@ from unit_lm.batches import IGNORED
 from unit_lm.vocabulary import PAD
 
 BLANK = 0  # of the text loss
+LENGTH_BLUR = 0.25  # of the log of a length: pairs meet others in every epoch
 GROUP = 10  # pairs of like length, among which the control shuffles
 
 
@@ -76,6 +77,20 @@ def stack_examples(examples: Sequence[Example]) -> PairBatch:
 def move_batch(batch: PairBatch, device: torch.device) -> PairBatch:
     source, heard = (Heard(*(tensor.to(device) for tensor in side)) for side in batch[:2])
     return PairBatch(source, heard, *(tensor.to(device) for tensor in batch[2:]))
+
+
+def places_of_step(seconds: Sequence[float], batch_size: int, seed: int, step: int) -> list[int]:
+    """Which pairs a step takes: of like length, so that little is padded, and other targets are no shorter or longer.
+
+    A function of (seed, step) alone. Each pair comes at most once an epoch, and hardly one is missed.
+    """
+    n_batches = max(1, len(seconds) // batch_size)
+    epoch, number = divmod(step, n_batches)
+    rng = np.random.default_rng([seed, epoch])
+    chosen = np.resize(rng.permutation(len(seconds)), n_batches * batch_size)
+    blurred = np.log(np.asarray(seconds)[chosen]) + LENGTH_BLUR * rng.standard_normal(len(chosen))
+    batches = chosen[np.argsort(blurred, kind="stable")].reshape(n_batches, batch_size)
+    return batches[rng.permutation(n_batches)[number]].tolist()
 
 
 def shuffle_targets(examples: Sequence[Example], seed: int) -> list[Example]:

@@ -4,7 +4,6 @@
 recording, start and end (s), and the text where it is known. A start and an end that are empty mean a whole recording.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +11,6 @@ from typing import NamedTuple
 from core.errors import UserError
 from core.records import SPLITS
 from core.tables import parse_seconds, read_table
-
-log = logging.getLogger("oral_units")
 
 SIDE = ("language", "recording", "start", "end", "text")
 COLUMNS = ("split", "prompt", *(f"{side}_{name}" for side in ("source", "target") for name in SIDE))
@@ -48,12 +45,8 @@ def pair_row(pair: Pair) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def read_pairs(
-    path: Path, sources: Sequence[str], target: str, *, seconds: tuple[float, float | None] = (0.0, None)
-) -> list[Pair]:
+def read_pairs(path: Path, sources: Sequence[str], target: str) -> list[Pair]:
     """The pairs from one of ``sources`` to ``target`` in the order of the table.
-
-    seconds: the shortest and the longest target, None for any length.
 
     Raises UserError for a table without such pairs, a split that is none, and a prompt in two splits.
     """
@@ -75,11 +68,12 @@ def read_pairs(
     if missing:
         known = ", ".join(sorted({f"{pair.source.language} to {pair.target.language}" for pair in pairs})) or "none"
         raise UserError(f"{path}: expected pairs from {missing[0]} to {target}, found {known}; add some")
-    shortest, longest = seconds[0], seconds[1] or float("inf")
-    fitting = [pair for pair in wanted if shortest <= pair.target.end - pair.target.start <= longest]
-    if len(fitting) < len(wanted):
-        log.info("%s: left out %d of %d pairs by their length", path, len(wanted) - len(fitting), len(wanted))
-    return fitting
+    return wanted
+
+
+def has_length(pair: Pair, shortest: float, longest: float | None) -> bool:
+    """Whether the target lasts from ``shortest`` to ``longest`` seconds; None: any longer one too."""
+    return shortest <= pair.target.end - pair.target.start <= (longest or float("inf"))
 
 
 def _read_span(row: dict[str, str], side: str, where: str) -> Span:

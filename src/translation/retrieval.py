@@ -42,12 +42,16 @@ def length_scores(model: LengthModel, seconds: Sequence[tuple[float, float]]) ->
 
 
 def score_ways(nats: np.ndarray, pairs: PairScores) -> dict[str, np.ndarray]:
-    """(N, N) scores of a model by each way; ``nats`` (N, N) as ``scoring.nats_matrix`` gives them."""
+    """(N, N) scores by the log-probability of targets; ``nats`` (N, N) as ``scoring.nats_matrix`` gives them."""
     return {
         "likelihood": -nats / pairs.n_tokens[None],
         "pmi": pairs.alone[None] - nats,
-        "meaning": pairs.source @ pairs.target.T,
     }
+
+
+def score_meaning(pairs: PairScores) -> np.ndarray:
+    """(N, N) products of what each source and each target are about."""
+    return pairs.source @ pairs.target.T
 
 
 def true_ranks(scores: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ from units.phase1_inputs import find_inputs
 
 
 def read_experiment_pairs(config: dict) -> list[Pair]:
-    """The table of pairs of a trained experiment, as its flags choose from it."""
+    """The table of pairs of a trained experiment, of every length."""
     flags = config["arguments"]
     path = Path(flags["pairs"])
     if not path.is_file():  # the experiment comes from another machine
         path = data_root() / "prompt_pairs" / path.name
-    return read_pairs(path, flags["source"], flags["target"], seconds=(flags["min_seconds"], flags["max_seconds"]))
+    return read_pairs(path, flags["source"], flags["target"])
 
 
 def feature_choice(loaded: LoadedTranslator, device: str) -> FeatureChoice:

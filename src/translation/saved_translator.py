@@ -34,6 +34,7 @@ def describe_sizes(model: Translator) -> dict[str, object]:
         "decoder": describe_config(model.decoder.config),
         "n_features": model.front.in_features if model.front is not None else 0,
         "n_letters": model.letters.out_features // LETTERS_A_STATE if model.letters is not None else 0,
+        "speaks": model.speaks,
     }
 
 
@@ -57,6 +58,14 @@ def join_parts(encoder, decoder, *, n_features, n_letters, dropout, source_dropo
     return Translator(encoder, decoder, n_features=n_features, n_letters=n_letters, source_dropout=source_dropout)
 
 
+def silence(model: Translator) -> Translator:
+    """Leave the decoder as it is and out of every step: retrieval by meaning needs none."""
+    model.decoder.requires_grad_(False)
+    model.bridge.requires_grad_(False)
+    model.speaks = False
+    return model
+
+
 def load_translator(
     exp: Path, checkpoint: str | Path = "best", device: str | torch.device = "cpu", *, weights: str = "averaged"
 ) -> LoadedTranslator:
@@ -71,6 +80,7 @@ def load_translator(
     if "hearing" not in state:
         raise UserError(f"{path}: expected a checkpoint of a translator, found {sorted(state)[:5]}; give its folder")
     model = build_translator(state["sizes"])
+    model.speaks = state["sizes"]["speaks"]
     model.load_state_dict(state[WEIGHTS[weights]])
     vocabulary = read_vocabulary(state["vocabulary"])
     allowed = torch.from_numpy(allowed_tokens(vocabulary)[0]).to(device)

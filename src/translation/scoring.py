@@ -38,16 +38,22 @@ def score_pairs(model: Translator, allowed: torch.Tensor, examples: Sequence[Exa
     for first in range(0, len(examples), ROWS_AT_ONCE):
         batch = move_batch(stack_examples(examples[first : first + ROWS_AT_ONCE]), allowed.device)
         said = model(batch.source, batch.heard, batch.tokens)
-        nats = [target_nats(logits, batch.targets, allowed).double().sum(1) for logits in (said.logits, said.alone)]
         counts = (batch.targets != IGNORED).sum(1)
+        nats = [
+            target_nats(logits, batch.targets, allowed).double().sum(1) if model.speaks else torch.zeros(len(counts))
+            for logits in (said.logits, said.alone)
+        ]
         found.append([value.cpu().numpy() for value in (*nats, counts, said.source, said.target)])
     return PairScores(*(np.concatenate(parts) for parts in zip(*found)))
 
 
 def validation_losses(
-    model: Translator, allowed: torch.Tensor, examples: Sequence[Example], contrast_weight: float
+    model: Translator, allowed: torch.Tensor, examples: Sequence[Example], weights: tuple[float, float]
 ) -> dict[str, float]:
-    """Nats a token behind the source and alone, the mean contrast of the source languages, and their weighted sum."""
+    """Nats a token behind the source and alone, the mean contrast of the source languages, and what is chosen by.
+
+    weights: of the nats behind the source, and of the contrast.
+    """
     scores = score_pairs(model, allowed, examples)
     tokens = scores.n_tokens.sum()
     contrasts, first = [], []
@@ -57,13 +63,10 @@ def validation_losses(
         sharpness = model.log_sharpness.detach().exp().cpu()
         contrasts.append(contrast_nats(source, target, sharpness, torch.arange(len(places))).item())
         first += ((source @ target.T).argmax(1) == torch.arange(len(places))).tolist()
-    found = {
-        "validation_token_nat": float(scores.nats.sum() / tokens),
-        "validation_alone_nat": float(scores.alone.sum() / tokens),
-        "validation_contrast_nat": float(np.mean(contrasts)),
-        "validation_recall_at_1": float(np.mean(first)),
-    }
-    chosen = found["validation_token_nat"] + contrast_weight * found["validation_contrast_nat"]
+    nats = {"validation_token_nat": scores.nats.sum() / tokens, "validation_alone_nat": scores.alone.sum() / tokens}
+    found = {name: float(value) for name, value in nats.items()} if model.speaks else {}
+    found |= {"validation_contrast_nat": float(np.mean(contrasts)), "validation_recall_at_1": float(np.mean(first))}
+    chosen = weights[0] * found.get("validation_token_nat", 0.0) + weights[1] * found["validation_contrast_nat"]
     return found | {"validation_loss_nat": chosen}
 
 

@@ -15,8 +15,9 @@ from unit_lm.train_step import Learner
 
 
 class Weights(NamedTuple):
-    """What the losses count, beside the nats of the target behind its source."""
+    """What the losses count."""
 
+    token: float  # nats of the target behind its source
     alone: float  # nats of the target without a source
     contrast: float  # nats by which source and target miss each other
     text: float  # nats of the source's letters
@@ -57,19 +58,19 @@ def update(
     learner.wrapped.train()
     said = learner.wrapped(batch.source, batch.heard, batch.tokens)
     found = {
-        "train_token_nat": target_nats(said.logits, batch.targets, allowed).sum() / max(1, totals.targets),
-        "train_alone_nat": target_nats(said.alone, batch.targets, allowed).sum() / max(1, totals.targets),
+        name: target_nats(logits, batch.targets, allowed).sum() / max(1, totals.targets)
+        for name, logits in (("train_token_nat", said.logits), ("train_alone_nat", said.alone))
+        if logits.numel()
     }
     if said.letters.numel():
         spelled = letter_nats(said.letters, batch.source.seen, batch.letters)
         found["train_letter_nat"] = spelled.sum() / max(1, totals.letters)
     source, target, prompts = (share_about(accelerator, own) for own in (said.source, said.target, batch.prompts))
     contrast = contrast_nats(source, target, said.sharpness, prompts)
-    loss = found["train_token_nat"] + weights.alone * found["train_alone_nat"]
-    if weights.text:
-        loss = loss + weights.text * found["train_letter_nat"]
+    counted = {"train_token_nat": weights.token, "train_alone_nat": weights.alone, "train_letter_nat": weights.text}
+    loss = weights.contrast * contrast + sum(counted[name] * value for name, value in found.items())
     # Processes average their gradients; what is wanted is the sum. All hold the whole contrast, with own gradients.
-    loss = accelerator.num_processes * (loss + weights.contrast * contrast)
+    loss = accelerator.num_processes * loss
     losses = update_weights(accelerator, learner.model.parameters(), learner.optimizer, loss, clip)
     update_ema(learner.model_ema, learner.model, step, ema)
     sums = {name: value.detach() for name, value in found.items()}

@@ -15,6 +15,7 @@ from translation.retrieval import (
     join_sources,
     length_scores,
     measure_listening,
+    score_meaning,
     score_ways,
     summarise_ranks,
     true_ranks,
@@ -47,7 +48,7 @@ def test_ways_of_preferring_and_listening() -> None:
     ways = score_ways(nats, pairs)
     assert ways["likelihood"].tolist() == [[-2, -3], [-5, -2]]
     assert ways["pmi"].tolist() == [[5, -5], [-1, 5]]
-    assert true_ranks(ways["meaning"]).tolist() == [2, 2]
+    assert true_ranks(score_meaning(pairs)).tolist() == [2, 2]
     heard = measure_listening(nats, pairs)
     assert heard["true_source"]["mean"] == pytest.approx(24 / 12) and heard["no_source"]["mean"] == pytest.approx(
         34 / 12

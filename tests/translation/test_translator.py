@@ -1,5 +1,7 @@
 """The model, its inputs and its batches: what is padded, and what follows the target, changes nothing."""
 
+import copy
+
 import numpy as np
 import torch
 
@@ -7,7 +9,7 @@ import pytest
 
 from lm_examples import N_UNITS, VOCABULARY, tiny_decoder
 from models.translator import LETTERS_A_STATE, Translator
-from translation.examples import Example, list_letters, shuffle_targets, spell, stack_examples
+from translation.examples import Example, list_letters, places_of_step, shuffle_targets, spell, stack_examples
 from translation.generation import translate_sound
 from translation.hearing import (
     FEATURES,
@@ -22,6 +24,7 @@ from translation.hearing import (
 )
 from translation.losses import letter_nats
 from translation.pairs import Pair, Span
+from translation.saved_translator import silence
 from translation.scoring import nats_matrix, score_pairs
 from unit_lm.generation import Sampling
 from unit_lm.vocabulary import allowed_tokens, frame_tokens
@@ -106,6 +109,26 @@ def test_the_control_gives_each_source_another_target_of_like_length() -> None:
     for before, after in zip(examples, shuffled):
         assert after.source is before.source and after.pair.target != before.pair.target
         assert abs(after.seconds[1] - before.seconds[1]) < 10
+
+
+def test_a_step_takes_pairs_of_like_length_and_an_epoch_hardly_misses_one() -> None:
+    seconds = np.exp(np.random.default_rng(0).standard_normal(50))
+    steps = [places_of_step(seconds, 8, 3, step) for step in range(12)]
+    assert steps == [places_of_step(seconds, 8, 3, step) for step in range(12)]
+    for epoch in (steps[:6], steps[6:]):
+        assert len({place for places in epoch for place in places}) == 48
+    spread = np.mean([np.log(seconds[places]).std() for places in steps])
+    assert spread < 0.5 * np.log(seconds).std() and sorted(steps[:6]) != sorted(steps[6:])
+    assert sorted(set(places_of_step(seconds[:3], 4, 0, 0))) == [0, 1, 2]
+
+
+def test_a_model_of_retrieval_alone_says_nothing_and_keeps_its_decoder(model: Translator) -> None:
+    batch = stack_examples(draw_examples())
+    silent = silence(copy.deepcopy(model))
+    said, spoken = (one(batch.source, batch.heard, batch.tokens) for one in (silent, model))
+    assert not said.logits.numel() and torch.equal(said.source, spoken.source)
+    (said.source @ said.target.T).sum().backward()
+    assert all(value.grad is None for value in silent.decoder.parameters())
 
 
 def test_letters_cost_nothing_where_there_are_none(model: Translator) -> None:
