@@ -50,12 +50,14 @@ def test_ways_of_preferring_and_listening() -> None:
     assert ways["pmi"].tolist() == [[5, -5], [-1, 5]]
     assert true_ranks(score_meaning(pairs)).tolist() == [2, 2]
     heard = measure_listening(nats, pairs)
-    assert heard["true_source"]["mean"] == pytest.approx(24 / 12) and heard["no_source"]["mean"] == pytest.approx(
-        34 / 12
-    )
-    assert heard["gain"]["mean"] == pytest.approx((10 + 30 - 24) / 12)
-    weak, strong = np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[100.0, 0.0], [0.0, 300.0]])
-    assert true_ranks(join_sources([weak, strong])).tolist() == [1, 1]
+    means = [heard[name]["mean"] for name in ("true_source", "no_source", "gain")]
+    assert means == pytest.approx([24 / 12, 34 / 12, (10 + 30 - 24) / 12])
+
+
+def test_sources_of_several_languages_count_the_same_whatever_their_scale() -> None:
+    large, small = np.array([[1000.0, 2000.0], [0.0, 9000.0]]), np.array([[0.1, 0.0], [0.0, 0.3]])
+    assert true_ranks(large).tolist() == [2, 1] == true_ranks(large + small).tolist()
+    assert true_ranks(join_sources([large, small])).tolist() == [1, 1]
 
 
 def test_the_contrast_leaves_out_what_says_the_same() -> None:
