@@ -93,12 +93,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def score_source(loaded: LoadedTranslator, examples: Sequence[Example], title: str) -> Scored:
     """Every target behind every source: the costly part."""
     pairs = score_pairs(loaded.model, loaded.allowed, examples)
+    meaning = {"meaning": score_meaning(pairs, loaded.model.log_sharpness.exp().item())}
     if not loaded.model.speaks:
-        return Scored({"meaning": score_meaning(pairs)}, {})
+        return Scored(meaning, {})
     sources, targets = [one.source for one in examples], [one.target for one in examples]
     nats = nats_matrix(loaded.model, loaded.allowed, sources, targets, title=title)
-    ways = score_ways(nats, pairs) | {"meaning": score_meaning(pairs)}
-    return Scored(ways, measure_listening(nats, pairs))
+    return Scored(score_ways(nats, pairs) | meaning, measure_listening(nats, pairs))
 
 
 def from_language(examples: Sequence[Example], language: str) -> list[Example]:
@@ -153,12 +153,18 @@ def score_systems(
     return scored, tested
 
 
+def add_lengths(one: Scored, lengths: np.ndarray) -> Scored:
+    """With the sum of what is meant and of lengths: the contrast learns among targets of like length."""
+    return one._replace(ways=one.ways | {"meaning+lengths": one.ways["meaning"] + lengths})
+
+
 def summarise(
     scored: dict[str, dict[str, Scored]], lengths: dict[str, np.ndarray], first: str
 ) -> dict[str, dict[str, object]]:
     """For each source language: the scores of every system and way, and the differences of the first from others."""
     found = {}
-    for language, systems in scored.items():
+    for language, known in scored.items():
+        systems = {name: add_lengths(one, lengths[language]) for name, one in known.items()}
         tables = {f"{name}/{way}": matrix for name, one in systems.items() for way, matrix in one.ways.items()}
         tables["lengths"] = lengths[language]
         found[language] = {

@@ -98,7 +98,7 @@ def test_scores_beside_the_controls_and_speech(uninterrupted: Path, roots: Path)
     first = uninterrupted.name
     for language, found in by_source.items():
         assert found["n_targets"] == 2 and found["chance"]["recall_at_1"] == 0.5
-        assert len(found["retrieval"]) == 7 and found["retrieval"]["lengths"]["recall_at_10"]["mean"] == 1
+        assert len(found["retrieval"]) == 9 and found["retrieval"]["lengths"]["recall_at_10"]["mean"] == 1
         difference = found["differences"][f"{first}/meaning - shuffled/meaning"]["recall_at_1"]
         means = [found["retrieval"][f"{name}/meaning"]["recall_at_1"]["mean"] for name in (first, "shuffled")]
         assert difference["mean"] == pytest.approx(means[0] - means[1])

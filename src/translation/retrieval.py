@@ -13,10 +13,12 @@ from evaluation.bootstrap import bootstrap_mean, bootstrap_ratio, paired_differe
 from translation.scoring import PairScores
 
 RANKS = (1, 10)
+LEAST_SPREAD = 1e-3
 WAYS = {
     "likelihood": "log-probability a token of the target behind the source",
     "pmi": "log-probability of the target behind the source, less that without a source",
     "meaning": "product of what source and target are about",
+    "meaning+lengths": "both, as two witnesses that know nothing of each other",
     "lengths": "how well the target's length fits that of the source; knows nothing else",
 }
 
@@ -26,19 +28,21 @@ class LengthModel(NamedTuple):
 
     offset: float
     slope: float
+    spread: float  # of the log of the target's seconds around it
 
 
 def fit_lengths(seconds: Sequence[tuple[float, float]]) -> LengthModel:
     """Least squares over (source, target) seconds of U training pairs."""
     source, target = np.log(np.asarray(seconds, np.float64)).T
     slope, offset = np.polyfit(source, target, 1)
-    return LengthModel(float(offset), float(slope))
+    spread = float((target - offset - slope * source).std())
+    return LengthModel(float(offset), float(slope), max(spread, LEAST_SPREAD))
 
 
 def length_scores(model: LengthModel, seconds: Sequence[tuple[float, float]]) -> np.ndarray:
-    """(N, N) scores: the nearer a target's length to what is expected, the higher."""
+    """(N, N) nats, but for a constant: the nearer a target's length to what is expected, the higher."""
     source, target = np.log(np.asarray(seconds, np.float64)).T
-    return -((target[None] - model.offset - model.slope * source[:, None]) ** 2)
+    return -(((target[None] - model.offset - model.slope * source[:, None]) / model.spread) ** 2) / 2
 
 
 def score_ways(nats: np.ndarray, pairs: PairScores) -> dict[str, np.ndarray]:
@@ -49,9 +53,9 @@ def score_ways(nats: np.ndarray, pairs: PairScores) -> dict[str, np.ndarray]:
     }
 
 
-def score_meaning(pairs: PairScores) -> np.ndarray:
-    """(N, N) products of what each source and each target are about."""
-    return pairs.source @ pairs.target.T
+def score_meaning(pairs: PairScores, sharpness: float = 1.0) -> np.ndarray:
+    """(N, N) products of what each source and each target are about; nats by the ``sharpness`` of the contrast."""
+    return sharpness * pairs.source @ pairs.target.T
 
 
 def true_ranks(scores: np.ndarray) -> np.ndarray:

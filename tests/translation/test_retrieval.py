@@ -39,6 +39,9 @@ def test_a_model_of_lengths_finds_what_is_as_long_as_expected() -> None:
     model = fit_lengths(seconds)
     assert (model.slope, math.exp(model.offset)) == (pytest.approx(0.5), pytest.approx(3.0))
     assert hits(length_scores(model, seconds), 1).all()
+    noisy = fit_lengths([(1.0, 1.0), (1.0, math.e), (2.0, 2.0), (2.0, 2 * math.e)])
+    assert noisy.spread == pytest.approx(0.5)
+    assert length_scores(noisy, [(1.0, math.e**1.5)]) == pytest.approx(np.array([[-2.0]]))  # two spreads away
 
 
 def test_ways_of_preferring_and_listening() -> None:
