@@ -44,7 +44,8 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert {"train_alone_nat", "train_contrast_nat", "train_letter_nat"} < set(trained[0])
     losses = {row["step"]: row["validation_loss_nat"] for row in rows if "validation_loss_nat" in row}
     assert list(losses) == list(range(2, N_STEPS + 1, 2))
-    assert load(uninterrupted, "best")["best"] == min(losses.values()) < losses[2]
+    assert load(uninterrupted, "best")["best"] == min(losses.values())
+    assert trained[-1]["train_contrast_nat"] < 0.7 * trained[0]["train_contrast_nat"]
     assert json.loads((uninterrupted / "finished.json").read_text())["best_validation_loss_nat"] == min(losses.values())
     loaded = load_translator(uninterrupted)
     assert loaded.hearing.encoder == "mfcc" and loaded.hearing.vocabulary.languages == ("english", "italian", "spanish")

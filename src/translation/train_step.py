@@ -39,6 +39,12 @@ def share_about(accelerator: Accelerator, own: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
+def share_gradient(accelerator: Accelerator, value: torch.Tensor) -> torch.Tensor:
+    """``value`` with an equal part of its gradient in each process, where each computes the whole loss of it."""
+    known = value.detach()
+    return known + (value - known) / accelerator.num_processes
+
+
 def update(
     accelerator: Accelerator,
     learner: Learner,
@@ -66,7 +72,7 @@ def update(
         spelled = letter_nats(said.letters, batch.source.seen, batch.letters)
         found["train_letter_nat"] = spelled.sum() / max(1, totals.letters)
     source, target, prompts = (share_about(accelerator, own) for own in (said.source, said.target, batch.prompts))
-    contrast = contrast_nats(source, target, said.sharpness, prompts)
+    contrast = contrast_nats(source, target, share_gradient(accelerator, said.sharpness), prompts)
     counted = {"train_token_nat": weights.token, "train_alone_nat": weights.alone, "train_letter_nat": weights.text}
     loss = weights.contrast * contrast + sum(counted[name] * value for name, value in found.items())
     # Processes average their gradients; what is wanted is the sum. All hold the whole contrast, with own gradients.
