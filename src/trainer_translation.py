@@ -39,6 +39,7 @@ from core.cli import (
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
+from core.locks import only_run
 from encoders.table import last_layer, parse_features
 from encoders.whisper import PADDINGS
 from languages import data_root, exp_root
@@ -481,9 +482,13 @@ def plan_budget(
 # %%
 def main() -> int:
     args = parse_args()
+    with only_run(args.exp or name_experiment(args)):
+        return run_training(args, args.exp or name_experiment(args))
+
+
+def run_training(args: argparse.Namespace, exp: Path) -> int:
     share_rows(range(args.batch_size), 0, launched_processes())
     exit_on_stop_signals()
-    exp = args.exp or name_experiment(args)
     inputs, pairs = find_inputs(args), load_pairs(args)
     precision = choose_precision(args.mixed_precision, cpu=args.cpu)
     accelerator = start_accelerator(precision, cpu=args.cpu)

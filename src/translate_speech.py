@@ -22,6 +22,7 @@ from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json
 from core.frames import SAMPLE_RATE
+from core.locks import only_run
 from core.records import Translation
 from encoders.feature_cache import encode_features, open_encoder
 from segmentation.recordings import find_sources
@@ -85,6 +86,11 @@ def _as_utterance(language: str, frames: np.ndarray) -> UnitUtterance:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     configure_log()
+    with only_run(args.out):
+        translate(args)
+
+
+def translate(args: argparse.Namespace) -> None:
     loaded = load_translator(args.exp, args.checkpoint, args.device)
     sources = loaded.config["derived"]["sources"]
     language = args.source or sources[0]

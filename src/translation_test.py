@@ -24,6 +24,7 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positiv
 from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json
+from core.locks import only_run
 from core.records import MetricScore
 from training.experiment import require_finished
 from translation.examples import Example
@@ -49,6 +50,7 @@ from translation.speech_scores import score_readings
 
 log = logging.getLogger("oral_units")
 
+SPOKEN = "translated"  # in --exp: what was spoken
 TOGETHER = "together"  # the sources of all languages at once
 
 
@@ -209,7 +211,7 @@ def speak_and_read(
         raise UserError(f"--voice: {args.exp} learnt retrieval alone, and says nothing; train it with --token_weight 1")
     voice: TranslationVoice = open_translation_voice(args.voice, args.prosody, loaded, args.device)
     target = loaded.config["derived"]["target"]
-    folder = args.exp / "translated"
+    folder = args.exp / SPOKEN
     spoken = {"translation": speak_translations(voice, loaded, some), "true_units": speak_targets(voice, loaded, some)}
     readings = read_aloud(spoken, folder, args.asr, target, args.device)
     texts = [one.pair.target.text for one in some]
@@ -225,6 +227,11 @@ def speak_and_read(
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     configure_log()
+    with only_run(args.exp / SPOKEN):
+        score(args)
+
+
+def score(args: argparse.Namespace) -> None:
     systems = open_systems(args)
     first = next(iter(systems))
     pairs = read_experiment_pairs(systems[first].config)

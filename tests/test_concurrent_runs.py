@@ -43,6 +43,13 @@ WRITERS = [
         ("{raw}/good.wav", "--prosody", "{voice}", "--exp", "{exp}/lm", "--voice", "{voice}", "--out", "{root}/out"),
         "{root}/out",
     ),
+    ("trainer_translation", ("--source", "tupi", "--target", "{language}", "--cpu"), "{exp}/tupi_guarani_translation"),
+    (
+        "translate_speech",
+        ("{raw}/good.wav", "--exp", "{exp}/lm", "--voice", "{voice}", "--out", "{root}/out"),
+        "{root}/out",
+    ),
+    ("translation_test", ("--exp", "{exp}/lm"), "{exp}/lm/translated"),
     ("transcribe", ("{raw}", "--model", "{root}/model", "--out", "{root}/out"), "{root}/out"),
 ]
 # Scripts that take no lock, and why none is needed.
@@ -52,6 +59,7 @@ UNLOCKED = {
         ("validate_units", "prosody_test", "unit_lm_test", "build_report", "calculate_wer", "score_listening"), ONE_FILE
     ),
     **dict.fromkeys(("inspect_recordings", "speak_exported"), ONE_FILE),
+    "build_pairs": ONE_FILE,
     "build_listening_test": "writes a page and its key, and refuses a place where they are",
     "fill_f0_cache": "fills a cache, each file whole, and the same whoever writes it",
     "prepare_dataset": "writes a folder beside its place and renames it",
