@@ -46,20 +46,30 @@ def lock_of(folder: Path, part: str = "") -> Path:
 def only_run(folder: Path, *, part: str = "", patience: float | None = None) -> Iterator[None]:
     """Hold ``folder``, which may not be there yet, against other runs that write to it. UserError names the holder.
 
-    part: of the work, where several jobs share the folder.
+    part: of the work, where several jobs share the folder. What a killed holder was writing is deleted.
     """
     ranks = [os.environ.get(name, "0") for name in RANKS]
     if "MODAL_TASK_ID" in os.environ or any(rank != "0" for rank in ranks):
         yield
         return
     patience = PATIENCE_SECONDS if patience is None else patience
-    with only_one(lock_of(folder, part), patience=patience, busy=f"{folder}: another run is at work here"):
+    with only_one(lock_of(folder, part), patience=patience, busy=f"{folder}: another run is at work here") as left:
+        if left:
+            _remove_torn(Path(folder), left["pid"])
         yield
 
 
+def _remove_torn(folder: Path, pid: int) -> None:
+    """Delete the temporary files (core.files.write_atomically) of a process that is gone."""
+    for leftover in folder.rglob(f".*.{pid}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def only_one(lock_file: Path, *, patience: float, busy: str) -> Iterator[None]:
+def only_one(lock_file: Path, *, patience: float, busy: str) -> Iterator[LockNote | None]:
     """Hold ``lock_file``, which goes with its process. Waits at most ``patience`` seconds for another that holds it.
+
+    Gives what a holder that is gone has written of itself, where it was taken over from one.
 
     UserError that begins with ``busy`` where it stays held. A process that was stopped for so long that another took
     its lock ends as soon as it goes on: two writers in one folder would be worse. Where no lock can be written it goes
@@ -71,8 +81,7 @@ def only_one(lock_file: Path, *, patience: float, busy: str) -> Iterator[None]:
     lease = SoftFileLease(lock_file, lease_duration=LEASE_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=lost)
     _acquire(lease, lock_file, patience, busy)
     try:
-        _sign(lock_file)
-        yield
+        yield _sign(lock_file)
     finally:
         with contextlib.suppress(OSError):
             note_of(lock_file).unlink(missing_ok=True)
@@ -138,12 +147,13 @@ def note_of(lock_file: Path) -> Path:
     return lock_file.with_name(lock_file.name.removesuffix(SUFFIX) + NOTE_SUFFIX)
 
 
-def _sign(lock_file: Path) -> None:
+def _sign(lock_file: Path) -> LockNote | None:
     """Say from whom the lock was taken over, if from anybody, and write down who has it now."""
     if left := read_note(note_of(lock_file)):
         print(f"{lock_file}: taken over from {describe_note(left)}, which is gone", file=sys.stderr)
     with contextlib.suppress(PermissionError):
         note_of(lock_file).write_text(json.dumps(_own_note()), encoding="utf-8")
+    return left
 
 
 def read_note(note: Path) -> LockNote | None:

@@ -64,6 +64,19 @@ def test_the_second_is_told_who_is_at_work_and_a_killed_one_is_taken_over(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_holder_was_writing_goes_and_what_others_write_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "test").mkdir(parents=True)
+    first = hold(lock_of(folder))
+    torn, others = folder / "test" / f".a.wav.{first.pid}.0123abcd.tmp", folder / ".b.json.4242424.0123abcd.tmp"
+    for path in (torn, others, folder / "a.tmp"):
+        path.touch()
+    first.kill()
+    first.wait()
+    with only_run(folder, patience=5):
+        assert not torn.exists() and others.exists() and (folder / "a.tmp").exists()
+
+
 def test_it_holds_where_the_file_system_knows_no_flock(tmp_path: Path, without_locks: dict[str, str]) -> None:
     first = hold(tmp_path / ".x.running", **without_locks)
     with pytest.raises(UserError, match="busy"), only_one(tmp_path / ".x.running", patience=0.2, busy="busy"):
