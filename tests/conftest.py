@@ -17,6 +17,8 @@ LONG_FILES = (
     "test_hostile_cases",
     "test_bench_vocoder",
     "test_trainer_vocoder",
+    "test_trainer_translation",
+    "test_translate_speech",
     "test_modal_task",
     "test_processes",
     "test_shell",

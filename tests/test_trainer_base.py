@@ -281,7 +281,7 @@ def test_two_processes_share_what_is_to_be_transcribed(world, two):
     shares = [{json.loads(line)[0] for line in lines} for lines in kept]
     test = [row["id"] for row in world["rows"] if row["split"] == "test"]
     assert all(shares) and not shares[0] & shares[1] and shares[0] | shares[1] == set(test)
-    assert [row["id"] for row in read_json(two / "test_predictions.json")] == test
+    assert [row["id"] for row in read_json(two / "test_predictions.json", list)] == test
 
 
 def test_more_data_is_trained_on_and_keeps_its_own_cache(world):
@@ -311,7 +311,7 @@ def score_another_corpus(world: dict, exp: Path) -> None:
     (other / "segments.jsonl").write_text("".join(lines))
     asked = ["--exp", exp, "--do_generate", "--data", other, "--test_splits", "val", "--text_field", "gloss", "--cpu"]
     run_to_end("trainer_base", asked, roots=world["root"])
-    found = read_json(exp / "other_val_predictions.json")
+    found = read_json(exp / "other_val_predictions.json", list)
     assert [row["reference"] for row in found] == [row["gloss"] for row in rows]
 
 
@@ -354,7 +354,7 @@ def test_generation_takes_the_best_weights_and_may_be_asked_for_again(world, fin
         assert (finished / "test_predictions.json").read_bytes() == first
         assert decoded.stat().st_mtime_ns == decoded_at, "decoded again"
         run(world, "whole", "--do_generate", "--steps", 8, "--decoder", "ctc", "--test_splits", "val", *LISTENING)
-        assert len(read_json(finished / "val_predictions.json")) == 2
+        assert len(read_json(finished / "val_predictions.json", list)) == 2
         assert (finished / "test_predictions.json").read_bytes() == first, "val stands where test stood"
         score_another_corpus(world, finished)
         assert (finished / "test_predictions.json").read_bytes() == first, "another corpus stands where test stood"
@@ -391,7 +391,7 @@ def test_a_trained_model_says_when_words_were_said_and_how_sure_it_is(world, fin
     recording = world["data"].parent / world["rows"][0]["audio"]
     out, asked = tmp_path / "heard.json", ["--words", "--confidence", "--device", "cpu"]
     run_to_end("transcribe", [recording, "--model", finished, "--out", out, *asked], roots=world["root"])
-    lines = read_json(out)
+    lines = read_json(out, list)
     assert lines and all(0 <= line["confidence"] <= 1 and "words" in line for line in lines)
     for line in lines:
         assert all(line["start"] <= word["start"] <= word["end"] <= line["end"] for word in line["words"])
@@ -584,5 +584,5 @@ def test_sixteen_real_utterances_are_learnt(tmp_path):
     given += ["--do_train", "--do_generate", "--steps", 150, "--ctc_warmup_steps", 80, "--factor", 2, "--batch_size", 4]
     given += ["--ctc_draft", "--lora_r", 8, "--lr", 5e-4, "--dropout", 0, "--eval_every", 150, "--warmup", 10]
     run_to_end("trainer_base", [*given, "--max_validation", 2], roots=tmp_path)
-    rows = read_json(tmp_path / "exp" / "test_predictions.json")
+    rows = read_json(tmp_path / "exp" / "test_predictions.json", list)
     assert word_error_rate([row["reference"] for row in rows], [row["hypothesis"] for row in rows]) <= 0.05
