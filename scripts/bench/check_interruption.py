@@ -87,7 +87,9 @@ STAGES = {
         ["out/voice"],
     ),
     "annotations": Stage(["src/export_annotations.py", "--format", "eaf", "--out", "{out}/eaf"], ["out/eaf"]),
-    "exchange": Stage(["src/export_units.py", "--format", "csv", "--out", "{out}/exchange"], ["out/exchange"]),
+    "exchange": Stage(
+        ["src/export_units.py", "--format", "csv", "--out", "{out}/exchange", "--overwrite"], ["out/exchange"]
+    ),
     "index": Stage(["src/index_speech.py"], ["exp/{language}_index"]),
     "phrases": Stage(["src/find_phrases.py", "--out", "{out}/dictionary"], ["out/dictionary"]),
     "tars": Stage(["scripts/pack_audio.py", "--shard_clips", "5"], ["data/{language}"]),

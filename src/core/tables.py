@@ -206,7 +206,7 @@ def name_cells(
     if places:
         missing = [wanted[column] for column in columns if column not in places]
         if missing:
-            found = ", ".join(rows[0][1])
+            found = " ".join(", ".join(rows[0][1]).split())
             raise UserError(f"{path}: expected the columns {', '.join(missing)}, found {found}; name them in line 1")
         rows = rows[1:]
     else:

@@ -12,6 +12,7 @@ Axes: F frames, D features, K units, N streams, S speakers.
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -291,7 +292,8 @@ def _read_npz(path: Path) -> UnitClusters:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    # RuntimeError: a zip that is encrypted, or of a kind that Python does not know.
+    except (ValueError, OSError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; rerun phase 1") from error
     description = arrays.get("description")
     return _from_arrays(path, arrays, None if description is None else str(description))
