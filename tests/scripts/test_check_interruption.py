@@ -105,11 +105,12 @@ from pathlib import Path
 out = Path(os.environ["EXP_ROOT"]).parent / "out" / "made"
 out.mkdir(exist_ok=True)
 for number in range(8):
-    file = out / f"{number}.txt"
+    file, beside = out / f"{number}.txt", out.parent / f"{number}.part"
     if BROKEN or not file.exists():
         time.sleep(0.01)
-        with open(file, "a") as part:
-            part.write(f"{number}")
+        before = file.read_text() if file.exists() else ""
+        beside.write_text(f"{before}{number}")
+        os.replace(beside, file)
 """
 
 
