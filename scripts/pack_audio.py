@@ -37,7 +37,7 @@ from core.locks import only_run
 from core.packed_files import MEMBER, REMOTE, end_of, index_file, is_packed, name_key, scan_tar, write_index
 from languages import data_root, language_help, language_paths, resolve_in
 from segmentation.manifest import check_manifest, read_manifest
-from units.unit_table import UnitTable, map_units, open_table, read_column
+from units.unit_table import map_units, open_table, read_column
 
 FOLDER, OLD_LIST = "packed", "segments.unpacked.jsonl"
 
@@ -49,11 +49,11 @@ class Shard(NamedTuple):
     rows: list[dict]
 
 
-class UnitRows(NamedTuple):
-    """Where each utterance's units lie in a table."""
+class UnitSpans(NamedTuple):
+    """The units of a corpus, and where each utterance's lie."""
 
-    table: UnitTable
-    rows: dict[int, int]  # key of an id -> row
+    units: np.ndarray  # (F, N) of all utterances
+    spans: dict[int, slice]  # key of an id -> its frames
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{paths['segments']} is no longer read and may be deleted, after a look at docs/data_formats.md")
 
 
-def pack(manifest: Path, folder: Path, units: UnitRows | None, *, largest: int, most: int) -> Iterator[dict]:
+def pack(manifest: Path, folder: Path, units: UnitSpans | None, *, largest: int, most: int) -> Iterator[dict]:
     """Write every tar that is not there yet; gives the rows with their new places, tar after tar."""
     n_bytes = sum(os.stat(resolve_in(data_root(), row["audio"])).st_size for row in read_manifest(manifest))
     with tqdm(total=n_bytes, unit="B", unit_scale=True, desc="packing", disable=None) as progress:
@@ -145,7 +145,7 @@ def is_whole(tar: Path, members: Sequence[tuple[str, str]]) -> bool:
     return index.dtype == MEMBER and index["key"].tolist() == wanted and end_of(index) <= tar.stat().st_size
 
 
-def write_tar(tar: Path, rows: Sequence[dict], members: Sequence[tuple[str, str]], units: UnitRows | None) -> None:
+def write_tar(tar: Path, rows: Sequence[dict], members: Sequence[tuple[str, str]], units: UnitSpans | None) -> None:
     """A tar and its index; the same rows give the same bytes."""
 
     def write(temporary: Path) -> None:
@@ -162,20 +162,21 @@ def write_tar(tar: Path, rows: Sequence[dict], members: Sequence[tuple[str, str]
     write_index(tar, scan_tar(tar))
 
 
-def describe(row: Mapping[str, object], units: UnitRows | None) -> bytes:
+def describe(row: Mapping[str, object], units: UnitSpans | None) -> bytes:
     """The row as JSON, without the place of its audio; with the units of phase 1 where they are asked for."""
     kept = {key: value for key, value in row.items() if key != "audio"}
-    found = units.rows.get(name_key(str(row["id"]))) if units else None
-    if found is not None:
-        first, n_frames = (int(read_column(units.table, name)[found]) for name in ("first_frame", "n_frames"))
-        kept["frame_units"] = map_units(units.table)[first : first + n_frames].tolist()
+    span = units.spans.get(name_key(str(row["id"]))) if units else None
+    if span is not None:
+        kept["frame_units"] = units.units[span].tolist()
     return json.dumps(kept, ensure_ascii=False).encode("utf-8")
 
 
-def open_units(exp: Path, cache: Path) -> UnitRows:
+def open_units(exp: Path, cache: Path) -> UnitSpans:
     """The units of a phase 1, by id."""
     table = open_table(exp / "corpus_timestamped.json", cache)
-    return UnitRows(table, {int(key): row for row, key in enumerate(read_column(table, "key"))})
+    columns = (read_column(table, name).tolist() for name in ("key", "first_frame", "n_frames"))
+    spans = {key: slice(first, first + n_frames) for key, first, n_frames in zip(*columns)}
+    return UnitSpans(map_units(table), spans)
 
 
 def replace_manifest(manifest: Path, rows: Iterable[Mapping[str, object]]) -> int:

@@ -44,7 +44,7 @@ from encoders.table import last_layer, parse_features
 from encoders.whisper import PADDINGS
 from languages import data_root, exp_root
 from models.translator import Translator
-from training.checkpoints import load_checkpoint, restore_random_state, seed_step
+from training.checkpoints import load_checkpoint, seed_step
 from training.experiment import noting_failed_start, open_experiment
 from training.processes import any_process, broadcast, launched_processes, start_accelerator
 from training.resuming import (
@@ -92,7 +92,7 @@ from unit_lm.inputs import (
     input_files,
     read_centroids,
 )
-from unit_lm.train_step import Learner, prepare_learner
+from unit_lm.train_step import Learner, learner_state, load_learner, prepare_learner
 from unit_lm.vocabulary import KINDS, Vocabulary, allowed_tokens, count_tokens, describe_vocabulary
 from unit_lm.warm_start import NOISE, start_model
 
@@ -367,18 +367,8 @@ def model_state(args: argparse.Namespace, learner: Learner, data: Data) -> dict[
         "vocabulary": describe_vocabulary(data.vocabulary),
         "letters": data.letters,
         "context": args.context,
-        "model": learner.model.state_dict(),
-        "model_ema": learner.model_ema.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
+        **learner_state(learner),
     }
-
-
-def load_models(learner: Learner, state: dict[str, object]) -> None:
-    """Continue from a checkpoint's weights, average and optimizer, and from its random state."""
-    learner.model.load_state_dict(state["model"])
-    learner.model_ema.load_state_dict(state["model_ema"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    restore_random_state(state["random_state"])
 
 
 # %% [markdown]
@@ -549,7 +539,7 @@ def restore(
         described = {"sizes": describe_sizes(learner.model), "context": args.context, "letters": data.letters}
         described |= {"vocabulary": describe_vocabulary(data.vocabulary)}
         check_borrowed(state, checkpoint, described, planned.total_steps)
-    load_models(learner, state)
+    load_learner(learner, state)
     keep_plan = args.max_minutes is not None
     device = learner.model.log_sharpness.device
     return restore_progress(state, planned, own=own, keep_plan=keep_plan, device=device)

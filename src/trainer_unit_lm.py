@@ -40,7 +40,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.locks import only_run
 from languages import add_language_flags, language_paths
-from training.checkpoints import load_checkpoint, restore_random_state, seed_step
+from training.checkpoints import load_checkpoint, seed_step
 from training.experiment import noting_failed_start, open_experiment
 from training.processes import any_process, broadcast, launched_processes, start_accelerator
 from training.resuming import (
@@ -94,7 +94,7 @@ from unit_lm.inputs import (
     read_centroids,
 )
 from unit_lm.scoring import as_bits, utterance_nats
-from unit_lm.train_step import Learner, prepare_learner, update
+from unit_lm.train_step import Learner, learner_state, load_learner, prepare_learner, update
 from unit_lm.utterances import UnitUtterance, read_utterances, seconds_of, shuffle_units, tokenize
 from unit_lm.vocabulary import KINDS, Vocabulary, allowed_tokens, count_tokens, describe_vocabulary
 from unit_lm.warm_start import NOISE, start_model
@@ -329,18 +329,8 @@ def model_state(args: argparse.Namespace, learner: Learner, data: Data) -> dict[
         "sizes": describe_config(learner.model.config),
         "vocabulary": describe_vocabulary(data.vocabulary),
         "context": args.context,
-        "model": learner.model.state_dict(),
-        "model_ema": learner.model_ema.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
+        **learner_state(learner),
     }
-
-
-def load_models(learner: Learner, state: dict[str, object]) -> None:
-    """Continue from a checkpoint's weights, average and optimizer, and from its random state."""
-    learner.model.load_state_dict(state["model"])
-    learner.model_ema.load_state_dict(state["model_ema"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    restore_random_state(state["random_state"])
 
 
 # %% [markdown]
@@ -511,7 +501,7 @@ def restore(
         described |= {"languages": list(vocabulary.languages), "digests": list(vocabulary.digests)}
         found = state | {name: state["vocabulary"][name] for name in ("languages", "digests")}
         check_borrowed(found, checkpoint, described, planned.total_steps)
-    load_models(learner, state)
+    load_learner(learner, state)
     keep_plan = args.max_minutes is not None
     device = next(learner.model.parameters()).device
     return restore_progress(state, planned, own=own, keep_plan=keep_plan, device=device)

@@ -39,12 +39,6 @@ def extract_f0(waveform: np.ndarray) -> np.ndarray:
     return f0
 
 
-def cached_f0(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
-    """(F,) float32 F0 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
-    fill_f0_cache(cache, [(utterance_id, audio)], num_workers=1)
-    return np.array(read_track(f0_store(cache), utterance_id))
-
-
 def kept_f0(cache: Path, utterance_id: str) -> np.ndarray:
     """(F,) float32 F0 of a recording that ``fill_f0_cache`` has seen, mapped and not read."""
     track = read_track(f0_store(cache), utterance_id)

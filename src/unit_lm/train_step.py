@@ -10,13 +10,14 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from transformers import PreTrainedModel
 
-from training.checkpoints import update_ema
+from training.checkpoints import restore_random_state, update_ema
 from training.processes import update_weights
 from training.training_state import Losses
 from unit_lm.batches import PackedBatch
 from unit_lm.losses import token_nats
 
 BETAS = (0.9, 0.98)
+KEPT = ("model", "model_ema", "optimizer")  # in a checkpoint
 
 
 class Learner(NamedTuple):
@@ -38,6 +39,18 @@ def prepare_learner(accelerator: Accelerator, model: PreTrainedModel, *, lr: flo
     )
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     return Learner(model, wrapped, model_ema, optimizer)
+
+
+def learner_state(learner: Learner) -> dict[str, object]:
+    """Weights, average and optimizer, for a checkpoint."""
+    return {name: getattr(learner, name).state_dict() for name in KEPT}
+
+
+def load_learner(learner: Learner, state: dict[str, object]) -> None:
+    """Continue from a checkpoint's weights, average and optimizer, and from its random state."""
+    for name in KEPT:
+        getattr(learner, name).load_state_dict(state[name])
+    restore_random_state(state["random_state"])
 
 
 def update(

@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 import pytest
 
-from audio.pitch import cached_f0, kept_f0
+from audio.pitch import fill_f0_cache, kept_f0
 from languages import resolve_in
 from launching import modal_staging
 from launching.modal_staging import staged_segments
@@ -23,7 +25,8 @@ def test_the_command_reads_copies_and_its_caches_stay(tiny_language: dict, tmp_p
         assert copy.stat().st_mtime_ns == (data / row["audio"]).stat().st_mtime_ns
         assert (local / "spanish" / "segments.jsonl").read_bytes() == (data / "spanish/segments.jsonl").read_bytes()
         assert (local / "english" / "segments.jsonl").exists()
-        f0 = cached_f0(local / "spanish" / "cache", row["id"], copy)
+        fill_f0_cache(local / "spanish" / "cache", [(row["id"], copy)], num_workers=1)
+        f0 = np.array(kept_f0(local / "spanish" / "cache", row["id"]))
     assert not local.exists()
     assert (kept_f0(data / "spanish" / "cache", row["id"]) == f0).all() and (data / row["audio"]).exists()
 
