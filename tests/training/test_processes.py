@@ -60,8 +60,9 @@ def assert_same_losses(exp: Path, reference: Path, steps: range) -> None:
     for step in steps:
         for name in LOSSES:
             assert ours[step][name] == pytest.approx(theirs[step][name], abs=1e-4), (step, name)
-    first = steps[0]  # later ones grow apart: Adam divides small gradients by their own small size
-    assert ours[first]["gradient_norm"] == pytest.approx(theirs[first]["gradient_norm"], rel=1e-4)
+    # Later ones grow apart: Adam divides small gradients by their own small size. Rounding alone moves that of V4 by 2e-4.
+    first = steps[0]
+    assert ours[first]["gradient_norm"] == pytest.approx(theirs[first]["gradient_norm"], rel=1e-3)
 
 
 def test_processes_meet_where_there_is_no_gpu_and_nobody_says_cpu(tmp_path: Path) -> None:
