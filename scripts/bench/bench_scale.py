@@ -57,6 +57,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--folder", type=Path, required=True, help="where the corpora are, or go to")
     group.add_argument("--hours", type=float, default=100.0, help="of speech in the corpus")
     group.add_argument("--steps", type=int, default=3, help="voice: steps of training")
+    group.add_argument(
+        "--starts",
+        nargs="+",
+        choices=("first", "again"),
+        default=["first", "again"],
+        help="voice: with no table, with one",
+    )
     group.add_argument("--out", type=Path, default=None, help="write the numbers as JSON here")
     group.add_argument("--trainer_args", default="", help="voice: further flags, quoted")
     args = parse_flags(parser, argv)
@@ -191,7 +198,7 @@ def write_f0(store: Path, n_utterances: int) -> None:
 def run_voice(args: argparse.Namespace, root: Path) -> dict[str, object]:
     """The trainer for a few steps, on no table and on one."""
     found = {}
-    for start in ("first", "again"):
+    for start in args.starts:
         flags = ["--language", SYNTHETIC, "--overwrite", "--init", "none", "--adversarial_after", "1", "--cpu"]
         flags += ["--steps", str(args.steps), "--eval_every", "100000", "--validation_seconds", "15"]
         flags += ["--log_every", "1", "--num_samples", "0", *args.trainer_args.split()]

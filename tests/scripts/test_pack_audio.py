@@ -2,15 +2,18 @@
 
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+import fsspec
 import pytest
 
 import extract_units
 import pack_audio
 
+from core import packed_files
 from core.errors import UserError
 from core.files import read_json
 from core.packed_files import read_packed
@@ -53,6 +56,43 @@ def test_units_over_tars_are_those_over_files(tiny_language: dict) -> None:
     assert [row | {"audio": ""} for row in corpora[0]] == [row | {"audio": ""} for row in corpora[1]]
     assert ".tar/" in corpora[1][0]["audio"]
     assert (exps[0] / "kmeans.npz").read_bytes() == (exps[1] / "kmeans.npz").read_bytes()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty bucket on a server of this machine that answers as Amazon's S3 does."""
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    names = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+    for name, value in {**names, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # one that knows another server
+    packed_files._open_remote.cache_clear()
+    fsspec.filesystem("s3").mkdir("s3://recordings")
+    yield "s3://recordings/spanish"
+    server.stop()
+
+
+def test_units_over_tars_in_a_bucket_are_those_over_files(tiny_language: dict, bucket: str) -> None:
+    """Read by one process and by two. Needs: pip install s3fs "moto[server]"."""
+    flags = ["--language", "spanish", "--encoder", "mfcc", "--n_units", "8", "--quiet", "--num_workers"]
+    exps = [tiny_language["exp"] / name for name in ("files", "bucket", "bucket_by_two")]
+    assert extract_units.main([*flags, "1", "--exp", str(exps[0])]) == 0
+    folder = pack("--shard_mb", "0.2", "--remote", bucket)
+    store = fsspec.filesystem("s3")
+    for tar in folder.glob("*.tar"):
+        store.put_file(str(tar), f"{bucket}/{tar.name}")
+        tar.unlink()
+    for path in (tiny_language["data"] / "spanish" / "segments").iterdir():
+        path.unlink()
+    for n_workers, exp in enumerate(exps[1:], 1):
+        assert extract_units.main([*flags, str(n_workers), "--exp", str(exp)]) == 0
+        corpora = [list(read_corpus(each / "corpus_timestamped.json")) for each in (exps[0], exp)]
+        assert [row | {"audio": ""} for row in corpora[0]] == [row | {"audio": ""} for row in corpora[1]]
+        assert (exps[0] / "kmeans.npz").read_bytes() == (exp / "kmeans.npz").read_bytes()
 
 
 def test_crops_over_tars_are_those_over_files(tiny_language: dict) -> None:

@@ -17,6 +17,7 @@ from training.checkpoints import (
     ema_decay,
     load_checkpoint,
     random_state,
+    require_keys,
     restore_random_state,
     save_checkpoint,
     update_ema,
@@ -79,6 +80,31 @@ def test_random_state_survives_a_checkpoint(tmp_path: Path) -> None:
     draw()
     restore_random_state(load_checkpoint(tmp_path / "a.pt", command=""))
     assert [draw() for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize(("n_now", "restored"), [(2, True), (1, False), (3, False), (0, False)])
+def test_states_of_gpus_come_back_where_as_many_are_there(
+    n_now: int, restored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_now > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_now)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.append)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: ["of", "each"])
+    state = random_state()
+    assert state.get("cuda") == (["of", "each"] if n_now else None)
+    restore_random_state(state | {"cuda": ["one", "two"]})
+    assert given == ([["one", "two"]] if restored else [])
+    restore_random_state({name: state[name] for name in ("torch", "python", "numpy")})  # of a run without a GPU
+    assert len(given) == restored
+
+
+def test_what_a_checkpoint_lacks_is_named_and_what_it_has() -> None:
+    require_keys(Path("a.pt"), {"step": 0, "model": {}}, "step", "model")
+    with pytest.raises(UserError, match="a.pt: expected model, found best, step; copy it again"):
+        require_keys(Path("a.pt"), {"step": 1, "best": 2.0}, "step", "model")
+    with pytest.raises(UserError, match="found nothing"):
+        require_keys(Path("a.pt"), {}, "step")
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])

@@ -60,7 +60,7 @@ def assert_same_losses(exp: Path, reference: Path, steps: range) -> None:
     for step in steps:
         for name in LOSSES:
             assert ours[step][name] == pytest.approx(theirs[step][name], abs=1e-4), (step, name)
-    # Later ones grow apart: Adam divides small gradients by their own small size. Rounding alone moves that of V4 by 2e-4.
+    # Later ones grow apart: Adam divides small gradients by their own small size. Rounding moves that of V4 by 2e-4.
     first = steps[0]
     assert ours[first]["gradient_norm"] == pytest.approx(theirs[first]["gradient_norm"], rel=1e-3)
 

@@ -25,6 +25,14 @@ def test_what_is_due_falls_to_every_so_many_steps_and_the_end_once() -> None:
     assert [step for step in range(12) if is_due(Progress(step=step), 3, since=6, ending=step == 6)] == [9]
 
 
+def test_a_new_training_has_done_nothing_and_validates_after_its_first_step() -> None:
+    new = Progress(total_steps=1)
+    assert not is_due(new, 1, since=new.validated, ending=True) and not is_last(new)
+    first = new._replace(step=new.step + 1)
+    assert is_due(first, 1, since=first.validated) and is_last(first) and not has_stalled(first, 1)
+    assert note_validation(first, 1e300).best == 1e300 and list(new.since_log) == [] and new.seconds == 0
+
+
 def test_the_last_step_is_the_planned_one_and_unknown_before_there_is_a_plan() -> None:
     assert [is_last(Progress(step=step, total_steps=5)) for step in (4, 5, 6)] == [False, True, True]
     assert not is_last(Progress(step=10**6))
