@@ -207,7 +207,7 @@ def tests_of(mutant: Mutant, source: str, reached: Mapping[str, dict], most_seco
     module is imported, those that reach any."""
     lines, seconds = reached["lines"].get(mutant.module, {}), reached["seconds"]
     tests = {test for line in statement_lines(source, mutant.place[0]) for test in lines.get(str(line), [])}
-    if "import" in tests:
+    if not is_in_function(source, mutant.place[0]):
         tests = {test for line in lines.values() for test in line}
     chosen, total = [], 0.0
     for test in sorted(tests - {"import"}, key=lambda test: seconds[test]):
@@ -227,6 +227,11 @@ def statement_lines(source: str, line: int) -> range:
             if line <= last:
                 found = range(node.lineno, last + 1)
     return found
+
+
+def is_in_function(source: str, line: int) -> bool:
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    return any(function.body[0].lineno <= line <= function.end_lineno for function in functions)
 
 
 # Tests, in a copy of this process.

@@ -10,6 +10,7 @@ from listening_examples import make_test, simulate
 from simulate_listeners import careless, make_answers
 
 from evaluation.listening import (
+    Judgement,
     agreement,
     chance_of_words,
     describe_listeners,
@@ -104,3 +105,64 @@ def test_no_difference_counts_half() -> None:
     rows = [common | {"trial": trial["id"], "shown": trial["clips"]} for trial in key["trials"]]
     (pair,) = score_pairs(read_judgements({"listener_id": "l", "answers": rows}, key), "preference")
     assert pair.share.mean == 0.5 and pair.ties == 1.0
+
+
+def judged(kind: str, said: object, number: int, *, listener: str = "l", **changed: object) -> Judgement:
+    """The answer to question ``number``, slow and unsuspicious unless ``changed``."""
+    row = Judgement(listener, kind, f"{kind}-{number}", f"u{number}", ["a"], str(said), "", None, 4, 5.0, False)
+    return row._replace(**changed)
+
+
+def warnings_of(rows: list[Judgement]) -> str:
+    (row,) = describe_listeners([{"listener": "l", "listener_id": "l", "finished": None, "answers": []}], rows)
+    return " ".join(row.warnings)
+
+
+def asked_again(n: int, n_agree: int) -> list[Judgement]:
+    first = [judged("words", "right", number) for number in range(n)]
+    return first + [
+        row._replace(repeat=True, said="right" if number < n_agree else "wrong") for number, row in enumerate(first)
+    ]
+
+
+def choices(n: int, n_left: int, **changed: object) -> list[Judgement]:
+    return [judged("abx", "right", number, side=int(number >= n_left), **changed) for number in range(n)]
+
+
+def grades_of(originals: list[int], voice: list[int]) -> list[Judgement]:
+    given = [(["original"], grade) for grade in originals] + [(["a"], grade) for grade in voice]
+    return [judged("mos", grade, number, systems=systems) for number, (systems, grade) in enumerate(given)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubt", "doubted"),
+    [
+        (asked_again(6, 2), "the same answer again in 2 of 6", True),
+        (asked_again(6, 3), "the same answer again", False),
+        (asked_again(5, 0), "the same answer again", False),
+        (choices(8, 4, seconds=0.39), "answered within 0.4 s", True),
+        (choices(7, 4, seconds=0.39), "answered within", False),
+        (choices(8, 4, seconds=0.4), "answered within", False),
+        (choices(11, 11), "chose the left one in 11 of 11", True),
+        (choices(11, 0), "chose the left one in 0 of 11", True),
+        (choices(10, 10), "chose the left one", False),
+        (grades_of([], [3] * 8), "gave 3 to everything", True),
+        (grades_of([], [3] * 7), "to everything", False),
+        (grades_of([], [3] * 7 + [4]), "to everything", False),
+        (grades_of([1, 2, 1, 2], [2, 3]), "below every voice", True),
+        (grades_of([1, 2, 1], [2, 3]), "below every voice", False),
+        (grades_of([1, 2, 1, 2], [1, 2]), "below every voice", False),
+    ],
+)
+def test_who_is_doubted_and_who_just_is_not(rows: list[Judgement], doubt: str, doubted: bool) -> None:
+    assert (doubt in warnings_of(rows)) == doubted
+
+
+@pytest.mark.parametrize(("n", "n_others", "known"), [(12, 2, True), (11, 2, False), (12, 1, False)])
+def test_grades_are_compared_with_two_others_on_twelve_clips(n: int, n_others: int, known: bool) -> None:
+    rows = [judged("mos", 1 + number % 5, number) for number in range(n)]
+    for other in range(n_others):
+        rows += [judged("mos", 5 - number % 5, number, listener=f"other {other}") for number in range(n)]
+    (row,) = describe_listeners([{"listener": "l", "listener_id": "l", "finished": None, "answers": []}], rows)
+    assert row.with_others == (pytest.approx(-1.0) if known else None)
+    assert ("as nobody else does (correlation -1.00)" in " ".join(row.warnings)) == known

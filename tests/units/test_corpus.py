@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from units.corpus import deduplicate, expand, frame_units, is_corpus, read_corpus, write_corpus
+from units.corpus import deduplicate, expand, find_fault, frame_units, is_corpus, read_corpus, write_corpus
 
 
 def utterance(name: str, units: list[int] = (3, 1), durations: list[int] = (2, 4), **more: object) -> dict:
@@ -70,3 +70,42 @@ def test_one_json_array_with_one_utterance_a_line(tmp_path: Path) -> None:
     path.write_text(path.read_text().removesuffix("]\n"))
     with pytest.raises(UserError, match="cut short"):
         list(read_corpus(path))
+
+
+LARGEST = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, ""),
+        ({"units": [], "durations": []}, ""),
+        ({"units": [LARGEST, 0], "durations": [1, 2]}, ""),
+        ({"units": [LARGEST + 1, 0], "durations": [1, 2]}, "expected unit ids"),
+        ({"units": [-1, 0], "durations": [1, 2]}, "expected unit ids"),
+        ({"units": [1, 0], "durations": [0, 3]}, "expected unit ids"),
+        ({"units": [1, 0], "durations": [3]}, "expected unit ids"),
+        ({"units": [1.0, 0], "durations": [1, 2]}, "expected unit ids"),
+        ({"units": [True, 0], "durations": [1, 2]}, "expected unit ids"),
+        ({"units": [1, 2], "durations": [1, 2], "residual_units": [[0, 1, 2]]}, ""),
+        ({"units": [1, 2], "durations": [1, 2], "residual_units": [[0, 1, 2], [0, 1]]}, "residual_units of 3 frames"),
+        ({"units": [1, 2], "durations": [1, 2], "residual_units": [[0, 1, -2]]}, "residual_units of 3 frames"),
+        ({"units": [1, 2], "durations": [1, 2], "residual_units": {}}, "residual_units of 3 frames"),
+        ({"duration": -1.0}, "expected seconds"),
+        ({"unit_rate": 49}, "expected a unit rate of 50 Hz"),
+        ({"split": "dev"}, "expected split"),
+        ({"id": "../a"}, "expected an id"),
+        ({"audio": None}, "expected a path"),
+    ],
+)
+def test_what_is_an_utterance_and_what_just_is_none(change: dict, fault: str) -> None:
+    found = find_fault(utterance("a") | change)
+    assert found.startswith(fault) if fault == "" else fault in found
+    assert bool(found) == bool(fault)
+
+
+def test_each_missing_key_is_named() -> None:
+    for key in utterance("a"):
+        short = {name: value for name, value in utterance("a").items() if name != key}
+        assert f"missing {key}" in find_fault(short)
+    assert "found ['a']" in find_fault(["a"])

@@ -93,7 +93,8 @@ def test_boundary_scores_by_hand() -> None:
     assert found[:3] == pytest.approx((0.5, 0.75, 0.6)) and found.cuts_a_boundary == 1.5
     assert found.r_value == pytest.approx(1 - (np.hypot(0.25, 0.5) + 0.75 / np.sqrt(2)) / 2)
     assert score_boundaries(Hits(4, 4, 4))[:4] == pytest.approx((1, 1, 1, 1))
-    assert score_boundaries(Hits(0, 0, 0)).f1 == 0
+    assert score_boundaries(Hits(0, 0, 0))[:3] == (0, 0, 0) == score_boundaries(Hits(0, 5, 0))[:3]
+    assert np.isfinite(score_boundaries(Hits(0, 5, 0))).all() and score_boundaries(Hits(0, 0, 4))[:3] == (0, 0, 0)
     columns = score_boundaries(Hits(*np.array([[3, 6, 4], [4, 4, 4]]).T))
     assert columns.f1 == pytest.approx([0.6, 1.0])
 

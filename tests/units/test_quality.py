@@ -61,6 +61,13 @@ def test_entropy_by_hand(counts: list[int], bits: float) -> None:
     assert entropy_bits(np.array(counts)) == pytest.approx(bits, abs=1e-9)
 
 
+def test_entropy_is_never_below_zero_nor_above_that_of_equal_counts() -> None:
+    alone = entropy_bits(np.arange(5000)[:, None])  # of one kind, whatever rounding makes of it
+    assert (alone >= 0).all() and alone.max() < 1e-12
+    counts = np.random.default_rng(0).integers(0, 4, (1000, 5))
+    assert (entropy_bits(counts) <= np.log2(np.maximum((counts > 0).sum(1), 1)) + 1e-12).all()
+
+
 def test_entropy_goes_by_row() -> None:
     np.testing.assert_allclose(entropy_bits(np.array([[1, 1, 0], [4, 0, 0], [1, 1, 2]])), [1.0, 0.0, 1.5], atol=1e-12)
 

@@ -58,6 +58,17 @@ def test_a_torn_table_is_no_table(corpus: Path, tmp_path: Path) -> None:
     assert open_table(corpus, tmp_path / "cache").n_utterances == 5
 
 
+def test_what_a_killed_writer_left_goes_and_other_corpora_stay(corpus: Path, tmp_path: Path) -> None:
+    folder = open_table(corpus, tmp_path / "cache").folder
+    torn, other = folder.with_name(f".{folder.name}.123.abcd.tmp"), folder.with_name(".another_abcd.1.ef.tmp")
+    for left in (torn, other):
+        left.mkdir()
+        (left / "units.bin").write_bytes(b"half")
+    os.utime(corpus, ns=(0, 0))
+    assert open_table(corpus, tmp_path / "cache").folder.is_dir()
+    assert not torn.exists() and other.is_dir() and not folder.exists()
+
+
 @pytest.mark.parametrize("damage", ["streams", "negative"])
 def test_units_that_no_table_can_hold_are_refused(corpus: Path, tmp_path: Path, damage: str) -> None:
     entries = list(read_corpus(corpus))
