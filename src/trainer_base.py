@@ -287,6 +287,12 @@ def add_generation_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--ctc_weight", type=float, default=CTC_WEIGHT, help="of the CTC head's nats in joint decoding")
     group.add_argument(
+        "--ctc_temperature",
+        type=float,
+        default=1.0,
+        help="of the head's posteriors in joint decoding; above 1 for a head that is too sure",
+    )
+    group.add_argument(
         "--character_bonus", type=float, default=CHARACTER_BONUS, help="nats a character in joint decoding"
     )
     group.add_argument(
@@ -333,6 +339,7 @@ def check_args(args: argparse.Namespace) -> None:
     check_front_end(args)
     settle_connector(args)
     check_lora(args)
+    check_text_only(args)
 
 
 def check_numbers(args: argparse.Namespace) -> None:
@@ -341,15 +348,16 @@ def check_numbers(args: argparse.Namespace) -> None:
     require_positive(args, *counts, "log_every", "eval_every", "save_every", "gradient_accumulation_steps")
     require_positive(args, "steps", "max_minutes", "factor", "width", "n_layers", "n_heads", "feedforward")
     require_positive(args, "num_beams", "n_best", "lr", "ctc_lr", "lora_lr", "top_lr_share", "lora_alpha", "clip")
+    require_positive(args, "ctc_temperature")
     require_not_negative(args, "lora_r", "warmup", "ctc_warmup_steps", "ctc_loss_weight", "draft_noise", "patience")
-    require_not_negative(args, "weight_decay", "num_workers", "seed", "speech_enc_layer")
+    require_not_negative(args, "ctc_consistency", "weight_decay", "num_workers", "seed", "speech_enc_layer")
     require_share(args, "dropout", "lora_dropout", "frame_dropout", "label_smoothing")
     if args.seed > LARGEST_SEED:
         raise UserError(f"--seed {args.seed}: expected at most {LARGEST_SEED}")
 
 
 def trains_ctc(args: argparse.Namespace) -> bool:
-    return args.ctc_warmup_steps > 0 or bool(args.ctc_loss_weight)
+    return args.ctc_warmup_steps > 0 or bool(args.ctc_loss_weight) or args.text_only
 
 
 def check_fold(args: argparse.Namespace) -> None:
@@ -370,8 +378,14 @@ def check_ctc(args: argparse.Namespace) -> None:
         raise UserError("--ctc_compress, --ctc_embedding and --ctc_draft need a CTC head: give --ctc_warmup_steps")
     if args.draft_noise and not args.ctc_draft:
         raise UserError("--draft_noise needs --ctc_draft")
+    if args.ctc_consistency and not args.ctc_warmup_steps:
+        raise UserError("--ctc_consistency: of the steps of CTC alone; give --ctc_warmup_steps")
+    if args.text_only and args.ctc_loss_weight:
+        raise UserError("--text_only: the head stays as it is; leave --ctc_loss_weight out")
+    if args.text_only and not (args.ctc_warmup_steps or args.from_pretrained):
+        raise UserError("--text_only needs a head that hears: give --from_pretrained or --ctc_warmup_steps")
     if args.ctc_loss_weight is None:
-        args.ctc_loss_weight = 0.3 if has_head else 0.0
+        args.ctc_loss_weight = 0.3 if has_head and not args.text_only else 0.0
     if args.decoder is None:
         args.decoder = "joint" if has_head else "llm"
     if args.num_beams is None:
@@ -408,6 +422,14 @@ def check_lora(args: argparse.Namespace) -> None:
     for flag in ("lora_alpha", "lora_lr"):
         if getattr(args, flag) is not None and not args.lora_r:
             raise UserError(f"--{flag} needs --lora_r, the rank of the adaptation")
+
+
+def check_text_only(args: argparse.Namespace) -> None:
+    """An LLM that reads no audio needs a head that hears, and learns by LoRA alone."""
+    if args.text_only and not args.lora_r:
+        raise UserError("--text_only: the LLM learns the transcripts by LoRA; give --lora_r")
+    if args.text_only and args.ctc_draft:
+        raise UserError("--text_only: the LLM reads nothing of the audio, no draft either; leave --ctc_draft out")
 
 
 # %% [markdown]
@@ -565,6 +587,7 @@ def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]]
         "ctc_embedding": args.ctc_embedding,
         "ctc_draft": args.ctc_draft,
         "draft_noise": args.draft_noise,
+        "text_only": args.text_only,
         "lora": lora if args.lora_r else None,
         "tokens_per_second": token_rate(tokenizer, data.training, data.sizes.n_tokens),
     }
@@ -647,6 +670,7 @@ def step_batches(
         frame_dropout=args.frame_dropout,
         speeds=training_speeds(args),
         smoothing=args.label_smoothing,
+        views=2 if ctc_only and args.ctc_consistency else 1,
     )
 
 
@@ -744,6 +768,7 @@ def run_loop(
             ready,
             ctc_only=ctc_only,
             ctc_weight=args.ctc_loss_weight,
+            consistency=args.ctc_consistency,
             clip=args.clip,
         )
         progress = note_step(run, progress, losses | {"data_seconds": waited})

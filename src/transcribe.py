@@ -114,6 +114,9 @@ def add_decoding_flags(decoding: argparse._ArgumentGroup) -> None:
         "--ctc_weight", type=float, default=None, help="share of the CTC head in joint scores, 0 to 1"
     )
     decoding.add_argument(
+        "--ctc_temperature", type=float, default=None, help="of the CTC head in joint scores; above 1: it is too sure"
+    )
+    decoding.add_argument(
         "--character_bonus", type=float, default=None, help="nats a character in joint scores: more misses fewer words"
     )
     decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")

@@ -136,8 +136,8 @@ def test_features_from_the_cache_and_from_the_encoder_give_the_same_loss(world):
     rows = [metrics(world["root"] / "exp" / name) for name in ("uncached", "cached")]
     losses = [[row["train_loss_nat"] for row in run_rows if "train_loss_nat" in row] for run_rows in rows]
     assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], rel=1e-2)
-    texts = [(world["root"] / "exp" / name / "test_predictions.json").read_text() for name in ("uncached", "cached")]
-    assert texts[0] == texts[1]
+    predictions = [read_json(world["root"] / "exp" / name / "test_predictions.json") for name in ("uncached", "cached")]
+    assert [row["hypothesis"] for row in predictions[0]] == [row["hypothesis"] for row in predictions[1]]
 
 
 @pytest.mark.parametrize("front_end", ["units", "bpe"])
@@ -181,6 +181,22 @@ def test_training_goes_on_from_other_weights(world, finished):
     run(world, "wider", "--do_train", "--steps", 2, "--from_pretrained", finished, "--width", 48)
     said = (world["root"] / "exp" / "wider" / "train.log").read_text()
     assert "taken over, but for" in said and "connector." in said
+
+
+def test_a_language_model_is_taught_texts_behind_a_head_that_stays_as_it_is(world, tmp_path):
+    heard_twice = ["--ctc_warmup_steps", 2, "--ctc_compress", "--ctc_embedding", "--ctc_consistency", 0.2]
+    run(world, "twice", "--do_train", "--steps", 2, *heard_twice)
+    assert all(row["train_difference_nat"] > 0 for row in metrics(world["root"] / "exp" / "twice") if row["step"] == 1)
+    taught = ["--ctc_compress", "--ctc_embedding", "--from_pretrained", world["root"] / "exp" / "twice"]
+    run(world, "texts", "--do_train", "--do_generate", "--steps", 2, "--text_only", "--lora_r", 2, *taught)
+    before, after = (
+        load_file(world["root"] / "exp" / name / "best" / "model.safetensors") for name in ("twice", "texts")
+    )
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert any(value.any() for name, value in after.items() if "lora_B" in name)
+    rows = metrics(world["root"] / "exp" / "texts")
+    assert "train_loss_nat" in rows[0] and "train_ctc_nat" not in rows[0]
+    assert "NOT LISTENING" not in (world["root"] / "exp" / "texts" / "train.log").read_text()
 
 
 def test_the_encoders_own_layers_are_trained_at_their_own_rate_and_saved(world, tmp_path):
@@ -480,6 +496,11 @@ def test_an_experiment_of_the_old_flag_names_continues(world):
         (["--do_train", "--steps", "20", "--ctc_warmup_steps", "30"], "at most --steps 20"),
         (["--do_train", "--n_best", "2"], "at most --num_beams 1"),
         (["--do_train", "--decoder", "ctc"], "no CTC head"),
+        (["--do_train", "--ctc_consistency", ".2"], "--ctc_consistency: of the steps of CTC alone"),
+        (["--do_train", "--ctc_temperature", "0"], "--ctc_temperature 0.0: expected a number above 0"),
+        (["--do_train", "--text_only", "--lora_r", "4"], "--text_only needs a head that hears"),
+        (["--do_train", "--text_only", "--from_pretrained", "x"], "--text_only: the LLM learns the transcripts by"),
+        (["--do_train", "--text_only", "--ctc_loss_weight", "1"], "--text_only: the head stays as it is"),
         (["--do_train", "--data_weights", "1", "2"], "--data_weights 1 2: expected 1 above 0"),
         (["--do_train", "--more_data", "x", "--data_weights", "1", "0"], "expected 2 above 0, for --data and each of"),
         (["--do_train", "--more_data", "x", "--front_end", "units", "--units_exp", "y"], "--more_data: --front_end"),

@@ -640,6 +640,7 @@ class SpeechLLMConfig(TypedDict):
     ctc_embedding: NotRequired[bool]
     ctc_draft: NotRequired[bool]
     draft_noise: NotRequired[float]  # nats
+    text_only: NotRequired[bool]  # the LLM reads no audio
     lora: NotRequired[LoraConfig | None]
     tokens_per_second: float  # that no answer exceeds
 

@@ -41,6 +41,17 @@ def ctc_losses(log_probs: torch.Tensor, lengths: torch.Tensor, targets: list[tor
     )
 
 
+def view_differences(log_probs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Nats between two views of the same utterances, each position's posteriors against the other's, which stand still.
+
+    (2B, P, V) nats, the second view behind the first, and (2B,) positions -> scalar: the sum over both ways and all
+    positions (CR-CTC, Yao et al. 2024).
+    """
+    others = log_probs.detach().roll(len(log_probs) // 2, 0)
+    nats = (others.exp() * (others - log_probs)).sum(-1)
+    return nats.masked_fill(~length_mask(lengths, log_probs.shape[1]), 0.0).sum()
+
+
 def noisy_log_probs(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
     """Log-probabilities whose best path is a sample: Gumbel noise, up to ``temperature`` drawn for each utterance."""
     uniform = torch.rand_like(log_probs).clamp_(1e-6, 1 - 1e-6)

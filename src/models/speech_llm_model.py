@@ -28,6 +28,7 @@ from models.ctc import (
     greedy_labels,
     mean_log_probs,
     noisy_log_probs,
+    view_differences,
 )
 
 ALL_PROJECTIONS = "all-linear"  # of the LLM but its output, as peft calls them
@@ -42,6 +43,7 @@ class SpeechBatch(NamedTuple):
     answers: list[list[int]]  # B rows of the LLM's tokens, the end of the turn included
     labels: list[torch.Tensor]  # B rows of (characters,) int64, of the CTC head
     smoothing: float = 0.0  # of the answer tokens
+    views: int = 1  # 2: the second half of the rows are the utterances of the first, otherwise disturbed
 
 
 class EncodedSpeech(NamedTuple):
@@ -60,6 +62,7 @@ class LossSums(NamedTuple):
     n_tokens: torch.Tensor | None = None
     ctc: torch.Tensor | None = None  # nats of the characters by the CTC head
     n_characters: torch.Tensor | None = None
+    difference: torch.Tensor | None = None  # nats between two views, both ways
 
 
 class SpeechLLMBase(nn.Module):
@@ -84,6 +87,7 @@ class SpeechLLMBase(nn.Module):
         if lora := config.get("lora"):
             _add_lora(self.llm, **lora)
         self.ensemble = nn.ModuleList()  # of further heads, each with a connector: see ``add_head``
+        self.text_only = bool(config.get("text_only"))
         self.compresses, self.drafts_text = bool(config.get("ctc_compress")), bool(config.get("ctc_draft"))
         self.characters = characters
         self.pieces = config.get("pieces") or chat_pieces(tokenizer, config["prompt"], draft=self.drafts_text)
@@ -189,7 +193,9 @@ class SpeechLLMBase(nn.Module):
         return ["".join(self.characters[label - 1] for label in row).strip() for row in rows]
 
     def prompts(self, speech: EncodedSpeech) -> list[torch.Tensor]:
-        """Everything the LLM reads before it answers: list of (L, E)."""
+        """Everything the LLM reads before it answers: list of (L, E); no audio where it learnt texts alone."""
+        if self.text_only:
+            return self.text_prompts(len(speech.hidden))
         embed, device = self.llm.get_input_embeddings(), self.device
         fixed = {place: embed(torch.tensor(piece, device=device)) for place, piece in enumerate(self.pieces[:-1])}
         drafts = self.drafts(speech) if self.drafts_text else None
@@ -202,6 +208,11 @@ class SpeechLLMBase(nn.Module):
             rows.append(torch.cat([part.to(fixed[0].dtype) for part in parts]))
         return rows
 
+    def text_prompts(self, count: int) -> list[torch.Tensor]:
+        """``count`` times what stands around the audio, (L, E)."""
+        ids = [token for piece in self.pieces[:-1] for token in piece]
+        return [self.llm.get_input_embeddings()(torch.tensor(ids, device=self.device))] * count
+
     def answer_ids(self, text: str) -> list[int]:
         """The tokens to be learnt for a transcript, the end of the turn included.
 
@@ -213,19 +224,28 @@ class SpeechLLMBase(nn.Module):
 
     def forward(self, batch: SpeechBatch, *, ctc_only: bool = False) -> LossSums:
         """Sums over the batch, so that batches of any shape add up; ``ctc_only`` leaves the LLM out."""
-        speech, sums = self.encode_speech(batch.features, batch.lengths), LossSums()
+        sums = LossSums()
+        if self.text_only and self.training and not ctc_only:
+            return sums._replace(**self._answer_losses(self.text_prompts(len(batch.answers)), batch))
+        speech = self.encode_speech(batch.features, batch.lengths)
         if self.ctc is not None:
             n_characters = torch.tensor(float(sum(map(len, batch.labels))), device=self.device)
             ctc = ctc_losses(speech.log_probs, speech.lengths, batch.labels).sum()
             sums = sums._replace(ctc=ctc, n_characters=n_characters)
+        if batch.views == 2:
+            sums = sums._replace(difference=view_differences(speech.log_probs, speech.lengths))
         if ctc_only:
             return sums
-        logits, targets = self.answer_logits(self.prompts(speech), batch.answers)
-        return sums._replace(
-            ce=functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=batch.smoothing),
-            n_correct=(logits.argmax(-1) == targets).sum().float(),
-            n_tokens=torch.tensor(float(len(targets)), device=self.device),
-        )
+        return sums._replace(**self._answer_losses(self.prompts(speech), batch))
+
+    def _answer_losses(self, prompts: list[torch.Tensor], batch: SpeechBatch) -> dict[str, torch.Tensor]:
+        """The sums of ``LossSums`` that are the LLM's."""
+        logits, targets = self.answer_logits(prompts, batch.answers)
+        return {
+            "ce": functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=batch.smoothing),
+            "n_correct": (logits.argmax(-1) == targets).sum().float(),
+            "n_tokens": torch.tensor(float(len(targets)), device=self.device),
+        }
 
     def answer_logits(
         self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]

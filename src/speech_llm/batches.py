@@ -92,6 +92,7 @@ def planned_lengths(
         return positions.tolist()
     sizes = sizes or measure_texts(model.tokenizer, [item["text"] for item in items])
     audio = np.minimum(positions, sizes.n_letters) if model.compresses else positions
+    audio = np.zeros_like(audio) if model.text_only else audio
     n_tokens = sizes.n_tokens.astype(np.int64) + len(model.stop_ids[:1])
     # A draft reads about as the answer does, misspelt.
     return (sum(map(len, model.pieces)) + audio + n_tokens * (3 if model.drafts_text else 1)).tolist()
@@ -116,6 +117,7 @@ class LoadedBatch(NamedTuple):
     answers: list[list[int]]
     labels: list[torch.Tensor]
     smoothing: float
+    views: int = 1
 
 
 def make_batch(
@@ -134,12 +136,16 @@ def load_batch(
     frame_dropout: float = 0.0,
     speeds: Sequence[float] = (1.0,),
     smoothing: float = 0.0,
+    views: int = 1,
 ) -> LoadedBatch:
-    """The part of a batch that threads make ahead. key: seeds the augmentation; None: no augmentation."""
-    chosen, augment = [1.0] * len(items), None
+    """The part of a batch that threads make ahead. key: seeds the augmentation; None: no augmentation.
+
+    views: copies of the items, all of them behind each other, at the same speed and otherwise disturbed.
+    """
+    chosen, augment, items = [1.0] * len(items) * views, None, [*items] * views
     if key is not None:
         random = np.random.default_rng(key)
-        chosen = [float(speed) for speed in random.choice(speeds, len(items))]
+        chosen = [float(speed) for speed in random.choice(speeds, len(items) // views)] * views
         if frame_dropout and model.units is None:
             augment = functools.partial(_drop_all, frame_dropout, random)
     heard, texts = [item.get("heard", item) for item in items], [item["text"] for item in items]
@@ -154,6 +160,7 @@ def load_batch(
         answers=[model.answer_ids(text) for text in texts],
         labels=[text_labels(text, model.characters) for text in texts],
         smoothing=smoothing if key is not None else 0.0,
+        views=views,
     )
 
 
@@ -168,7 +175,9 @@ def finish_batch(model: SpeechLLMBase, source: FeatureSource, loaded: LoadedBatc
         features = source.encode(rows)
         rows = pad_rows(loaded.augment(features) if loaded.augment else features)
     padded, lengths = send(rows, model.device)
-    return SpeechBatch(padded, lengths, answers=loaded.answers, labels=loaded.labels, smoothing=loaded.smoothing)
+    return SpeechBatch(
+        padded, lengths, answers=loaded.answers, labels=loaded.labels, smoothing=loaded.smoothing, views=loaded.views
+    )
 
 
 def stream_batches(

@@ -19,7 +19,8 @@ from speech_llm.joint_decoding import CtcScorer, joint_processor, open_ctc_score
 from speech_llm.spellings import TokenTree, build_token_tree
 
 DECODERS = ("llm", "ctc", "joint")
-DECODING_FLAGS = ("decoder", "num_beams", "ctc_weight", "character_bonus", "length_penalty")  # kept with a model
+# Kept with a model:
+DECODING_FLAGS = ("decoder", "num_beams", "ctc_weight", "ctc_temperature", "character_bonus", "length_penalty")
 JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is greedy
 CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
@@ -137,13 +138,15 @@ def transcribe_batch(
     num_beams: int = 1,
     n_best: int = 1,
     ctc_weight: float = CTC_WEIGHT,
+    ctc_temperature: float = 1.0,
     character_bonus: float = CHARACTER_BONUS,
     length_penalty: float = 0.0,
     tree: TokenTree | None = None,
 ) -> list[list[Candidate]]:
     """One batch of ``transcribe_features``. decoder: "llm", "ctc" (best path of the head alone) or "joint".
 
-    tree: of ``build_token_tree``, which "joint" needs.
+    ctc_temperature: of the head's posteriors in joint decoding; above 1 for a head that is too sure. tree: of
+    ``build_token_tree``, which "joint" needs.
     """
     check_decoding(model, decoder=decoder, num_beams=num_beams, n_best=n_best, ctc_weight=ctc_weight)
     device, tokens_per_second = model.device, model.config["tokens_per_second"]
@@ -153,7 +156,7 @@ def transcribe_batch(
             return [[{"text": text}] for text in model.drafts(speech)]
         prompts = model.prompts(speech)
         weight = ctc_weight if decoder == "joint" else 0.0
-        scorers = open_ctc_scorers(tree, speech) if weight else [None] * len(prompts)
+        scorers = open_ctc_scorers(tree, speech, ctc_temperature) if weight else [None] * len(prompts)
         answers = model.generate(
             prompts,
             [max_answer_tokens(tokens_per_second, length) for length in seconds],
@@ -192,9 +195,12 @@ def refuse_decoding(has_head: bool, *, decoder: str, num_beams: int, n_best: int
         raise UserError(f"--n_best {n_best}: expected at most --num_beams {num_beams}")
 
 
-def open_ctc_scorers(tree: TokenTree, speech: EncodedSpeech) -> list[CtcScorer]:
-    """One for each utterance of a batch."""
-    rows = zip(speech.log_probs.float().cpu().numpy(), speech.lengths.tolist())
+def open_ctc_scorers(tree: TokenTree, speech: EncodedSpeech, temperature: float = 1.0) -> list[CtcScorer]:
+    """One for each utterance of a batch; temperature: of the posteriors (Guo et al. 2017)."""
+    log_probs = speech.log_probs.float()
+    if temperature != 1:
+        log_probs = (log_probs / temperature).log_softmax(-1)
+    rows = zip(log_probs.cpu().numpy(), speech.lengths.tolist())
     return [open_ctc_scorer(tree, log_probs[:length]) for log_probs, length in rows]
 
 

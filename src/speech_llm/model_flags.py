@@ -30,6 +30,11 @@ def add_llm_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prompt", default="Transcribe the speech.", help="instruction, after the audio")
     group.add_argument("--lora_r", type=int, default=0, help="rank of the low-rank adaptation; 0: the LLM stays frozen")
     group.add_argument("--lora_alpha", "--lora_a", type=float, default=None, help="its scale (default: twice the rank)")
+    group.add_argument(
+        "--text_only",
+        action="store_true",
+        help="the LLM reads no audio and learns the transcripts alone: the language model of joint decoding",
+    )
     group.add_argument("--lora_dropout", type=float, default=0.05, help="its dropout")
     group.add_argument(
         "--lora_targets", nargs="+", default=["all-linear"], help="adapted projections, as in q_proj v_proj"
@@ -111,6 +116,12 @@ def add_ctc_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--ctc_lr", type=float, default=1e-3, help="peak learning rate of these steps")
     group.add_argument(
         "--ctc_loss_weight", type=float, default=None, help="of CTC after them (default: .3 with warm-up)"
+    )
+    group.add_argument(
+        "--ctc_consistency",
+        type=float,
+        default=0.0,
+        help="in these steps every utterance is heard twice, disturbed in two ways: weight of the difference; 0: once",
     )
     group.add_argument(
         "--ctc_compress", action="store_true", help="one LLM position a character: no blanks, no repeats"

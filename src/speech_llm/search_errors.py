@@ -33,6 +33,7 @@ def score_texts(
     batch_size: int = 8,
     decoder: str = "llm",
     ctc_weight: float = CTC_WEIGHT,
+    ctc_temperature: float = 1.0,
     character_bonus: float = CHARACTER_BONUS,
     **_,
 ) -> list[list[float]]:
@@ -46,7 +47,7 @@ def score_texts(
     for places in batch_alike([len(row) for row in features], batch_size):
         with computing(model):
             speech = model.encode_speech(*pad_features([features[place] for place in places], model.device))
-            scorers = open_ctc_scorers(tree, speech) if weight else [None] * len(places)
+            scorers = open_ctc_scorers(tree, speech, ctc_temperature) if weight else [None] * len(places)
             for place, prompt, scorer in zip(places, model.prompts(speech), scorers):
                 answers = [model.answer_ids(text)[:-1] for text in texts[place]]
                 found[place] = score_answers(model, prompt, answers, scorer, weight=weight, bonus=character_bonus)

@@ -52,9 +52,18 @@ def count_targets(accelerator: Accelerator, batches: list[SpeechBatch]) -> tuple
 
 
 def training_losses(
-    accelerator: Accelerator, model: torch.nn.Module, batches: list[SpeechBatch], *, ctc_only: bool, ctc_weight: float
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    batches: list[SpeechBatch],
+    *,
+    ctc_only: bool,
+    ctc_weight: float,
+    consistency: float = 0.0,
 ) -> dict[str, torch.Tensor]:
-    """Backward through a step's batches; returns the means over all processes: loss_nat, token_accuracy, ctc_nat."""
+    """Backward through a step's batches; returns the means over all processes: loss_nat, token_accuracy, ctc_nat.
+
+    consistency: weight of what two views of a batch differ by.
+    """
     n_tokens, n_characters = count_targets(accelerator, batches)
     parts = []
     for number, batch in enumerate(batches):
@@ -64,6 +73,8 @@ def training_losses(
             loss = 0.0 if found.ce is None else found.ce / n_tokens
             if found.ctc is not None:
                 loss = loss + (1.0 if ctc_only else ctc_weight) * found.ctc / n_characters
+            if found.difference is not None:
+                loss = loss + consistency * found.difference / n_characters
             # Processes average their gradients; what is wanted is the sum.
             accelerator.backward(loss * accelerator.num_processes)
         parts.append([None if value is None else value.detach().float() for value in found])
@@ -73,6 +84,8 @@ def training_losses(
         means |= {"train_loss_nat": sums.ce / n_tokens, "train_token_accuracy": sums.n_correct / n_tokens}
     if sums.ctc is not None:
         means["train_ctc_nat"] = sums.ctc / n_characters
+    if sums.difference is not None:
+        means["train_difference_nat"] = sums.difference / n_characters
     if accelerator.num_processes > 1:
         means = {name: accelerator.reduce(value, "sum") for name, value in means.items()}
     return means
@@ -86,9 +99,11 @@ def update_weights(
     ctc_only: bool,
     ctc_weight: float,
     clip: float,
+    consistency: float = 0.0,
 ) -> dict[str, torch.Tensor]:
     """One step of the optimizer: its losses, and the norm of the gradient before clipping, on the CPU."""
-    losses = training_losses(accelerator, learner.wrapped, batches, ctc_only=ctc_only, ctc_weight=ctc_weight)
+    weights = {"ctc_weight": ctc_weight, "consistency": consistency}
+    losses = training_losses(accelerator, learner.wrapped, batches, ctc_only=ctc_only, **weights)
     trained = [value for group in learner.optimizer.param_groups for value in group["params"]]
     losses["gradient_norm"] = torch.as_tensor(accelerator.clip_grad_norm_(trained, clip)).detach()
     learner.optimizer.step()

@@ -97,7 +97,8 @@ def validate(
     model.eval()
     settings = {"ctc_only": ctc_only, "batch_size": batch_size, "autocast": autocast, "team": team}
     true = mean_losses(model, source, items, **settings)
-    shuffled = mean_losses(model, source, swap_neighbours(items), **settings) if len(items) > 1 else {}
+    compared = len(items) > 1 and (ctc_only or not model.text_only)  # the LLM reads no audio there
+    shuffled = mean_losses(model, source, swap_neighbours(items), **settings) if compared else {}
     decoding = {"decoder": "ctc"} if ctc_only else decoding
     texts, scored = _write_and_score(model, source, items, batch_size=batch_size, decoding=decoding, team=team)
     references = [item["text"] for item in items]

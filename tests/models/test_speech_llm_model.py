@@ -7,6 +7,7 @@ import pytest
 from core.errors import UserError
 from core.text_normalisation import normalise_text
 from models.chat_template import chat_pieces
+from models.ctc import view_differences
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase, check_llm
 from speech_llm.characters import text_labels
 from speech_llm.decoding import batch_alike, max_answer_tokens, token_rate, transcribe_features
@@ -61,7 +62,8 @@ def test_loss_and_transcripts_do_not_depend_on_the_batch(family, values):
     for name, value in together._asdict().items():
         parts = [getattr(single, name) for single in alone]
         if value is None:
-            assert parts == [None] * len(TEXTS) and model.ctc is None and name in ("ctc", "n_characters")
+            assert parts == [None] * len(TEXTS)
+            assert name == "difference" or (model.ctc is None and name in ("ctc", "n_characters"))
         else:
             torch.testing.assert_close(value, sum(parts), atol=2e-3, rtol=1e-4)
     rows = [frames_of(text, seed=place).numpy() for place, text in enumerate(TEXTS)]
@@ -101,6 +103,29 @@ def test_loss_is_that_of_the_whole_conversation(family):
     logits = model.llm(inputs_embeds=whole).logits[0, len(prompt) - 1 : -1]
     expected = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
     torch.testing.assert_close(model(batch).ce, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_an_llm_of_texts_alone_reads_no_audio_and_leaves_the_head_alone():
+    model = build(hearing(lora=LORA, text_only=True) | {"ctc_draft": False})
+    first, second = (make_batch(model, TEXTS, seed=seed) for seed in (0, 90))
+    losses = [model(batch) for batch in (first, second)]
+    assert losses[0].ce == losses[1].ce and losses[0].ctc != losses[1].ctc
+    sums = model.train()(first)
+    sums.ce.backward()
+    assert sums.ctc is None and all(value.grad is None for value in model.connector.parameters())
+    assert any(value.grad is not None for name, value in model.named_parameters() if "lora_" in name)
+
+
+def test_two_views_differ_by_what_each_hears_beside_padding():
+    log_probs = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0)).log_softmax(-1).requires_grad_()
+    lengths = torch.tensor([3, 3])
+    found = view_differences(log_probs, lengths)
+    one, other = log_probs.detach()[:, :3]
+    expected = (one.exp() * (one - other)).sum() + (other.exp() * (other - one)).sum()
+    torch.testing.assert_close(found.detach(), expected)
+    found.backward()
+    assert log_probs.grad[:, :3].any() and not log_probs.grad[:, 3:].any()
+    assert view_differences(log_probs[:1].repeat(2, 1, 1), lengths) == 0
 
 
 def test_an_answer_ends_as_the_chat_template_ends_it():

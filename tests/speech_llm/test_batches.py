@@ -54,6 +54,14 @@ def test_ahead_or_one_by_one_a_batch_is_the_same(source: FeatureSource, n_worker
     assert (expected[0].features == 0).any() and expected[0].lengths.tolist() == [5, 10]
 
 
+def test_two_views_are_of_one_speed_and_lose_other_frames() -> None:
+    batch = make_batch(MODEL, CACHED, ITEMS[2:], key=(0, 1), frame_dropout=0.5, speeds=SPEEDS, views=2)
+    first, second = batch.features.split(3)
+    both = (first != 0) & (second != 0)
+    assert both.any() and torch.equal(first[both], second[both]) and not torch.equal(first, second)
+    assert batch.views == 2 and torch.equal(*batch.lengths.split(3)) and batch.answers[:3] == batch.answers[3:]
+
+
 def test_without_a_key_nothing_is_augmented() -> None:
     batch = make_batch(MODEL, CACHED, ITEMS[:2], frame_dropout=0.9, speeds=SPEEDS, smoothing=0.1)
     np.testing.assert_array_equal(batch.features[1], features_of(ITEMS[1:2], [1.0])[0].astype(np.float32))

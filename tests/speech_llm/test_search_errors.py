@@ -25,10 +25,12 @@ def features() -> list[np.ndarray]:
     ]
 
 
-def test_scores_are_those_of_the_search(model, features):
-    found = transcribe_features(model, features, [0.3, 0.3], num_beams=3, n_best=3, **JOINT)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_scores_are_those_of_the_search(model, features, temperature):
+    options = JOINT | {"ctc_temperature": temperature}
+    found = transcribe_features(model, features, [0.3, 0.3], num_beams=3, n_best=3, **options)
     texts = [[candidate["text"] for candidate in candidates] for candidates in found]
-    for scores, candidates in zip(score_texts(model, features, texts, **JOINT), found):
+    for scores, candidates in zip(score_texts(model, features, texts, **options), found):
         for score, candidate in zip(scores, candidates):
             assert (
                 score == pytest.approx(candidate["score"], abs=0.05) or candidate["text"].strip() != candidate["text"]
