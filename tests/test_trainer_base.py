@@ -136,7 +136,9 @@ def test_features_from_the_cache_and_from_the_encoder_give_the_same_loss(world):
     rows = [metrics(world["root"] / "exp" / name) for name in ("uncached", "cached")]
     losses = [[row["train_loss_nat"] for row in run_rows if "train_loss_nat" in row] for run_rows in rows]
     assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], rel=1e-2)
-    predictions = [read_json(world["root"] / "exp" / name / "test_predictions.json") for name in ("uncached", "cached")]
+    predictions = [
+        read_json(world["root"] / "exp" / name / "test_predictions.json", list) for name in ("uncached", "cached")
+    ]
     assert [row["hypothesis"] for row in predictions[0]] == [row["hypothesis"] for row in predictions[1]]
 
 
