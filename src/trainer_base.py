@@ -53,6 +53,7 @@ from speech_llm.decoding import (
     DECODERS,
     DECODING_FLAGS,
     JOINT_BEAMS,
+    LOOK_AHEAD,
     check_decoding,
     default_beams,
     refuse_decoding,
@@ -296,6 +297,13 @@ def add_generation_flags(group: argparse._ArgumentGroup) -> None:
         "--character_bonus", type=float, default=CHARACTER_BONUS, help="nats a character in joint decoding"
     )
     group.add_argument(
+        "--look_ahead",
+        type=float,
+        default=LOOK_AHEAD,
+        help="share of the head's expected nats that a text is given up to its place in the speech, so that texts "
+        "which stall do not win; 0: none",
+    )
+    group.add_argument(
         "--ensemble",
         type=Path,
         nargs="+",
@@ -350,7 +358,9 @@ def check_numbers(args: argparse.Namespace) -> None:
     require_positive(args, "num_beams", "n_best", "lr", "ctc_lr", "lora_lr", "top_lr_share", "lora_alpha", "clip")
     require_positive(args, "ctc_temperature")
     require_not_negative(args, "lora_r", "warmup", "ctc_warmup_steps", "ctc_loss_weight", "draft_noise", "patience")
-    require_not_negative(args, "ctc_consistency", "weight_decay", "num_workers", "seed", "speech_enc_layer")
+    require_not_negative(
+        args, "look_ahead", "ctc_consistency", "weight_decay", "num_workers", "seed", "speech_enc_layer"
+    )
     require_share(args, "dropout", "lora_dropout", "frame_dropout", "label_smoothing")
     if args.seed > LARGEST_SEED:
         raise UserError(f"--seed {args.seed}: expected at most {LARGEST_SEED}")

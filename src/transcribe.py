@@ -119,6 +119,9 @@ def add_decoding_flags(decoding: argparse._ArgumentGroup) -> None:
     decoding.add_argument(
         "--character_bonus", type=float, default=None, help="nats a character in joint scores: more misses fewer words"
     )
+    decoding.add_argument(
+        "--look_ahead", type=float, default=None, help="of joint scores: above 0 favours texts that do not stall"
+    )
     decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")
 
 

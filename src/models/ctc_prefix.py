@@ -31,6 +31,12 @@ def drop_sure_blanks(log_probs: np.ndarray) -> np.ndarray:
     return log_probs[~sure | ~np.concatenate([[False], sure[:-1]])]
 
 
+def expected_nats(log_probs: np.ndarray) -> np.ndarray:
+    """(P, V) -> (P,) nats that a text will have cost on average where it has come past each position: entropies."""
+    log_probs = np.maximum(log_probs.astype(np.float64), IMPOSSIBLE)  # 0 times infinity is no number
+    return -np.cumsum((np.exp(log_probs) * log_probs).sum(axis=1))
+
+
 def start_prefix(log_probs: np.ndarray) -> PrefixState:
     """The state of the empty text alone."""
     silence = np.cumsum(log_probs[:, BLANK].astype(np.float64))
@@ -71,12 +77,15 @@ def _arriving(state: PrefixState, repeats: np.ndarray) -> np.ndarray:
     return arriving
 
 
-def next_scores(state: PrefixState, log_probs: np.ndarray) -> np.ndarray:
-    """(N, V) nats of all utterances that begin with each text and one more character; the blank's row means nothing."""
+def next_scores(state: PrefixState, log_probs: np.ndarray, worth: np.ndarray | float = 0.0) -> np.ndarray:
+    """(N, V) nats of all utterances that begin with each text and one more character; the blank's row means nothing.
+
+    worth: (P,) nats that are added to paths which have come to a position.
+    """
     probabilities = np.exp(log_probs.astype(np.float64))
-    left, peak = _relative(_arriving(state, np.zeros(len(state.last), bool)))
+    left, peak = _relative(_arriving(state, np.zeros(len(state.last), bool)) + worth)
     scores = np.log(np.maximum(left @ probabilities, 1e-300)) + peak
-    left, peak = _relative(_arriving(state, np.ones(len(state.last), bool)))
+    left, peak = _relative(_arriving(state, np.ones(len(state.last), bool)) + worth)
     repeated = (left * probabilities[:, state.last].T).sum(axis=1)
     scores[np.arange(len(scores)), state.last] = np.log(np.maximum(repeated, 1e-300)) + peak[:, 0]
     return scores
@@ -88,8 +97,10 @@ def _relative(log_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.exp(log_values - peak), peak
 
 
-def extend_prefixes(state: PrefixState, log_probs: np.ndarray, labels: np.ndarray) -> PrefixState:
-    """Each text with one more character, ``labels`` (N,)."""
+def extend_prefixes(
+    state: PrefixState, log_probs: np.ndarray, labels: np.ndarray, worth: np.ndarray | float = 0.0
+) -> PrefixState:
+    """Each text with one more character, ``labels`` (N,); worth: of ``next_scores``, in the score alone."""
     arriving = _arriving(state, labels == state.last)
     steps = log_probs.astype(np.float64)[:, labels].T
     own, silence = np.cumsum(steps, axis=1), np.cumsum(log_probs[:, BLANK].astype(np.float64))
@@ -98,7 +109,7 @@ def extend_prefixes(state: PrefixState, log_probs: np.ndarray, labels: np.ndarra
     left = np.full_like(ending, IMPOSSIBLE)
     left[:, 1:] = ending[:, :-1] - silence[:-1]
     resting = silence + np.logaddexp.accumulate(left, axis=1)
-    score = np.logaddexp.reduce(arriving + steps, axis=1)
+    score = np.logaddexp.reduce(arriving + steps + worth, axis=1)
     return PrefixState(ending, resting, np.asarray(labels), score)
 
 

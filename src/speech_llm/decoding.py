@@ -20,9 +20,12 @@ from speech_llm.spellings import TokenTree, build_token_tree
 
 DECODERS = ("llm", "ctc", "joint")
 # Kept with a model:
-DECODING_FLAGS = ("decoder", "num_beams", "ctc_weight", "ctc_temperature", "character_bonus", "length_penalty")
+DECODING_FLAGS = (
+    *("decoder", "num_beams", "ctc_weight", "ctc_temperature", "character_bonus", "look_ahead", "length_penalty"),
+)
 JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is greedy
 CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
+LOOK_AHEAD = 0.0  # share of the head's expected nats that a text is given up to its place
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
 RATE_QUANTILE = 0.98
 SHARE_ITEMS = 256  # utterances whose features are read at once
@@ -140,6 +143,7 @@ def transcribe_batch(
     ctc_weight: float = CTC_WEIGHT,
     ctc_temperature: float = 1.0,
     character_bonus: float = CHARACTER_BONUS,
+    look_ahead: float = LOOK_AHEAD,
     length_penalty: float = 0.0,
     tree: TokenTree | None = None,
 ) -> list[list[Candidate]]:
@@ -156,7 +160,7 @@ def transcribe_batch(
             return [[{"text": text}] for text in model.drafts(speech)]
         prompts = model.prompts(speech)
         weight = ctc_weight if decoder == "joint" else 0.0
-        scorers = open_ctc_scorers(tree, speech, ctc_temperature) if weight else [None] * len(prompts)
+        scorers = open_ctc_scorers(tree, speech, ctc_temperature, look_ahead) if weight else [None] * len(prompts)
         answers = model.generate(
             prompts,
             [max_answer_tokens(tokens_per_second, length) for length in seconds],
@@ -195,13 +199,15 @@ def refuse_decoding(has_head: bool, *, decoder: str, num_beams: int, n_best: int
         raise UserError(f"--n_best {n_best}: expected at most --num_beams {num_beams}")
 
 
-def open_ctc_scorers(tree: TokenTree, speech: EncodedSpeech, temperature: float = 1.0) -> list[CtcScorer]:
+def open_ctc_scorers(
+    tree: TokenTree, speech: EncodedSpeech, temperature: float = 1.0, look_ahead: float = 0.0
+) -> list[CtcScorer]:
     """One for each utterance of a batch; temperature: of the posteriors (Guo et al. 2017)."""
     log_probs = speech.log_probs.float()
     if temperature != 1:
         log_probs = (log_probs / temperature).log_softmax(-1)
     rows = zip(log_probs.cpu().numpy(), speech.lengths.tolist())
-    return [open_ctc_scorer(tree, log_probs[:length]) for log_probs, length in rows]
+    return [open_ctc_scorer(tree, log_probs[:length], look_ahead) for log_probs, length in rows]
 
 
 def _write(model: SpeechLLMBase, ids: list[int]) -> str:

@@ -8,6 +8,10 @@ Candidates come from both. The head walks the tree of all spellings of the vocab
 be heard next. So it also finds a word that the LLM did not think of. What the LLM likes best is weighed whatever the
 head hears. The first bytes of a letter are worth all letters that they may become.
 
+A beam compares texts that have come to different places in the speech. So every text is given what the head's nats will
+have been up to its place, by the entropies of its posteriors, times ``look_ahead``. A whole text gets those of all
+positions: the order of whole texts stays as it is, and those that stall lose their advantage.
+
 Axes: P positions, V characters of the head with the blank (row 0), K tokens, V_llm tokens of the LLM.
 """
 
@@ -23,6 +27,7 @@ from models.ctc_prefix import (
     crop_prefixes,
     drop_sure_blanks,
     end_scores,
+    expected_nats,
     extend_prefixes,
     find_window,
     next_scores,
@@ -65,13 +70,15 @@ class CtcScorer(NamedTuple):
 
     tree: TokenTree
     log_probs: np.ndarray  # (P, V) nats
+    worth: np.ndarray  # (P,) nats that a text is given which has come to a position
     prefixes: dict[str, tuple[PrefixState, float]]  # normalised text -> its state (N = 1), nats of unknown characters
 
 
-def open_ctc_scorer(tree: TokenTree, log_probs: np.ndarray) -> CtcScorer:
+def open_ctc_scorer(tree: TokenTree, log_probs: np.ndarray, look_ahead: float = 0.0) -> CtcScorer:
     """A scorer of one utterance by its (P, V) posteriors in nats."""
     log_probs = drop_sure_blanks(log_probs)
-    return CtcScorer(tree, log_probs, prefixes={"": (start_prefix(log_probs), 0.0)})
+    worth = look_ahead * expected_nats(log_probs)
+    return CtcScorer(tree, log_probs, worth, prefixes={"": (start_prefix(log_probs), 0.0)})
 
 
 def read_prefix(scorer: CtcScorer, text: str) -> tuple[PrefixState, float]:
@@ -86,7 +93,7 @@ def read_prefix(scorer: CtcScorer, text: str) -> tuple[PrefixState, float]:
         if label is None:
             penalty += UNKNOWN_SCORE
         else:
-            state = extend_prefixes(state, scorer.log_probs, np.array([label]))
+            state = extend_prefixes(state, scorer.log_probs, np.array([label]), scorer.worth)
         prefixes[text[:place]] = (state, penalty)
     return state, penalty
 
@@ -125,7 +132,7 @@ def score_beginning(scorer: CtcScorer, heard: Heard) -> float:
     if not heard.begun:
         return penalty + float(state.score[0])
     entered, missing = _enter_word(scorer, heard, state)
-    scores = next_scores(entered, scorer.log_probs)[0]
+    scores = next_scores(entered, scorer.log_probs, scorer.worth)[0]
     found = [penalty + missing + _score_begun(scorer, heard.begun, scores, entered, 0)]
     for text in merged_texts(scorer.tree, heard):
         state, penalty = read_prefix(scorer, text)
@@ -149,7 +156,7 @@ def _enter_word(scorer: CtcScorer, heard: Heard, state: PrefixState) -> tuple[Pr
     space = scorer.tree.labels.get(" ")
     if space is None:
         return state, UNKNOWN_SCORE
-    return extend_prefixes(state, scorer.log_probs, np.array([space])), 0.0
+    return extend_prefixes(state, scorer.log_probs, np.array([space]), scorer.worth), 0.0
 
 
 def score_next_tokens(scorer: CtcScorer, written: bytes, favourites: Sequence[int] = ()) -> TokenGains:
@@ -172,7 +179,7 @@ def score_next_tokens(scorer: CtcScorer, written: bytes, favourites: Sequence[in
             silence = silent_score(heard) if added.text == heard.text and not added.begun else 0.0
             gains[token] = score_beginning(scorer, added) + silence, len(added.text) - len(heard.text)
     scores, counts = zip(*gains.values()) if gains else ((), ())
-    end = -np.inf if heard.begun else score_text(scorer, heard.text) - before
+    end = -np.inf if heard.begun else score_text(scorer, heard.text) + float(scorer.worth[-1]) - before
     return TokenGains(
         torch.tensor(list(gains), dtype=torch.int64),
         torch.tensor(scores, dtype=torch.float64).sub(before).float(),
@@ -195,13 +202,13 @@ def _walk_tree(scorer: CtcScorer, spellings: Spellings, heard: Heard, follow: se
     state, penalty = read_prefix(scorer, heard.text)
     state, missing = _enter_word(scorer, heard, state)
     window = find_window(state)
-    state, log_probs = crop_prefixes(state, window), scorer.log_probs[window]
+    state, log_probs, worth = crop_prefixes(state, window), scorer.log_probs[window], scorer.worth[window]
     children, nodes = zip(*entrances(scorer.tree, spellings, heard))
     branches = Branches(list(children), list(nodes), [int(heard.parted and bool(heard.text))] * len(nodes))
     state = pick_prefixes(state, np.zeros(len(nodes), int))
     gains: dict[int, tuple[float, int]] = {}
     while branches.nodes:
-        scores = next_scores(state, log_probs)
+        scores = next_scores(state, log_probs, worth)
         for row, nodes in enumerate(branches.nodes):
             for token, begun in (pair for node in nodes for pair in spellings.begun[node]):
                 nats = _score_begun(scorer, begun, scores[row], state, row)
@@ -212,7 +219,7 @@ def _walk_tree(scorer: CtcScorer, spellings: Spellings, heard: Heard, follow: se
             gains |= {token: (penalty + missing + score, added) for token in spellings.tokens[node]}
         branches = Branches([spellings.children[step[3]] for step in steps], [[step[3]] for step in steps], n_added)
         rows, labels = (np.array([step[column] for step in steps], int) for column in (1, 2))
-        state = extend_prefixes(pick_prefixes(state, rows), log_probs, labels)
+        state = extend_prefixes(pick_prefixes(state, rows), log_probs, labels, worth)
     return gains
 
 

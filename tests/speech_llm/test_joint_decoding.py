@@ -26,10 +26,11 @@ from speech_llm.joint_decoding import (
     joint_processor,
     open_ctc_scorer,
     score_answer,
+    score_beginning,
     score_next_tokens,
     score_text,
 )
-from speech_llm.spellings import TokenTree, build_token_tree, spell
+from speech_llm.spellings import Heard, TokenTree, build_token_tree, spell
 from tiny_llm import CHARACTERS, HELD_OUT, hearing, spoken, tiny_llm, tiny_tokenizer
 
 WORDS = ("ab", " bad", " cab", "ce", "Ab", ",", " d", "'d")  # tokens beside the single characters
@@ -127,7 +128,9 @@ def test_the_walk_stays_near_what_has_been_said(tree, monkeypatch):
     written, looked_at = b"ab bad " * 15 + b"ab", []
     whole = score_next_tokens(scorer, written)
     monkeypatch.setattr(
-        joint_decoding, "next_scores", lambda state, rows: looked_at.append(len(rows)) or next_scores(state, rows)
+        joint_decoding,
+        "next_scores",
+        lambda state, rows, *more: looked_at.append(len(rows)) or next_scores(state, rows, *more),
     )
     near = score_next_tokens(scorer, written)
     monkeypatch.setattr(joint_decoding, "find_window", lambda state: slice(None))
@@ -144,6 +147,10 @@ def test_sure_blanks_are_dropped_but_for_one_that_parts_letters():
 
 def by_word(model, heard: TokenGains) -> dict[str, float]:
     return {model.tokenizer.decode([token]): gain for token, gain in zip(heard.tokens.tolist(), heard.gains.tolist())}
+
+
+def by_id(heard: TokenGains) -> dict[int, float]:
+    return dict(zip(heard.tokens.tolist(), heard.gains.tolist()))
 
 
 def test_tokens_are_found_by_what_is_heard(model, tree):
@@ -168,6 +175,26 @@ def test_gains_of_tokens_add_up_to_the_score_of_the_text(model, tree):
             total += heard.gains[place].item()
     total += score_next_tokens(scorer, b"ab cab d").end
     assert total == pytest.approx(score_text(scorer, "ab cab d"), abs=1e-4)
+
+
+def test_looking_ahead_favours_no_whole_text_and_pays_for_coming_on(model, tree):
+    log_probs = random_posteriors(12, len(CHARACTERS))
+    plain, ahead = (open_ctc_scorer(tree, log_probs, share) for share in (0.0, 0.7))
+    entropy = -(np.exp(log_probs) * log_probs).sum()
+    early, late = [], []
+    for text in ("ab bad", "d"):
+        totals = []
+        for scorer in (plain, ahead):
+            total, written = 0.0, b""
+            for token in model.tokenizer.encode(text):
+                found = score_next_tokens(scorer, written, [token])
+                total, written = total + by_id(found)[token], written + tree.spelled[token]
+            totals.append(total + score_next_tokens(scorer, written).end)
+        assert totals[1] - totals[0] == pytest.approx(0.7 * entropy, rel=1e-4)
+    for scorer in (plain, ahead):
+        early.append(score_beginning(scorer, Heard("", False)))
+        late.append(score_beginning(scorer, Heard("ab bad", False)))
+    assert early[0] == early[1] == 0 and late[1] > late[0]
 
 
 def test_characters_never_taught_are_unlikely_rather_than_free(tree):
