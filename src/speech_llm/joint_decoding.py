@@ -52,7 +52,6 @@ from speech_llm.spellings import (
 SILENT_SCORE = -1.0  # nats by CTC of a token that adds nothing to be heard: else a beam of punctuation costs nothing
 STALLING_SCORE = -5.0  # nats of another one behind it
 UNKNOWN_SCORE = -10.0  # nats: a character that the head has never been taught
-SPACE = b" "
 BRANCHES, MARGIN = 16, 8.0  # spellings of a length that are followed, and nats by which they may be worse than the best
 FAVOURITES = 16  # tokens that the LLM likes best
 
@@ -109,12 +108,11 @@ def score_answer(scorer: CtcScorer, tokens: Sequence[int]) -> tuple[float, int]:
     """Nats by the CTC head of an answer's tokens, silent ones included, and the characters that are heard of it."""
     total, last, written = 0.0, Heard("", False), b""
     for token in tokens:
-        parts = parts_words(scorer.tree, written, token)
         written += scorer.tree.spelled[token]
         heard = hear_text(scorer.tree, written) if scorer.tree.spelled[token] else None
         if heard is None or heard.begun:
             continue
-        total += silent_score(last) if heard.text == last.text and not parts else 0.0
+        total += silent_score(last) if heard.text == last.text else 0.0
         last = heard
     return total + score_text(scorer, last.text), len(last.text)
 
@@ -126,11 +124,6 @@ def silent_score(heard: Heard) -> float:
     others have paid for.
     """
     return STALLING_SCORE if heard.parted else SILENT_SCORE
-
-
-def parts_words(tree: TokenTree, written: bytes, token: int) -> bool:
-    """Whether a token is the space behind a word or its punctuation; it costs nothing, as digits need one before."""
-    return tree.spelled[token] == SPACE and bool(written) and not written[-1:].isspace()
 
 
 def score_beginning(scorer: CtcScorer, heard: Heard) -> float:
@@ -258,7 +251,6 @@ def joint_processor(
             found, heard = score_next_tokens(scorer, written, favourites[row]), hear_text(tree, written)
             if not heard.begun:
                 added[row, : len(tree.silent)][tree.silent.to(added.device)] = weight * silent_score(heard)
-                added[row, [token for token in tree.spaces if parts_words(tree, written, token)]] = 0.0
             gained = weight * found.gains + bonus * found.n_characters
             added[row, found.tokens.to(added.device)] = gained.to(added)
             added[row, model.stop_ids] = weight * found.end

@@ -57,7 +57,6 @@ class TokenTree(NamedTuple):
     continuing: list[int]  # tokens that begin inside a letter
     labels: dict[str, int]  # character -> row of V
     silent: torch.Tensor  # (V_llm,) bool: tokens that add nothing to be heard, where no letter has been begun
-    spaces: list[int]  # those of them that are one space
     letters: dict[bytes, LettersBegun]
     spellings: dict[bytes, Spellings]
     merged: dict[tuple[str, bytes], list[str]]  # last letter, first bytes of a mark -> what they may become together
@@ -70,8 +69,7 @@ def build_token_tree(model: SpeechLLMBase) -> TokenTree:
     for token in model.stop_ids:
         spelled[token] = b""
     continuing = [token for token, written in enumerate(spelled) if written and written[0] in CONTINUING]
-    spaces = [token for token, written in enumerate(spelled) if written == b" "]
-    tree = TokenTree(spelled, continuing, labels, torch.zeros(len(spelled), dtype=torch.bool), spaces, {}, {}, {})
+    tree = TokenTree(spelled, continuing, labels, torch.zeros(len(spelled), dtype=torch.bool), {}, {}, {})
     tree.silent[spell(tree, b"").silent] = True
     return tree
 

@@ -197,20 +197,6 @@ def test_looking_ahead_favours_no_whole_text_and_pays_for_coming_on(model, tree)
     assert early[0] == early[1] == 0 and late[1] > late[0]
 
 
-def test_the_space_before_a_digit_costs_nothing_but_once(model, tree):
-    space, comma = model.tokenizer.convert_tokens_to_ids([" ", ","])
-    assert tree.spaces == [space] and tree.silent[space]
-    scorer = open_ctc_scorer(tree, spoken("ab"))
-    scores = torch.zeros(1, len(model.tokenizer))
-    for text, costs in (("ab", 0.0), ("ab,", 0.0), ("ab ", 0.5 * STALLING_SCORE)):
-        ids = torch.tensor([model.tokenizer.encode(text)])
-        found = joint_processor(model, [scorer], 1, 0.5, 0.0)(ids, scores) - 0.5 * scores.log_softmax(-1)
-        assert found[0, space] == pytest.approx(costs)
-    words = model.tokenizer.encode("ab")
-    assert score_answer(scorer, [*words, space])[0] == pytest.approx(score_answer(scorer, words)[0])
-    assert score_answer(scorer, [*words, comma])[0] == pytest.approx(score_answer(scorer, words)[0] + SILENT_SCORE)
-
-
 def test_characters_never_taught_are_unlikely_rather_than_free(tree):
     scorer = open_ctc_scorer(tree, spoken("a"))
     assert score_text(scorer, "a7") == pytest.approx(score_text(scorer, "a") + UNKNOWN_SCORE)
