@@ -1,9 +1,9 @@
 """Measure what each phase costs against the hours of a corpus: CPU seconds, memory, files and bytes.
 
 ``real`` repeats a language's recordings (linked, not copied) under new ids until there are --hours of them, and runs
-phase 1. ``make`` writes a corpus of --hours in lists and units alone: every utterance has its own id, units and F0,
-and the audio is that of a few clips. ``voice`` starts src/trainer_vocoder.py on it, for --steps steps, twice: the first
-start makes the table of the corpus, every other one maps it. ``tokens`` runs src/train_bpe.py.
+phases 1 and 2. ``make`` writes a corpus of --hours in lists and units alone: every utterance has its own id, units and
+F0, and the audio is that of a few clips. ``voice`` starts src/trainer_vocoder.py on it, for --steps steps, twice: the
+first start makes the table of the corpus, every other one maps it. ``tokens`` runs src/train_bpe.py.
 
     python scripts/bench/bench_scale.py real --language spanish --hours 10 --folder /tmp/scale
     python scripts/bench/bench_scale.py make voice tokens --hours 2000 --folder /tmp/scale --out scale_2000.json
@@ -46,6 +46,8 @@ JOBS = ("real", "make", "voice", "tokens")
 SYNTHETIC = "synthetic"
 UTTERANCE_SECONDS = 7.2  # so that a million are 2,000 hours
 N_UNITS, N_BODIES, N_CLIPS = 1000, 2000, 20
+MOTIF_FLAGS = ("--max_train_units", "3000000")
+EXP_OF = {"units": "units", "motifs": "bpe"}
 HELD_OUT_EVERY = 1000  # one utterance in so many is of val, one of test
 
 
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     root = args.folder / f"hours_{args.hours:g}"
     run = {"real": run_real, "make": make_corpus, "voice": run_voice, "tokens": run_tokens}
-    found = {job: run[job](args, root) for job in args.jobs}
+    found = {"hours": args.hours} | {job: run[job](args, root) for job in args.jobs}
     print(json.dumps(found, indent=2))
     if args.out:
         write_json(args.out, found)
@@ -84,16 +86,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 # Recordings, repeated.
 
 
-def run_real(args: argparse.Namespace, root: Path) -> dict[str, float]:
-    """Phase 1 on the language's own segments, repeated until there are enough hours."""
+def run_real(args: argparse.Namespace, root: Path) -> dict[str, object]:
+    """Phases 1 and 2 on the language's own segments, repeated until there are enough hours."""
     rows = list(read_manifest(language_paths(args.language)["manifest"]))
     scale = max(1, round(3600 * args.hours / sum(row["duration"] for row in rows)))
     link_audio(rows, root / "data")
     manifest = root / "data" / args.language / "segments.jsonl"
     hours = repeat_manifest(rows, scale, manifest)
-    flags = ["--language", args.language, "--overwrite", "--quiet", "--n_units", "200"]
-    found = run_measured([sys.executable, str(REPOSITORY / "src/extract_units.py"), *flags], roots(root))
-    return {"hours": hours, **found, **weigh(root / "exp")}
+    flags = ["--language", args.language, "--overwrite"]
+    phases = {"units": ["extract_units.py", "--quiet", "--n_units", "200"], "motifs": ["train_bpe.py", *MOTIF_FLAGS]}
+    found = {"hours": hours}
+    for name, (script, *own) in phases.items():
+        command = [sys.executable, str(REPOSITORY / "src" / script), *flags, *own]
+        found[name] = run_measured(command, roots(root)) | weigh(root / "exp" / f"{args.language}_{EXP_OF[name]}")
+    return found
 
 
 def roots(root: Path) -> dict[str, str]:
@@ -209,7 +215,7 @@ def run_voice(args: argparse.Namespace, root: Path) -> dict[str, object]:
 
 def run_tokens(args: argparse.Namespace, root: Path) -> dict[str, float]:
     """Phase 2 on the whole corpus."""
-    flags = ["--language", SYNTHETIC, "--overwrite", "--max_train_units", "3000000"]
+    flags = ["--language", SYNTHETIC, "--overwrite", *MOTIF_FLAGS]
     command = [sys.executable, str(REPOSITORY / "src/train_bpe.py"), *flags]
     return watch(command, roots(root), "wrote")
 

@@ -45,6 +45,7 @@ IMPORTED += ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.pyplot", "n
 IMPORTED += ("soundfile", "rapidfuzz", "jiwer", "pytest", "accelerate", "peft", "librosa")
 MEMORY_BYTES = 8 << 30  # of address space beyond what the imports take: a mutant may ask for everything
 FEWEST = 3  # mutants of a module
+WAITS = 20  # seconds of the clock for one of CPU
 
 
 class Mutant(NamedTuple):
@@ -61,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--n_mutants", type=int, default=100, help="how many in all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--test_seconds", type=float, default=30.0, help="most seconds of tests for one mutant")
-    parser.add_argument("--limit_seconds", type=float, default=60.0, help="a mutant that takes longer hangs: killed")
+    parser.add_argument("--limit_seconds", type=float, default=60.0, help="of CPU; a mutant that takes more hangs")
     parser.add_argument("--work", type=Path, required=True, help="folder for the copy of the repository")
     parser.add_argument("--out", type=Path, required=True, help="write every mutant and its end as JSON here")
     args = parse_flags(parser, argv)
@@ -238,13 +239,15 @@ def is_in_function(source: str, line: int) -> bool:
 
 
 def run_tests(copy: Path, words: Sequence[str], limit_seconds: float, plugin: object = None) -> tuple[int | None, str]:
-    """(exit code of pytest, or None where it took too long; the last line that names a test)."""
+    """(exit code of pytest, or None where it took too long; the last line that names a test). In seconds of CPU, as
+    other work on the machine makes the clock run."""
     screen = copy.parent / "screen.txt"
     child = os.fork()
     if not child:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (round(limit_seconds),) * 2)
         os._exit(be_pytest(copy, words, screen, plugin))
-    give_up = time.monotonic() + limit_seconds
+    give_up = time.monotonic() + WAITS * limit_seconds  # for what waits and computes nothing
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended or time.monotonic() > give_up:
@@ -258,7 +261,8 @@ def run_tests(copy: Path, words: Sequence[str], limit_seconds: float, plugin: ob
         os.waitpid(child, 0)
     shutil.rmtree(copy.parent / "tmp", ignore_errors=True)
     failed = [line for line in screen.read_text(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return (os.waitstatus_to_exitcode(status) if ended else None), (failed or [""])[-1][:200]
+    code = os.waitstatus_to_exitcode(status) if ended else None
+    return (None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code), (failed or [""])[-1][:200]
 
 
 def be_pytest(copy: Path, words: Sequence[str], screen: Path, plugin: object) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import pytest
+from transformers import WhisperFeatureExtractor
 
 from audio.audio_io import load_audio, save_audio
 from core.errors import UserError
@@ -46,6 +47,7 @@ def test_windows_cover_everything_and_cut_where_it_is_quiet():
     for (_, end), pause in zip(windows, pauses):
         assert pause < end / SAMPLE_RATE < pause + 0.4
     assert find_windows(waveform[:WINDOW_SAMPLES]) == [(0, WINDOW_SAMPLES)]
+    assert WINDOW_SAMPLES == WhisperFeatureExtractor().n_samples, "what Whisper hears of an input; the rest is lost"
 
 
 def test_a_reading_stopped_early_is_read_again_with_a_beam(tiny_whisper_asr, monkeypatch):

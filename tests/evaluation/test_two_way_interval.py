@@ -47,3 +47,12 @@ def test_shares_of_independent_people_have_wilsons_interval() -> None:
     found = two_way_interval(values, [f"l{k}" for k in range(50)], ["u"] * 50, SHARE)
     expected = binomtest(30, 50).proportion_ci(method="wilson")
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
+
+
+def test_independent_answers_of_few_people_count_each() -> None:
+    """80 answers of ten people who each change as sentences do: as wide as Wilson's of 80, not as that of ten."""
+    listeners, items = zip(*[(f"l{k}", f"u{n}") for k in range(10) for n in range(8)])
+    values = np.random.default_rng(3).permutation([1.0] * 40 + [0.0] * 40)
+    found = two_way_interval(values, listeners, items, SHARE)
+    expected, of_ten = (binomtest(n // 2, n).proportion_ci(method="wilson") for n in (80, 10))
+    assert found.high - found.low < 1.5 * (expected.high - expected.low) < of_ten.high - of_ten.low

@@ -1,6 +1,7 @@
 """Entropies, bitrates and counts against values worked out by hand; phase 1's report as a script."""
 
 import json
+from collections import Counter
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from units.quality import (
     Interval,
     SpeakerDependence,
     UnitUsage,
+    as_json,
     bitrates,
     conditional_entropy_bits,
     divergence_bits,
@@ -30,6 +32,7 @@ from units.quality_warnings import find_problems
 from units.tally import (
     HELD_PARTS,
     HELD_UTTERANCES,
+    MAX_RUN,
     UnitCounts,
     add_codes,
     check_utterance,
@@ -169,6 +172,23 @@ def test_codes_are_counted_across_merges() -> None:
     codes, counts = merge_codes(counter)
     assert codes.tolist() == list(range(50))
     np.testing.assert_array_equal(counts, expected)
+
+
+@pytest.mark.parametrize("n_units", [2, 3, 5, 12])
+def test_pairs_and_run_lengths_are_those_of_the_runs(n_units: int) -> None:
+    utterances = random_utterances(5, n_units, seed=n_units)
+    counts, pairs, lengths = tally_of(*utterances, n_units=n_units), Counter(), Counter()
+    for one in utterances:
+        pairs.update(first * n_units + second for first, second in zip(one["units"], one["units"][1:]))
+        lengths.update(unit * MAX_RUN + duration for unit, duration in zip(one["units"], one["durations"]))
+    assert dict(zip(*(column.tolist() for column in counts.pairs))) == pairs
+    assert dict(zip(*(column.tolist() for column in counts.run_lengths))) == lengths
+
+
+def test_named_tuples_are_objects_of_json_wherever_they_are() -> None:
+    value = Interval(*range(len(Interval._fields)))
+    found = as_json({"a": [value, 1], "b": {"c": value}, "d": "x"})
+    assert found == {"a": [value._asdict(), 1], "b": {"c": value._asdict()}, "d": "x"} and type(found["b"]["c"]) is dict
 
 
 def random_utterances(n: int, n_units: int, seed: int) -> list[dict]:
