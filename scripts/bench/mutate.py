@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     copy, warm = copy_repository(args.work), import_once()
     reached = read_reached(args.work / "reached.json", copy, args.tests)
     places = {module: places_of(copy / module) for module in find_modules(args.modules)}
+    if not any(places.values()):
+        raise UserError(f"expected code that can be changed in {' '.join(args.modules)}, found none")
     done = {tuple(row["key"]): row for row in (read_json(args.out, list) if args.out.is_file() else [])}
     for mutant in draw(places, args.n_mutants, args.seed):
         key = (mutant.module, *mutant.place, mutant.operator)
