@@ -29,8 +29,9 @@ def feature_choice(loaded: LoadedTranslator, device: str) -> FeatureChoice:
 
 
 def prepare_examples(loaded: LoadedTranslator, pairs: Sequence[Pair], split: str, device: str) -> list[Example]:
-    """The pairs of a split; UserError where there are none."""
-    chosen = of_split(pairs, split)
+    """The pairs of a split from languages that the translator has heard; UserError where there are none."""
+    known = loaded.hearing.vocabulary.languages
+    chosen = [pair for pair in of_split(pairs, split) if pair.source.language in known]
     if not chosen:
         raise UserError(f"{loaded.config['arguments']['pairs']}: expected pairs in split {split}, found none; add some")
     features = {}
