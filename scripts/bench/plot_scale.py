@@ -2,7 +2,7 @@
 
     python scripts/bench/plot_scale.py --points scale_100.json scale_2000.json --out scale.png
 
-Reads what scripts/bench/bench_scale.py leaves with --out. Both axes are logarithmic; the dotted line grows with hours.
+Reads what scripts/bench/bench_scale.py leaves with --out. Hours and seconds are logarithmic; the dotted line grows as the hours do.
 """
 
 import argparse
@@ -62,8 +62,11 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float, float]]], path: Path)
             for name, points in curves.items():
                 columns = list(zip(*points))
                 axes.plot(columns[0], columns[place], "o-", markersize=3, linewidth=1, label=name)
-            axes.set(xscale="log", yscale="log", xlabel="hours of speech", ylabel=label)
-            if place == 1:
+            axes.set(xscale="log", xlabel="hours of speech", ylabel=label)
+            if place == 2:
+                axes.set_ylim(0)
+            else:
+                axes.set_yscale("log")
                 axes.axline((100, 10), (1000, 100), color="grey", linestyle=":", linewidth=0.8)
                 axes.legend(frameon=False, fontsize=7)
         write_atomically(path, lambda temporary: FigureCanvasAgg(figure).print_png(temporary))
