@@ -2,7 +2,8 @@
 
     python scripts/bench/plot_scale.py --points scale_100.json scale_2000.json --out scale.png
 
-Reads what scripts/bench/bench_scale.py leaves with --out. Hours and seconds are logarithmic; the dotted line grows as the hours do.
+Reads what scripts/bench/bench_scale.py leaves with --out. Hours and seconds are logarithmic; the dotted line grows as
+the hours do.
 """
 
 import argparse
