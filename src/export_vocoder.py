@@ -24,6 +24,7 @@ from core.frames import F0_CEILING, F0_FLOOR
 from core.locks import only_run
 from core.records import VocoderScores
 from languages import data_root
+from models.discriminator_v3 import FURTHER_WEIGHTS
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody
 from training.checkpoints import require_keys
@@ -166,11 +167,11 @@ def reload_saved(folder: Path, prosody: Prosody | None) -> tuple[Vocoder, Prosod
 
 
 def read_discriminator(exp: Path, checkpoint: str) -> dict[str, torch.Tensor]:
-    """The weights of the discriminator to bring along; refused where there is none."""
+    """The weights of the discriminator to bring along, of a large one its small part; refused where there is none."""
     weights = load_discriminator(exp, checkpoint)
     if weights is None:
         raise UserError(f"--discriminator: {exp} was trained without one (--adversarial_after); leave the flag out")
-    return weights
+    return {name: value for name, value in weights.items() if not name.startswith(FURTHER_WEIGHTS)}
 
 
 def read_about(path: Path | None) -> str:

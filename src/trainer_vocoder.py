@@ -52,7 +52,7 @@ from core.locks import only_run
 from core.read_ahead import map_ahead
 from encoders.speaker_vectors import SPEAKER_ENCODER, require_speaker_encoder
 from languages import DEFAULT_GENERATOR, add_language_flags, command_for, data_root, language_paths
-from models.discriminator_v3 import LONGEST_WINDOW
+from models.discriminator_v3 import FURTHER, longest_window
 from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
 from training.experiment import noting_failed_start, open_experiment, read_derived, require_finished
@@ -183,7 +183,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     # As runs began before there were the flags.
-    args.flag_defaults |= {"init": NOISE, "unit_lr": 1.0, "discriminator_share": 1.0}
+    args.flag_defaults |= {"init": NOISE, "unit_lr": 1.0, "discriminator_share": 1.0, "discriminator": "small"}
     check_args(args)
     return args
 
@@ -298,6 +298,13 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
     adversarial.add_argument(
         "--discriminator_width", type=int, default=None, help="channels of its widest layer (default: full size)"
     )
+    adversarial.add_argument(
+        "--discriminator",
+        choices=tuple(FURTHER),
+        default="small",
+        help="of v3 and v4: small, for a CPU; wide or complex: that and wider ones beside it, for a GPU; a voice that "
+        "starts from such a training takes the small one along",
+    )
     adversarial.add_argument("--mel_weight", type=float, default=15.0, help="weight of the log-mel loss next to it")
     adversarial.add_argument("--feature_weight", type=float, default=2.0, help="weight of feature matching next to it")
 
@@ -346,11 +353,14 @@ def check_args(args: argparse.Namespace) -> None:
     if args.generator in ("v1", "v2") and channels % 32:
         raise UserError(f"--channels {channels}: expected a multiple of 32 for {args.generator}")
     seen = min(args.discriminator_frames, args.crop_frames)
-    if args.generator in ("v3", "v4") and args.adversarial_after != 1 and frames_to_samples(seen) < LONGEST_WINDOW:
+    longest = longest_window(args.discriminator)
+    if args.generator in ("v3", "v4") and args.adversarial_after != 1 and frames_to_samples(seen) < longest:
         raise UserError(
             f"--discriminator_frames {args.discriminator_frames}, --crop_frames {args.crop_frames}: expected at least "
-            f"{math.ceil(LONGEST_WINDOW / frames_to_samples(1))} for the discriminator's longest window"
+            f"{math.ceil(longest / frames_to_samples(1))} for the discriminator's longest window"
         )
+    if args.generator not in ("v3", "v4") and args.discriminator != "small":
+        raise UserError(f"--discriminator {args.discriminator}: is of v3 and v4; {args.generator} has HiFi-GAN's own")
     if args.init not in (None, NOISE) and args.random_embeddings:
         raise UserError("--random_embeddings: --init gives the units their embeddings; leave one of the two out")
     if args.speaker_embedding and args.speaker_vectors:
@@ -504,7 +514,8 @@ def build_models(
     discriminator = None
     if args.adversarial_after != 1:
         width = {"width": args.discriminator_width} if args.discriminator_width else {}
-        discriminator = DISCRIMINATORS[args.generator](**width)
+        size = {"size": args.discriminator} if args.discriminator != "small" else {}
+        discriminator = DISCRIMINATORS[args.generator](**width, **size)
         if old is not None:
             start_discriminator(discriminator, old)
     trained = prepare_training(

@@ -15,6 +15,7 @@ from torch import nn
 from core.errors import UserError
 from core.files import hash_files
 from encoders.speaker_vectors import mean_vector
+from models.discriminator_v3 import FURTHER_WEIGHTS
 from training.initial_weights import check_sizes
 from units.carried_embeddings import LISTEN_SECONDS, choose_utterances, make_tables
 from units.kmeans import UnitClusters
@@ -140,9 +141,19 @@ def old_rows(old: nn.Embedding | nn.Linear | None, heard: torch.Tensor | None, w
 
 
 def start_discriminator(discriminator: nn.Module, old: OldVoice) -> bool:
-    """Give ``discriminator`` the old one's weights, in place; False where there is none, or one of other sizes."""
+    """Give ``discriminator`` the old one's weights, in place; False where there is none, or one of other sizes.
+
+    Of a large one, trained on a GPU, a small one takes what it has itself; and wider parts that the old one lacks start
+    from noise beside what it knows.
+    """
     weights, own = old.discriminator or {}, discriminator.state_dict()
-    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in own.items()}:
+    known = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    if not covers(known, own) or not covers(known, weights):
         return False
-    discriminator.load_state_dict(weights)
+    discriminator.load_state_dict(known, strict=False)
     return True
+
+
+def covers(known: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> bool:
+    """Whether ``known`` has all of ``weights`` but for the wider sub-discriminators of a large one."""
+    return known.keys() >= {name for name in weights if not name.startswith(FURTHER_WEIGHTS)} > set()

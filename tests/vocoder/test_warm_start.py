@@ -171,3 +171,14 @@ def test_without_the_package_a_voice_starts_from_no_one(
     start_from(new, old, [], clusters())
     units, f0 = torch.randint(0, 6, (1, 20)), torch.full((1, 20), 120.0)
     assert torch.equal(new(units, f0), old.vocoder.generator(units, f0))
+
+
+def test_a_small_discriminator_takes_its_part_of_a_large_one_and_a_large_one_begins_with_a_small_one() -> None:
+    small, wide = DiscriminatorV3(width=4), DiscriminatorV3(width=4, size="wide")
+    assert start_discriminator(small, old_voice()._replace(discriminator=wide.state_dict()))
+    assert all(torch.equal(value, wide.state_dict()[name]) for name, value in small.state_dict().items())
+    fresh = DiscriminatorV3(width=4, size="complex")
+    before = {name: value.clone() for name, value in fresh.further.state_dict().items()}
+    assert start_discriminator(fresh, old_voice()._replace(discriminator=small.state_dict()))
+    assert torch.equal(fresh.resolutions[2].score.bias, small.resolutions[2].score.bias)
+    assert all(torch.equal(value, before[name]) for name, value in fresh.further.state_dict().items())
