@@ -1,4 +1,4 @@
-"""V3's discriminator: two-dimensional convolutions over spectrograms, small enough for a CPU or as large as a GPU likes.
+"""V3's discriminator: two-dimensional convolutions over spectrograms, for a CPU, or as large as a GPU affords.
 
 The small one sees log magnitudes at three resolutions. Phase is left to the generator's source; the texture of noise
 and of harmonics shows in the spectrogram. The large ones have the same three, and wider sub-discriminators beside them:
