@@ -55,7 +55,7 @@ from languages import DEFAULT_GENERATOR, add_language_flags, command_for, data_r
 from models.discriminator_v3 import FURTHER, longest_window
 from models.speaker_encoder import SPEAKER_DIM
 from training.checkpoints import LARGEST_EMA_DECAY, load_checkpoint, restore_random_state, update_ema
-from training.experiment import noting_failed_start, open_experiment, read_derived, require_finished
+from training.experiment import noting_failed_start, open_experiment, read_arguments, read_derived, require_finished
 from training.initial_weights import BASE_VOICE, BASE_VOICES, NOISE, Start, add_init_flag, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
@@ -134,6 +134,7 @@ log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
+CROPS_ON_CPU, CROPS_ON_GPU = 16, 64  # a step of 64 takes a GPU as long as one of 16 (docs/results/speed.md)
 ENDLESS = 10**9  # steps, while their number is not known
 # The schedule where no flag says it.
 FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0, "discriminator_share": 1.0}
@@ -224,7 +225,14 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
-    training.add_argument("--batch_size", "--bsize", type=int, default=16, help="crops a step, over all processes")
+    training.add_argument(
+        "--batch_size",
+        "--bsize",
+        type=int,
+        default=None,
+        help=f"crops a step, over all processes (default: {CROPS_ON_CPU}; on a GPU, which {CROPS_ON_CPU} would leave "
+        f"idle, {CROPS_ON_GPU})",
+    )
     training.add_argument("--crop_frames", type=int, default=48, help="length of a crop (frames of 20 ms)")
     training.add_argument(
         "--lr",
@@ -794,10 +802,11 @@ def main() -> int:
 
 
 def train_voice(args: argparse.Namespace) -> int:
-    check_batch_size(args.batch_size, launched_processes())
     exit_on_stop_signals()
     paths = language_paths(args.language, args.tag, args.generator)
     exp, units_exp = args.exp or paths["vocoder"], paths["units"]
+    args.batch_size = choose_batch_size(args, exp)
+    check_batch_size(args.batch_size, launched_processes())
     require_finished(units_exp, phase="phase 1", command=command_for("run_phase1.sh", args.language, args.tag))
     units = read_derived(units_exp, "n_units", "n_streams")
     args, old, said = settle_start(args, exp)
@@ -866,6 +875,13 @@ def enter_experiment(
     for line in taken:
         log.info("%s", line)
     copy_clusters(paths["units"], exp)
+
+
+def choose_batch_size(args: argparse.Namespace, exp: Path) -> int:
+    """Crops a step: as asked for, as the run in ``exp`` began, or as the device likes."""
+    began = {} if args.overwrite else read_arguments(exp)
+    of_device = CROPS_ON_GPU if torch.cuda.is_available() and not args.cpu else CROPS_ON_CPU
+    return args.batch_size or began.get("batch_size") or of_device
 
 
 def settle_start(args: argparse.Namespace, exp: Path) -> tuple[argparse.Namespace, OldVoice | None, str]:

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer_vocoder import choose_schedule, discriminator_rate, gains_nothing
+from trainer_vocoder import choose_batch_size, choose_schedule, discriminator_rate, gains_nothing
 
 from audio.f0_store import N_BUCKETS, add_tracks
 from audio.pitch import f0_store, fill_f0_cache, kept_f0
@@ -208,6 +208,21 @@ def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(
     (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
     expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "discriminator_share": 1.0, "adversarial_after": None}
     assert choose_schedule(Start("base", None), None, tmp_path) == expected
+
+
+def test_the_batch_is_the_devices_until_a_run_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(**flags: object) -> int:
+        return choose_batch_size(
+            argparse.Namespace(**{"batch_size": None, "overwrite": False, "cpu": False} | flags), exp
+        )
+
+    exp = tmp_path / "voice"
+    assert chosen() == (64 if torch.cuda.is_available() else 16)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (chosen(), chosen(cpu=True), chosen(batch_size=8)) == (64, 16, 8)
+    exp.mkdir()
+    (exp / "config.json").write_text('{"arguments": {"batch_size": 24}}')
+    assert (chosen(), chosen(overwrite=True), chosen(batch_size=8)) == (24, 64, 8)
 
 
 def test_a_discriminators_rate_warms_up_from_where_it_takes_part() -> None:
