@@ -138,10 +138,11 @@ CROPS_ON_CPU, CROPS_ON_GPU = 16, 64  # a step of 64 takes a GPU as long as one o
 ENDLESS = 10**9  # steps, while their number is not known
 # The schedule where no flag says it.
 FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0, "discriminator_share": 1.0}
+FROM_NOISE |= {"mel_weight": 15.0, "feature_weight": 2.0}
 # With --init: little time to learn in, little to break.
-FROM_WEIGHTS = {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0, "discriminator_share": 1.0}
-# Where the weights bring a discriminator, which knows speech already.
-WITH_DISCRIMINATOR = {"adversarial_after": 0.3, "discriminator_share": 0.5}
+FROM_WEIGHTS = FROM_NOISE | {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0}
+# Where the weights bring a discriminator, which knows speech already: what it says counts more, nearness less.
+WITH_DISCRIMINATOR = {"adversarial_after": 0.3, "discriminator_share": 0.5, "mel_weight": 4.0, "feature_weight": 6.0}
 
 # %% [markdown]
 # ## Arguments
@@ -313,8 +314,14 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         help="of v3 and v4: small, for a CPU; wide or complex: that and wider ones beside it, for a GPU; a voice that "
         "starts from such a training takes the small one along",
     )
-    adversarial.add_argument("--mel_weight", type=float, default=15.0, help="weight of the log-mel loss next to it")
-    adversarial.add_argument("--feature_weight", type=float, default=2.0, help="weight of feature matching next to it")
+    for name, term in (("mel_weight", "the log-mel loss"), ("feature_weight", "feature matching")):
+        adversarial.add_argument(
+            f"--{name}",
+            type=float,
+            default=None,
+            help=f"weight of {term} next to it (default: {FROM_NOISE[name]:g}; {WITH_DISCRIMINATOR[name]:g} where "
+            "--init brings one)",
+        )
 
 
 def add_watching_flags(parser: argparse.ArgumentParser) -> None:
@@ -353,7 +360,7 @@ def check_args(args: argparse.Namespace) -> None:
     require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
     require_positive(args, "sample_every", "validation_seconds")
     require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
-    require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip")
+    require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip", "mel_weight", "feature_weight")
     require_share(args, "ema", "unit_noise")
     if args.discriminator_share is not None and not 0 < args.discriminator_share <= 1:
         raise UserError(f"--discriminator_share {args.discriminator_share}: expected a number above 0, up to 1")

@@ -201,12 +201,15 @@ def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(
     warm = choose_schedule(Start("base", tmp_path), base, tmp_path)
     assert (noise["lr"], noise["unit_lr"], warm["lr"], warm["unit_lr"]) == (1e-3, 1.0, 2e-3, 25.0)
     assert (warm["adversarial_after"], warm["discriminator_share"], noise["discriminator_share"]) == (0.3, 0.5, 1.0)
+    assert [start["mel_weight"] for start in (noise, warm)] == [15, 4]
     alone = choose_schedule(Start("base", tmp_path), silent, tmp_path)
+    assert (alone["mel_weight"], alone["feature_weight"], warm["feature_weight"]) == (15, 2, 6)
     assert "adversarial_after" not in noise | alone and alone["discriminator_share"] == 1.0
     # This run began before unit embeddings had a rate of their own.
     arguments = {"init": "base", "lr": 0.002, "warmup": 10, "adversarial_after": None}
     (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
     expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "discriminator_share": 1.0, "adversarial_after": None}
+    expected |= {"mel_weight": 15.0, "feature_weight": 2.0}
     assert choose_schedule(Start("base", None), None, tmp_path) == expected
 
 
