@@ -30,6 +30,7 @@ BEHIND = {
     "scripts/run_translation.sh": "src/trainer_translation.py",
     "recipes/prompt_pairs/prepare.sh": "recipes/prompt_pairs/build_pairs.py",
     "scripts/train_vocoder.sh": "src/trainer_vocoder.py",
+    "recipes/base_voice/train.sh": "src/trainer_vocoder.py",
     "recipes/mp3_folder/prepare.sh": "scripts/segment_audio.py",
     "scripts/bench/bench_vocoder.sh": "scripts/bench/bench_vocoder.py",
     "recipes/hf_dataset/prepare.sh": "recipes/hf_dataset/prepare_dataset.py",
