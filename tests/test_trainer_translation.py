@@ -91,15 +91,18 @@ def test_mistakes_are_named_in_one_line(roots: Path) -> None:
 
 
 def test_scores_beside_the_controls_and_speech(uninterrupted: Path, roots: Path) -> None:
-    control = roots / "exp" / "shuffled"
+    control, single = roots / "exp" / "shuffled", roots / "exp" / "single"
     run_to_end(TRAINER, [*TINY, *POOLED, "--steps", 2, "--shuffle_pairs", "--exp", control], roots=roots)
-    screen = run_to_end("translation_test", ["--exp", uninterrupted, "--compare", control], roots=roots)
+    english = ["--source", "english", "--features", "mfcc"]
+    run_to_end(TRAINER, [*TINY, *english, "--steps", 1, "--exp", single], roots=roots)
+    screen = run_to_end("translation_test", ["--exp", uninterrupted, "--compare", control, single], roots=roots)
     by_source = json.loads((uninterrupted / "scores.json").read_text())["by_source"]
     assert list(by_source) == ["english", "italian", "together"]
     first = uninterrupted.name
     for language, found in by_source.items():
         assert found["n_targets"] == 2 and found["chance"]["recall_at_1"] == 0.5
-        assert len(found["retrieval"]) == 9 and found["retrieval"]["lengths"]["recall_at_10"]["mean"] == 1
+        assert len(found["retrieval"]) == (13 if language == "english" else 9)  # single knows English alone
+        assert found["retrieval"]["lengths"]["recall_at_10"]["mean"] == 1
         difference = found["differences"][f"{first}/meaning - shuffled/meaning"]["recall_at_1"]
         means = [found["retrieval"][f"{name}/meaning"]["recall_at_1"]["mean"] for name in (first, "shuffled")]
         assert difference["mean"] == pytest.approx(means[0] - means[1])
