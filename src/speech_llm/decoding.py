@@ -19,9 +19,14 @@ from speech_llm.joint_decoding import CtcScorer, joint_processor, open_ctc_score
 from speech_llm.spellings import TokenTree, build_token_tree
 
 DECODERS = ("llm", "ctc", "joint")
-# Kept with a model:
-DECODING_FLAGS = (
-    *("decoder", "num_beams", "ctc_weight", "ctc_temperature", "character_bonus", "look_ahead", "length_penalty"),
+DECODING_FLAGS = (  # kept with a model
+    "decoder",
+    "num_beams",
+    "ctc_weight",
+    "ctc_temperature",
+    "character_bonus",
+    "look_ahead",
+    "length_penalty",
 )
 JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is greedy
 CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
