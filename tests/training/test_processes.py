@@ -22,7 +22,7 @@ from training.processes import LEAST_LOSS_SCALE, Team, map_in_team, start_accele
 from vocoder.batches import StepSampler
 
 TRAINER = "trainer_vocoder"
-FLAGS = "--language spanish --channels 16 --batch_size 6 --crop_frames 8 --warmup 3 --validation_seconds 5 --cpu"
+FLAGS = "--mixed_precision no --language spanish --channels 16 --batch_size 6 --crop_frames 8 --warmup 3 --validation_seconds 5 --cpu"
 ADVERSARIAL = "--adversarial_after 0 --discriminator_width 4 --discriminator_frames 4"
 OFTEN = "--log_every 1 --save_every 4 --eval_every 4 --sample_every 1000 --num_samples 1"
 TINY = f"{FLAGS} {ADVERSARIAL} {OFTEN}".split()
@@ -60,9 +60,9 @@ def assert_same_losses(exp: Path, reference: Path, steps: range) -> None:
     for step in steps:
         for name in LOSSES:
             assert ours[step][name] == pytest.approx(theirs[step][name], abs=1e-4), (step, name)
-    # Later ones grow apart: Adam divides small gradients by their own small size. Rounding moves that of V4 by 2e-4.
+    # Later ones grow apart: Adam divides small gradients by their own small size.
     first = steps[0]
-    assert ours[first]["gradient_norm"] == pytest.approx(theirs[first]["gradient_norm"], rel=1e-3)
+    assert ours[first]["gradient_norm"] == pytest.approx(theirs[first]["gradient_norm"], rel=1e-4)
 
 
 def test_processes_meet_where_there_is_no_gpu_and_nobody_says_cpu(tmp_path: Path) -> None:
