@@ -137,8 +137,14 @@ DEFAULT_STEPS = 200_000
 CROPS_ON_CPU, CROPS_ON_GPU = 16, 64  # a step of 64 takes a GPU as long as one of 16 (docs/results/speed.md)
 ENDLESS = 10**9  # steps, while their number is not known
 # The schedule where no flag says it.
-FROM_NOISE = {"lr": 1e-3, "warmup": 50, "unit_lr": 1.0, "discriminator_share": 1.0}
-FROM_NOISE |= {"mel_weight": 15.0, "feature_weight": 2.0}
+FROM_NOISE = {
+    "lr": 1e-3,
+    "warmup": 50,
+    "unit_lr": 1.0,
+    "discriminator_share": 1.0,
+    "mel_weight": 15.0,
+    "feature_weight": 2.0,
+}
 # With --init: little time to learn in, little to break.
 FROM_WEIGHTS = FROM_NOISE | {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0}
 # Where the weights bring a discriminator, which knows speech already: what it says counts more, nearness less.
