@@ -109,6 +109,7 @@ from vocoder.adversarial_setup import (
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, GENERATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.losses import MEL_WINDOWS, mel_loss
+from vocoder.recorded_step import Recorder, open_recorder, take_step
 from vocoder.size_flags import read_sizes
 from vocoder.speaker_means import speaker_means, utterance_vectors
 from vocoder.synthesis import speak, synthesize_utterances
@@ -353,6 +354,12 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
         help="autocast of the models; auto: bf16 where the device computes in it, fp16 on other GPUs",
     )
     machine.add_argument("--compile", action="store_true", help="compile the generator with torch.compile")
+    machine.add_argument(
+        "--no_graph",
+        action="store_true",
+        help="on a GPU, launch every kernel of a step by itself; else a step is recorded once as a CUDA graph, which "
+        "is several times as fast (never with --compile, fp16 or several processes)",
+    )
     machine.add_argument(
         "--num_workers", "--nj", type=int, default=None, help="reading threads (default: 0 on a CPU, else 4)"
     )
@@ -606,32 +613,89 @@ def averaged_voice(models: Models) -> Vocoder:
 
 # %%
 def train_step(
-    args: argparse.Namespace, accelerator: Accelerator, models: Models, batch: CropBatch, progress: Progress
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    models: Models,
+    batch: CropBatch,
+    progress: Progress,
+    *,
+    recorder: Recorder | None = None,
 ) -> Losses:
     """The updates of one step; returns its losses, the means over all processes."""
     step, total_steps = progress.step, progress.total_steps
     generator, discriminator = models.generator, models.discriminator
     set_learning_rate(generator, learning_rate(step, total_steps, generator.peak_lr, args.warmup))
-    losses, against = {}, {}
     generator.wrapped.train()
+    seen = None
+    if is_adversarial(step, total_steps, args.adversarial_after):
+        seen = choose_seen(args, step, len(batch.waveform))
+        set_learning_rate(discriminator, discriminator_rate(args, step, total_steps))
+    if recorder is None:
+        losses = update_models(args, accelerator, models, batch, seen)
+    else:
+        losses = update_by_graph(args, accelerator, models, batch, seen, recorder=recorder)
+    update_ema(models.generator_ema, generator.model, step, args.ema)
+    return mean_over_processes(accelerator, losses)
+
+
+def update_models(
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    models: Models,
+    batch: CropBatch,
+    seen: tuple[slice, slice | torch.Tensor] | None,
+) -> Losses:
+    """One update of the generator and, where it sees anything, of the discriminator before it."""
+    generator, discriminator = models.generator, models.discriminator
+    losses, against = {}, {}
     with accelerator.autocast():
         resynthesis = speak(generator.wrapped, batch.content, batch.f0, batch.speaker, batch.key).float()
-
-    if is_adversarial(step, total_steps, args.adversarial_after):
-        seen = choose_seen(args, step, len(resynthesis))
-        set_learning_rate(discriminator, discriminator_rate(args, step, total_steps))
+    if seen is not None:
         losses |= discriminator_step(
             accelerator, discriminator, batch.waveform[seen], resynthesis[seen], clip=args.clip
         )
         against = {"discriminator": discriminator.model, "seen": seen}
         against |= {"mel_weight": args.mel_weight, "feature_weight": args.feature_weight}
-
     mel_windows = {n_fft: MEL_WINDOWS[n_fft] for n_fft in args.mel_windows}
-    losses |= generator_step(
+    return losses | generator_step(
         accelerator, generator, batch.waveform, resynthesis, mel_windows=mel_windows, clip=args.clip, **against
     )
-    update_ema(models.generator_ema, generator.model, step, args.ema)
-    return mean_over_processes(accelerator, losses)
+
+
+def update_by_graph(
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    models: Models,
+    batch: CropBatch,
+    seen: tuple[slice, slice] | None,
+    *,
+    recorder: Recorder,
+) -> Losses:
+    """``update_models`` as one CUDA graph, which finds the numbers of the samples to judge in a tensor."""
+    if seen is None:
+        return take_step(
+            recorder,
+            "regression",
+            lambda *tensors: update_models(args, accelerator, models, CropBatch(*tensors), None),
+            batch,
+        )
+    crops, window = seen
+    samples = torch.arange(window.start, window.stop, device=batch.waveform.device)
+
+    def update(*tensors: torch.Tensor) -> Losses:
+        *of_batch, chosen = tensors
+        return update_models(args, accelerator, models, CropBatch(*of_batch), (crops, chosen))
+
+    return take_step(recorder, "adversarial", update, [*batch, samples])
+
+
+def choose_recorder(args: argparse.Namespace, accelerator: Accelerator, models: Models) -> Recorder | None:
+    """Steps are recorded where one process has a GPU for itself, and no loss scale asks the CPU at every step."""
+    if args.no_graph or args.compile or accelerator.device.type != "cuda":
+        return None
+    if accelerator.num_processes > 1 or accelerator.scaler:
+        return None
+    return open_recorder(filter(None, (models.generator, models.discriminator)))
 
 
 def discriminator_rate(args: argparse.Namespace, step: int, total_steps: int | None) -> float:
@@ -709,6 +773,7 @@ def train(
 ) -> tuple[Progress, bool]:
     """Train to the end or to a stop signal; returns where the training stands, and whether it was told to stop."""
     voice, step_seconds = averaged_voice(models), []
+    recorder = choose_recorder(args, accelerator, models)
     batches = read_batches(
         data.crops,
         accelerator,
@@ -741,7 +806,7 @@ def train(
 
         clock, batch = time.monotonic(), next(batches)
         progress = forget_best(progress, args.adversarial_after)
-        losses = train_step(args, accelerator, models, batch, progress)
+        losses = train_step(args, accelerator, models, batch, progress, recorder=recorder)
         progress = note_step(run, progress, losses)
         logging_now = is_due(progress, args.log_every, ending=is_last(progress))
         if logging_now or progress.total_steps is None:
@@ -761,7 +826,7 @@ def log_losses(
     """A row of the losses since the last row, with the learning rate and the speed."""
     latest = step_seconds[-len(progress.since_log) :]
     values = {
-        "learning_rate": models.generator.optimizer.param_groups[0]["lr"],
+        "learning_rate": float(models.generator.optimizer.param_groups[0]["lr"]),
         "audio_seconds_per_second": args.batch_size * args.crop_frames / UNIT_RATE / float(np.median(latest)),
     }
     if next(models.generator_ema.parameters()).is_cuda:
@@ -882,7 +947,7 @@ def enter_experiment(
         derived["speaker_encoder"] = SPEAKER_ENCODER
         require_speaker_encoder(paths["cache"])
     # A run may be lengthened, and watched or carried out differently; --max_minutes and --epochs are its identity.
-    changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile")
+    changeable = ("steps", "patience", "log_every", "sample_every", "num_samples", "cpu", "compile", "no_graph")
     open_experiment(exp, vars(args), inputs=[paths["corpus"]], derived=derived, ignore=changeable)
     configure_log(exp / "train.log")
     for line in taken:

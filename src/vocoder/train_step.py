@@ -67,9 +67,13 @@ def group_parameters(model: nn.Module, unit_lr: float) -> list[dict[str, object]
 
 
 def set_learning_rate(trained: Trained, lr: float) -> None:
-    """The learning rate of the next update."""
+    """The learning rate of the next update; where it is a tensor, a recorded update reads it there."""
     for group in trained.optimizer.param_groups:
-        group["lr"] = lr * group.get(TIMES, 1.0)
+        rate = lr * group.get(TIMES, 1.0)
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def load_optimizer(trained: Trained, state: dict[str, object], source: Path) -> None:
@@ -81,6 +85,8 @@ def load_optimizer(trained: Trained, state: dict[str, object], source: Path) -> 
             f"found the other; give the --unit_lr that it was trained with (1: none of their own)"
         )
     trained.optimizer.load_state_dict(state)
+    for group in trained.optimizer.param_groups:  # as of any device: a recorded run kept them on its GPU
+        group["capturable"], group["lr"] = False, float(group["lr"])
 
 
 def discriminator_step(
@@ -110,7 +116,7 @@ def generator_step(
     mel_windows: Mapping[int, int],
     clip: float,
     discriminator: nn.Module | None = None,
-    seen: slice | tuple[slice, slice] = slice(None),
+    seen: slice | tuple[slice, slice | torch.Tensor] = slice(None),
     mel_weight: float = 1.0,
     feature_weight: float = 0.0,
 ) -> Losses:
