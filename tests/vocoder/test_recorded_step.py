@@ -14,7 +14,7 @@ import torch
 import pytest
 from accelerate import Accelerator
 
-from trainer_vocoder import Models, choose_recorder, train_step
+from trainer_vocoder import choose_recorder, train_step
 
 from training.training_state import Losses, Progress
 from vocoder import recorded_step
@@ -22,6 +22,7 @@ from vocoder.batches import CropBatch
 from vocoder.generators import DISCRIMINATORS, build_generator
 from vocoder.recorded_step import Recorder, Recording, keep_rates_on_device, open_recorder, take_step
 from vocoder.train_step import load_optimizer, prepare_training, set_learning_rate
+from vocoder.trained_models import Models
 
 SIZES = {"n_units": 20, "channels": 16, "n_blocks": 1, "bands": 8, "noise_bands": 4}
 ARGS = Namespace(
