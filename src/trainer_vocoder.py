@@ -99,6 +99,7 @@ from vocoder.adversarial_setup import (
 )
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, Vocoder, build_generator, seed_embeddings
+from vocoder.hearing import Hearing, hearing_loss
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.recorded_step import Recorder, open_recorder, take_step
 from vocoder.speaker_means import speaker_means, utterance_vectors
@@ -326,7 +327,10 @@ def build_models(
         discriminator = prepare_training(
             accelerator, discriminator, lr=args.discriminator_lr, weight_decay=args.weight_decay
         )
-    return Models(args.generator, sizes, data.speakers, data.speaker_vectors, trained, generator_ema, discriminator)
+    hearing = Hearing(args.hearing).to(accelerator.device) if args.hearing else None
+    return Models(
+        args.generator, sizes, data.speakers, data.speaker_vectors, trained, generator_ema, discriminator, hearing
+    )
 
 
 # %% [markdown]
@@ -380,6 +384,11 @@ def update_models(
         )
         against = {"discriminator": discriminator.model, "seen": seen}
         against |= {"mel_weight": args.mel_weight, "feature_weight": args.feature_weight}
+    if models.hearing is not None:
+        crops = judged_crops(len(resynthesis), args.discriminator_share)
+        with accelerator.autocast():
+            heard = hearing_loss(models.hearing, batch.waveform[crops], resynthesis[crops])
+        against |= {"heard": heard, "hearing_weight": args.hearing_weight}
     mel_windows = {n_fft: MEL_WINDOWS[n_fft] for n_fft in args.mel_windows}
     return losses | generator_step(
         accelerator, generator, batch.waveform, resynthesis, mel_windows=mel_windows, clip=args.clip, **against

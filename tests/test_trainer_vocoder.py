@@ -291,6 +291,19 @@ def test_the_other_versions_train_too(roots: Path, generator: str) -> None:
     assert load(exp, "best")["version"] == generator
 
 
+def test_a_voice_that_a_recogniser_hears_resumes_to_the_bit(roots: Path, tiny_whisper: Path) -> None:
+    whole, stopped = roots / "exp" / "heard", roots / "exp" / "heard_stopped"
+    flags = [*TINY, *OFTEN, *ADVERSARIAL, "--hearing", tiny_whisper, "--hearing_weight", 2.0]
+    run_to_end(TRAINER, [*flags, "--steps", 6, "--exp", whole], roots=roots)
+    stopping = [*flags, "--steps", 6, "--exp", stopped]
+    run_until(TRAINER, stopping, roots=roots, exp=stopped, step=3, number=signal.SIGTERM)
+    run_to_end(TRAINER, [*flags, "--steps", 6, "--exp", stopped, "--resume"], roots=roots)
+    assert_same_run(stopped, whole)
+    heard = [row["hearing_loss"] for row in metrics(whole) if "hearing_loss" in row]
+    assert len(heard) == 2 and all(np.isfinite(heard))
+    assert not any("hearing" in name for name in load(whole, "latest"))
+
+
 def test_the_oracle_resumes_to_the_bit_and_is_scored_but_does_not_speak_units(roots: Path) -> None:
     whole, stopped = roots / "exp" / "oracle", roots / "exp" / "oracle_stopped"
     flags = [

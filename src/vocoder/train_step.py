@@ -119,11 +119,14 @@ def generator_step(
     seen: slice | tuple[slice, slice | torch.Tensor] = slice(None),
     mel_weight: float = 1.0,
     feature_weight: float = 0.0,
+    heard: torch.Tensor | None = None,
+    hearing_weight: float = 0.0,
 ) -> Losses:
     """Update the generator on what it made (B, S) of recordings (B, S).
 
     By the distance of their log-mel spectrograms alone or, with a discriminator, also by what that says of the
-    crops and samples that it has ``seen``. The discriminator is left as it is.
+    crops and samples that it has ``seen``, and by how differently they are ``heard`` (``hearing_loss``). The
+    discriminator is left as it is.
     """
     losses: Losses = {}
     loss_generator_mel = mel_loss(resynthesis, original, mel_windows)
@@ -136,6 +139,9 @@ def generator_step(
             loss_generator_adversarial + feature_weight * loss_generator_features + mel_weight * loss_generator_mel
         )
         losses = {"adversarial_loss": loss_generator_adversarial, "feature_loss": loss_generator_features}
+    if heard is not None:
+        loss_generator = loss_generator + hearing_weight * heard
+        losses["hearing_loss"] = heard
     parameters = generator.wrapped.parameters()
     gradient_norm = update_weights(accelerator, parameters, generator.optimizer, loss_generator, clip)
     return losses | {"train_mel_nat": loss_generator_mel} | gradient_norm

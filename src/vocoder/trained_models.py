@@ -26,6 +26,7 @@ class Models(NamedTuple):
     generator: Trained
     generator_ema: nn.Module  # the moving average of its weights
     discriminator: Trained | None
+    hearing: nn.Module | None = None  # a frozen recogniser; no checkpoint holds it
 
 
 def choose_sizes(args: argparse.Namespace, units: dict[str, object], n_speakers: int) -> dict[str, object]:

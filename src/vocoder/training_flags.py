@@ -164,6 +164,14 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
             help=f"weight of {term} next to it (default: {FROM_NOISE[name]:g}; {WITH_DISCRIMINATOR[name]:g} where "
             "--init brings one)",
         )
+    adversarial.add_argument(
+        "--hearing",
+        default=None,
+        metavar="WHISPER",
+        help="folder or hub id of a small Whisper that hears the crops the discriminator sees: what its layers tell "
+        "apart counts too (docs/results/naturalness.md says what that brings)",
+    )
+    adversarial.add_argument("--hearing_weight", type=float, default=1.0, help="weight of what --hearing tells apart")
 
 
 def add_watching_flags(parser: argparse.ArgumentParser) -> None:
@@ -209,6 +217,7 @@ def check_args(args: argparse.Namespace) -> None:
     require_positive(args, "sample_every", "validation_seconds")
     require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
     require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip", "mel_weight", "feature_weight")
+    require_not_negative(args, "hearing_weight")
     require_share(args, "ema", "unit_noise")
     if args.discriminator_share is not None and not 0 < args.discriminator_share <= 1:
         raise UserError(f"--discriminator_share {args.discriminator_share}: expected a number above 0, up to 1")
