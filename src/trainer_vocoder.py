@@ -99,7 +99,7 @@ from vocoder.adversarial_setup import (
 )
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, Vocoder, build_generator, seed_embeddings
-from vocoder.hearing import Hearing, hearing_loss
+from vocoder.heard_features import Hearing, hearing_loss
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.recorded_step import Recorder, open_recorder, take_step
 from vocoder.speaker_means import speaker_means, utterance_vectors

@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 from core.errors import UserError
-from vocoder.hearing import Hearing, hearing_loss
+from vocoder.heard_features import Hearing, hearing_loss
 
 
 @pytest.fixture(scope="module")
