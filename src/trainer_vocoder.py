@@ -94,12 +94,12 @@ from units.utterances import (
 from vocoder.adversarial_setup import (
     adversarial_window,
     judged_crops,
-    time_judgement,
     warn_of_collapse,
 )
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, Vocoder, build_generator, seed_embeddings
 from vocoder.heard_features import Hearing, hearing_loss
+from vocoder.judgement_time import time_judgement
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.recorded_step import Recorder, open_recorder, take_step
 from vocoder.speaker_means import speaker_means, utterance_vectors
@@ -549,7 +549,15 @@ def train(
             progress = log_losses(args, run, progress, models, step_seconds)
         if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
             progress = plan_budget(
-                args, accelerator, run, progress, data=data, models=models, batch=batch, step_seconds=step_seconds
+                args,
+                accelerator,
+                run,
+                progress,
+                data=data,
+                models=models,
+                batch=batch,
+                step_seconds=step_seconds,
+                by_graph=recorder is not None,
             )
 
 
@@ -579,6 +587,7 @@ def plan_budget(
     models: Models,
     batch: CropBatch,
     step_seconds: list[float],
+    by_graph: bool,
 ) -> Progress:
     """Turn --max_minutes into a number of steps, by the seconds of the first ones and of a validation."""
     evaluation_seconds = judgement_seconds = 0.0
@@ -588,7 +597,9 @@ def plan_budget(
         evaluation_seconds = time.monotonic() - clock
     if models.discriminator is not None and not is_adversarial(progress.step - 1, None, args.adversarial_after):
         originals = batch.waveform[choose_seen(args, progress.step, len(batch.waveform))]
-        judgement_seconds = time_judgement(models.discriminator.model, originals, accelerator.autocast)
+        judgement_seconds = time_judgement(
+            models.discriminator.model, originals, accelerator.autocast, by_graph=by_graph
+        )
     more = calibrate(
         60 * args.max_minutes - training_seconds(run),
         step_seconds[CALIBRATION_STEPS.start :],

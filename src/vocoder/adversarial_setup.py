@@ -2,15 +2,10 @@
 
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import nn
 
-from core.device import wait_for
 from core.frames import frames_to_samples
 from training.training_state import Losses
 from vocoder.losses import Features
@@ -40,25 +35,6 @@ def split_judgement(outputs: Features) -> tuple[Features, Features]:
 
 def in_float32(outputs: Features) -> Features:
     return [[features.float() for features in judged] for judged in outputs]
-
-
-def time_judgement(
-    discriminator: nn.Module, waveforms: torch.Tensor, autocast: Callable[[], AbstractContextManager]
-) -> float:
-    """Seconds that judging originals (B, S) and as many resyntheses adds to a step; changes no weight."""
-    judged, seconds = torch.cat([waveforms, waveforms]).requires_grad_(), []
-    discriminator.eval()  # spectral norms keep their estimates
-    for _ in range(3):
-        clock = time.monotonic()
-        with autocast():
-            outputs = discriminator(judged)
-        sum(features[-1].float().mean() for features in outputs).backward()
-        wait_for(waveforms.device)
-        seconds.append(time.monotonic() - clock)
-    discriminator.zero_grad(set_to_none=True)
-    discriminator.train()
-    # Once for the discriminator's own update; the generator's, with gradients of the resyntheses alone, costs less.
-    return 1.7 * min(seconds)
 
 
 def warn_of_collapse(step: int, rows: Sequence[Losses]) -> None:

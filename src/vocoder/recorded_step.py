@@ -45,6 +45,10 @@ def open_recorder(trained: Iterable[Trained]) -> Recorder:
     """
     for each in trained:
         keep_rates_on_device(each)
+    return empty_recorder()
+
+
+def empty_recorder() -> Recorder:
     return Recorder(Counter(), {}, [])
 
 

@@ -106,7 +106,7 @@ def test_a_recorded_training_is_the_training_that_it_recorded() -> None:
     """Other batches, windows and rates in every step; the recordings begin at steps 3 and 9."""
     accelerator = Accelerator(cpu=True)
     launched = losses_of(accelerator, lambda _: None, 14)
-    recorded = losses_of(accelerator, lambda _: Recorder(recorded_step.Counter(), {}, []), 14)
+    recorded = losses_of(accelerator, lambda _: recorded_step.empty_recorder(), 14)
     assert "discriminator_loss" in launched[-1] and len({step["train_mel_nat"] for step in launched}) == 14
     for one, other in zip(launched, recorded):
         assert one == pytest.approx(other, rel=1e-6)
@@ -123,7 +123,7 @@ def test_on_a_gpu_a_recorded_training_is_the_same_within_rounding() -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_the_losses_of_a_step_stay_when_the_next_is_replayed() -> None:
-    recorder = Recorder(recorded_step.Counter(), {}, [])
+    recorder = recorded_step.empty_recorder()
 
     def compute(number: torch.Tensor) -> Losses:
         return {"loss": 2 * number}
@@ -142,7 +142,7 @@ def test_where_recording_fails_steps_go_on_and_the_log_says_so_once(
     monkeypatch.setattr(recorded_step, "record", fail)
     monkeypatch.setattr(recorded_step, "compute_beside", lambda compute, inputs: compute(*inputs))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    recorder, calls = Recorder(recorded_step.Counter(), {}, []), []
+    recorder, calls = recorded_step.empty_recorder(), []
 
     def compute(number: torch.Tensor) -> Losses:
         calls.append(number.item())

@@ -19,10 +19,10 @@ from vocoder.adversarial_setup import (
     adversarial_window,
     judged_crops,
     split_judgement,
-    time_judgement,
     warn_of_collapse,
 )
 from vocoder.generators import build_generator
+from vocoder.judgement_time import time_judgement
 from vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
 from vocoder.train_step import (
     Trained,
