@@ -98,7 +98,7 @@ from vocoder.adversarial_setup import (
 )
 from vocoder.batches import CropBatch, CropDataset, StepSampler, check_batch_size, collate, move_batch, read_content
 from vocoder.generators import DISCRIMINATORS, Vocoder, build_generator, seed_embeddings
-from vocoder.heard_features import Hearing, hearing_loss
+from vocoder.heard_features import DEAF, hearing_loss, open_hearing
 from vocoder.judgement_time import time_judgement
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.recorded_step import Recorder, open_recorder, take_step
@@ -190,7 +190,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.steps is None and args.epochs is None and args.max_minutes is None:
         args.steps = DEFAULT_STEPS
     # As runs began before there were the flags.
-    args.flag_defaults |= {"init": NOISE, "unit_lr": 1.0, "discriminator_share": 1.0, "discriminator": "small"}
+    args.flag_defaults |= {
+        "init": NOISE,
+        "unit_lr": 1.0,
+        "discriminator_share": 1.0,
+        "discriminator": "small",
+        "hearing": DEAF,
+    }
     check_args(args)
     return args
 
@@ -327,7 +333,9 @@ def build_models(
         discriminator = prepare_training(
             accelerator, discriminator, lr=args.discriminator_lr, weight_decay=args.weight_decay
         )
-    hearing = Hearing(args.hearing).to(accelerator.device) if args.hearing else None
+    hearing = open_hearing(args.hearing, frames_to_samples(args.crop_frames))
+    if hearing is not None:
+        hearing.to(accelerator.device)
     return Models(
         args.generator, sizes, data.speakers, data.speaker_vectors, trained, generator_ema, discriminator, hearing
     )

@@ -204,12 +204,13 @@ def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(
     assert [start["mel_weight"] for start in (noise, warm)] == [15, 4]
     alone = choose_schedule(Start("base", tmp_path), silent, tmp_path)
     assert (alone["mel_weight"], alone["feature_weight"], warm["feature_weight"]) == (15, 2, 6)
+    assert [start["hearing"] for start in (noise, alone, warm)] == ["none", "none", "own"]
     assert "adversarial_after" not in noise | alone and alone["discriminator_share"] == 1.0
     # This run began before unit embeddings had a rate of their own.
     arguments = {"init": "base", "lr": 0.002, "warmup": 10, "adversarial_after": None}
     (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
     expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "discriminator_share": 1.0, "adversarial_after": None}
-    expected |= {"mel_weight": 15.0, "feature_weight": 2.0}
+    expected |= {"mel_weight": 15.0, "feature_weight": 2.0, "hearing": "none"}
     assert choose_schedule(Start("base", None), None, tmp_path) == expected
 
 
@@ -477,6 +478,7 @@ def test_names_are_not_reused_by_accident(roots: Path) -> None:
         (["--adversarial_after", 0.5, "--discriminator_frames", 3], "expected at least 4"),
         (["--discriminator_share", 0], "--discriminator_share 0.0: expected a number above 0"),
         (["--sizes", "channels=32"], "give one"),
+        (["--hearing_weight", -1], "--hearing_weight -1"),
         (["--language", "klingon"], "spanish"),
         (["--tag", "never_made"], "run_phase1.sh spanish"),
     ],

@@ -38,7 +38,7 @@ class WhisperEncoder(nn.Module):
         # What a frame is depends on the padding, which must not depend on the neighbours in the batch.
         self.equal_only = padding == "short"
         self.extractor = _read_log_mel(name, self.n_positions, config.num_mel_bins)
-        self.network = _load_layers(name, config, layer)
+        self.network = load_layers(name, config, layer)
 
     def padded_frames(self, n_frames: int) -> int:
         """Frames that an input of ``n_frames`` has with its padding."""
@@ -90,7 +90,7 @@ def _read_log_mel(name: str, n_positions: int, n_mels: int):
     return extractor
 
 
-def _load_layers(name: str, config, layer: int) -> nn.Module:
+def load_layers(name: str, config, layer: int) -> nn.Module:
     """The encoder with its first ``layer`` layers: only they are built and read."""
     from transformers.models.whisper import modeling_whisper
 

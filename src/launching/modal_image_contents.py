@@ -11,7 +11,7 @@ SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsnd
 
 # Only these are uploaded, so that recordings and results never are, however the working folder looks.
 CODE_FOLDERS = ("src", "scripts", "recipes")
-BASE_VOICES = ("voices/base_v3", "voices/base_v4")  # what phase 3 starts from; other voices stay here
+BASE_VOICES = ("voices/base_v3", "voices/base_v4", "voices/hearing")  # what phase 3 starts from; other voices stay here
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
 # Of these, only what runs: a list of what goes, since a list of what stays always lacks something.
 CODE_SUFFIXES = {".py", ".sh", ".html", ".css", ".js"}
@@ -23,7 +23,7 @@ CODE_NAMES = {
     "phrases_labels.json",
     "continuation_labels.json",
 }
-VOICE_FILES = ("config.json", "*.safetensors", "README.md", "ATTRIBUTION_*.txt", "LICENSE_*.txt")
+VOICE_FILES = ("config.json", "*.safetensors", "README.md", "ATTRIBUTION_*.txt", "LICENSE*.txt")
 IGNORED_FOLDERS = {"exp", "data", "modal_downloads", "__pycache__", "node_modules", "wandb", "runs"}
 SECRET_WORDS = ("secret", "credential", "password", "id_rsa", "id_ed25519")
 

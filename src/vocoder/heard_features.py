@@ -1,19 +1,26 @@
 """A frozen speech recogniser that hears what a generator says: a loss in its features (Guo et al. 2024, "FLY-TTS").
 
-Where log-mel asks for every band alike, a recogniser's layers ask for what tells sounds apart.
+Where log-mel asks for every band alike, a recogniser's layers ask for what tells sounds apart. This repository brings
+the lowest layers of a small one (``voices/hearing``), which ``recipes/base_voice/cut_hearing.py`` cut out.
 
 Axes: B batch, S samples at 16 kHz, T positions of 20 ms, D channels.
 """
 
 import math
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from core.errors import UserError
+from core.frames import SAMPLE_RATE, samples_to_frames
 from encoders.pretrained import read_pretrained_config
-from encoders.whisper import WhisperEncoder
+from encoders.whisper import load_layers
+from languages import REPOSITORY
 
+OWN, DEAF = "own", "none"
+OWN_HEARING = REPOSITORY / "voices" / "hearing"
 N_FFT, HOP = 400, 160  # of Whisper's log-mel, samples
 LEAST_DEVIATION = 1e-3
 
@@ -28,10 +35,9 @@ class Hearing(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         config = read_pretrained_config(name, ["whisper"])
-        encoder = WhisperEncoder(name, config, config.num_hidden_layers)
-        self.network = encoder.network.eval().requires_grad_(False)
-        filters = torch.from_numpy(encoder.extractor.mel_filters).float()
-        self.register_buffer("filters", filters, persistent=False)
+        self.network = load_layers(name, config, config.num_hidden_layers).eval().requires_grad_(False)
+        self.n_positions = config.max_source_positions
+        self.register_buffer("filters", mel_filters(config.num_mel_bins), persistent=False)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     def forward(self, waveform: torch.Tensor) -> list[torch.Tensor]:
@@ -51,6 +57,33 @@ class Hearing(nn.Module):
             decades = torch.log(torch.clamp(power.transpose(1, 2) @ self.filters, min=1e-10)) / math.log(10)
             loudest = decades.detach().amax(dim=(1, 2), keepdim=True)
             return (torch.maximum(decades, loudest - 8) / 4 + 1).transpose(1, 2)
+
+
+def mel_filters(n_mels: int) -> torch.Tensor:
+    """(N_FFT // 2 + 1, n_mels) float32, as Whisper was trained with."""
+    from transformers.audio_utils import mel_filter_bank
+
+    flags = {"min_frequency": 0.0, "max_frequency": SAMPLE_RATE / 2, "norm": "slaney", "mel_scale": "slaney"}
+    return torch.from_numpy(mel_filter_bank(N_FFT // 2 + 1, n_mels, sampling_rate=SAMPLE_RATE, **flags)).float()
+
+
+def open_hearing(name: str | None, crop_samples: int) -> Hearing | None:
+    """The recogniser that --hearing names: "own", "none", a hub id or a folder.
+
+    Raises UserError where there is none, or where it cannot hear whole crops.
+    """
+    if name in (None, DEAF):
+        return None
+    if name == OWN and not Path(OWN_HEARING, "config.json").is_file():
+        raise UserError(f"--hearing own: expected {OWN_HEARING}, found none; copy it again, or give --hearing none")
+    hearing = Hearing(str(OWN_HEARING) if name == OWN else name)
+    n_positions = samples_to_frames(crop_samples)
+    if n_positions > hearing.n_positions:
+        raise UserError(
+            f"--hearing {name}: expected crops of at most {hearing.n_positions} frames, found {n_positions}; give "
+            "--crop_frames less, or --hearing a whole Whisper"
+        )
+    return hearing
 
 
 def hearing_loss(hearing: nn.Module, original: torch.Tensor, resynthesis: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from training.checkpoints import LARGEST_EMA_DECAY
 from training.initial_weights import NOISE, add_init_flag
 from training.schedule import ADVERSARIAL_SHARE, REGRESSION_STEPS
 from vocoder.generators import GENERATORS
+from vocoder.heard_features import DEAF, OWN
 from vocoder.losses import MEL_WINDOWS
 from vocoder.size_flags import read_sizes
 
@@ -25,11 +26,18 @@ FROM_NOISE = {
     "discriminator_share": 1.0,
     "mel_weight": 15.0,
     "feature_weight": 2.0,
+    "hearing": DEAF,
 }
 # With --init: little time to learn in, little to break.
 FROM_WEIGHTS = FROM_NOISE | {"lr": 2e-3, "warmup": 10, "unit_lr": 25.0}
 # Where the weights bring a discriminator, which knows speech already: what it says counts more, nearness less.
-WITH_DISCRIMINATOR = {"adversarial_after": 0.3, "discriminator_share": 0.5, "mel_weight": 4.0, "feature_weight": 6.0}
+WITH_DISCRIMINATOR = {
+    "adversarial_after": 0.3,
+    "discriminator_share": 0.5,
+    "mel_weight": 4.0,
+    "feature_weight": 6.0,
+    "hearing": OWN,
+}
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -168,10 +176,11 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         "--hearing",
         default=None,
         metavar="WHISPER",
-        help="folder or hub id of a small Whisper that hears the crops the discriminator sees: what its layers tell "
-        "apart counts too (docs/results/naturalness.md says what that brings)",
+        help="a small Whisper that hears the crops a discriminator would see: what its layers tell apart counts too; "
+        "own: the layers that this repository brings; none: nobody; else a folder or hub id (default: "
+        f"{FROM_NOISE['hearing']}; {WITH_DISCRIMINATOR['hearing']} where --init brings a discriminator)",
     )
-    adversarial.add_argument("--hearing_weight", type=float, default=1.0, help="weight of what --hearing tells apart")
+    adversarial.add_argument("--hearing_weight", type=float, default=3.0, help="weight of what --hearing tells apart")
 
 
 def add_watching_flags(parser: argparse.ArgumentParser) -> None:

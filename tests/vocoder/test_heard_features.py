@@ -9,7 +9,8 @@ import pytest
 import transformers
 
 from core.errors import UserError
-from vocoder.heard_features import Hearing, hearing_loss
+from vocoder import heard_features
+from vocoder.heard_features import OWN_HEARING, Hearing, hearing_loss, open_hearing
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,26 @@ def test_gradients_reach_the_waveform_and_no_weight(hearing: Hearing) -> None:
 def test_only_a_whisper_hears(tiny_hubert: Path) -> None:
     with pytest.raises(UserError, match="expected a model of whisper, found 'hubert'"):
         Hearing(str(tiny_hubert))
+
+
+def test_nobody_hears_where_none_is_asked_for() -> None:
+    assert open_hearing("none", 15_360) is None and open_hearing(None, 15_360) is None
+
+
+@pytest.mark.skipif(not OWN_HEARING.is_dir(), reason=f"{OWN_HEARING}: not in this copy")
+def test_the_repositorys_own_hears_crops_and_refuses_longer_ones() -> None:
+    own = open_hearing("own", 15_360)
+    crops, random = speechlike(), torch.Generator().manual_seed(0)
+    noisy = crops + 0.0003 * torch.randn(crops.shape, generator=random)
+    near, other = (hearing_loss(own, crops, heard).item() for heard in (noisy, crops.flip(0)))
+    assert 0.01 < near < other
+    with pytest.raises(UserError, match="crops of at most 100 frames, found 101"):
+        open_hearing("own", 101 * 320)
+    assert sum(path.stat().st_size for path in OWN_HEARING.iterdir()) < 9_000_000
+    assert "MIT" in (OWN_HEARING / "LICENSE_WHISPER.txt").read_text()
+
+
+def test_a_missing_own_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(heard_features, "OWN_HEARING", tmp_path)
+    with pytest.raises(UserError, match="--hearing none"):
+        open_hearing("own", 15_360)
