@@ -41,7 +41,7 @@ from speech_llm.folds import HELD_OUT
 from training.experiment import is_finished
 
 TRAINER = Path(__file__).resolve().with_name("trainer_base.py")
-DECODING = {"--" + name for name in (*DECODING_FLAGS, "generate_batch_size", "generate_bsize")}
+DECODING = {"--" + name for name in (*DECODING_FLAGS, "no_mend", "generate_batch_size", "generate_bsize")}
 OWN = ("--exp", "--out_dir", "--do_train", "--do_generate", "--resume", "--overwrite", "--fold", "--test_splits")
 
 

@@ -122,6 +122,13 @@ def add_decoding_flags(decoding: argparse._ArgumentGroup) -> None:
     decoding.add_argument(
         "--look_ahead", type=float, default=None, help="of joint scores: above 0 favours texts that do not stall"
     )
+    decoding.add_argument(
+        "--mend",
+        action="store_true",
+        default=None,
+        help="try words of the head's reading and of the other beams in the text",
+    )
+    decoding.add_argument("--no_mend", dest="mend", action="store_false", default=None, help="do not")
     decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")
 
 

@@ -1,8 +1,10 @@
-"""A picture: scores of voices against the minutes of recordings that they were trained on.
+"""A picture: scores of voices or recognisers against the minutes of recordings that they were trained on.
 
     python scripts/bench/plot_minutes.py --out minutes.png --curve base 1=exp/a 3=exp/b --curve noise 1=exp/c 3=exp/d
+    python scripts/bench/plot_minutes.py --out wer.png --curve head 5=a.json 10=b.json --level Whisper=whisper.json
 
-Reads the scores.json that src/vocoder_test.py leaves in each experiment; bars are its 95 % intervals.
+Reads the scores.json that src/vocoder_test.py leaves in each experiment, or predictions as src/calculate_wer.py does
+(case and punctuation left out). Bars are 95 % intervals over utterances.
 """
 
 import argparse
@@ -22,8 +24,10 @@ from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.errors import UserError
 from core.files import read_json, write_atomically
 from core.records import MetricScore
+from core.text_normalisation import normalise_text
+from evaluation.word_errors import count_errors, normalise_predictions, read_predictions, summarise_errors
 
-PANELS = (("cer", "CER"), ("mos", "DistillMOS"), ("mel_distance_nat", "log-mel (nat)"))
+PANELS = (("wer", "WER"), ("cer", "CER"), ("mos", "DistillMOS"), ("mel_distance_nat", "log-mel (nat)"))
 STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -37,7 +41,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="append",
         required=True,
         metavar=("NAME", "MINUTES=EXP"),
-        help="one line of the picture: its name, then the experiments and their minutes",
+        help="one line of the picture: its name, then the experiments (or predictions) and their minutes",
+    )
+    group.add_argument(
+        "--level", nargs="+", default=[], metavar="NAME=EXP", help="what was trained on none of it: a level line each"
     )
     return parse_flags(parser, argv)
 
@@ -48,16 +55,36 @@ def read_curve(words: Sequence[str]) -> tuple[str, dict[float, dict[str, MetricS
     curve = {}
     for point in points:
         minutes, _, exp = point.partition("=")
-        scores = Path(exp) / "scores.json"
         if not re.fullmatch(r"\d+(\.\d+)?", minutes):
             raise UserError(f"--curve {name} {point}: expected MINUTES=EXPERIMENT")
-        if not scores.is_file():
-            raise UserError(f"{scores}: expected scores, found none; run: python src/vocoder_test.py --exp {exp}")
-        curve[float(minutes)] = read_json(scores)["metrics"]
+        curve[float(minutes)] = read_metrics(exp)
     return name, dict(sorted(curve.items()))
 
 
-def draw(curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]], path: Path) -> None:
+def read_level(text: str) -> tuple[str, dict[str, MetricScore]]:
+    name, sign, exp = text.partition("=")
+    if not sign:
+        raise UserError(f"--level {text}: expected NAME=EXPERIMENT")
+    return name, read_metrics(exp)
+
+
+def read_metrics(exp: str) -> dict[str, MetricScore]:
+    """The metrics of an experiment with scores.json, or WER and CER of a file of predictions."""
+    if exp.endswith(".json"):
+        rates = summarise_errors(count_errors(normalise_predictions(read_predictions(Path(exp)), normalise_text)))
+        pairs = (("wer", rates.wer, rates.wer_ci), ("cer", rates.cer, rates.cer_ci))
+        return {key: {"mean": mean, "low": low, "high": high} for key, mean, (low, high) in pairs}
+    scores = Path(exp) / "scores.json"
+    if not scores.is_file():
+        raise UserError(f"{scores}: expected scores, found none; run: python src/vocoder_test.py --exp {exp}")
+    return read_json(scores)["metrics"]
+
+
+def draw(
+    curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]],
+    path: Path,
+    levels: Sequence[tuple[str, dict[str, MetricScore]]] = (),
+) -> None:
     """Write ``path``: a panel for every metric that experiments have."""
     scores = [metrics for _, curve in curves for metrics in curve.values()]
     panels = [panel for panel in PANELS if sum(panel[0] in metrics for metrics in scores) > 1]
@@ -83,6 +110,9 @@ def draw(curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]], path
                     capsize=2,
                     label=name,
                 )
+            for number, (name, metrics) in enumerate(levels, len(curves)):
+                if key in metrics:
+                    axes.axhline(metrics[key]["mean"], color=f"C{number}", linestyle="--", linewidth=1, label=name)
             axes.set_xscale("log")
             axes.set_xlabel("minutes of recordings")
             axes.set_title(label, fontsize=8)
@@ -97,7 +127,7 @@ def draw(curves: Sequence[tuple[str, dict[float, dict[str, MetricScore]]]], path
 
 def main() -> int:
     args = parse_args()
-    draw([read_curve(words) for words in args.curve], args.out)
+    draw([read_curve(words) for words in args.curve], args.out, [read_level(text) for text in args.level])
     return 0
 
 

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.records import Candidate, TranscribedItem
 from models.speech_llm_model import EncodedSpeech, SpeechLLMBase
 from speech_llm.joint_decoding import CtcScorer, joint_processor, open_ctc_scorer, score_answer
+from speech_llm.mending import mend_text
 from speech_llm.spellings import TokenTree, build_token_tree
 
 DECODERS = ("llm", "ctc", "joint")
@@ -26,6 +27,7 @@ DECODING_FLAGS = (  # kept with a model
     "ctc_temperature",
     "character_bonus",
     "look_ahead",
+    "mend",
     "length_penalty",
 )
 JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is greedy
@@ -149,12 +151,14 @@ def transcribe_batch(
     ctc_temperature: float = 1.0,
     character_bonus: float = CHARACTER_BONUS,
     look_ahead: float = LOOK_AHEAD,
+    mend: bool = False,
     length_penalty: float = 0.0,
     tree: TokenTree | None = None,
 ) -> list[list[Candidate]]:
     """One batch of ``transcribe_features``. decoder: "llm", "ctc" (best path of the head alone) or "joint".
 
-    ctc_temperature: of the head's posteriors in joint decoding; above 1 for a head that is too sure. tree: of
+    ctc_temperature: of the head's posteriors in joint decoding; above 1 for a head that is too sure. mend: look in the
+    head's reading and the other beams for words that the best text has missed ("joint"). tree: of
     ``build_token_tree``, which "joint" needs.
     """
     check_decoding(model, decoder=decoder, num_beams=num_beams, n_best=n_best, ctc_weight=ctc_weight)
@@ -170,10 +174,14 @@ def transcribe_batch(
             prompts,
             [max_answer_tokens(tokens_per_second, length) for length in seconds],
             num_beams=num_beams,
-            n_best=n_best,
+            n_best=num_beams if weight and mend else n_best,
             length_penalty=length_penalty,
             processor=joint_processor(model, scorers, num_beams, weight, character_bonus) if weight else None,
         )
+        if weight and mend:
+            options = {"weight": weight, "bonus": character_bonus}
+            parts = zip(answers, prompts, model.drafts(speech), scorers)
+            answers = [_mend(model, *part, **options)[:n_best] for part in parts]
         if n_best == 1:
             return [[{"text": _write(model, row[0])}] for row in answers]
         return [
@@ -237,6 +245,20 @@ def score_answers(
         return by_llm
     by_ctc = [score_answer(scorer, answer) for answer in answers]
     return [(1 - weight) * llm + weight * nats + bonus * count for llm, (nats, count) in zip(by_llm, by_ctc)]
+
+
+def _mend(
+    model: SpeechLLMBase, answers: list[list[int]], prompt: torch.Tensor, draft: str, scorer: CtcScorer, **options
+) -> list[list[int]]:
+    """The answers, likeliest first: the first mended by the others and the head's ``draft``."""
+
+    def score(texts: list[str]) -> list[float]:
+        tokens = [model.answer_ids(text)[:-1] for text in texts]
+        return score_answers(model, prompt, tokens, scorer, **options)
+
+    first, *others = (_write(model, answer) for answer in answers)
+    mended = mend_text(first, [draft, *others], score)
+    return answers if mended == first else [model.answer_ids(mended)[:-1], *answers]
 
 
 def _score_candidates(

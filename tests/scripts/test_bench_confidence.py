@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench_confidence import resample, share_met
-from bench_corrections import take_minutes
+from bench_corrections import summarise, take_minutes
 
 
 def test_errors_are_met_in_the_order_of_the_queue() -> None:
@@ -25,3 +25,15 @@ def test_the_interval_holds_what_a_good_queue_finds() -> None:
 @pytest.mark.parametrize(("minutes", "n"), [(0.01, 1), (1.0, 2), (9.0, 3)])
 def test_a_round_takes_whole_utterances(minutes: float, n: int) -> None:
     assert len(take_minutes([{"duration": 30.0}] * 3, minutes)) == n
+
+
+def test_rounds_are_pooled_over_seeds_and_compared_with_the_random_order() -> None:
+    def row(seed: int, order: str, number: int, edits: list[int]) -> dict:
+        return {"seed": seed, "order": order, "round": number, "minutes": 2.0 + seed, "n_words": 10, "edits": edits}
+
+    rows = [row(seed, "start", 0, [4, 4]) for seed in (0, 1)]
+    rows += [row(seed, order, 1, [n, n]) for seed in (0, 1) for order, n in (("least sure", 1), ("random", 2))]
+    start, least, random = summarise(rows, np.array([4, 4]))
+    assert (start.order, start.wer.mean, start.minutes, start.gain) == ("start", 1.0, 2.5, None)
+    assert (least.wer.mean, random.wer.mean, random.gain) == (0.25, 0.5, None)
+    assert (least.gain.mean, least.gain.low, least.gain.high) == (-0.25, -0.25, -0.25)

@@ -30,3 +30,16 @@ def test_curves_are_read_in_the_order_of_their_minutes_and_drawn(tmp_path):
 def test_mistakes_are_named(tmp_path, point, said):
     with pytest.raises(UserError, match=said):
         SCRIPT["read_curve"](["base", point.format(tmp_path)])
+
+
+def test_predictions_are_points_and_levels(tmp_path):
+    rows = [{"id": f"{n}", "reference": "One, two", "hypothesis": text} for n, text in enumerate(("one two", "one"))]
+    path = tmp_path / "predictions.json"
+    path.write_text(json.dumps(rows))
+    name, curve = SCRIPT["read_curve"](["head", f"5={path}", f"10={path}"])
+    level = SCRIPT["read_level"](f"Whisper={path}")
+    assert curve[5.0]["wer"]["mean"] == level[1]["wer"]["mean"] == 0.25 and level[0] == "Whisper"
+    SCRIPT["draw"]([(name, curve)], tmp_path / "out.png", [level])
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="NAME=EXPERIMENT"):
+        SCRIPT["read_level"](str(path))
