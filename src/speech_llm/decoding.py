@@ -256,8 +256,12 @@ def _mend(
         tokens = [model.answer_ids(text)[:-1] for text in texts]
         return score_answers(model, prompt, tokens, scorer, **options)
 
+    def hear(text: str) -> float:
+        nats, count = score_answer(scorer, model.answer_ids(text)[:-1])
+        return options["weight"] * nats + options["bonus"] * count
+
     first, *others = (_write(model, answer) for answer in answers)
-    mended = mend_text(first, [draft, *others], score)
+    mended = mend_text(first, [draft, *others], score, hear)
     return answers if mended == first else [model.answer_ids(mended)[:-1], *answers]
 
 

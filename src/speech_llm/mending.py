@@ -11,15 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from core.text_normalisation import normalise_text
 
 ROUNDS = 12  # exchanges, one after the other
-MOST_EXCHANGES = 48  # that are scored in a round
+MOST_SCORED = 4  # exchanges of a round: those that the head likes best
 LEAST_GAIN = 0.02  # nats: more than the same text may differ by when it is scored in two batches
 
 
-def mend_text(text: str, readings: Sequence[str], score: Callable[[list[str]], list[float]]) -> str:
-    """``text`` with words of the ``readings`` where its score rises; score: texts -> nats."""
+def mend_text(
+    text: str,
+    readings: Sequence[str],
+    score: Callable[[list[str]], list[float]],
+    hear: Callable[[str], float],
+) -> str:
+    """``text`` with words of the ``readings`` where its score rises.
+
+    score: texts -> nats. hear: the part of a text's score that costs little to know, and says which are worth the rest.
+    """
     best, tried = score([text])[0], {text}
     for _ in range(ROUNDS):
-        texts = [other for other in exchanges(text, readings) if other not in tried][:MOST_EXCHANGES]
+        texts = sorted((other for other in exchanges(text, readings) if other not in tried), key=hear)[-MOST_SCORED:]
         if not texts:
             break
         tried |= {*texts}
