@@ -34,6 +34,7 @@ JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is g
 CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
 LOOK_AHEAD = 0.0  # share of the head's expected nats that a text is given up to its place
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
+TOKEN_NATS = 3.0  # that a token costs by an LLM, about
 RATE_QUANTILE = 0.98
 SHARE_ITEMS = 256  # utterances whose features are read at once
 SPARE_TOKENS = 8  # that an answer may have beyond its share of the duration
@@ -158,7 +159,7 @@ def transcribe_batch(
     """One batch of ``transcribe_features``. decoder: "llm", "ctc" (best path of the head alone) or "joint".
 
     ctc_temperature: of the head's posteriors in joint decoding; above 1 for a head that is too sure. mend: look in the
-    head's reading and the other beams for words that the best text has missed ("joint"). tree: of
+    head's reading for words that the best text has missed ("joint"). tree: of
     ``build_token_tree``, which "joint" needs.
     """
     check_decoding(model, decoder=decoder, num_beams=num_beams, n_best=n_best, ctc_weight=ctc_weight)
@@ -174,14 +175,14 @@ def transcribe_batch(
             prompts,
             [max_answer_tokens(tokens_per_second, length) for length in seconds],
             num_beams=num_beams,
-            n_best=num_beams if weight and mend else n_best,
+            n_best=n_best,
             length_penalty=length_penalty,
             processor=joint_processor(model, scorers, num_beams, weight, character_bonus) if weight else None,
         )
         if weight and mend:
-            options = {"weight": weight, "bonus": character_bonus}
+            shares = {"weight": weight, "bonus": character_bonus}
             parts = zip(answers, prompts, model.drafts(speech), scorers)
-            answers = [_mend(model, *part, **options)[:n_best] for part in parts]
+            answers = [_mend(model, *part, **shares)[:n_best] for part in parts]
         if n_best == 1:
             return [[{"text": _write(model, row[0])}] for row in answers]
         return [
@@ -250,19 +251,21 @@ def score_answers(
 def _mend(
     model: SpeechLLMBase, answers: list[list[int]], prompt: torch.Tensor, draft: str, scorer: CtcScorer, **options
 ) -> list[list[int]]:
-    """The answers, likeliest first: the first mended by the others and the head's ``draft``."""
+    """The answers, likeliest first: the first mended by the head's ``draft``, where that helps."""
 
     def score(texts: list[str]) -> list[float]:
         tokens = [model.answer_ids(text)[:-1] for text in texts]
         return score_answers(model, prompt, tokens, scorer, **options)
 
-    def hear(text: str) -> float:
-        nats, count = score_answer(scorer, model.answer_ids(text)[:-1])
-        return options["weight"] * nats + options["bonus"] * count
+    def guess(text: str) -> float:
+        tokens = model.answer_ids(text)[:-1]
+        nats, count = score_answer(scorer, tokens)
+        spelling = (1 - options["weight"]) * TOKEN_NATS * len(tokens)  # misspelt words are many tokens
+        return options["weight"] * nats + options["bonus"] * count - spelling
 
-    first, *others = (_write(model, answer) for answer in answers)
-    mended = mend_text(first, [draft, *others], score, hear)
-    return answers if mended == first else [model.answer_ids(mended)[:-1], *answers]
+    found = _write(model, answers[0])
+    mended = mend_text(found, draft, score, guess)
+    return answers if mended == found else [model.answer_ids(mended)[:-1], *answers]
 
 
 def _score_candidates(

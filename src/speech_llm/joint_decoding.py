@@ -15,7 +15,6 @@ positions: the order of whole texts stays as it is, and those that stall lose th
 Axes: P positions, V characters of the head with the blank (row 0), K tokens, V_llm tokens of the LLM.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -55,7 +54,6 @@ STALLING_SCORE = -5.0  # nats of another one behind it
 UNKNOWN_SCORE = -10.0  # nats: a character that the head has never been taught
 BRANCHES, MARGIN = 16, 8.0  # spellings of a length that are followed, and nats by which they may be worse than the best
 FAVOURITES = 16  # tokens that the LLM likes best
-VARIANTS = 10**6  # beams of an utterance that sound the same, and differ in capitals and marks
 
 
 class TokenGains(NamedTuple):
@@ -241,25 +239,16 @@ def _choose_steps(
 def joint_processor(
     model: SpeechLLMBase, scorers: Sequence[CtcScorer], num_beams: int, weight: float, bonus: float
 ) -> Callable:
-    """A logits processor, as transformers has them: it weighs the LLM's tokens by what the CTC head hears.
-
-    Beams come best first. Of those that sound the same, only the best VARIANTS go on: else eight beams are soon one
-    text with other capitals and commas (recombination, as in the decoders of Hidden Markov models).
-    """
+    """A logits processor, as transformers has them: it weighs the LLM's tokens by what the CTC head hears."""
 
     def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         log_probs = scores.log_softmax(-1)
         favourites = log_probs.topk(min(FAVOURITES, log_probs.shape[1])).indices.tolist()
         added = torch.full_like(log_probs, -torch.inf)
-        sounding: Counter[tuple[int, Heard]] = Counter()
         for row, said in enumerate(ids.tolist()):
             scorer = scorers[row // num_beams]
             tree, written = scorer.tree, write_tokens(scorer.tree, said)
-            heard = hear_text(tree, written)
-            sounding[row // num_beams, heard] += 1
-            if sounding[row // num_beams, heard] > VARIANTS:
-                continue
-            found = score_next_tokens(scorer, written, favourites[row])
+            found, heard = score_next_tokens(scorer, written, favourites[row]), hear_text(tree, written)
             if not heard.begun:
                 added[row, : len(tree.silent)][tree.silent.to(added.device)] = weight * silent_score(heard)
             gained = weight * found.gains + bonus * found.n_characters

@@ -1,33 +1,45 @@
-"""What a search has missed: words of other readings, put into a text where they make it score better.
+"""What a search has missed: words of the CTC head's own reading, put into a text where they make it score better.
 
-A beam drops a word as soon as too many others are cheaper, though it would pay later: digits are two tokens, of which
-the first, a space, adds nothing to be heard. The head's own reading and the other beams still have such words. So each
-is tried in its place in the whole text, the best exchange is made, and so on until none helps (a hill is climbed).
+A beam drops a word as soon as too many others are cheaper, though it would pay later: a digit is two tokens, of which
+the first, a space, adds nothing to be heard, and whoever leaves it out is ahead. The head's reading still has it. So
+the places in which both differ are exchanged, alone and with their neighbours ("4 or 6"). The best exchange is made,
+and so on until none helps (a hill is climbed).
 """
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from core.text_normalisation import normalise_text
 
 ROUNDS = 12  # exchanges, one after the other
-MOST_SCORED = 4  # exchanges of a round: those that the head likes best
+MOST_SCORED = 8  # exchanges of a round: the best by a guess
+SPANS = (1, 2)  # places next to each other that are exchanged together
+MARK = ","  # that a reading of letters lacks, and a language model wants before what is counted up
 LEAST_GAIN = 0.02  # nats: more than the same text may differ by when it is scored in two batches
+
+
+class Place(NamedTuple):
+    """Words start to end of a text, and what stands there in another."""
+
+    start: int
+    end: int
+    others: list[str]
 
 
 def mend_text(
     text: str,
-    readings: Sequence[str],
+    reading: str,
     score: Callable[[list[str]], list[float]],
-    hear: Callable[[str], float],
+    guess: Callable[[str], float],
 ) -> str:
-    """``text`` with words of the ``readings`` where its score rises.
+    """``text`` with words of the ``reading`` where its score rises.
 
-    score: texts -> nats. hear: the part of a text's score that costs little to know, and says which are worth the rest.
+    score: texts -> nats. guess: a text's score, about, for what it costs to look which are worth the other.
     """
     best, tried = score([text])[0], {text}
     for _ in range(ROUNDS):
-        texts = sorted((other for other in exchanges(text, readings) if other not in tried), key=hear)[-MOST_SCORED:]
+        texts = sorted((other for other in exchanges(text, reading) if other not in tried), key=guess)[-MOST_SCORED:]
         if not texts:
             break
         tried |= {*texts}
@@ -38,25 +50,36 @@ def mend_text(
     return text
 
 
-def exchanges(text: str, readings: Sequence[str]) -> list[str]:
-    """Distinct texts that differ from ``text`` in one place, as one of the readings has it there."""
-    words = text.split()
-    found = {
-        " ".join([*words[:start], *put, *words[end:]]): None
-        for reading in readings
-        for start, end, put in _differences(words, reading.split())
-    }
+def exchanges(text: str, reading: str) -> list[str]:
+    """Distinct texts that lie between ``text`` and the ``reading``: some places as the reading has them."""
+    words, others = text.split(), reading.split()
+    plain = [[normalise_text(word) for word in row] for row in (words, others)]
+    blocks = difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes()
+    places = [Place(start, end, others[first:last]) for tag, start, end, first, last in blocks if tag != "equal"]
+    spans = [places[start : start + size] for size in SPANS for start in range(len(places))]
+    spans += [[place] for whole in places for place in _single_words(whole)]
+    found = {_put(words, span): None for span in spans} | {_put(_mark(words, span), span): None for span in spans}
     return [other for other in found if other != text]
 
 
-def _differences(words: Sequence[str], others: Sequence[str]) -> Iterator[tuple[int, int, Sequence[str]]]:
-    """(start, end, words to put there): whole places that differ, then single words of them."""
-    plain = [[normalise_text(word) for word in row] for row in (words, others)]
-    blocks = difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes()
-    blocks = [block[1:] for block in blocks if block[0] != "equal"]
-    for start, end, first, last in blocks:
-        yield start, end, others[first:last]
-    for start, end, first, last in blocks:
-        yield from ((place, place + 1, ()) for place in range(start, end))
-        yield from ((place, place, [other]) for place in {start, end} for other in others[first:last])
-        yield from ((place, place + 1, [other]) for place in range(start, end) for other in others[first:last])
+def _mark(words: Sequence[str], span: Sequence[Place]) -> list[str]:
+    """The words with a mark before the first place of the span, where it adds something and there is none."""
+    start = span[0].start
+    marked = start > 0 and span[0].others and words[start - 1].isalnum()
+    return [*words[: start - 1], words[start - 1] + MARK, *words[start:]] if marked else list(words)
+
+
+def _put(words: Sequence[str], places: Sequence[Place]) -> str:
+    """The words with others in these places, which follow each other."""
+    words = list(words)
+    for start, end, put in reversed(places):
+        words[start:end] = put
+    return " ".join(words)
+
+
+def _single_words(place: Place) -> Iterator[Place]:
+    """A word less, one more before or behind, or one in place of another."""
+    start, end, others = place
+    yield from (Place(at, at + 1, []) for at in range(start, end))
+    yield from (Place(at, at, [other]) for at in {start, end} for other in others)
+    yield from (Place(at, at + 1, [other]) for at in range(start, end) for other in others)

@@ -15,20 +15,26 @@ def near(goal: str):
 
 def test_words_that_the_search_dropped_come_back_from_the_heads_reading():
     goal = "Press 4 to hear it, or 6 to leave."
-    assert mend_text("Press to hear it, or to leave.", ["press 4 to here it or 6 to leaf"], near(goal), len) == goal
+    assert mend_text("Press to hear it, or to leave.", "press 4 to here it or 6 to leaf", near(goal), len) == goal
 
 
 def test_an_exchange_that_scores_no_better_is_not_made():
-    assert mend_text("the same", ["another reading", ""], lambda texts: [0.0] * len(texts), len) == "the same"
-    assert mend_text("", [""], near("a"), len) == ""
-    assert mend_text("", ["a"], near("a"), len) == "a"
+    assert mend_text("the same", "another reading", lambda texts: [0.0] * len(texts), len) == "the same"
+    assert mend_text("", "", near("a"), len) == ""
+    assert mend_text("", "a", near("a"), len) == "a"
 
 
 def test_places_are_exchanged_whole_and_word_by_word():
-    found = exchanges("one two three", ["One 2 and three"])
+    found = exchanges("one two three", "One 2 and three")
     assert {"one 2 and three", "one three", "one 2 three", "one 2 two three", "one two and three"} <= {*found}
     assert "one two three" not in found and len(found) == len({*found})
-    assert exchanges("One, two", ["one two"]) == []
+    assert exchanges("One, two", "one two") == []
+
+
+def test_neighbouring_places_are_exchanged_together():
+    found = exchanges("mute yourself or to decrease", "mute yourself 4 or 6 to decrease it")
+    assert {"mute yourself 4 or 6 to decrease", "mute yourself 4 or 6 to decrease it"} <= {*found}
+    assert "mute yourself 4 or to decrease" in found and "mute yourself or to decrease it" in found
 
 
 def test_a_mended_text_never_scores_worse_than_what_the_search_found():
