@@ -15,7 +15,8 @@ def near(goal: str):
 
 def test_words_that_the_search_dropped_come_back_from_the_heads_reading():
     goal = "Press 4 to hear it, or 6 to leave."
-    assert mend_text("Press to hear it, or to leave.", "press 4 to here it or 6 to leaf", near(goal), len) == goal
+    found = "Press to hear it, or to leave."
+    assert mend_text(found, "press 4 to here it or 6 to leaf", near(goal), lambda text: near(goal)([text])[0]) == goal
 
 
 def test_an_exchange_that_scores_no_better_is_not_made():
@@ -33,7 +34,7 @@ def test_places_are_exchanged_whole_and_word_by_word():
 
 def test_neighbouring_places_are_exchanged_together():
     found = exchanges("mute yourself or to decrease", "mute yourself 4 or 6 to decrease it")
-    assert {"mute yourself 4 or 6 to decrease", "mute yourself 4 or 6 to decrease it"} <= {*found}
+    assert {"mute yourself 4 or 6 to decrease", "mute yourself, 4 or 6 to decrease"} <= {*found}
     assert "mute yourself 4 or to decrease" in found and "mute yourself or to decrease it" in found
 
 
