@@ -6,14 +6,18 @@ and started again with the same command. Whenever a run ends, every file is comp
 metrics but for time fields, everything else byte for byte; a temporary file that is left counts as a difference. Then
 the stage starts from its input again. Exit code 1 where anything differs.
 
+With --n_errors the disk fails as well: from a random one of its writing calls on, each of them ends with ENOSPC (a full
+disk) or EIO (a broken one), below the throw-away folder alone. The same command on a good disk must then end equal.
+
     python scripts/bench/check_interruption.py --language spanish
-    python scripts/bench/check_interruption.py --language spanish --stages units voice --n_kills 5 --work /tmp
+    python scripts/bench/check_interruption.py --language spanish --stages units voice --n_kills 5 --n_errors 5
 
 A run begins in a copy of a process that has imported PyTorch, so that the moments fall into its work and not into its
 imports. Memory that is not on the disk yet (a power cut) is not tested: the system lives on.
 """
 
 import argparse
+import errno
 import os
 import random
 import runpy
@@ -23,7 +27,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,9 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import torch
 
-from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.errors import UserError
+from disk_faults import NEVER, count_calls, fail_at, is_loaded, load_faults
 from equal_runs import folder_differences
+from interrupted_stages import STAGES, Stage, fill_in, prepare, words_of
 from languages import REPOSITORY, data_root, language_help, language_paths
 from segmentation.tables import find_table
 
@@ -41,70 +47,34 @@ SHOWN = 20  # differences
 POLL_SECONDS = 0.002
 IMPORTED = ("torchaudio", "transformers", "accelerate", "sklearn.cluster", "tokenizers", "parselmouth", "av", "peft")
 IMPORTED += ("matplotlib.pyplot", "torch.utils.tensorboard", "torch._dynamo", "numba")
+ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 
 
-class Stage(NamedTuple):
-    """A script as every run starts it."""
+class Fault(NamedTuple):
+    """Which writing call is the first to fail, and with what."""
 
-    command: list[str]  # the script and its flags
-    writes: list[str]  # folders below the root, by {language}
-
-
-OFTEN = ["--log_every", "2", "--save_every", "3", "--eval_every", "4", "--resume", "auto", "--cpu"]
-SMALL = ["--steps", "10", "--batch_size", "4", *OFTEN]
-VOICE = ["--channels", "32", "--crop_frames", "24", "--sample_every", "5", "--num_samples", "1", "--init", "none"]
-VOICE += ["--validation_seconds", "5", "--adversarial_after", "5", "--discriminator_width", "16"]
-# In the order of the chain: each reads what those before have written.
-STAGES = {
-    "segments": Stage(["scripts/segment_audio.py", "--quiet", "--num_workers", "2"], ["data/{language}"]),
-    "F0": Stage(["scripts/fill_f0_cache.py", "--num_workers", "2"], ["data/{language}/cache"]),
-    "units": Stage(
-        ["src/extract_units.py", "--encoder", "mfcc", "--n_units", "40", "--n_shard_utterances", "5", "--quiet"]
-        + ["--num_workers", "1", "--resume", "auto"],
-        ["exp/{language}_units"],
-    ),
-    "unit report": Stage(["src/validate_units.py"], ["exp/{language}_units"]),
-    "motifs": Stage(["src/train_bpe.py", "--resume", "auto", "--examples_audio", "5"], ["exp/{language}_bpe"]),
-    "voice": Stage(["src/trainer_vocoder.py", *SMALL, *VOICE], ["exp/{language}_vocoder_v4", "data/{language}/cache"]),
-    "prosody": Stage(
-        ["src/trainer_prosody.py", *SMALL, "--channels", "32", "--init", "none"],
-        ["exp/{language}_prosody", "data/{language}/cache"],
-    ),
-    "unit LM": Stage(
-        ["src/trainer_unit_lm.py", *SMALL, "--layers", "1", "--width", "32", "--heads", "2", "--context", "64"],
-        ["exp/{language}_unit_lm"],
-    ),
-    "scores": Stage(["src/vocoder_test.py", "--exp", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
-    "report": Stage(["src/build_report.py", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
-    "speech": Stage(
-        ["src/synthesize.py", "--exp", "{exp}/{language}_vocoder_v4", "--split", "test", "--out", "{out}/spoken"]
-        + ["--units", "{exp}/{language}_units/corpus_timestamped.json"],
-        ["out/spoken"],
-    ),
-    "saved voice": Stage(
-        ["src/export_vocoder.py", "--exp", "{exp}/{language}_vocoder_v4", "--out", "{out}/voice", "--overwrite"],
-        ["out/voice"],
-    ),
-    "annotations": Stage(["src/export_annotations.py", "--format", "eaf", "--out", "{out}/eaf"], ["out/eaf"]),
-    "exchange": Stage(
-        ["src/export_units.py", "--format", "csv", "--out", "{out}/exchange", "--overwrite"], ["out/exchange"]
-    ),
-    "index": Stage(["src/index_speech.py"], ["exp/{language}_index"]),
-    "phrases": Stage(["src/find_phrases.py", "--out", "{out}/dictionary"], ["out/dictionary"]),
-    "tars": Stage(["scripts/pack_audio.py", "--shard_clips", "5"], ["data/{language}"]),
-}
-# These take no --language.
-WITHOUT_LANGUAGE = ("vocoder_test.py", "build_report.py", "synthesize.py", "export_vocoder.py")
+    call: int
+    error: int
 
 
 class Tally(NamedTuple):
-    """What the check of a stage found."""
+    """What the kills of a stage found."""
 
     seconds: float  # of the undisturbed run
     n_kills: dict[str, int]  # by signal
     n_whole: int  # runs that ended, after kills, and were compared
     n_files: int
+    differences: list[str]
+
+
+class FaultTally(NamedTuple):
+    """What a failing disk did to a stage."""
+
+    n_calls: int  # writing calls of the undisturbed run
+    n_refused: int  # runs that ended with another exit code than 0
+    n_tracebacks: int  # of those
+    n_unharmed: int  # runs that ended with 0: what failed can be done without
     differences: list[str]
 
 
@@ -120,11 +90,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="which are killed; the others just run"
     )
     group.add_argument("--n_kills", type=int, default=50, help="kills by each signal, a stage")
+    group.add_argument("--n_errors", type=int, default=0, help="runs on a full and on a broken disk each, a stage")
     group.add_argument("--n_recordings", type=int, default=4, help="recordings to work on, the shortest ones")
     group.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     group.add_argument("--work", type=Path, help="folder for the throw-away folder; by default the system's")
     args = parse_flags(parser, argv)
-    require_positive(args, "n_kills", "n_recordings")
+    require_positive(args, "n_recordings")
+    require_not_negative(args, "n_kills", "n_errors")
     return args
 
 
@@ -139,38 +111,34 @@ def link_inputs(language: str, root: Path, n_recordings: int) -> None:
         target = data / "raw" / path.relative_to(paths["raw"])
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
+    shutil.copy2(files[0], root.with_name(f"recording{files[0].suffix}"))
     (root / "exp").mkdir()
     (root / "out").mkdir()
     if found := find_table(paths["speakers"]):
         shutil.copy2(found, data / found.name)
 
 
-def fill_in(words: Sequence[str], language: str, root: Path) -> list[str]:
-    places = {"language": language, "exp": root / "exp", "out": root / "out"}
-    return [word.format(**places) for word in words]
-
-
-def start(stage: Stage, language: str, root: Path) -> int:
+def start(stage: Stage, language: str, root: Path, fault: Fault | None = None) -> int:
     """Start a stage below ``root`` in a copy of this process, which leads a process group; returns its number."""
-    words = fill_in(stage.command, language, root)
-    if Path(words[0]).name not in WITHOUT_LANGUAGE:
-        words += ["--language", language]
+    words = words_of(stage, language, root)
     process = os.fork()
     if process == 0:
-        _be_script(words, root)
+        _be_script(words, root / stage.below, root.with_name("screen.txt"), fault)
     return process
 
 
-def _be_script(words: list[str], root: Path) -> None:
+def _be_script(words: list[str], root: Path, screen_path: Path, fault: Fault | None) -> None:
     code = 1
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        screen = os.open(root.with_name("screen.txt"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        screen = os.open(screen_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(screen, 1)
         os.dup2(screen, 2)
         os.environ |= {"DATA_ROOT": str(root / "data"), "EXP_ROOT": str(root / "exp"), "TQDM_DISABLE": "1", "TAG": ""}
         sys.argv, sys.path[0] = words, str(REPOSITORY / Path(words[0]).parent)
+        if is_loaded():
+            fail_at(screen_path.parent, *(fault or (NEVER, 0)))
         runpy.run_path(str(REPOSITORY / words[0]), run_name="__main__")
         code = 0
     except SystemExit as leaving:
@@ -179,6 +147,9 @@ def _be_script(words: list[str], root: Path) -> None:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        if is_loaded():
+            n_calls, _ = count_calls(), fail_at(Path("/nowhere"), NEVER, 0)
+            screen_path.with_name("calls.txt").write_text(str(n_calls))
         os._exit(code)
 
 
@@ -223,7 +194,8 @@ def put_back(folders: Sequence[str], source: Path, target: Path) -> None:
 
 def compare(folders: Sequence[str], roots: Sequence[Path]) -> tuple[int, list[str]]:
     """How many files of a stage were compared, and where they differ."""
-    pairs = [folder_differences(roots[0] / name, roots[1] / name, tuple(roots)) for name in folders]
+    hidden = [*roots, *(Path(root.name) for root in roots)]  # pages show the last parts of a path alone
+    pairs = [folder_differences(roots[0] / name, roots[1] / name, hidden) for name in folders]
     return sum(n_files for n_files, _ in pairs), [found for _, differences in pairs for found in differences]
 
 
@@ -260,29 +232,85 @@ def check_stage(stage: Stage, language: str, roots: Sequence[Path], n_kills: int
     return Tally(duration, killed, n_whole, n_files, found)
 
 
+def check_faults(
+    stage: Stage, language: str, roots: Sequence[Path], n_errors: int, moments: random.Random
+) -> FaultTally:
+    """Run a stage on a good disk in the first root; then again and again on one that fails, and on a good one."""
+    folders = fill_in(stage.writes, language, roots[0])
+    before, screen = roots[1].with_name("before"), roots[0].with_name("screen.txt")
+    put_back(folders, roots[1], before)
+    put_back(folders, roots[1], roots[0])
+    require_success(await_end(start(stage, language, roots[0]), None, 0), stage, roots[0])
+    n_calls = int(roots[0].with_name("calls.txt").read_text())
+    n_refused, n_tracebacks, found = 0, 0, []
+    errors = [error for error in ERRORS.values() for _ in range(n_errors)]
+    for error in errors:
+        put_back(folders, before, roots[1])
+        screen.write_text("")
+        fault = Fault(moments.randrange(n_calls), error)
+        code = await_end(start(stage, language, roots[1], fault), None, 0)
+        if code:
+            n_refused += 1
+            if "Traceback" in screen.read_text(errors="replace"):
+                n_tracebacks += 1
+                shutil.copy(screen, roots[0].with_name(f"traceback_{Path(stage.command[0]).stem}_{fault.call}.txt"))
+            require_success(await_end(start(stage, language, roots[1]), None, 0), stage, roots[1])
+        found += [f"{os.strerror(error)} at {fault.call}: {line}" for line in compare(folders, roots)[1]]
+    put_back(folders, roots[0], roots[1])
+    shutil.rmtree(before, ignore_errors=True)
+    return FaultTally(n_calls, n_refused, n_tracebacks, len(errors) - n_refused, found)
+
+
 def print_row(*cells: object) -> None:
     print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
 
 
 def check_all(args: argparse.Namespace, roots: Sequence[Path]) -> bool:
     """Check every stage that is asked for, and run the others; whether all was equal."""
-    equal = True
+    equal, faults = True, {}
     for name, stage in STAGES.items():
+        prepare(stage, roots)
         if name not in args.stages:
             require_success(await_end(start(stage, args.language, roots[0]), None, 0), stage, roots[0])
             put_back(fill_in(stage.writes, args.language, roots[0]), roots[0], roots[1])
             continue
-        moments = random.Random(f"{args.seed} {name}")
-        tally = check_stage(stage, args.language, roots, args.n_kills, moments)
-        said = "yes" if not tally.differences else f"no: {len(tally.differences)} differ"
-        kills = ", ".join(str(n_kills) for n_kills in tally.n_kills.values())
-        print_row(name, f"{tally.seconds:.1f}", kills, tally.n_whole, tally.n_files, said)
-        for difference in tally.differences[:SHOWN]:
-            print(f"{name}: {difference}", file=sys.stderr)
-        equal = equal and not tally.differences
+        moments, folders = random.Random(f"{args.seed} {name}"), fill_in(stage.writes, args.language, roots[0])
+        if args.n_errors:
+            inputs = roots[1].with_name("inputs")
+            put_back(folders, roots[1], inputs)
+            faults[name] = check_faults(stage, args.language, roots, args.n_errors, moments)
+            equal = tell(name, faults[name].differences) and equal
+            for root in roots if args.n_kills else ():
+                put_back(folders, inputs, root)
+        if args.n_kills:
+            tally = check_stage(stage, args.language, roots, args.n_kills, moments)
+            kills = ", ".join(str(n_kills) for n_kills in tally.n_kills.values())
+            said = describe_equality(tally.differences)
+            print_row(name, f"{tally.seconds:.1f}", kills, tally.n_whole, tally.n_files, said)
+            equal = tell(name, tally.differences) and equal
         if name == args.stages[-1]:
             break
+    print_faults(faults)
     return equal
+
+
+def describe_equality(differences: Sequence[str]) -> str:
+    return f"no: {len(differences)} differ" if differences else "yes"
+
+
+def tell(name: str, differences: Sequence[str]) -> bool:
+    """Print what differs; whether nothing does."""
+    for difference in differences[:SHOWN]:
+        print(f"{name}: {difference}", file=sys.stderr)
+    return not differences
+
+
+def print_faults(faults: Mapping[str, FaultTally]) -> None:
+    if faults:
+        print_row("stage", "writing calls", "refused", "with a traceback", "did without", "equal")
+        print_row(*["---"] * 6)
+    for name, tally in faults.items():
+        print_row(name, *tally[:4], describe_equality(tally.differences))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -290,6 +318,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.stages = [name for name in STAGES if name in args.stages]
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     torch.set_num_threads(1)
+    if args.n_errors:
+        load_faults(Path(tempfile.mkdtemp(prefix="disk_faults_")))
     for name in IMPORTED:
         __import__(name)
     work = Path(tempfile.mkdtemp(prefix="check_interruption_", dir=args.work))
@@ -297,9 +327,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for root in roots:
         link_inputs(args.language, root, args.n_recordings)
     print(f"{data_root()}: the {args.n_recordings} shortest recordings of {args.language}", file=sys.stderr)
-    print_row("stage", "undisturbed (s)", f"killed by {', '.join(SIGNALS)}", "runs compared", "files", "equal")
-    print_row(*["---"] * 6)
-    if not check_all(args, roots):
+    if args.n_kills:
+        print_row("stage", "undisturbed (s)", f"killed by {', '.join(SIGNALS)}", "runs compared", "files", "equal")
+        print_row(*["---"] * 6)
+    equal = check_all(args, roots)
+    if is_loaded():
+        shutil.rmtree(Path(os.environ["LD_PRELOAD"]).parent)
+    if not equal:
         print(f"kept for a look: {work}", file=sys.stderr)
         return 1
     shutil.rmtree(work)

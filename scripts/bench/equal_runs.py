@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from audio.f0_store import open_bucket
 from training.checkpoints import load_checkpoint
 from training.experiment import read_metrics
 
-TIME_FIELDS = {"seconds", "audio_seconds_per_second", "gpu_peak_mib"}
+TIME_FIELDS = {"seconds", "step_seconds", "data_seconds", "audio_seconds_per_second", "gpu_peak_mib"}
 # Logs, and what names the machine, the folders and the moment of a run, as tables of units do in their own names.
 LOCK_SUFFIX = ".running"  # of a killed process: it stays until the next one takes the lock over
 UNCOMPARED_FILES = {"train.log", "config.json", "tensorboard", "unit_tables"}
@@ -46,7 +47,7 @@ def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
     return torch.equal(first, second)
 
 
-def file_differences(first: Path, second: Path, hidden: tuple[Path, Path] | None = None) -> list[str]:
+def file_differences(first: Path, second: Path, hidden: Sequence[Path] = ()) -> list[str]:
     """Where two files differ: checkpoints and arrays by what they hold, metrics but for time, others by bytes.
 
     hidden: folders whose names the files may hold.
@@ -62,7 +63,7 @@ def file_differences(first: Path, second: Path, hidden: tuple[Path, Path] | None
     if first.name == "finished.json":
         return differences(json.loads(first.read_text()), json.loads(second.read_text()))
     contents = [path.read_bytes() for path in (first, second)]
-    for folder in hidden or ():
+    for folder in hidden:
         contents = [content.replace(str(folder).encode(), b"") for content in contents]
     if first.suffix == ".eaf":  # ELAN's files hold the moment of their writing
         contents = [re.sub(rb' DATE="[^"]*"', b"", content) for content in contents]
@@ -89,7 +90,7 @@ def _read_arrays(path: Path) -> dict[str, tuple]:
         return {name: (str(arrays[name].dtype), arrays[name].shape, arrays[name].tobytes()) for name in arrays.files}
 
 
-def folder_differences(first: Path, second: Path, hidden: tuple[Path, Path] | None = None) -> tuple[int, list[str]]:
+def folder_differences(first: Path, second: Path, hidden: Sequence[Path] = ()) -> tuple[int, list[str]]:
     """Compare all files below two folders; returns how many were compared, and what differs or is in one alone.
 
     hidden: as in ``file_differences``.

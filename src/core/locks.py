@@ -99,6 +99,11 @@ def _acquire(lease: SoftFileLease, lock_file: Path, patience: float, busy: str) 
         return
     except (Timeout, LeaseSettingsMismatch):
         pass
+    except OSError:  # a disk that is full or broken, and may refuse to take away what it has begun
+        with contextlib.suppress(OSError):
+            if not lock_file.stat().st_size:
+                lock_file.unlink()
+        raise
     held = f"{busy}: {describe_holder(lock_file)}"
     if not _is_seen_here(lease):
         print(f"{held}; waiting for a sign of life, {LEASE_SECONDS / 60:.0f} minutes at most", file=sys.stderr)

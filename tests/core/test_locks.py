@@ -1,5 +1,6 @@
 """One run at a time, on this machine or another; what a killed run leaves is taken over; messages name the holder."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -122,6 +123,22 @@ def test_a_lock_that_a_full_disk_left_empty_goes_once_it_is_old(tmp_path: Path, 
     with pytest.raises(UserError, match="somebody who left no name"), only_one(lock, patience=0.05, busy="x"):
         raise AssertionError("two at once")
     os.utime(lock, (0, 0))
+    with only_one(lock, patience=0.05, busy="x"):
+        pass
+
+
+def test_a_disk_that_fails_while_the_lock_is_written_leaves_none(tmp_path: Path, monkeypatch) -> None:
+    lock = tmp_path / ".x.running"
+
+    def write_half(lease: object, **_: object) -> None:
+        lock.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(lock))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.SoftFileLease, "acquire", write_half)
+        with pytest.raises(OSError, match="No space left"), only_one(lock, patience=0.05, busy="x"):
+            raise AssertionError("without a lock")
+    assert not lock.exists()
     with only_one(lock, patience=0.05, busy="x"):
         pass
 

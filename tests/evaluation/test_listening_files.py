@@ -32,7 +32,8 @@ def test_a_key_is_read_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_answers_come_by_mail_and_by_any_editor(tmp_path: Path, encoding: str) -> None:
-    text = "Hello,\r\nhere they are: " + json.dumps(ANSWERS | {"listener": " Jose\u0301\u202e "}) + "\r\nBye"
+    answers = json.dumps(ANSWERS | {"listener": " Jose\u0301\u202e "})
+    text = f"Hello,\r\nhere they are: *{answers}*\r\nBye"
     found = read_answers(write(tmp_path, text, encoding), KEY)
     assert found["listener"] == "José" and found["answers"] == ANSWERS["answers"]
 

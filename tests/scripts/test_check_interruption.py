@@ -3,6 +3,9 @@
 import json
 import math
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +129,48 @@ def test_a_script_that_writes_twice_after_a_kill_is_found(tmp_path: Path, broken
     assert sorted({difference.rpartition(" ")[2] for difference in tally.differences}) == found
     assert tally.n_whole >= 1 and tally.n_files == 8
     assert broken or tally.n_kills == {"SIGKILL": 3, "SIGTERM": 3}
+
+
+WRITER = """
+import os
+from pathlib import Path
+out = Path(os.environ["EXP_ROOT"]).parent / "out" / "made"
+out.mkdir(exist_ok=True)
+for number in range(4):
+    file, beside = out / f"{number}.txt", out / f"{number}.part"
+    try:
+        beside.write_text(str(number))
+        os.replace(beside, file)
+    except OSError:
+        if not CARELESS:
+            beside.unlink(missing_ok=True)
+            raise SystemExit(2)
+"""
+ON_A_BAD_DISK = """
+import random, sys
+from pathlib import Path
+sys.path[:0] = SEARCHED
+from disk_faults import load_faults
+root = Path(sys.argv[1])
+load_faults(root)
+from check_interruption import Stage, check_faults
+roots = [root / "undisturbed", root / "interrupted"]
+tally = check_faults(Stage([str(root / "writer.py")], ["out/made"]), "spanish", roots, 3, random.Random(1))
+print(tally.n_calls, tally.n_refused, tally.n_tracebacks, tally.n_unharmed, len(tally.differences) > 0)
+"""
+
+
+@pytest.mark.parametrize(("careless", "told"), [(False, "13 6 0 0 False"), (True, "13 0 0 6 True")])
+def test_a_script_that_goes_on_when_the_disk_is_full_is_found(tmp_path: Path, careless: bool, told: str) -> None:
+    if shutil.which("gcc") is None or sys.platform != "linux":
+        pytest.skip("needs gcc and Linux")
+    (tmp_path / "writer.py").write_text(WRITER.replace("CARELESS", str(careless)))
+    searched = [str(REPOSITORY / name) for name in ("scripts/bench", "src")]
+    (tmp_path / "check.py").write_text(ON_A_BAD_DISK.replace("SEARCHED", repr(searched)))
+    for name in ("undisturbed", "interrupted"):
+        (tmp_path / name / "out").mkdir(parents=True)
+    done = subprocess.run([sys.executable, tmp_path / "check.py", tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == told, done.stderr
 
 
 def test_every_stage_writes_below_the_throw_away_folder(tmp_path: Path) -> None:
