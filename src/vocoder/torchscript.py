@@ -3,6 +3,7 @@
 Axes: B batch, U deduplicated units, F frames (50 Hz), N unit streams, K duration classes, S = 320 F samples.
 """
 
+import io
 import warnings
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def export_generator(
         # TorchScript is deprecated for compiling; for a file that any torch reads without our code it has no successor.
         warnings.simplefilter("ignore", FutureWarning)
         traced = torch.jit.trace_module(voice, {"forward": inputs, "noise": (keys, start, f0)})
-        torch.jit.save(traced, str(path))
+        _write(traced, path)
 
 
 def export_prosody(
@@ -108,4 +109,11 @@ def export_prosody(
     """Compile a prosody predictor on the CPU; batch size and lengths stay free."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        torch.jit.save(torch.jit.script(ExportedProsody(predictor.eval(), statistics, f0_range)), str(path))
+        _write(torch.jit.script(ExportedProsody(predictor.eval(), statistics, f0_range)), path)
+
+
+def _write(module: torch.jit.ScriptModule, path: Path) -> None:
+    """Through memory: a file's own name would be in the archive, and two exports would differ."""
+    archive = io.BytesIO()
+    torch.jit.save(module, archive)
+    path.write_bytes(archive.getvalue())

@@ -9,15 +9,15 @@ from evaluation.pitch_scores import compute_pitch_scores
 
 def test_scores_by_hand():
     original = np.array([0, 0, 100, 100, 200, 200, 100, 0, 150, 100.0])
-    heard = np.array([0, 90, 100, 110, 200, 400, 0, 0, 150, 120.0])
+    heard = np.array([0, 90, 100, 110, 300, 400, 0, 0, 150, 120.0])
     found = compute_pitch_scores(original, heard)
-    # voiced in both: frames 2-5, 8, 9 with differences 0, 10, 0, 200, 0, 20 Hz; exactly 20 % is not gross
-    assert found["f0_rmse_hz"] == pytest.approx(np.sqrt((100 + 40000 + 400) / 6))
-    cents = np.array([0, 1200 * np.log2(1.1), 0, 1200, 0, 1200 * np.log2(1.2)])
+    # voiced in both: frames 2-5, 8, 9 with differences 0, 10, 100, 200, 0, 20 Hz; exactly 20 % is not gross
+    assert found["f0_rmse_hz"] == pytest.approx(np.sqrt((100 + 10000 + 40000 + 400) / 6))
+    cents = 1200 * np.log2([1, 1.1, 1.5, 2, 1, 1.2])
     assert found["f0_rmse_cents"] == pytest.approx(np.sqrt(np.mean(cents**2)))
-    assert found["gross_pitch_error_percent"] == pytest.approx(100 / 6)
+    assert found["gross_pitch_error_percent"] == pytest.approx(200 / 6)
     assert found["vuv_error_percent"] == pytest.approx(20)
-    assert found["ffe_percent"] == pytest.approx(30)
+    assert found["ffe_percent"] == pytest.approx(40)
 
 
 def test_a_semitone_is_a_hundred_cents():

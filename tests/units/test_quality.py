@@ -247,7 +247,7 @@ def test_speaker_dependence_by_hand() -> None:
     ("change", "message"),
     [
         ({"units": [0, 1, 1], "durations": [2, 1, 1]}, "deduplicated"),
-        ({"units": [0, 1, 9]}, "units 0 … 9"),
+        ({"units": [0, 1, 9]}, "units 0 … 9, not 0 … 3"),
         ({"units": [0, -1, 2]}, "units -1"),
         ({"durations": [2, 1]}, "3 units and 2 durations"),
         ({"durations": [2, 0, 1]}, "below 1 frame"),

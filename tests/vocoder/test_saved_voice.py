@@ -114,7 +114,10 @@ def test_a_compiled_prosody_predictor_equals_the_model_at_any_size(tmp_path: Pat
     predictor.set_habits(torch.randn(N_UNITS, N_HABITS))
     torch.nn.init.normal_(predictor.frame_head.weight)
     statistics = torch.tensor([STATISTICS[CORPUS], STATISTICS[CORPUS], STATISTICS["rui"]], dtype=torch.float64)
-    export_prosody(predictor, statistics, (60.0, 500.0), tmp_path / "prosody.torchscript")
+    for name in ("prosody", "again"):
+        export_prosody(predictor, statistics, (60.0, 500.0), tmp_path / f"{name}.torchscript")
+    files = [(tmp_path / f"{name}.torchscript").read_bytes() for name in ("prosody", "again")]
+    assert files[0] == files[1]
     prosody = Prosody(predictor, SPEAKERS, STATISTICS, torch.device("cpu"))
     shapes, inputs, calls = [(1, 1), (1, 300), (4, 21)], [], []
     for shape in shapes:
