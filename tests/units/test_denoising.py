@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import pytest
 
@@ -11,7 +12,7 @@ from models.feature_denoiser import FeatureDenoiser
 from units.assignment import assign
 from units.carried_embeddings import same_clusters
 from units.clusters import UnitClusters
-from units.denoising import denoise, denoiser_arrays, fit_denoiser
+from units.denoising import _closeness, denoise, denoiser_arrays, fit_denoiser
 from units.kmeans import load_kmeans, quantize_to_units, save_kmeans, save_safetensors
 
 CENTROIDS = np.random.default_rng(0).normal(0, 1, (8, 4)).astype(np.float32)
@@ -79,3 +80,13 @@ def test_half_a_network_is_named(denoiser: FeatureDenoiser, tmp_path: Path) -> N
         UserError, match=r"denoiser of units, found: other or no denoiser\.enter\.weight; copy it again"
     ):
         load_kmeans(tmp_path / "kmeans.npz")
+
+
+def test_the_closest_centroid_is_the_nearest_whatever_its_length() -> None:
+    book, frames = (
+        torch.tensor([[3.0, 0.0], [0.5, 0.0], [0.0, 1.0]]),
+        torch.tensor([[1.0, 0.2], [2.5, 0.0], [0.1, 0.8]]),
+    )
+    assert (
+        _closeness(frames, book).argmax(dim=1).tolist() == torch.cdist(frames, book).argmin(dim=1).tolist() == [1, 0, 2]
+    )

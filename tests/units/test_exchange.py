@@ -13,7 +13,14 @@ from core.records import Utterance
 from synthetic import write_segments
 from units.corpus import frame_units
 from units.exchange_formats import FORMATS, Surroundings, as_json, describe_loss
-from units.exchange_import import complete_utterances, fit_frames, new_counts, read_segments, survey_units
+from units.exchange_import import (
+    _count_samples,
+    complete_utterances,
+    fit_frames,
+    new_counts,
+    read_segments,
+    survey_units,
+)
 from units.exchange_reading import ForeignUtterance, find_files, read_foreign
 from units.exchange_writing import check_out, check_streams, count_utterances, write_units
 from units.shards import describe_utterance
@@ -320,3 +327,13 @@ def test_ids_are_given_once_and_splits_at_all(tmp_path: Path) -> None:
         list(complete_utterances(twice[:1], read_segments(tmp_path / "none"), tmp_path, None, new_counts()))
     (kept,) = complete_utterances(twice[:1], read_segments(tmp_path / "none"), tmp_path, "val", new_counts())
     assert (kept["split"], kept["durations"], kept["duration"]) == ("val", [3], 0.06)
+
+
+def test_the_length_is_the_audio_s_else_the_list_s_else_the_file_s_else_the_units(place: dict) -> None:
+    foreign = ForeignUtterance("a", np.zeros((3, 1), np.int64), seconds=0.07)
+    segment = read_segments(place["manifest"])[0]["tale_000_0000"]
+    audio = place["root"] / segment["audio"]
+    assert _count_samples(foreign, segment | {"duration": 0.5}, audio) == round(segment["duration"] * 16000)
+    assert _count_samples(foreign, segment | {"duration": 0.5}, audio.with_name("none.wav")) == 8000
+    assert _count_samples(foreign, None, None) == 1120
+    assert _count_samples(foreign._replace(seconds=None), None, None) == 960

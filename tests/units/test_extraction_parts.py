@@ -34,3 +34,12 @@ def test_all_of_it_without_flags() -> None:
     assert resolve_part("sample", 4, 3, overwrite=False) == (4, 3)
     with pytest.raises(UserError, match="expected 0 to 3"):
         resolve_part("sample", 4, 4, overwrite=False)
+
+
+@pytest.mark.parametrize(("name", "number"), [("SLURM_ARRAY_TASK_ID", "1"), ("SGE_TASK_ID", "2")])
+def test_the_place_in_an_array_of_two_is_its_part(monkeypatch: pytest.MonkeyPatch, name: str, number: str) -> None:
+    for other in ("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, number)
+    assert resolve_part("sample", 2, None, overwrite=False) == (2, 1)
+    assert resolve_part("sample", 1, None, overwrite=False) == (1, 0)

@@ -11,7 +11,7 @@ from audio.pitch import f0_store
 from core.errors import UserError
 from core.packed_files import name_key
 from synthetic import write_segments, write_units
-from units.corpus import frame_units, read_corpus
+from units.corpus import frame_units, read_corpus, write_corpus
 from units.utterances import load_utterances
 
 
@@ -42,3 +42,12 @@ def test_audio_outside_the_data_root_is_not_read(tmp_path: Path) -> None:
     corpus.write_text(corpus.read_text().replace(rows[0]["audio"], outside[0]["audio"]))
     with pytest.raises(UserError, match="leaves"):
         load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
+
+
+def test_an_utterance_without_units_is_left_out(tmp_path: Path) -> None:
+    rows = write_segments(tmp_path / "data", n_train=2, n_val=0, n_test=0)
+    corpus = write_units(tmp_path / "exp", rows, n_units=12) / "corpus_timestamped.json"
+    first, *others = read_corpus(corpus)
+    write_corpus(corpus, [first | {"units": [], "durations": [], "duration": 0.0}, *others])
+    loaded = load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
+    assert [utterance.id for utterance in loaded] == [others[0]["id"]]
