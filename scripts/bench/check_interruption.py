@@ -279,6 +279,7 @@ def check_all(args: argparse.Namespace, roots: Sequence[Path]) -> bool:
             inputs = roots[1].with_name("inputs")
             put_back(folders, roots[1], inputs)
             faults[name] = check_faults(stage, args.language, roots, args.n_errors, moments)
+            print(f"{name}: {faults[name]._replace(differences=[])}", file=sys.stderr, flush=True)
             equal = tell(name, faults[name].differences) and equal
             for root in roots if args.n_kills else ():
                 put_back(folders, inputs, root)
