@@ -147,6 +147,7 @@ log = logging.getLogger("oral_units")
 
 CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 200_000
+LEAST_HEARD_STEPS, LEAST_HEARD_MINUTES = 300, 3  # what a recogniser that hears the voice is worth its time for
 ENDLESS = 10**9  # steps, while their number is not known
 
 # %% [markdown]
@@ -731,6 +732,8 @@ def settle_start(args: argparse.Namespace, exp: Path) -> tuple[argparse.Namespac
     chosen = choose_start(args.init, exp, resume=args.resume, overwrite=args.overwrite, base=base)
     start, old, said = load_start(chosen, load)
     schedule = choose_schedule(start, old, exp)
+    if old is not None and is_short(args):
+        schedule |= {"hearing": DEAF}
     flags = {name: value for name, value in vars(args).items() if value is not None}
     return argparse.Namespace(**(vars(args) | schedule | flags | {"init": start.name})), old, said
 
@@ -743,6 +746,13 @@ def choose_schedule(start: Start, old: OldVoice | None, exp: Path) -> dict[str, 
         began = read_json(exp / "config.json")["arguments"]
         return FROM_NOISE | {name: began[name] for name in (*FROM_WEIGHTS, *WITH_DISCRIMINATOR) if name in began}
     return FROM_WEIGHTS | (WITH_DISCRIMINATOR if old.discriminator else {})
+
+
+def is_short(args: argparse.Namespace) -> bool:
+    """Whether a run is too short for a recogniser: the steps that it costs bring more (docs/results/naturalness.md)."""
+    if args.max_minutes is not None:
+        return args.max_minutes < LEAST_HEARD_MINUTES
+    return args.steps is not None and args.steps < LEAST_HEARD_STEPS
 
 
 def restore(

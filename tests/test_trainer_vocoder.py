@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer_vocoder import choose_batch_size, choose_schedule, discriminator_rate, gains_nothing
+from trainer_vocoder import choose_batch_size, choose_schedule, discriminator_rate, gains_nothing, is_short
 
 from audio.f0_store import N_BUCKETS, add_tracks
 from audio.pitch import f0_store, fill_f0_cache, kept_f0
@@ -212,6 +212,14 @@ def test_the_schedule_follows_from_where_a_run_starts_and_stays_when_it_goes_on(
     expected = {"lr": 0.002, "warmup": 10, "unit_lr": 1.0, "discriminator_share": 1.0, "adversarial_after": None}
     expected |= {"mel_weight": 15.0, "feature_weight": 2.0, "hearing": "none"}
     assert choose_schedule(Start("base", None), None, tmp_path) == expected
+
+
+def test_a_recogniser_hears_runs_that_are_long_enough() -> None:
+    def short(steps: int | None, minutes: float | None) -> bool:
+        return is_short(argparse.Namespace(steps=steps, max_minutes=minutes))
+
+    assert [short(160, None), short(300, None), short(None, 1.0), short(None, 4.0)] == [True, False, True, False]
+    assert not short(None, None)  # epochs
 
 
 def test_the_batch_is_the_devices_until_a_run_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,8 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
         metavar="WHISPER",
         help="a small Whisper that hears the crops a discriminator would see: what its layers tell apart counts too; "
         "own: the layers that this repository brings; none: nobody; else a folder or hub id (default: "
-        f"{FROM_NOISE['hearing']}; {WITH_DISCRIMINATOR['hearing']} where --init brings a discriminator)",
+        f"{FROM_NOISE['hearing']}; {WITH_DISCRIMINATOR['hearing']} where --init brings a discriminator and the run has "
+        "3 minutes or 300 steps)",
     )
     adversarial.add_argument("--hearing_weight", type=float, default=3.0, help="weight of what --hearing tells apart")
 
