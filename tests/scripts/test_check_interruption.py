@@ -13,9 +13,11 @@ import torch
 
 import pytest
 
+import check_interruption
 from check_interruption import STAGES, Stage, check_stage, fill_in
 
 from audio.f0_store import add_tracks
+from core.errors import UserError
 from equal_runs import differences, file_differences, folder_differences
 from synthetic import REPOSITORY
 
@@ -177,3 +179,104 @@ def test_every_stage_writes_below_the_throw_away_folder(tmp_path: Path) -> None:
     for stage in STAGES.values():
         assert all(not name.startswith(("/", "..")) for name in fill_in(stage.writes, "spanish", tmp_path))
         assert (REPOSITORY / stage.command[0]).is_file()
+
+
+@pytest.fixture
+def recordings(language_roots: dict[str, Path]) -> Path:
+    """Three recordings of other lengths and a table of speakers."""
+    folder = language_roots["data"] / "spanish"
+    (folder / "raw" / "far").mkdir(parents=True)
+    for number, name in enumerate(("long.wav", "far/short.wav", "middle.wav")):
+        (folder / "raw" / name).write_bytes(b"x" * (30, 10, 20)[number])
+    (folder / "speakers.tsv").write_text("source\tspeaker\n")
+    return folder
+
+
+def stages_of(folder: Path, *, broken: bool) -> dict[str, Stage]:
+    """Two scripts, one after the other; the second may be broken."""
+    stages = {}
+    for name, is_broken in (("first", False), ("second", broken)):
+        script = folder / f"{name}.py"
+        script.write_text(SCRIPT.replace("BROKEN", str(is_broken)).replace('"made"', f'"{name}"'))
+        stages[name] = Stage([str(script)], [f"out/{name}"])
+    return stages
+
+
+@pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 1)])
+def test_the_check_goes_through_its_stages_and_keeps_what_differs(
+    recordings: Path, tmp_path: Path, monkeypatch, capsys, broken: bool, code: int
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr(check_interruption, "STAGES", stages_of(tmp_path, broken=broken))
+    monkeypatch.setattr(check_interruption, "IMPORTED", ())
+    monkeypatch.setattr(check_interruption.signal, "signal", lambda *_: None)
+    flags = ["--language", "spanish", "--n_kills", "2", "--n_recordings", "2", "--work", str(work)]
+    assert check_interruption.main([*flags, "--stages", "second"]) == code
+    captured = capsys.readouterr()
+    [row] = [line.split(" | ") for line in captured.out.splitlines() if line.startswith("| second")]
+    assert row[-1].startswith("no: " if broken else "yes")
+    assert broken or (row[2] == "2, 2" and row[4] == "8")
+    [kept] = list(work.iterdir()) or [None]
+    assert (kept is not None) == broken
+    if kept:
+        assert f"kept for a look: {kept}" in captured.err and "bytes" in captured.err
+        data = kept / "undisturbed" / "data" / "spanish"
+        assert {path.name for path in data.rglob("*") if path.is_file()} == {"short.wav", "middle.wav", "speakers.tsv"}
+        assert (kept / "recording.wav").read_bytes() == b"x" * 10
+
+
+def test_faults_and_kills_of_a_stage_begin_from_the_same_input(
+    recordings: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """With --n_errors the stage is first run on disks that fail; what differs there is told and fails the check."""
+    found = check_interruption.FaultTally(7, 2, 1, 0, ["No space left at 3: made: bytes"])
+    monkeypatch.setattr(check_interruption, "STAGES", stages_of(tmp_path, broken=False))
+    monkeypatch.setattr(check_interruption, "IMPORTED", ())
+    monkeypatch.setattr(check_interruption, "load_faults", lambda _: None)
+    monkeypatch.setattr(check_interruption, "check_faults", lambda *_: found)
+    monkeypatch.setattr(check_interruption.signal, "signal", lambda *_: None)
+    flags = ["--language", "spanish", "--n_kills", "1", "--n_errors", "1", "--n_recordings", "1"]
+    assert check_interruption.main([*flags, "--stages", "first", "--work", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "| first | 7 | 2 | 1 | 0 | no: 1 differ |" in captured.out and "No space left at 3" in captured.err
+    assert "| first | " in captured.out.split("undisturbed (s)")[1]
+
+
+def test_a_script_that_fails_by_itself_is_told_with_its_last_lines(tmp_path: Path) -> None:
+    roots = [tmp_path / "undisturbed", tmp_path / "interrupted"]
+    for root in roots:
+        root.mkdir()
+    for text, said in (("raise SystemExit('no such voice')", "found 1"), ("raise OSError('gone')", "OSError: gone")):
+        (tmp_path / "script.py").write_text(text)
+        with pytest.raises(UserError, match=said):
+            check_stage(Stage([str(tmp_path / "script.py")], []), "spanish", roots, 1, random.Random(0))
+
+
+def test_a_language_without_recordings_is_named(language_roots: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected recordings, found none"):
+        check_interruption.link_inputs("spanish", tmp_path / "root", 1)
+
+
+def test_what_names_the_moment_or_the_folder_of_a_run_is_no_difference(tmp_path: Path) -> None:
+    contents = {
+        "a.eaf": (
+            '<A DATE="2026-01-01">x {root}</A>',
+            '<A DATE="2027-02-02">x {root}</A>',
+            '<A DATE="2026">y {root}</A>',
+        ),
+        "finished.json": ('{"seconds": 1, "step": 4}', '{"seconds": 2, "step": 4}', '{"seconds": 1, "step": 5}'),
+    }
+    scores = '{"cer": 0.1, "identity": {"inputs": "1", "n": 2}}'
+    contents["scores.json"] = (scores, scores.replace('"1"', '"7"'), '{"cer": 0.2}')
+    folders = [tmp_path / name for name in "abc"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for name, texts in contents.items():
+            (folder / name).write_text(texts[number].replace("{root}", str(folder)))
+    assert folder_differences(*folders[:2], hidden=folders) == (3, [])
+    assert folder_differences(*folders[:2])[1] == ["a.eaf: bytes"]
+    names = [
+        found.partition(":")[0].partition("/")[0] for found in folder_differences(folders[0], folders[2], folders)[1]
+    ]
+    assert sorted(set(names)) == ["a.eaf", "finished.json", "scores.json"]
