@@ -1,10 +1,19 @@
-"""Every reader that is fuzzed reads the good file it starts from."""
+"""scripts/bench/fuzz_readers.py: every reader reads the good file it starts from, and what counts as a finding.
 
+Atheris itself is not needed here: a stand-in hands over a few files.
+"""
+
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import fuzz_readers
 from fuzz_readers import READERS
+
+from core.errors import UserError
+from core.files import read_json
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -13,3 +22,70 @@ def test_a_good_file_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"good{suffix}"
     write(path)
     read(path)
+
+
+def fuzzer_of(*contents: bytes) -> SimpleNamespace:
+    """Tries these files, and the good ones beside them, again and again until the time is up."""
+    said = {}
+
+    def set_up(flags: list[str], try_one: object) -> None:
+        said["try"], said["seeds"] = try_one, Path(flags[-1])
+
+    def fuzz() -> None:
+        while True:
+            for content in (*contents, *(path.read_bytes() for path in said["seeds"].iterdir())):
+                said["try"](content)
+
+    return SimpleNamespace(Setup=set_up, Fuzz=fuzz)
+
+
+def read_words(path: Path) -> str:
+    """Reads words; breaks in one of the ways that count for each of these."""
+    text = path.read_bytes().decode()
+    if text == "lines":
+        raise UserError("a line\nand another")
+    if text == "slow":
+        time.sleep(0.1)
+    if text == "bad":
+        raise UserError(f"{path}: expected words")
+    return text
+
+
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *contents: bytes, minutes: float = 0.003) -> int:
+    monkeypatch.setattr(fuzz_readers, "atheris", fuzzer_of(*contents))
+    monkeypatch.setitem(READERS, "words", (".txt", lambda path: path.write_text("good"), read_words))
+    flags = ["--readers", "words", "--minutes", str(minutes), "--hang", "0.05", "--out", str(tmp_path / "fuzz")]
+    return fuzz_readers.main(flags)
+
+
+def test_answers_and_refusals_of_one_line_are_no_findings(tmp_path: Path, monkeypatch, capsys) -> None:
+    assert run(tmp_path, monkeypatch, b"bad", b"some") == 0
+    found = read_json(tmp_path / "fuzz" / "words.json")
+    assert found["findings"] == [] and found["tried"] == found["answered"] + found["refused"]
+    assert found["refused"] > 1 and 1.5 < found["answered"] / found["refused"] < 2.5
+    assert f"| words | {found['tried']:,} | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff", "UnicodeDecodeError"), (b"lines", "a refusal of several lines"), (b"slow", "took 0 s")],
+)
+def test_anything_else_is_kept_once_with_its_reason(
+    content: bytes, said: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    assert run(tmp_path, monkeypatch, content) == 1
+    [finding] = read_json(tmp_path / "fuzz" / "words.json")["findings"]
+    assert said in finding and (tmp_path / "fuzz" / "words_0.txt").read_bytes() == content
+    assert said in capsys.readouterr().err
+
+
+def test_a_reader_that_ends_the_process_is_a_finding(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(fuzz_readers, "fuzz", lambda *_: fuzz_readers.os._exit(7))
+    assert run(tmp_path, monkeypatch) == 1
+    assert "words: ended by 7" in capsys.readouterr().err
+
+
+def test_without_atheris_it_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(fuzz_readers, "atheris", None)
+    with pytest.raises(UserError, match="pip install atheris"):
+        fuzz_readers.main(["--readers", "srt"])

@@ -1,12 +1,16 @@
-"""scripts/bench/mutate.py: which places are drawn, which tests look at them, and the score. No mutant is run here."""
+"""scripts/bench/mutate.py: which places are drawn, which tests look at them, and the score. One mutant that is
+killed, one that lives and one that hangs are run on a repository of a single function."""
 
 from pathlib import Path
 
 import pytest
 
+import mutate
 from mutate import describe, repeat_changes, wilson
 
-from core.files import write_json
+import mutant_tests
+from core.errors import UserError
+from core.files import read_json, write_json
 from mutant_tests import tests_of as choose_tests
 from mutants import (
     change_of,
@@ -127,3 +131,71 @@ def test_places_of_a_module_leave_hints_out(tmp_path: Path) -> None:
     lines = {line for line, _ in places}
     assert line_of("LIMIT = 3") in lines and line_of("    if left > LIMIT:") in lines
     assert line_of("    left: int,") not in lines
+
+
+TESTS = """
+from calc import add
+
+
+def test_a_sum():
+    assert add(1) == 1 and add(4) == 6
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of one module and one test, and the map of what reaches what."""
+    root, work = tmp_path / "repository", tmp_path / "work"
+    (root / "src").mkdir(parents=True)
+    (root / "tests").mkdir()
+    work.mkdir()
+    (root / "src" / "calc.py").write_text(SOURCE)
+    (root / "tests" / "test_calc.py").write_text(TESTS)
+    (root / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = ['src']\n")
+    for module in (mutate, mutant_tests):
+        monkeypatch.setattr(module, "REPOSITORY", root)
+    monkeypatch.setattr(mutate, "COPIED", ("src", "tests", "pyproject.toml"))
+    monkeypatch.setattr(mutate.importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(mutant_tests, "IMPORTED", ("json",))
+    test = "tests/test_calc.py::test_a_sum"
+    lines = {str(line): [test] for line in range(line_of("    if left > LIMIT:"), len(SOURCE.split("\n")))}
+    write_json(work / "reached.json", {"lines": {"src/calc.py": lines}, "seconds": {test: 0.1}})
+    return root
+
+
+def test_a_mutant_is_killed_by_the_test_that_reaches_it(repository: Path, tmp_path: Path, capsys) -> None:
+    changes = {
+        "killed": ["-            + right", "+            - right"],
+        "survived": ["-    if left > LIMIT:", "+    if left > LIMIT - 1:"],
+        "hangs": ["-    return left", "+    while True: pass"],
+        "unreached": ["-    right: int = 2,", "+    right: int = 3,"],
+        "gone": ["-    return right", "+    return left"],
+    }
+    keys = {end: ["src/calc.py", 16, place, "x"] for place, end in enumerate(changes)}
+    rows = [{"key": keys[end], "end": "survived", "diff": diff} for end, diff in changes.items()]
+    write_json(tmp_path / "found.json", rows)
+    flags = ["--modules", "src", "--work", tmp_path / "work", "--again", tmp_path / "found.json"]
+    out = tmp_path / "again.json"
+    mutate.main([*map(str, flags), "--limit_seconds", "3", "--out", str(out)])
+    ends = {tuple(row["key"]): row["end"] for row in read_json(out, list)}
+    expected = {tuple(key): end for end, key in keys.items()}
+    # A default is read when the module is imported, so every test of the module looks at it; this one kills it.
+    assert ends == expected | {tuple(keys["unreached"]): "killed"}
+    assert "3 of    5" in capsys.readouterr().out
+    assert (tmp_path / "work" / "repository" / "src" / "calc.py").read_text() == SOURCE
+    first = out.read_bytes()
+    mutate.main([*map(str, flags), "--out", str(out)])  # nothing is run twice
+    assert out.read_bytes() == first
+
+
+def test_folders_without_modules_and_missing_packages_are_named(repository: Path, tmp_path: Path, monkeypatch) -> None:
+    flags = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "o.json")]
+    with pytest.raises(UserError, match="expected modules in src/nothing"):
+        mutate.main(["--modules", "src/nothing", *flags])
+    (repository / "src" / "empty.py").write_text('"""Nothing."""\n')
+    monkeypatch.setattr(mutate, "places_of", lambda _: {})
+    with pytest.raises(UserError, match="expected code that can be changed"):
+        mutate.main(["--modules", "src/empty.py", *flags])
+    monkeypatch.setattr(mutate.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install cosmic-ray coverage"):
+        mutate.main(["--modules", "src", *flags])
