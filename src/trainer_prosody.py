@@ -44,6 +44,7 @@ from models.prosody_predictor import ProsodyPredictor
 from models.unit_embedding import seed_table
 from prosody.batches import (
     ProsodyBatch,
+    ProsodyTable,
     ProsodyUtterance,
     Statistics,
     collate_prosody,
@@ -84,7 +85,7 @@ from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
 from units.unit_table import open_table, require_units_below
-from units.utterances import UtteranceTable, known_speakers, load_utterances
+from units.utterances import UtteranceTable, count_frames, known_speakers, load_utterances, named_speakers
 from vocoder.saved_voice import included_prosody, load_clusters, load_voice_prosody
 
 log = logging.getLogger("oral_units")
@@ -222,7 +223,7 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
 
 # %%
 class Data(NamedTuple):
-    train: list[ProsodyUtterance]
+    train: ProsodyTable
     crops: np.ndarray  # of an epoch: the index in ``train`` of each
     validation: list[ProsodyUtterance]
     statistics: Statistics  # of F0
@@ -235,7 +236,7 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path]) -> Data:
     selection = read_selection(vars(args))
     train = load_split(paths, "train", selection)
     validation = choose_validation(load_split(paths, "val", selection), args.validation_seconds)
-    named = (utterance.speaker for utterance in train)
+    named = named_speakers(train.utterances)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
     statistics = pitch_statistics(train)
     habits = cross_habits(train, statistics, count_units(paths))
@@ -247,15 +248,15 @@ def count_units(paths: dict[str, Path]) -> int:
     return read_derived(paths["units"], "n_units")["n_units"]
 
 
-def load_split(paths: dict[str, Path], split: str, selection: Selection) -> list[ProsodyUtterance]:
+def load_split(paths: dict[str, Path], split: str, selection: Selection) -> ProsodyTable:
     """The selected utterances of one split."""
     return load_prosody_utterances(paths["corpus"], data_root(), paths["cache"], [split], selection)
 
 
-def choose_validation(utterances: list[ProsodyUtterance], seconds: float) -> list[ProsodyUtterance]:
+def choose_validation(table: ProsodyTable, seconds: float) -> list[ProsodyUtterance]:
     """An even spread of whole utterances of about ``seconds`` in all."""
-    total = sum(len(utterance.f0) for utterance in utterances) / UNIT_RATE
-    return utterances[:: max(1, int(total / seconds))]
+    total = int(count_frames(table.utterances).sum()) / UNIT_RATE
+    return table[:: max(1, int(total / seconds))]
 
 
 def read_batch(args: argparse.Namespace, data: Data, step: int, device: torch.device) -> ProsodyBatch:
@@ -549,7 +550,7 @@ def enter_experiment(
 
 
 def describe_run(run: Run, data: Data, models: Models, start: str) -> None:
-    minutes = sum(len(utterance.f0) for utterance in data.train) / UNIT_RATE / 60
+    minutes = int(count_frames(data.train.utterances).sum()) / UNIT_RATE / 60
     n_parameters = sum(parameter.numel() for parameter in models.predictor.parameters())
     text = "%s: %.1f minutes to train on, %.2f M parameters, %d threads"
     log.info(text, run.exp, minutes, n_parameters / 1e6, torch.get_num_threads())

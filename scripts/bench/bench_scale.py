@@ -3,7 +3,8 @@
 ``real`` repeats a language's recordings (linked, not copied) under new ids until there are --hours of them, and runs
 phases 1 and 2. ``make`` writes a corpus of --hours in lists and units alone: every utterance has its own id, units and
 F0, and the audio is that of a few clips. ``voice`` starts src/trainer_vocoder.py on it, for --steps steps, twice: the
-first start makes the table of the corpus, every other one maps it. ``tokens`` runs src/train_bpe.py.
+first start makes the table of the corpus, every other one maps it. ``tokens`` runs src/train_bpe.py, ``prosody`` starts
+src/trainer_prosody.py for --steps steps.
 
     python scripts/bench/bench_scale.py real --language spanish --hours 10 --folder /tmp/scale
     python scripts/bench/bench_scale.py make voice tokens --hours 2000 --folder /tmp/scale --out scale_2000.json
@@ -42,7 +43,7 @@ from segmentation.manifest import read_manifest
 from units.corpus import deduplicate
 from units.kmeans import UnitClusters, save_kmeans
 
-JOBS = ("real", "make", "voice", "tokens")
+JOBS = ("real", "make", "voice", "tokens", "prosody")
 SYNTHETIC = "synthetic"
 UTTERANCE_SECONDS = 7.2  # so that a million are 2,000 hours
 N_UNITS, N_BODIES, N_CLIPS = 1000, 2000, 20
@@ -58,7 +59,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("bench")
     group.add_argument("--folder", type=Path, required=True, help="where the corpora are, or go to")
     group.add_argument("--hours", type=float, default=100.0, help="of speech in the corpus")
-    group.add_argument("--steps", type=int, default=3, help="voice: steps of training")
+    group.add_argument("--steps", type=int, default=3, help="voice, prosody: steps of training")
     group.add_argument(
         "--starts",
         nargs="+",
@@ -76,7 +77,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     root = args.folder / f"hours_{args.hours:g}"
-    run = {"real": run_real, "make": make_corpus, "voice": run_voice, "tokens": run_tokens}
+    run = {"real": run_real, "make": make_corpus, "voice": run_voice, "tokens": run_tokens, "prosody": run_prosody}
     found = {"hours": args.hours} | {job: run[job](args, root) for job in args.jobs}
     print(json.dumps(found, indent=2))
     if args.out:
@@ -218,6 +219,14 @@ def run_tokens(args: argparse.Namespace, root: Path) -> dict[str, float]:
     flags = ["--language", SYNTHETIC, "--overwrite", *MOTIF_FLAGS]
     command = [sys.executable, str(REPOSITORY / "src/train_bpe.py"), *flags]
     return watch(command, roots(root), "wrote")
+
+
+def run_prosody(args: argparse.Namespace, root: Path) -> dict[str, float]:
+    """The trainer of the melody for a few steps, on a table that is there."""
+    flags = ["--language", SYNTHETIC, "--overwrite", "--init", "none", "--cpu", "--log_every", "1"]
+    flags += ["--steps", str(args.steps), "--validation_seconds", "15"]
+    command = [sys.executable, str(REPOSITORY / "src/trainer_prosody.py"), *flags]
+    return watch(command, roots(root), "minutes to train on")
 
 
 def watch(command: Sequence[str], environment: Mapping[str, str], ready: str) -> dict[str, float]:

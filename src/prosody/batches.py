@@ -6,7 +6,7 @@ F frames (50 Hz), H habits of a unit (``prosody.habits``).
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from models.pitch_embedding import REFERENCE_F0
 from models.prosody_predictor import DURATION_EDGES, class_midpoints, duration_classes
 from units.corpus import deduplicate
 from units.selection import EVERYTHING, Selection
-from units.utterances import PADDING_UNIT, load_utterances
+from units.utterances import PADDING_UNIT, UtteranceTable, load_utterances
 
 CORPUS = ""  # the name under which the statistics of all speakers together are kept
 FEWEST_VOICED_FRAMES = 100  # 2 s: a speaker with less takes the corpus' statistics
@@ -60,46 +60,64 @@ class ProsodyBatch(NamedTuple):
     habits: torch.Tensor  # (B, U, H) float32
 
 
+class ProsodyTable(Sequence[ProsodyUtterance]):
+    """The utterances of a table with their first stream of units deduplicated: each is read when it is asked for.
+
+    A class, since those who take utterances take any sequence of them.
+    """
+
+    def __init__(self, utterances: UtteranceTable):
+        self.utterances = utterances
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int | slice) -> ProsodyUtterance | list[ProsodyUtterance]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        found = self.utterances[index]
+        return ProsodyUtterance(found.id, *deduplicate(found.frame_units[:, 0]), found.f0, found.speaker)
+
+
 def load_prosody_utterances(
     corpus: Path, data_root: Path, cache: Path, splits: Sequence[str], selection: Selection = EVERYTHING
-) -> list[ProsodyUtterance]:
-    """The selected utterances of ``splits``, their first stream of units deduplicated."""
-    return [
-        ProsodyUtterance(found.id, *deduplicate(found.frame_units[:, 0]), found.f0, found.speaker)
-        for found in load_utterances(corpus, data_root, cache, splits, selection)
-    ]
+) -> ProsodyTable:
+    """The selected utterances of ``splits``, in the order of the corpus; none of them is held in memory."""
+    return ProsodyTable(load_utterances(corpus, data_root, cache, splits, selection))
 
 
-def pitch_statistics(utterances: Sequence[ProsodyUtterance]) -> Statistics:
+def pitch_statistics(utterances: Iterable[ProsodyUtterance]) -> Statistics:
     """Mean and standard deviation of log F0 over the voiced frames of each speaker, and of all as ``CORPUS``.
 
     A corpus without a voiced frame takes the middle of human voices.
     """
-    tracks: dict[str, list[np.ndarray]] = {CORPUS: []}
+    middle, sums = math.log(REFERENCE_F0), {CORPUS: np.zeros(3)}  # frames, and their first two powers about the middle
     for utterance in utterances:
-        voiced = np.log(utterance.f0[utterance.f0 > 0].astype(np.float64))
+        away = np.log(utterance.f0[utterance.f0 > 0].astype(np.float64)) - middle
         for name in {CORPUS, utterance.speaker or CORPUS}:
-            tracks.setdefault(name, []).append(voiced)
-    values = {name: np.concatenate(parts) for name, parts in tracks.items()}
-    statistics = {
-        name: [float(track.mean()), max(float(track.std()), SMALLEST_DEVIATION)]
-        for name, track in values.items()
-        if len(track) >= (1 if name == CORPUS else FEWEST_VOICED_FRAMES)
-    }
-    return {CORPUS: [math.log(REFERENCE_F0), SMALLEST_DEVIATION]} | statistics
+            sums.setdefault(name, np.zeros(3))
+            sums[name] += (len(away), away.sum(), np.square(away).sum())
+    statistics = {CORPUS: [middle, SMALLEST_DEVIATION]}
+    for name, (n_frames, first, second) in sums.items():
+        if n_frames >= (1 if name == CORPUS else FEWEST_VOICED_FRAMES):
+            deviation = math.sqrt(max(0.0, second / n_frames - (first / n_frames) ** 2))
+            statistics[name] = [middle + first / n_frames, max(deviation, SMALLEST_DEVIATION)]
+    return statistics
 
 
-def duration_statistics(utterances: Sequence[ProsodyUtterance]) -> tuple[torch.Tensor, torch.Tensor]:
+def duration_statistics(utterances: Iterable[ProsodyUtterance]) -> tuple[torch.Tensor, torch.Tensor]:
     """(K,) float32 mean frames and (K,) log frequency of each duration class.
 
     A class that never occurs keeps its middle and counts as a hundredth of an occurrence.
     """
-    durations = torch.from_numpy(np.concatenate([utterance.durations for utterance in utterances]))
-    classes = duration_classes(durations)
-    counts = torch.bincount(classes, minlength=len(DURATION_EDGES)).double()
-    sums = torch.bincount(classes, weights=durations.double(), minlength=len(DURATION_EDGES))
+    counts, sums = torch.zeros((2, len(DURATION_EDGES)), dtype=torch.float64)
+    for utterance in utterances:
+        durations = torch.from_numpy(utterance.durations)
+        classes = duration_classes(durations)
+        counts += torch.bincount(classes, minlength=len(DURATION_EDGES))
+        sums += torch.bincount(classes, weights=durations.double(), minlength=len(DURATION_EDGES))
     means = torch.where(counts > 0, sums / counts.clamp_min(1), class_midpoints().double())
-    return means.float(), (counts.clamp_min(0.01) / len(durations)).log().float()
+    return means.float(), (counts.clamp_min(0.01) / counts.sum()).log().float()
 
 
 def normalise_f0(f0: np.ndarray, statistics: Statistics, speaker: str | None) -> np.ndarray:
@@ -108,10 +126,11 @@ def normalise_f0(f0: np.ndarray, statistics: Statistics, speaker: str | None) ->
     return np.where(f0 > 0, (np.log(np.maximum(f0, 1.0)) - mean) / deviation, 0.0).astype(np.float32)
 
 
-def count_crops(utterances: Sequence[ProsodyUtterance], crop_units: int) -> np.ndarray:
+def count_crops(utterances: Iterable[ProsodyUtterance], crop_units: int) -> np.ndarray:
     """The utterance of every crop of an epoch: as many slots as ``crop_units`` fit into it, at least one."""
-    slots = [max(1, round(len(utterance.units) / crop_units)) for utterance in utterances]
-    return np.repeat(np.arange(len(utterances)), slots)
+    n_units = np.fromiter((len(utterance.units) for utterance in utterances), np.int32)
+    slots = np.maximum(1, np.round(n_units / crop_units)).astype(np.int32)
+    return np.repeat(np.arange(len(slots), dtype=np.int32), slots)
 
 
 def fold_of(row: int) -> int:

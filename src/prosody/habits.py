@@ -6,7 +6,8 @@ predictor gets each utterance's habits from the other utterances (cross-fitting)
 Axes: U deduplicated units, F frames (50 Hz), K duration classes, H = K + 3 habits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,34 +28,40 @@ from prosody.batches import N_FOLDS, ProsodyUtterance, Statistics, fold_of, norm
 CORPUS_WEIGHT = 4.0
 
 
-def cross_habits(utterances: Sequence[ProsodyUtterance], statistics: Statistics, n_units: int) -> np.ndarray:
+def cross_habits(utterances: Iterable[ProsodyUtterance], statistics: Statistics, n_units: int) -> np.ndarray:
     """(N_FOLDS + 1, n_units, H) float32: of all utterances, then of those outside each fold (``fold_of``)."""
-    groups = [
-        [utterance for row, utterance in enumerate(utterances) if fold_of(row) == fold]
-        for fold in range(1, N_FOLDS + 1)
-    ]
-    parts = [_count(group, statistics, n_units) for group in groups]
+    parts = [_no_counts(n_units) for _ in range(N_FOLDS)]
+    for row, utterance in enumerate(utterances):
+        _count(utterance, statistics, parts[fold_of(row) - 1])
     total = [sum(column) for column in zip(*parts)]
     kept = [total, *([whole - own for whole, own in zip(total, part)] for part in parts)]
     return np.stack([_average(*sums) for sums in kept]).astype(np.float32)
 
 
-def _count(
-    utterances: Sequence[ProsodyUtterance], statistics: Statistics, n_units: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each unit: frames, voiced frames, the sum of their log F0, the sum of log durations (n_units,); occurrences
-    by duration class (n_units, K).
-    """
-    frames, voiced, log_f0, log_durations = np.zeros((4, n_units))
-    classes = np.zeros((n_units, len(DURATION_EDGES)))
-    for units, durations, f0, speaker in (utterance[1:] for utterance in utterances):
-        by_frame = np.repeat(units, durations)
-        np.add.at(frames, by_frame, 1)
-        np.add.at(voiced, by_frame, f0 > 0)
-        np.add.at(log_f0, by_frame, normalise_f0(f0, statistics, speaker))
-        np.add.at(log_durations, units, np.log(durations))
-        np.add.at(classes, (units, duration_classes(torch.from_numpy(durations)).numpy()), 1)
-    return frames, voiced, log_f0, log_durations, classes
+class _Counts(NamedTuple):
+    """Of each unit, (n_units,) each: frames, voiced frames, sum of their log F0, sum of log durations; and occurrences
+    by duration class (n_units, K)."""
+
+    frames: np.ndarray
+    voiced: np.ndarray
+    log_f0: np.ndarray
+    log_durations: np.ndarray
+    classes: np.ndarray
+
+
+def _no_counts(n_units: int) -> _Counts:
+    return _Counts(*np.zeros((4, n_units)), np.zeros((n_units, len(DURATION_EDGES))))
+
+
+def _count(utterance: ProsodyUtterance, statistics: Statistics, counts: _Counts) -> None:
+    """Add an utterance to ``counts``."""
+    units, durations, f0 = utterance.units, utterance.durations, utterance.f0
+    by_frame = np.repeat(units, durations)
+    np.add.at(counts.frames, by_frame, 1)
+    np.add.at(counts.voiced, by_frame, f0 > 0)
+    np.add.at(counts.log_f0, by_frame, normalise_f0(f0, statistics, utterance.speaker))
+    np.add.at(counts.log_durations, units, np.log(durations))
+    np.add.at(counts.classes, (units, duration_classes(torch.from_numpy(durations)).numpy()), 1)
 
 
 def _average(

@@ -5,6 +5,8 @@ import torch
 
 import pytest
 
+from audio.pitch import fill_f0_cache
+from core.frames import UNIT_RATE
 from models.prosody_predictor import duration_classes
 from prosody.batches import (
     CORPUS,
@@ -14,11 +16,13 @@ from prosody.batches import (
     crop_utterance,
     draw_batch,
     duration_statistics,
+    load_prosody_utterances,
     normalise_f0,
     pitch_statistics,
 )
+from prosody.habits import cross_habits
 from prosody_examples import NO_HABITS, make_utterances
-from units.corpus import expand
+from units.corpus import expand, read_corpus
 
 
 def test_class_durations_make_the_expected_total_the_true_total() -> None:
@@ -78,3 +82,26 @@ def test_a_crop_has_the_frames_of_its_units() -> None:
     first = utterance.durations[:10].sum()
     assert (crop.units == utterance.units[10:40]).all() and len(crop.voiced) == crop.durations.sum()
     assert (crop.voiced == (utterance.f0[first : first + len(crop.voiced)] > 0)).all()
+
+
+def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
+    """A table gives what a list of all its utterances gives, and holds none of them."""
+    cache = tiny_units["data"] / "spanish" / "cache"
+    fill_f0_cache(cache, [(row["id"], tiny_units["data"] / row["audio"]) for row in tiny_units["rows"]], num_workers=1)
+    corpus = tiny_units["units"] / "corpus_timestamped.json"
+    table = load_prosody_utterances(corpus, tiny_units["data"], cache, ["train"])
+    rows = [row for row in read_corpus(corpus) if row["split"] == "train"]
+    assert len(table) == len(rows) == 6 and [one.id for one in table[1:4]] == [row["id"] for row in rows[1:4]]
+    held = list(table)
+    assert [one.units.tolist() for one in held] == [row["units"] for row in rows]
+    assert [one.durations.tolist() for one in held] == [row["durations"] for row in rows]
+    assert table[-1].id == rows[-1]["id"] and table[0] is not table[0]
+    statistics = pitch_statistics(table)
+    voiced = np.log(np.concatenate([one.f0[one.f0 > 0] for one in held]).astype(np.float64))
+    assert len(voiced) > UNIT_RATE and statistics[CORPUS] == pytest.approx([voiced.mean(), voiced.std()])
+    assert np.array_equal(
+        count_crops(table, 10), np.repeat(range(6), [max(1, round(len(one.units) / 10)) for one in held])
+    )
+    assert np.array_equal(cross_habits(table, statistics, 12), cross_habits(held, statistics, 12))
+    for first, second in zip(duration_statistics(table), duration_statistics(held)):
+        assert torch.equal(first, second)

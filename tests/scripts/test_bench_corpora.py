@@ -156,7 +156,18 @@ def test_a_corpus_of_lists_is_one_that_scripts_read(tmp_path: Path, capsys, monk
         return {"cpu_seconds": 1.0}
 
     monkeypatch.setattr(bench_scale, "watch", watch)
-    flags = ["make", "voice", "tokens", "--hours", "0.2", "--folder", str(tmp_path), "--out", str(tmp_path / "o.json")]
+    flags = [
+        "make",
+        "voice",
+        "tokens",
+        "prosody",
+        "--hours",
+        "0.2",
+        "--folder",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "o.json"),
+    ]
     bench_scale.main(flags)
     found = read_json(tmp_path / "o.json")
     assert found["make"]["utterances"] == 100 and found["voice"]["first"] == {"cpu_seconds": 1.0}
@@ -165,6 +176,7 @@ def test_a_corpus_of_lists_is_one_that_scripts_read(tmp_path: Path, capsys, monk
         ("trainer_vocoder.py", "h to train on", str(root / "data")),
         ("trainer_vocoder.py", "h to train on", str(root / "data")),
         ("train_bpe.py", "wrote", str(root / "data")),
+        ("trainer_prosody.py", "minutes to train on", str(root / "data")),
     ]
     rows = list(read_corpus(root / "exp" / "synthetic_units" / "corpus_timestamped.json"))
     assert len({row["id"] for row in rows}) == 100 and [row["split"] for row in rows[:3]] == ["val", "test", "train"]
