@@ -98,7 +98,7 @@ def pitch_statistics(utterances: Iterable[ProsodyUtterance]) -> Statistics:
             sums.setdefault(name, np.zeros(3))
             sums[name] += (len(away), away.sum(), np.square(away).sum())
     statistics = {CORPUS: [middle, SMALLEST_DEVIATION]}
-    for name, (n_frames, first, second) in sums.items():
+    for name, (n_frames, first, second) in ((name, own.tolist()) for name, own in sums.items()):
         if n_frames >= (1 if name == CORPUS else FEWEST_VOICED_FRAMES):
             deviation = math.sqrt(max(0.0, second / n_frames - (first / n_frames) ** 2))
             statistics[name] = [middle + first / n_frames, max(deviation, SMALLEST_DEVIATION)]

@@ -98,6 +98,7 @@ def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
     assert table[-1].id == rows[-1]["id"] and table[0] is not table[0]
     statistics = pitch_statistics(table)
     voiced = np.log(np.concatenate([one.f0[one.f0 > 0] for one in held]).astype(np.float64))
+    assert all(type(value) is float for value in statistics[CORPUS])  # a checkpoint takes nothing else
     assert len(voiced) > UNIT_RATE and statistics[CORPUS] == pytest.approx([voiced.mean(), voiced.std()])
     assert np.array_equal(
         count_crops(table, 10), np.repeat(range(6), [max(1, round(len(one.units) / 10)) for one in held])
