@@ -42,6 +42,9 @@ HEARD = [
 HEARD += ["--factor", "6", "--width", "32", "--n_layers", "1", "--warmup", "2", "--mixed_precision", "no"]
 HEARD += ["--num_beams", "2", "--n_best", "2", "--ctc_warmup_steps", "4", "--ctc_compress", "--ctc_embedding"]
 HEARD += ["--ctc_draft", "--draft_noise", "1", "--lora_r", "2", "--frame_dropout", "0.2"]
+# What cross_validate.py gives its trainings, which it starts by itself.
+FOLD_FLAGS = ["--steps", "4", "--batch_size", "4", "--log_every", "2", "--save_every", "2"]
+FOLD_FLAGS += ["--eval_every", "4", "--cpu"]
 TINY_TRANSLATOR = ["--lr", "1e-2", "--warmup", "3", "--width", "16", "--layers", "1", "--encoder_layers", "1"]
 TINY_TRANSLATOR += ["--heads", "2"]
 SPOKEN = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "egg", "decade", "bee")
@@ -55,6 +58,7 @@ def write_texts(root: Path) -> None:
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     save_tiny_encoder(root / "whisper", "whisper")
     save_tiny_llm(root / "llm")
+    (root / "text.txt").write_text("\n".join(SPOKEN[:3]) + "\n", encoding="utf-8")
 
 
 # In the order of the chain: each reads what those before have written.
@@ -79,6 +83,11 @@ STAGES = {
     ),
     "scores": Stage(["src/vocoder_test.py", "--exp", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
     "report": Stage(["src/build_report.py", "{exp}/{language}_vocoder_v4"], ["exp/{language}_vocoder_v4"]),
+    "listening test": Stage(
+        ["src/build_listening_test.py", "{exp}/{language}_vocoder_v4", "--n_utterances", "2", "--max_seconds", "30"]
+        + ["--out", "{out}/listening/test.html", "--overwrite"],
+        ["out/listening"],
+    ),
     "speech": Stage(
         ["src/synthesize.py", "--exp", "{exp}/{language}_vocoder_v4", "--split", "test", "--out", "{out}/spoken"]
         + ["--units", "{exp}/{language}_units/corpus_timestamped.json"],
@@ -125,6 +134,17 @@ STAGES = {
         ["texts/out"],
         "texts",
     ),
+    "alignment": Stage(
+        ["src/align_text.py", "{data}/spanish/segments/tale_000_0000.wav", "--text", "{root}/text.txt"]
+        + ["--model", "{exp}/heard", "--out", "{out}/aligned", "--device", "cpu", "--precision", "fp32", "--overwrite"],
+        ["texts/out/aligned"],
+        "texts",
+    ),
+    "cross-validation": Stage(
+        ["src/cross_validate.py", "--exp", "{exp}/folds", "--folds", "2", "--", *HEARD, *FOLD_FLAGS],
+        ["texts/exp/folds"],
+        "texts",
+    ),
     "translation": Stage(
         ["src/trainer_translation.py", "--source", "english", "--source", "italian", "--target", "spanish"]
         + ["--features", "mfcc", "--text_weight", "0.3", *TINY_TRANSLATOR, *SMALL],
@@ -135,6 +155,23 @@ STAGES = {
     "translation scores": Stage(
         ["src/translation_test.py", "--exp", "{exp}/english_italian_spanish_translation"],
         ["pairs/exp/english_italian_spanish_translation"],
+        "pairs",
+    ),
+    "voice of pairs": Stage(
+        ["src/trainer_vocoder.py", "--language", "spanish", *SMALL, *VOICE],
+        ["pairs/exp/spanish_vocoder_v4", "pairs/data/spanish/cache"],
+        "pairs",
+    ),
+    "melody of pairs": Stage(
+        ["src/trainer_prosody.py", "--language", "spanish", *SMALL, "--channels", "16", "--init", "none"],
+        ["pairs/exp/spanish_prosody"],
+        "pairs",
+    ),
+    "translated speech": Stage(
+        ["src/translate_speech.py", "{data}/italian/segments", "--exp", "{exp}/english_italian_spanish_translation"]
+        + ["--source", "italian", "--voice", "{exp}/spanish_vocoder_v4", "--prosody", "{exp}/spanish_prosody"]
+        + ["--temperature", "1", "--out", "{out}/translated"],
+        ["pairs/out/translated"],
         "pairs",
     ),
 }
@@ -148,7 +185,7 @@ WITH_LANGUAGE += ("sweep_units.py",)
 def words_of(stage: Stage, language: str, root: Path) -> list[str]:
     """The command of a stage below ``root``."""
     script = Path(stage.command[0]).name
-    asked = ["--language", language] if script in WITH_LANGUAGE else []
+    asked = ["--language", language] if script in WITH_LANGUAGE and "--language" not in stage.command else []
     return fill_in(stage.command, language, root / stage.below) + asked
 
 
