@@ -248,9 +248,12 @@ class SpeechLLMBase(nn.Module):
         }
 
     def answer_logits(
-        self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]
+        self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]], cache=None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, vocabulary) float32 logits at the N answer tokens of the batch alone, and (N,) tokens."""
+        """(N, vocabulary) float32 logits at the N answer tokens of the batch alone, and (N,) tokens.
+
+        cache: of ``_read_prompts``, of what stands before all the prompts.
+        """
         embed = self.llm.get_input_embeddings()
         tokens = [torch.tensor(answer, device=self.device) for answer in answers]
         # The last token is predicted and never read.
@@ -259,8 +262,11 @@ class SpeechLLMBase(nn.Module):
         inputs = pad_sequence(rows, batch_first=True)
         places = torch.arange(inputs.shape[1], device=self.device)
         first = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        mask = (places < lengths[:, None]).long()
+        if cache is not None:
+            mask = functional.pad(mask, (cache.get_seq_length(), 0), value=1)
         hidden = _decoder(self.llm)(
-            inputs_embeds=inputs, attention_mask=(places < lengths[:, None]).long(), use_cache=False
+            inputs_embeds=inputs, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
         wanted = (places >= first[:, None]) & (places < lengths[:, None])
         return self.llm.get_output_embeddings()(hidden[wanted]).float(), torch.cat(tokens)
@@ -268,7 +274,16 @@ class SpeechLLMBase(nn.Module):
     @torch.inference_mode()
     def score(self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]) -> list[float]:
         """Nats the LLM gives each answer."""
-        logits, targets = self.answer_logits(prompts, answers)
+        return self._sum_nats(answers, *self.answer_logits(prompts, answers))
+
+    @torch.inference_mode()
+    def score_alternatives(self, prompt: torch.Tensor, answers: Sequence[Sequence[int]]) -> list[float]:
+        """Nats the LLM gives each answer behind the same (L, E) prompt, which is read once."""
+        inputs, mask = prompt[None], torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
+        cache = self._read_prompts(inputs, mask, len(answers))
+        return self._sum_nats(answers, *self.answer_logits([prompt[-1:]] * len(answers), answers, cache))
+
+    def _sum_nats(self, answers: Sequence[Sequence[int]], logits: torch.Tensor, targets: torch.Tensor) -> list[float]:
         gained = -functional.cross_entropy(logits, targets, reduction="none")
         return [part.sum().item() for part in gained.split([len(answer) for answer in answers])]
 

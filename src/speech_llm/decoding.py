@@ -18,6 +18,7 @@ from models.speech_llm_model import EncodedSpeech, SpeechLLMBase
 from speech_llm.joint_decoding import CtcScorer, joint_processor, open_ctc_scorer, score_answer
 from speech_llm.mending import mend_text
 from speech_llm.spellings import TokenTree, build_token_tree
+from speech_llm.token_edits import edited_tokens
 
 DECODERS = ("llm", "ctc", "joint")
 DECODING_FLAGS = (  # kept with a model
@@ -34,6 +35,8 @@ JOINT_BEAMS = 8  # of joint decoding, unless asked otherwise; the LLM alone is g
 CTC_WEIGHT = 0.5  # of the head's nats in joint decoding
 LOOK_AHEAD = 0.0  # share of the head's expected nats that a text is given up to its place
 CHARACTER_BONUS = 1.0  # nats: about what a character costs by the LLM and the head together
+MOST_EDITED = 12  # texts a token away that are scored in a round of mending
+BROKEN = "\ufffd"  # what a decoder writes for bytes that are no letter
 TOKEN_NATS = 3.0  # that a token costs by an LLM, about
 RATE_QUANTILE = 0.98
 SHARE_ITEMS = 256  # utterances whose features are read at once
@@ -241,7 +244,7 @@ def score_answers(
     bonus: float,
 ) -> list[float]:
     """Nats of each answer (tokens, the end left out) by LLM and, where there is a scorer, CTC together."""
-    by_llm = model.score([prompt] * len(answers), [answer + model.stop_ids[:1] for answer in answers])
+    by_llm = model.score_alternatives(prompt, [answer + model.stop_ids[:1] for answer in answers])
     if scorer is None:
         return by_llm
     by_ctc = [score_answer(scorer, answer) for answer in answers]
@@ -263,8 +266,15 @@ def _mend(
         spelling = (1 - options["weight"]) * TOKEN_NATS * len(tokens)  # misspelt words are many tokens
         return options["weight"] * nats + options["bonus"] * count - spelling
 
+    def nearby(text: str) -> list[str]:
+        tokens = model.answer_ids(text)
+        log_probs = model.answer_logits([prompt], [tokens])[0].log_softmax(-1).cpu()
+        edited = edited_tokens(tokens[:-1], log_probs, scorer, most=MOST_EDITED, **options)
+        texts = [_write(model, others) for others in edited]
+        return [text for text in texts if BROKEN not in text]
+
     found = _write(model, answers[0])
-    mended = mend_text(found, draft, score, guess)
+    mended = mend_text(found, draft, score, guess, nearby)
     return answers if mended == found else [model.answer_ids(mended)[:-1], *answers]
 
 

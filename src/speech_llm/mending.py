@@ -7,6 +7,7 @@ and so on until none helps (a hill is climbed).
 """
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -32,21 +33,29 @@ def mend_text(
     reading: str,
     score: Callable[[list[str]], list[float]],
     guess: Callable[[str], float],
+    nearby: Callable[[str], list[str]] = lambda text: [],
 ) -> str:
-    """``text`` with words of the ``reading`` where its score rises.
+    """``text`` with words of the ``reading``, or as one of those ``nearby``, where its score rises.
 
     score: texts -> nats. guess: a text's score, about, for what it costs to look which are worth the other.
+    nearby: text -> others to try where no exchange helps.
     """
     best, tried = score([text])[0], {text}
-    for _ in range(ROUNDS):
-        texts = sorted((other for other in exchanges(text, reading) if other not in tried), key=guess)[-MOST_SCORED:]
-        if not texts:
-            break
-        tried |= {*texts}
-        gained, other = max(zip(score(texts), texts))
+
+    def climb(others: list[str]) -> bool:
+        nonlocal best, text
+        others = [other for other in dict.fromkeys(others) if other not in tried]
+        tried.update(others)
+        gained, other = max(zip(score(others), others)) if others else (-math.inf, "")
         if gained < best + LEAST_GAIN:
-            break
+            return False
         best, text = gained, other
+        return True
+
+    for _ in range(ROUNDS):
+        others = [other for other in exchanges(text, reading) if other not in tried]
+        if not climb(sorted(others, key=guess)[-MOST_SCORED:]) and not climb(nearby(text)):
+            break
     return text
 
 

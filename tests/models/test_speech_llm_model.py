@@ -200,6 +200,16 @@ def test_n_best_is_sorted_and_scored():
         assert scores == sorted(scores, reverse=True) and len(set(texts)) == len(texts) <= 3
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_behind_one_prompt_score_as_each_by_itself(family):
+    model = build(hearing(), family)
+    prompt = torch.randn(9, model.llm.get_input_embeddings().embedding_dim, generator=torch.Generator().manual_seed(0))
+    answers = [model.answer_ids(text) for text in ("abc", "", "hgfedcba", "d")]
+    alone = [nats for answer in answers for nats in model.score([prompt], [answer])]
+    assert model.score_alternatives(prompt, answers) == pytest.approx(alone, abs=1e-4)
+    assert model.score_alternatives(prompt, answers[1:2]) == pytest.approx(alone[1:2], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     "options", [{"decoder": "joint"}, {"decoder": "ctc"}, {"n_best": 2}, {"decoder": "x"}, {"ctc_weight": 1.0}]
 )

@@ -1,0 +1,87 @@
+import numpy as np
+import torch
+
+import pytest
+
+from models.speech_llm_model import SpeechLLMBase
+from speech_llm.decoding import _mend, open_ctc_scorers, score_answers
+from speech_llm.joint_decoding import CtcScorer, open_ctc_scorer
+from speech_llm.spellings import TokenTree, build_token_tree
+from speech_llm.token_edits import CHOICES, MOST_REPLACED, edited_tokens
+from tiny_llm import CHARACTERS, DIM, hearing, spoken, tiny_llm, tiny_tokenizer
+
+WORDS = (" bad", " cab", " head")  # tokens beside the single characters
+JOINT = {"weight": 0.5, "bonus": 0.3}
+
+
+@pytest.fixture(scope="module")
+def model() -> SpeechLLMBase:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(list(WORDS))
+    llm = tiny_llm("llama")
+    llm.resize_token_embeddings(len(tokenizer))
+    return SpeechLLMBase(llm, tokenizer, hearing() | {"characters": CHARACTERS}).eval()
+
+
+@pytest.fixture(scope="module")
+def tree(model) -> TokenTree:
+    return build_token_tree(model)
+
+
+def hears(tree: TokenTree, text: str) -> CtcScorer:
+    return open_ctc_scorer(tree, spoken(text, doubt=1e-3))
+
+
+def indifferent(model: SpeechLLMBase, tokens: list[int]) -> torch.Tensor:
+    """An LLM to which all tokens are the same."""
+    return torch.full((len(tokens) + 1, len(model.tokenizer)), -np.log(len(model.tokenizer)))
+
+
+@pytest.mark.parametrize(
+    "written", ["a bad", "a bad cab cab head", "a bad head head", "a bad a cab head", "a cab head", "a bad cab head d"]
+)
+def test_the_best_of_the_texts_a_token_away_is_what_the_head_hears(model, tree, written):
+    heard = "a bad cab head" if written != "a bad" else "a bad head"
+    tokens = model.answer_ids(written)[:-1]
+    best, *others = edited_tokens(tokens, indifferent(model, tokens), hears(tree, heard), most=20, **JOINT)
+    assert model.tokenizer.decode(best) == heard
+    assert tokens not in [best, *others] and len({*map(tuple, others)}) == len(others)
+
+
+def test_the_llm_decides_where_the_head_hears_anything(model, tree):
+    tokens = model.answer_ids("a bad cab")[:-1]
+    log_probs = indifferent(model, tokens)
+    log_probs[range(len(tokens)), tokens] = -0.5
+    log_probs[2, model.answer_ids(" head")[0]] = -0.1
+    unsure = open_ctc_scorer(tree, np.full((60, len(CHARACTERS) + 1), -np.log(len(CHARACTERS) + 1)))
+    best = edited_tokens(tokens, log_probs, unsure, most=1, weight=0.1, bonus=0.5)[0]
+    assert " head" in model.tokenizer.decode(best)
+
+
+def test_as_many_as_asked_and_none_further_than_an_edit(model, tree):
+    tokens = model.answer_ids("a bad cab")[:-1]
+    scorer = hears(tree, "a bad cab")
+    found = edited_tokens(tokens, indifferent(model, tokens), scorer, most=1000, **JOINT)
+    assert len(found) <= (len(tokens) + 1) * (CHOICES + 1) * (MOST_REPLACED + 1)
+    for edited in found:
+        same = next(
+            (n for n, pair in enumerate(zip(edited, tokens)) if pair[0] != pair[1]), min(map(len, (edited, tokens)))
+        )
+        rest = max(len(tokens), len(edited)) - same
+        ends = [n for n in range(rest + 1) if edited[len(edited) - n :] == tokens[len(tokens) - n :] or n == 0]
+        left = min(max(ends), len(tokens) - same, len(edited) - same)
+        assert len(tokens) - same - left <= MOST_REPLACED and len(edited) - same - left <= 1
+    assert edited_tokens(tokens, indifferent(model, tokens), scorer, most=3, **JOINT) == found[:3]
+
+
+@torch.inference_mode()
+def test_an_empty_text_can_be_mended_and_a_mended_one_scores_no_worse(model, tree):
+    torch.manual_seed(0)
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 24, DIM)).astype(np.float32))
+    speech = model.encode_speech(features, torch.tensor([24]))
+    scorer, prompt = open_ctc_scorers(tree, speech)[0], model.prompts(speech)[0]
+    for text in ("", "a bad cab"):
+        tokens = model.answer_ids(text)[:-1]
+        mended = _mend(model, [tokens], prompt, "", scorer, **JOINT)[0]
+        before, after = score_answers(model, prompt, [tokens, mended], scorer, **JOINT)
+        assert after >= before
