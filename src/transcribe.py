@@ -126,7 +126,7 @@ def add_decoding_flags(decoding: argparse._ArgumentGroup) -> None:
         "--mend",
         action="store_true",
         default=None,
-        help="try words of the head's reading in the text of joint decoding",
+        help="try words of the head's reading, and other tokens, in the text of joint decoding",
     )
     decoding.add_argument("--no_mend", dest="mend", action="store_false", default=None, help="do not")
     decoding.add_argument("--length_penalty", type=float, default=None, help="above 0 favours longer texts of a beam")

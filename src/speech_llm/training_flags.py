@@ -134,7 +134,7 @@ def add_generation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--mend",
         action="store_true",
-        help="in joint decoding, put words of the head's reading into the text where that raises its score",
+        help="in joint decoding, put words of the head's reading, or other tokens, where that raises the text's score",
     )
     group.add_argument("--no_mend", dest="mend", action="store_false", help="leave the text as the search found it")
     group.add_argument(
