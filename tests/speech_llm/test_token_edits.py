@@ -54,7 +54,7 @@ def test_the_llm_decides_where_the_head_hears_anything(model, tree):
     log_probs[range(len(tokens)), tokens] = -0.5
     log_probs[2, model.answer_ids(" bad")[0]] = -0.1
     unsure = open_ctc_scorer(tree, np.full((60, len(CHARACTERS) + 1), -np.log(len(CHARACTERS) + 1)))
-    best = edited_tokens(tokens, log_probs, unsure, most=1, weight=0.1, bonus=0.5)[0]
+    best = edited_tokens(tokens, log_probs, unsure, most=1, weight=0.1, bonus=0.05)[0]
     assert model.tokenizer.decode(best) == "a bad bad"
 
 
