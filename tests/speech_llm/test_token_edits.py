@@ -48,14 +48,15 @@ def test_the_best_of_the_texts_a_token_away_is_what_the_head_hears(model, tree, 
     assert tokens not in [best, *others] and len({*map(tuple, others)}) == len(others)
 
 
-def test_the_llm_decides_where_the_head_hears_anything(model, tree):
+@pytest.mark.parametrize("word", [" bad", " head"])
+def test_the_llm_decides_where_the_head_hears_anything(model, tree, word):
     tokens = model.answer_ids("a bad cab")[:-1]
     log_probs = indifferent(model, tokens)
     log_probs[range(len(tokens)), tokens] = -0.5
-    log_probs[2, model.answer_ids(" bad")[0]] = -0.1
+    log_probs[2, model.answer_ids(word)[0]] = -0.1
     unsure = open_ctc_scorer(tree, np.full((60, len(CHARACTERS) + 1), -np.log(len(CHARACTERS) + 1)))
     best = edited_tokens(tokens, log_probs, unsure, most=1, weight=0.1, bonus=0.05)[0]
-    assert model.tokenizer.decode(best).startswith("a bad bad")
+    assert model.tokenizer.decode(best).startswith("a bad" + word)
 
 
 def test_as_many_as_asked_and_none_further_than_an_edit(model, tree):
