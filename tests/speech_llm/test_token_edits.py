@@ -5,7 +5,7 @@ import pytest
 
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.decoding import _mend, open_ctc_scorers, score_answers
-from speech_llm.joint_decoding import CtcScorer, open_ctc_scorer
+from speech_llm.joint_decoding import CtcScorer, open_ctc_scorer, score_answer
 from speech_llm.spellings import TokenTree, build_token_tree
 from speech_llm.token_edits import CHOICES, MOST_REPLACED, edited_tokens
 from tiny_llm import CHARACTERS, DIM, hearing, spoken, tiny_llm, tiny_tokenizer
@@ -48,15 +48,18 @@ def test_the_best_of_the_texts_a_token_away_is_what_the_head_hears(model, tree, 
     assert tokens not in [best, *others] and len({*map(tuple, others)}) == len(others)
 
 
-@pytest.mark.parametrize("word", [" bad", " head"])
-def test_the_llm_decides_where_the_head_hears_anything(model, tree, word):
+def test_the_order_is_that_of_the_scores_where_the_llm_forgets_what_stands_before(model, tree):
     tokens = model.answer_ids("a bad cab")[:-1]
-    log_probs = indifferent(model, tokens)
-    log_probs[range(len(tokens)), tokens] = -0.5
-    log_probs[2, model.answer_ids(word)[0]] = -0.1
-    unsure = open_ctc_scorer(tree, np.full((60, len(CHARACTERS) + 1), -np.log(len(CHARACTERS) + 1)))
-    best = edited_tokens(tokens, log_probs, unsure, most=1, weight=0.1, bonus=0.05)[0]
-    assert model.tokenizer.decode(best).startswith("a bad" + word)
+    nats = (2 * torch.randn(len(model.tokenizer), generator=torch.Generator().manual_seed(0))).log_softmax(-1)
+    unsure = open_ctc_scorer(tree, np.full((20, len(CHARACTERS) + 1), -np.log(len(CHARACTERS) + 1)))
+    found = edited_tokens(tokens, nats.expand(len(tokens) + 1, -1), unsure, most=40, weight=0.4, bonus=0.6)
+
+    def score(edited: list[int]) -> float:
+        heard, count = score_answer(unsure, edited)
+        return 0.6 * float(nats[edited].sum()) + 0.4 * heard + 0.6 * count
+
+    scores = [score(edited) for edited in found]
+    assert len(found) == 40 and scores == pytest.approx(sorted(scores, reverse=True))
 
 
 def test_as_many_as_asked_and_none_further_than_an_edit(model, tree):
