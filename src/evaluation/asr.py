@@ -3,10 +3,12 @@
 A. Radford et al. (2022), "Robust Speech Recognition via Large-Scale Weak Supervision". Greedy decoding, one window of
 at most 30 s at a time, no prompt from the window before, so that a text depends on its own recording alone. With
 timestamps, as Whisper's own command decodes, and a second reading with a beam where the first has hardly any text for
-the sound there is: greedy decoding may stop at the pause after a first short word.
+the sound there is: greedy decoding may stop at the pause after a first short word. A reading that says one thing over
+and over is read again as Whisper's authors do (their section 4.5): with a beam, then drawn at rising temperatures.
 """
 
 import logging
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,8 @@ QUIET_SAMPLES = SAMPLE_RATE // 5  # the cut lies in the quietest fifth of a seco
 TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 32, 440
 # Slow speech has 8 characters per second; below this a reading has stopped early.
 MIN_CHARACTERS_PER_SECOND, BEAMS = 3.0, 5
+# Text that is this many times as long as zlib makes it repeats itself; the limit and the temperatures are the authors'.
+MAX_COMPRESSION, TEMPERATURES = 2.4, (0.2, 0.4, 0.6, 0.8, 1.0)
 LOUD_SAMPLES, LOUD_DB = SAMPLE_RATE // 50, 35.0  # a stretch counts as sound if it is this near to the loudest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -100,7 +104,7 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
     limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {MIN_CHARACTERS_PER_SECOND} {BEAMS}"
-    decoding = f"{language} {dtype} {limits} timestamps"
+    decoding = f"{language} {dtype} {limits} timestamps, repeats {MAX_COMPRESSION} {TEMPERATURES}"
     return fingerprint(model, decoding)
 
 
@@ -163,16 +167,44 @@ def transcribe(
         batch = order[begin : begin + batch_size]
         windows = [pieces[place][2] for place in batch]
         readings = _transcribe_batch(asr, windows)
-        sparse = [place for place, window in enumerate(windows) if stopped_early(readings[place], window)]
-        second = _transcribe_batch(asr, [windows[place] for place in sparse], n_beams=BEAMS) if sparse else []
-        heard.update(zip(batch, readings))
-        heard.update((batch[place], text) for place, text in zip(sparse, second))
+        heard.update(zip(batch, _read_doubtful_again(asr, windows, readings)))
         if bar is not None:
             bar.update(sum(map(len, windows)) / SAMPLE_RATE)
     texts: list[list[str]] = [[] for _ in waveforms]
     for place, (number, _, _) in enumerate(pieces):
         texts[number].append(heard[place])
     return [" ".join(text for text in parts if text) for parts in texts]
+
+
+def _read_doubtful_again(asr: Recogniser, windows: Sequence[np.ndarray], readings: Sequence[str]) -> list[str]:
+    """The readings, those that stop early or repeat themselves replaced by second ones."""
+    readings = list(readings)
+    doubtful = [
+        place
+        for place, (text, window) in enumerate(zip(readings, windows))
+        if stopped_early(text, window) or repeats_itself(text)
+    ]
+    second = _transcribe_batch(asr, [windows[place] for place in doubtful], n_beams=BEAMS) if doubtful else []
+    for place, text in zip(doubtful, second):
+        readings[place] = _draw_reading(asr, windows[place]) if repeats_itself(text) else text
+    return readings
+
+
+def _draw_reading(asr: Recogniser, window: np.ndarray) -> str:
+    """The first reading without repetition at rising temperatures, else the last; the same whenever it is asked for."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for temperature in TEMPERATURES:
+            (text,) = _transcribe_batch(asr, [window], temperature=temperature)
+            if not repeats_itself(text):
+                break
+    return text
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether ``text`` says one thing over and over: zlib shortens it more than it shortens speech."""
+    written = text.encode()
+    return len(written) > MAX_COMPRESSION * len(zlib.compress(written))
 
 
 def stopped_early(text: str, waveform: np.ndarray) -> bool:
@@ -184,18 +216,25 @@ def stopped_early(text: str, waveform: np.ndarray) -> bool:
 
 
 @torch.inference_mode()
-def _transcribe_batch(asr: Recogniser, windows: list[np.ndarray], *, n_beams: int = 1) -> list[str]:
-    """Texts of at most 30 s each. Every window is filled up to 30 s, so no text depends on its batch."""
+def _transcribe_batch(
+    asr: Recogniser, windows: list[np.ndarray], *, n_beams: int = 1, temperature: float = 0.0
+) -> list[str]:
+    """Texts of at most 30 s each. Every window is filled up to 30 s, so no text depends on its batch.
+
+    temperature: of drawing the tokens; 0 takes the likeliest.
+    """
     model = asr.model
     inputs = asr.extractor(windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True)
     limits = [min(MAX_TOKENS, SPARE_TOKENS + TOKENS_PER_SECOND * len(window) // SAMPLE_RATE) for window in windows]
     options = {"language": asr.language, "task": "transcribe"} if _is_multilingual(model) else {}
     if hasattr(model.generation_config, "no_timestamps_token_id"):
         options["return_timestamps"] = True
+    if temperature:
+        options["temperature"] = temperature
     tokens = model.generate(
         inputs.input_features.to(model.device, model.dtype),
         attention_mask=inputs.attention_mask.to(model.device),
-        do_sample=False,
+        do_sample=temperature > 0,
         num_beams=n_beams,
         max_new_tokens=max(limits),
         **options,

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import pytest
 from transformers import WhisperFeatureExtractor
@@ -14,10 +15,12 @@ from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from evaluation.asr import (
     BEAMS,
+    TEMPERATURES,
     WINDOW_SAMPLES,
     _fingerprint,
     find_windows,
     load_asr,
+    repeats_itself,
     settle_language,
     stopped_early,
     transcribe,
@@ -66,6 +69,31 @@ def test_a_reading_stopped_early_is_read_again_with_a_beam(tiny_whisper_asr, mon
     monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
     assert transcribe(None, [sound, sound[: SAMPLE_RATE // 4]]) == ["octavo, marque tres", "8."]
     assert beams == [(1, 2), (BEAMS, 1)]
+
+
+def test_a_reading_that_repeats_itself_is_read_again(monkeypatch):
+    """First with a beam, then drawn at rising temperatures; one that always repeats itself keeps its last reading."""
+    loop, word = "por favor marque " * 20, "por favor marque el dos"
+    assert repeats_itself(loop) and not repeats_itself(word) and not repeats_itself("")
+    sound, asked = speech_like(1.0, seed=1), []
+
+    def read_as(*answers):
+        def read(asr, windows, *, n_beams=1, temperature=0.0):
+            asked.append((n_beams, temperature))
+            assert len(windows) == 1 and (not temperature or torch.initial_seed() == 0)
+            return [answers[len(asked) - 1]]
+
+        asked.clear()
+        monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
+        return transcribe(None, [sound])
+
+    state = torch.get_rng_state()
+    assert read_as(word) == [word] and asked == [(1, 0.0)]
+    assert read_as(loop, word) == [word] and asked == [(1, 0.0), (BEAMS, 0.0)]
+    assert read_as(loop, loop, loop, word) == [word]
+    assert asked == [(1, 0.0), (BEAMS, 0.0), (1, TEMPERATURES[0]), (1, TEMPERATURES[1])]
+    assert read_as(*[loop] * 6, loop + word) == [loop + word] and asked[-1] == (1, TEMPERATURES[-1])
+    assert torch.equal(torch.get_rng_state(), state), "a listener draws nothing from anybody's random numbers"
 
 
 def test_texts_do_not_depend_on_the_batch(tiny_whisper_asr):
