@@ -8,7 +8,7 @@ and over is read again as Whisper's authors do (their section 4.5): with a beam,
 """
 
 import logging
-import zlib
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,10 @@ QUIET_SAMPLES = SAMPLE_RATE // 5  # the cut lies in the quietest fifth of a seco
 TOKENS_PER_SECOND, SPARE_TOKENS, MAX_TOKENS = 16, 32, 440
 # Slow speech has 8 characters per second; below this a reading has stopped early.
 MIN_CHARACTERS_PER_SECOND, BEAMS = 3.0, 5
-# Text that is this many times as long as zlib makes it repeats itself; the limit and the temperatures are the authors'.
-MAX_COMPRESSION, TEMPERATURES = 2.4, (0.2, 0.4, 0.6, 0.8, 1.0)
+# The same four times in a row, 24 characters in all, is a loop. The authors' sign of it, that zlib shortens the text to
+# less than 1 / 2.4, takes menus for loops ("press one for …, two for …"), most of all in scripts of two bytes a letter.
+LOOP, LOOP_CHARACTERS = re.compile(r"(.+?)\1{3,}", re.DOTALL), 24
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # the authors'
 LOUD_SAMPLES, LOUD_DB = SAMPLE_RATE // 50, 35.0  # a stretch counts as sound if it is this near to the loudest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -104,7 +106,7 @@ def _check_language(name: str, model: torch.nn.Module, language: str | None) -> 
 
 def _fingerprint(model: torch.nn.Module, language: str | None, dtype: str) -> str:
     limits = f"{TOKENS_PER_SECOND} {SPARE_TOKENS} {MIN_WINDOW_SAMPLES} {MIN_CHARACTERS_PER_SECOND} {BEAMS}"
-    decoding = f"{language} {dtype} {limits} timestamps, repeats {MAX_COMPRESSION} {TEMPERATURES}"
+    decoding = f"{language} {dtype} {limits} timestamps, loops {LOOP.pattern} {LOOP_CHARACTERS} {TEMPERATURES}"
     return fingerprint(model, decoding)
 
 
@@ -202,9 +204,8 @@ def _draw_reading(asr: Recogniser, window: np.ndarray) -> str:
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether ``text`` says one thing over and over: zlib shortens it more than it shortens speech."""
-    written = text.encode()
-    return len(written) > MAX_COMPRESSION * len(zlib.compress(written))
+    """Whether ``text`` says one thing over and over."""
+    return any(len(loop[0]) >= LOOP_CHARACTERS for loop in LOOP.finditer(text))
 
 
 def stopped_early(text: str, waveform: np.ndarray) -> bool:

@@ -74,7 +74,10 @@ def test_a_reading_stopped_early_is_read_again_with_a_beam(tiny_whisper_asr, mon
 def test_a_reading_that_repeats_itself_is_read_again(monkeypatch):
     """First with a beam, then drawn at rising temperatures; one that always repeats itself keeps its last reading."""
     loop, word = "por favor marque " * 20, "por favor marque el dos"
-    assert repeats_itself(loop) and not repeats_itself(word) and not repeats_itself("")
+    assert repeats_itself(loop) and repeats_itself("8. 2." + " 3." * 9) and not repeats_itself(word)
+    assert not repeats_itself("") and not repeats_itself("no, no, no, no, no, no")
+    menu = "Для прослушивания сообщения нажмите {}. Для повторного прослушивания сообщения нажмите {}. "
+    assert not repeats_itself("".join(menu.format(number, number + 1) for number in range(1, 7, 2)))
     sound, asked = speech_like(1.0, seed=1), []
 
     def read_as(*answers):
