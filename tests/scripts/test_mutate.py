@@ -2,6 +2,7 @@
 killed, one that lives and one that hangs are run on a repository of a single function."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,7 +156,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (mutate, mutant_tests):
         monkeypatch.setattr(module, "REPOSITORY", root)
     monkeypatch.setattr(mutate, "COPIED", ("src", "tests", "pyproject.toml"))
-    monkeypatch.setattr(mutate.importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(mutate, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda _: True)))
     monkeypatch.setattr(mutant_tests, "IMPORTED", ("json",))
     test = "tests/test_calc.py::test_a_sum"
     lines = {str(line): [test] for line in range(line_of("    if left > LIMIT:"), len(SOURCE.split("\n")))}
@@ -188,6 +189,21 @@ def test_a_mutant_is_killed_by_the_test_that_reaches_it(repository: Path, tmp_pa
     assert out.read_bytes() == first
 
 
+def test_the_map_says_which_test_reaches_which_line(repository: Path, tmp_path: Path) -> None:
+    pytest.importorskip("coverage")
+    more = "\n\ndef test_a_small_sum():\n    assert add(2) == 2\n\n\ndef test_that_fails():\n    assert add(1) == 9\n"
+    (repository / "tests" / "test_calc.py").write_text(TESTS + more)
+    copy, path = mutate.copy_repository(tmp_path / "work"), tmp_path / "work" / "other.json"
+    reached = mutant_tests.read_reached(path, copy, ["tests"])
+    sums, small = ("tests/test_calc.py::test_a_sum", "tests/test_calc.py::test_a_small_sum")
+    assert set(reached["seconds"]) == {sums, small}, "tests that fail look at nothing"
+    lines = reached["lines"]["src/calc.py"]
+    assert set(lines[str(line_of("    return left"))]) == {sums, small}
+    assert lines[str(line_of("        return ("))] == [sums] and "import" in lines[str(line_of("LIMIT = 3"))]
+    (repository / "tests" / "test_calc.py").unlink()
+    assert mutant_tests.read_reached(path, copy, ["tests"]) == reached, "it is measured once"
+
+
 def test_folders_without_modules_and_missing_packages_are_named(repository: Path, tmp_path: Path, monkeypatch) -> None:
     flags = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "o.json")]
     with pytest.raises(UserError, match="expected modules in src/nothing"):
@@ -196,6 +212,6 @@ def test_folders_without_modules_and_missing_packages_are_named(repository: Path
     monkeypatch.setattr(mutate, "places_of", lambda _: {})
     with pytest.raises(UserError, match="expected code that can be changed"):
         mutate.main(["--modules", "src/empty.py", *flags])
-    monkeypatch.setattr(mutate.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(mutate.importlib.util, "find_spec", lambda _: None)  # of the stand-in
     with pytest.raises(UserError, match="pip install cosmic-ray coverage"):
         mutate.main(["--modules", "src", *flags])
