@@ -31,6 +31,7 @@ POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0  # what a killed run has started needs a moment to notice
 BEAT_SECONDS = 30.0  # between two signs of life
 LEASE_SECONDS = 300.0  # without any, a holder on another machine counts as gone
+TORN_SECONDS = 5.0  # for which a lock may be empty while its holder writes it
 SUFFIX, NOTE_SUFFIX = ".running", ".running.json"
 RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # of torchrun and MPI: the first process holds for all
 LONGEST_COMMAND = 200  # characters
@@ -142,10 +143,16 @@ def _has_moved(path: Path, last: tuple[int, int] | None) -> bool:
 
 
 def _drop_torn(lock_file: Path) -> None:
-    """Remove a lock that names nobody, as a disk that was full leaves it; a process that writes one takes no minute."""
+    """Remove a lock that names nobody, as a kill leaves it between its creation and its first line, or a full disk.
+
+    It is watched by this process's own clock: the times of files are those of a server, which may be wrong.
+    """
+    seen, give_up = _changed(lock_file), time.monotonic() + TORN_SECONDS
     with contextlib.suppress(OSError):
-        if not lock_file.stat().st_size and time.time() - lock_file.stat().st_mtime > LEASE_SECONDS:
-            lock_file.unlink()
+        while not lock_file.stat().st_size and _changed(lock_file) == seen:
+            if time.monotonic() > give_up:
+                lock_file.unlink()
+            time.sleep(POLL_SECONDS)
 
 
 def note_of(lock_file: Path) -> Path:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,7 +40,7 @@ def hold(lock: Path, **variables: str) -> subprocess.Popen:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life and their end within parts of a second."""
-    for name, seconds in (("BEAT_SECONDS", 0.1), ("LEASE_SECONDS", 0.5), ("POLL_SECONDS", 0.02)):
+    for name, seconds in (("BEAT_SECONDS", 0.1), ("LEASE_SECONDS", 0.5), ("POLL_SECONDS", 0.02), ("TORN_SECONDS", 0.2)):
         monkeypatch.setattr(locks, name, seconds)
 
 
@@ -117,14 +118,27 @@ def test_a_process_number_that_another_process_has_now_is_no_holder(tmp_path: Pa
         pass
 
 
-def test_a_lock_that_a_full_disk_left_empty_goes_once_it_is_old(tmp_path: Path, hasty) -> None:
+def test_a_lock_that_a_kill_or_a_full_disk_left_empty_goes_at_once(tmp_path: Path, hasty) -> None:
+    lock = tmp_path / ".x.running"
+    for age in (0, 10**6, -(10**6)):  # a server's clock may be ahead
+        lock.touch()
+        os.utime(lock, (time.time() - age,) * 2)
+        began = time.monotonic()
+        with only_one(lock, patience=0.05, busy="x"):
+            assert 0.2 <= time.monotonic() - began < 5 and lock.stat().st_size
+        assert not lock.exists()
+
+
+def test_a_lock_that_is_being_written_is_waited_for(tmp_path: Path, hasty) -> None:
     lock = tmp_path / ".x.running"
     lock.touch()
-    with pytest.raises(UserError, match="somebody who left no name"), only_one(lock, patience=0.05, busy="x"):
+    text = MARKER.format(pid=os.getppid(), host=socket.gethostname(), duration=locks.LEASE_SECONDS)
+    writing = threading.Timer(0.1, lock.write_text, [text])
+    writing.start()
+    with pytest.raises(UserError, match="x: "), only_one(lock, patience=0.05, busy="x"):
         raise AssertionError("two at once")
-    os.utime(lock, (0, 0))
-    with only_one(lock, patience=0.05, busy="x"):
-        pass
+    writing.join()
+    assert lock.read_text() == text
 
 
 def test_a_disk_that_fails_while_the_lock_is_written_leaves_none(tmp_path: Path, monkeypatch) -> None:
