@@ -14,6 +14,7 @@ from training.experiment import read_metrics
 
 TIME_FIELDS = {"seconds", "step_seconds", "data_seconds", "audio_seconds_per_second", "gpu_peak_mib"}
 # Logs, and what names the machine, the folders and the moment of a run, as tables of units do in their own names.
+KEY_SUFFIX = ".key.json"  # of a listening test
 LOCK_SUFFIX = ".running"  # of a killed process: it stays until the next one takes the lock over
 UNCOMPARED_FILES = {"train.log", "config.json", "tensorboard", "unit_tables"}
 
@@ -62,6 +63,10 @@ def file_differences(first: Path, second: Path, hidden: Sequence[Path] = ()) -> 
         return differences(read_metrics(first.parent), read_metrics(second.parent))
     if first.name == "finished.json":
         return differences(json.loads(first.read_text()), json.loads(second.read_text()))
+    if first.name.endswith(KEY_SUFFIX):
+        return differences(*map(_without_names, (first, second)))
+    if (first.parent / f"{first.stem}{KEY_SUFFIX}").is_file():  # a page of a listening test
+        return [] if all(map(_fits_its_key, (first, second))) else [": belongs to another key"]
     contents = [path.read_bytes() for path in (first, second)]
     for folder in hidden:
         contents = [content.replace(str(folder).encode(), b"") for content in contents]
@@ -70,6 +75,21 @@ def file_differences(first: Path, second: Path, hidden: Sequence[Path] = ()) -> 
     if first.name == "scores.json":
         return differences(*map(_without_hash, contents))
     return [] if contents[0] == contents[1] else [": bytes"]
+
+
+def _without_names(key_file: Path) -> dict[str, object]:
+    """A listening test without the name of the test and of its clips, which are drawn anew each time, on purpose."""
+    key = json.loads(key_file.read_text(encoding="utf-8"))
+    clips = sorted(json.dumps(clip, sort_keys=True) for clip in key["clips"].values())
+    trials = [{name: value for name, value in trial.items() if name in ("kind", "group")} for trial in key["trials"]]
+    return key | {"test": "", "clips": clips, "trials": sorted(map(json.dumps, trials))}
+
+
+def _fits_its_key(page: Path) -> bool:
+    """Whether a page asks the questions of the key beside it, about every clip."""
+    key = json.loads((page.parent / f"{page.stem}{KEY_SUFFIX}").read_text(encoding="utf-8"))
+    content = page.read_text(encoding="utf-8")
+    return all(name in content for name in (key["test"], *key["clips"]))
 
 
 def _without_hash(content: bytes) -> dict[str, object]:

@@ -276,3 +276,18 @@ def test_what_names_the_moment_or_the_folder_of_a_run_is_no_difference(tmp_path:
         found.partition(":")[0].partition("/")[0] for found in folder_differences(folders[0], folders[2], folders)[1]
     ]
     assert sorted(set(names)) == ["a.eaf", "finished.json", "scores.json"]
+
+
+def test_listening_tests_are_equal_but_for_their_names(tmp_path: Path) -> None:
+    """Each test draws its own name and those of its clips; a page must belong to the key beside it."""
+    folders = [tmp_path / name for name in "abcd"]
+    for folder, test, clip, seconds in zip(folders, ("t1", "t2", "t3", "t4"), ("c1", "c2", "c3", "c4"), (3, 3, 4, 3)):
+        folder.mkdir()
+        key = {"test": test, "clips": {clip: {"system": "a", "seconds": seconds}}}
+        key["trials"] = [{"id": "mos-1", "kind": "mos", "group": "a", "clips": [clip]}]
+        (folder / "page.key.json").write_text(json.dumps(key))
+        (folder / "page.html").write_text(f"<p>{test} {clip}</p>")
+    (folders[3] / "page.html").write_text("<p>t4 c1</p>")
+    found = [folder_differences(folders[0], other)[1] for other in folders[1:]]
+    assert found[0] == [] and found[2] == ["page.html: belongs to another key"]
+    assert [one.partition("/")[0] for one in found[1]] == ["page.key.json"]
