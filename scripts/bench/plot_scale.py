@@ -29,6 +29,7 @@ CURVES = (
     ("motifs, of lists", ("tokens",), "cpu_seconds", "peak_mib"),
     ("voice: first start", ("voice", "first"), "cpu_seconds_until_ready", "anonymous_mib"),
     ("voice: every other start", ("voice", "again"), "cpu_seconds_until_ready", "anonymous_mib"),
+    ("prosody: start", ("prosody",), "cpu_seconds_until_ready", "anonymous_mib"),
 )
 STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 
