@@ -168,25 +168,26 @@ def fixed_tables(bands: int, noise_bands: int) -> dict[str, torch.Tensor]:
     return {name: table.float() for name, table in tables.items()}
 
 
-def band_interpolation(n_bands: int) -> torch.Tensor:
-    """(n_bands, K) float64 weights of each band at each bin: linear between the bands' centres, summing to 1."""
+def band_interpolation(n_bands: int, n_bins: int = N_BINS) -> torch.Tensor:
+    """(n_bands, n_bins) float64 weights of each band at each bin: linear between the bands' centres, summing to 1."""
     top = math.log1p(SAMPLE_RATE / 2 / BAND_BREAK)
     centres = torch.expm1(torch.linspace(0, top, n_bands, dtype=torch.float64)) * BAND_BREAK
-    frequencies = torch.linspace(0, SAMPLE_RATE / 2, N_BINS, dtype=torch.float64)
+    frequencies = torch.linspace(0, SAMPLE_RATE / 2, n_bins, dtype=torch.float64)
     above = torch.searchsorted(centres, frequencies).clamp(1, n_bands - 1)
     share = ((frequencies - centres[above - 1]) / (centres[above] - centres[above - 1])).clamp(0, 1)
-    weights = torch.zeros(n_bands, N_BINS, dtype=torch.float64)
-    weights[above - 1, torch.arange(N_BINS)] = 1 - share
-    weights[above, torch.arange(N_BINS)] = share
+    weights = torch.zeros(n_bands, n_bins, dtype=torch.float64)
+    weights[above - 1, torch.arange(n_bins)] = 1 - share
+    weights[above, torch.arange(n_bins)] = share
     return weights
 
 
-def minimum_phase_matrix() -> torch.Tensor:
-    """(K, K) float64: log magnitudes of bins @ it = the phase of the filter that is causal and so is its inverse.
+def minimum_phase_matrix(n_bins: int = N_BINS) -> torch.Tensor:
+    """(n_bins, n_bins) float64: log magnitudes @ it = the phase of the filter that is causal and so is its inverse.
 
     The cepstrum of such a filter is 0 at negative times. So it is twice the even part, which the magnitude gives.
     """
-    cepstra = torch.fft.irfft(torch.eye(N_BINS, dtype=torch.float64), n=WINDOW)
-    cepstra[:, 1 : WINDOW // 2] *= 2
-    cepstra[:, WINDOW // 2 + 1 :] = 0
+    half = n_bins - 1
+    cepstra = torch.fft.irfft(torch.eye(n_bins, dtype=torch.float64), n=2 * half)
+    cepstra[:, 1:half] *= 2
+    cepstra[:, half + 1 :] = 0
     return torch.fft.rfft(cepstra).imag
