@@ -15,20 +15,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-import torch
-from torchaudio.functional import resample
-
 from tqdm import tqdm
 
-from audio.audio_io import load_audio, save_audio
 from core.cli import parse_flags, require_share, run_main
 from core.errors import UserError
 from core.files import write_json, write_text
-from core.frames import SAMPLE_RATE
 from core.locks import only_run
 from core.records import Segment
-from languages import add_language_flags, data_root, language_paths
+from languages import add_language_flags, language_paths
 from segmentation.manifest import read_manifest
+from segmentation.speed_copies import copy_at_speed
 
 SOURCES = ["english", "italian", "spanish", "russian_prompts", "russian"]
 
@@ -65,29 +61,12 @@ def _named_speaker(row: Segment, language: str) -> dict[str, str]:
     return {"speaker": row["speaker"] or language}
 
 
-def copy_at_rate(row: Segment, rate: float, folder: Path) -> Segment:
-    """``row`` played ``rate`` times as fast, as a file of its own in ``folder``; pitch and formants move along."""
-    name = f"{row['id']}_x{round(100 * rate)}"
-    path = folder / f"{name}.wav"
-    waveform = torch.from_numpy(load_audio(data_root() / row["audio"]))
-    # Taken for a recording at 16,000 times the speed: 13,920 Hz for .87.
-    played = resample(waveform, round(SAMPLE_RATE * rate), SAMPLE_RATE).numpy()
-    if not path.exists():
-        save_audio(path, played)
-    return row | {
-        "id": name,
-        "audio": str(path.relative_to(data_root())),
-        "duration": len(played) / SAMPLE_RATE,
-        "speaker": f"{row['speaker']}_x{round(100 * rate)}",
-    }
-
-
 def copies(rows: list[Segment], args: argparse.Namespace, folder: Path) -> Iterator[Segment]:
     draw = random.Random(args.seed)
     chosen = [(row, draw.choice(args.rates)) for row in rows if draw.random() < args.copied] if args.rates else []
     folder.mkdir(parents=True, exist_ok=True)
     for row, rate in tqdm(chosen, desc="copies at other speeds", unit="segment"):
-        yield copy_at_rate(row, rate, folder)
+        yield copy_at_speed(row, rate, folder)
 
 
 def main() -> int:
