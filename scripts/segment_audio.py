@@ -47,6 +47,7 @@ from segmentation.cut_recording import (
 )
 from segmentation.folder_survey import Survey, describe_ignored, printable, survey_folder
 from segmentation.joined_clips import JOIN_SECONDS
+from segmentation.levelling import SPEECH_DB, TOLERATED_DB
 from segmentation.manifest import read_manifest
 from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
@@ -56,7 +57,7 @@ from segmentation.voice_activity import load_network
 
 EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "annotations")
 EVERYDAY += ("vad", "join_clips", "num_workers")
-KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "max_failed", "speaker_from", "split_by")
+KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "keep_level", "max_failed", "speaker_from", "split_by")
 KEPT += ("annotations", "text_tier", "vad", "join_clips")
 BESIDE, NOWHERE = "beside", "none"
 WHOLE_FILE = (0.0, float("inf"))  # times of a text
@@ -136,6 +137,12 @@ def add_keeping_flags(parser: argparse.ArgumentParser) -> None:
         "--drop_flagged", action="store_true", help="leave out segments of noise, music or overlapping speech"
     )
     keeping.add_argument("--keep_truncated", action="store_true", help="use what is there of recordings cut short")
+    keeping.add_argument(
+        "--keep_level",
+        action="store_true",
+        help=f"leave every recording as loud as it is; otherwise speech more than {TOLERATED_DB:g} dB away from "
+        f"{SPEECH_DB:g} dB of full scale is brought there, a recording as a whole",
+    )
     keeping.add_argument(
         "--max_failed", type=float, default=5.0, help="per cent of the recordings that may fail before exit code 3 (5)"
     )
@@ -305,6 +312,8 @@ def print_report(
         print(describe_detectors(vad, tally.by_network, n_sources - len(failed) - counts["annotated"]))
     if counts["lowered"]:
         print(f"{counts['lowered']} recordings of 32-bit float go over full scale: each was lowered as a whole to fit")
+    if counts["levelled"]:
+        print(f"{counts['levelled']} recordings are raised or lowered to the usual level of speech (or --keep_level)")
     if counts["several_tracks"]:
         print(f"of {counts['several_tracks']} recordings with several sound tracks the first was taken")
     print("dropped: " + ", ".join(f"{hours[key]:.3f} h {name}" for key, name in reasons.items()))
@@ -377,6 +386,7 @@ def main() -> int:
     annotated = read_annotation_files(survey.recordings, args.annotations)
     say_ignored(survey, paths["raw"], annotated.values())
     options = {"keep_truncated": args.keep_truncated, "text_tiers": tuple(args.text_tier), "vad": args.vad}
+    options["keep_level"] = args.keep_level
     if args.vad != ENERGY:
         load_network()  # one clear line where it is not installed, before any recording fails of it
     jobs = plan(survey.recordings, paths, texts, flags, annotated=annotated, **options)

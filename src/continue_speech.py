@@ -56,6 +56,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     parser.add_argument("recording", type=Path, help="an audio file of any format: what the model goes on from")
     parser.add_argument("--out", type=Path, required=True, help="folder for the page, the WAV files and the list")
+    parser.add_argument(
+        "--keep_level", action="store_true", help="hear it as loud as it is, however far from the usual level of speech"
+    )
     add_model_flags(parser.add_argument_group("models"))
     add_drawing_flags(parser.add_argument_group("drawing"))
     args = parse_flags(parser, argv)
@@ -110,7 +113,7 @@ def check_voice(lm: UnitLM, vocoder: Vocoder, voice: Path, language: str) -> Non
 
 def hear_prompt(args: argparse.Namespace) -> tuple[np.ndarray, Prompt]:
     """The recording, or its beginning, and its units and pitch."""
-    waveform = read_recording(args.recording)
+    waveform = read_recording(args.recording, keep_level=args.keep_level)
     if args.prompt_seconds is not None:
         waveform = waveform[: frames_to_samples(max(1, round(args.prompt_seconds * UNIT_RATE)))]
     frames = open_ears(args.voice, args.device)(waveform)[:, 0]

@@ -100,6 +100,11 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bpe", type=Path, default=None, help="phase 2 folder that --tokens come from")
     group.add_argument("--split", choices=SPLITS, default=None, help="only this split of a JSON file")
     group.add_argument(
+        "--keep_level",
+        action="store_true",
+        help="hear recordings as loud as they are; else those far from the usual level of speech are brought there",
+    )
+    group.add_argument(
         "--max_failed",
         type=float,
         default=5.0,
@@ -165,6 +170,8 @@ def check_input_flags(args: argparse.Namespace) -> None:
         raise UserError("--tokens FILE and --bpe exp/<language>_bpe go together")
     if args.split and args.recordings:
         raise UserError("--split chooses from a JSON file; recordings have no splits")
+    if args.keep_level and not args.recordings:
+        raise UserError("--keep_level: says how recordings are heard; units have no level")
 
 
 def check_prosody_flags(args: argparse.Namespace) -> None:
@@ -232,7 +239,7 @@ def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def read_recordings(
-    exp: Path, recordings: list[tuple[str, Path]], device: str, failed: dict[str, str]
+    exp: Path, recordings: list[tuple[str, Path]], device: str, failed: dict[str, str], *, keep_level: bool = False
 ) -> Iterator[Request]:
     """Recording -> units by the encoder and clusters the vocoder was trained with, and F0.
 
@@ -241,7 +248,7 @@ def read_recordings(
     hear = open_ears(exp, device)
     for name, path in recordings:
         try:
-            waveform = read_recording(path)
+            waveform = read_recording(path, keep_level=keep_level)
         except (UserError, OSError) as error:
             failed[name] = str(error)
             continue
@@ -355,7 +362,10 @@ def speak_all(args: argparse.Namespace) -> int:
     clip = hear_clip(args.voice_of) if args.voice_of else None
     failed: dict[str, str] = {}
     recordings = find_recordings(args.recordings)
-    requests = read_recordings(args.exp, recordings, args.device, failed) if recordings else read_requests(args)
+    if recordings:
+        requests = read_recordings(args.exp, recordings, args.device, failed, keep_level=args.keep_level)
+    else:
+        requests = read_requests(args)
     predicted, needed = PREDICTIONS[args.predict], prosody is not None or vocoder.generator.uses_f0
     rows: list[UnitsRow] = []
 

@@ -58,6 +58,7 @@ class Segment(TypedDict):
     split: str  # train, val or test
     text: NotRequired[str]
     flags: NotRequired[list[str]]  # noise_or_music, overlapping_speech
+    levelled_db: NotRequired[float]  # by so much its recording was raised, or lowered, to the usual level of speech
     detector: NotRequired[str]  # what found the speech, energy or silero, where --vad was given
     parts: NotRequired[list[SegmentPart]]  # of joined clips; ``source`` is then the first, times are the segment's own
 
@@ -87,6 +88,7 @@ class CutResult(TypedDict):
     detector: NotRequired[str]  # energy or silero, where --vad was given
     loud_without_speech: NotRequired[float]  # --vad auto: share of what is loud in which no speech is heard
     lowered_db: NotRequired[float]  # a file of float that went over full scale
+    levelled_db: NotRequired[float]  # by so much the recording was raised, or lowered, to the usual level of speech
     n_tracks: NotRequired[int]  # of sound, where there are several; the first is cut
 
 

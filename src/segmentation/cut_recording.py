@@ -24,6 +24,7 @@ from core.files import read_json, write_json
 from core.frames import SAMPLE_RATE
 from core.records import CutSegment
 from segmentation.annotated_pieces import AnnotatedPlan, lanes, plan_annotated
+from segmentation.levelling import amplify, level_gain_db
 from segmentation.pauses import (
     MAX_SEGMENT_DURATION,
     MIN_ACTIVE_STEPS,
@@ -51,6 +52,7 @@ from segmentation.voice_activity import (
 )
 
 RESULT_VERSION = 2  # raise it where the same flags cut elsewhere
+LEVELLING_VERSION = 1  # raise it where the same recording is raised by another gain
 VAD_VERSION = 2  # likewise, where the network is asked
 WAV_HEADER_BYTES = 44
 ROUNDED_BYTES = 4  # two samples: times have four decimals, and 16,000 samples a second need more
@@ -86,6 +88,7 @@ class CutJob(NamedTuple):
     annotations: Path | None = None  # a file of ELAN, Praat, …: cut at its annotations instead of at pauses
     text_tiers: tuple[str, ...] = ()  # tiers that hold what is said; () chooses by their names
     vad: str = ENERGY
+    keep_level: bool = False  # else speech far from the usual level is brought there
 
 
 def result_file(job: CutJob) -> Path:
@@ -102,6 +105,7 @@ def dependencies(job: CutJob) -> dict[str, object]:
         "flags": job.flags._asdict(),
         "keep_truncated": job.keep_truncated,
         "version": RESULT_VERSION,
+        **({"keep_level": True} if job.keep_level else {"levelled": LEVELLING_VERSION}),
         **({"has_one_text": True} if job.has_one_text else {}),
         **({"vad": job.vad, "vad_version": VAD_VERSION} if job.vad != ENERGY else {}),
         **(describe_annotations(job) if job.annotations else {}),
@@ -119,7 +123,8 @@ def flags_of_results(results: Path) -> dict[str, object]:
     for file in sorted(results.glob("*.json")):
         with contextlib.suppress(UserError, KeyError, TypeError):  # a result that is torn is made again
             depends_on = read_json(file)["depends_on"]
-            return {**depends_on["flags"], "keep_truncated": depends_on["keep_truncated"]}
+            kept = {"keep_truncated": depends_on["keep_truncated"], "keep_level": depends_on.get("keep_level", False)}
+            return {**depends_on["flags"], **kept}
     return {}
 
 
@@ -195,12 +200,17 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
     check_length(job.path, n_samples, keep_truncated=job.keep_truncated)
     annotated = read_pieces(job, n_samples / SAMPLE_RATE) if job.annotations else None
     if annotated is not None and annotated.pieces:
-        return write_annotated(job, annotated, levels, flatness, n_samples=n_samples, held=held) | tracks
+        active = find_active(levels, find_threshold(levels, job.flags.threshold_db))
+        gain = choose_gain(job, levels, active)
+        write_segments(job, annotated_bounds(annotated, n_samples), held, gain)
+        return describe_annotated(job, annotated, levels, flatness, n_samples=n_samples) | note_gain(gain) | tracks
     refuse_foreign(job, annotated)
     active, measured = hear_speech(job, levels, windows=windows, heard=heard, held=held)
     found = choose_segments(job, levels, n_samples / SAMPLE_RATE, active, n_tracks=tracks.get("n_tracks", 1))
     bounds = piece_bounds(found, n_samples)
-    write_segments(job, bounds, held)
+    heard_active = find_active(levels, found.threshold) if active is None else active
+    gain = choose_gain(job, levels, heard_active)
+    write_segments(job, bounds, held, gain)
     segments = [describe_segment(*bound, levels, flatness) for bound in bounds]
     return {
         "n_samples": n_samples,
@@ -209,8 +219,18 @@ def find_and_write_segments(job: CutJob) -> dict[str, object]:
         "segments": segments,
         **({"detector": ENERGY if active is None else SILERO} if job.vad != ENERGY else {}),
         **({} if measured is None else {"loud_without_speech": round(measured, 4)}),
+        **note_gain(gain),
         **tracks,
     }
+
+
+def choose_gain(job: CutJob, levels: np.ndarray, active: np.ndarray) -> float:
+    """By how much the recording is raised, dB."""
+    return 0.0 if job.keep_level else level_gain_db(levels, active)
+
+
+def note_gain(gain_db: float) -> dict[str, float]:
+    return {"levelled_db": gain_db} if gain_db else {}
 
 
 def refuse_foreign(job: CutJob, annotated: AnnotatedPlan | None) -> None:
@@ -291,20 +311,18 @@ def read_pieces(job: CutJob, seconds: float) -> AnnotatedPlan:
     return plan_annotated(spoken, n_seconds=seconds, min_duration=min_duration, max_duration=max_duration)
 
 
-def write_annotated(
-    job: CutJob,
-    annotated: AnnotatedPlan,
-    levels: np.ndarray,
-    flatness: np.ndarray,
-    *,
-    n_samples: int,
-    held: list[np.ndarray],
-) -> dict[str, object]:
-    """Write a segment for each annotated piece; returns the result but for what it depends on."""
-    bounds = [
+def annotated_bounds(annotated: AnnotatedPlan, n_samples: int) -> list[tuple[int, int]]:
+    """(start, end) of every annotated piece, in samples."""
+    return [
         (round(piece.start * SAMPLE_RATE), min(round(piece.end * SAMPLE_RATE), n_samples)) for piece in annotated.pieces
     ]
-    write_segments(job, bounds, held)
+
+
+def describe_annotated(
+    job: CutJob, annotated: AnnotatedPlan, levels: np.ndarray, flatness: np.ndarray, *, n_samples: int
+) -> dict[str, object]:
+    """The result of a recording that was cut at annotations, but for what it depends on."""
+    bounds = annotated_bounds(annotated, n_samples)
     segments = [
         {
             **describe_segment(*bound, levels, flatness),
@@ -365,7 +383,9 @@ def piece_bounds(found: FoundSegments, n_samples: int) -> list[tuple[int, int]]:
     return [(start * STEP_SAMPLES, min(end * STEP_SAMPLES, n_samples)) for start, end in found.pieces]
 
 
-def write_segments(job: CutJob, bounds: list[tuple[int, int]], held: Sequence[np.ndarray] = ()) -> None:
+def write_segments(
+    job: CutJob, bounds: list[tuple[int, int]], held: Sequence[np.ndarray] = (), gain_db: float = 0.0
+) -> None:
     """Write the samples of each (start, end), decoded again if not ``held``; what an earlier cut left over goes.
 
     Where annotations overlap, the recording is read once for each lane of bounds that do not.
@@ -375,7 +395,7 @@ def write_segments(job: CutJob, bounds: list[tuple[int, int]], held: Sequence[np
         for number, waveform in zip(
             lane, cut_blocks(held or stream_audio(job.path), [bounds[number] for number in lane])
         ):
-            save_audio(segment_file(job.segments, job.stem, number), waveform)
+            save_audio(segment_file(job.segments, job.stem, number), amplify(waveform, gain_db))
             n_written += 1
     if n_written != len(bounds):
         raise UserError(CHANGED)

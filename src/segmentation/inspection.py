@@ -21,6 +21,7 @@ from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from core.records import InspectedRecording
 from segmentation.cut_recording import check_length
+from segmentation.levelling import THRESHOLD_DB, speech_power
 from segmentation.pauses import (
     INAUDIBLE_DB,
     MIN_SEGMENT_DURATION,
@@ -45,7 +46,6 @@ MIN_PAUSE_STEPS = 40
 FEWEST_NOISE_STEPS = 20
 WINDOW = 1024  # samples of a spectrum; one of eight windows is looked at
 BASS_HZ, TREBLE_HZ = (300, 3400), (4500, 7500)
-GATE = 0.1  # 10 dB below the mean
 LOWEST = 1e-7  # amplitude: -140 dB
 # What makes a recording worth a remark.
 CLIPPED_SHARE = 1e-4
@@ -155,7 +155,7 @@ def _describe(
     job: InspectionJob, n_samples: int, levels: np.ndarray, flatness: np.ndarray, gathered: _Gathered
 ) -> InspectedRecording:
     sound = sum_up(gathered.blocks)
-    threshold = find_threshold(levels, 10.0)
+    threshold = find_threshold(levels, THRESHOLD_DB)
     active = find_active(levels, threshold)
     loudness = measure_loudness(levels, active, threshold)
     silent = threshold.loud_db < SILENT_DB
@@ -214,15 +214,6 @@ def measure_loudness(levels: np.ndarray, active: np.ndarray, threshold: Threshol
     noise_power = 10 ** (noise_db / 10)
     snr_db = 10 * float(np.log10(max(power - noise_power, 0.01 * noise_power) / noise_power))
     return Levels(speech_db, noise_db, snr_db)
-
-
-def speech_power(powers: np.ndarray) -> float:
-    """Mean of the steps' powers (T,), those far below that mean left out, as in EBU R 128.
-
-    How many soft steps pass as speech depends on the noise floor. In a very quiet recording that is hidden.
-    """
-    mean = float(np.mean(powers))
-    return float(np.mean(powers[powers > GATE * mean]))
 
 
 def measure_speech(active: np.ndarray) -> float:

@@ -153,7 +153,9 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     detector = result.get("detector")
     tally.counts.update({"annotated": is_annotated, "heard_by_network": detector == SILERO})
     tally.by_network.extend([job.source] * (detector == SILERO))
-    tally.counts.update({"lowered": "lowered_db" in result, "several_tracks": "n_tracks" in result})
+    tally.counts.update(
+        {"lowered": "lowered_db" in result, "levelled": "levelled_db" in result, "several_tracks": "n_tracks" in result}
+    )
     said = [] if is_annotated else known.texts.get(job.source, [])
     texts, lost = texts_of_segments(_bounds(segments), said, result["n_samples"] / SAMPLE_RATE)
     tally.texts_lost.update(result["texts_lost"] if is_annotated else lost)
@@ -172,6 +174,7 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
             "speaker": segment.get("speaker") or speaker,
             "split": split_at(known.splits[job.source], start, end),
             **({"text": said} if said else {}),
+            **({"levelled_db": result["levelled_db"]} if "levelled_db" in result else {}),
             "flags": flags_of(segment),
             **({"detector": detector} if detector else {}),
         }

@@ -10,16 +10,17 @@ from core.errors import UserError
 from core.frames import HOP_SAMPLES
 from encoders.encode import encode, load_encoder
 from prosody.prediction import Prosody
+from segmentation.levelling import level_speech
 from units.kmeans import quantize_to_units, read_description
 from vocoder.saved_voice import load_clusters, load_voice_prosody, units_hash
 
 
-def read_recording(path: Path) -> np.ndarray:
-    """(S,) float32 at 16 kHz, a frame or more."""
+def read_recording(path: Path, *, keep_level: bool = False) -> np.ndarray:
+    """(S,) float32 at 16 kHz, a frame or more, at the level that a corpus has (``level_speech``)."""
     waveform = load_audio(path)
     if len(waveform) < HOP_SAMPLES:
         raise UserError(f"{path}: expected at least {HOP_SAMPLES} samples (20 ms), found {len(waveform)}")
-    return waveform
+    return waveform if keep_level else level_speech(waveform)
 
 
 def open_ears(voice: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -61,7 +61,7 @@ def fingerprint(raw):
 def test_manifest_and_segments_agree(raw, monkeypatch):
     for number in range(4):
         record(raw / f"tape_{number}.wav", seed=number)
-    assert segment(monkeypatch) == 0
+    assert segment(monkeypatch, "--keep_level") == 0
     rows = read_manifest(raw)
     assert {row["source"] for row in rows} == {f"tape_{number}.wav" for number in range(4)}
     assert rows == sorted(rows, key=lambda row: (row["source"], row["start"]))
@@ -73,6 +73,29 @@ def test_manifest_and_segments_agree(raw, monkeypatch):
         assert rate == SAMPLE_RATE and len(waveform) == round(row["duration"] * SAMPLE_RATE)
         start = round(row["start"] * SAMPLE_RATE)
         assert np.abs(waveform - original[start : start + len(waveform)].astype(int)).max() <= 1
+
+
+def test_a_soft_recording_is_raised_as_a_whole_unless_told_to_stay(raw, monkeypatch, capsys):
+    """Units tell loud from soft: the same speech from another phone would have other units."""
+    for number, gain in enumerate((0.4, 0.02)):
+        raw.mkdir(exist_ok=True)
+        waveform = gain * speech_like(12.0, 5)
+        soundfile.write(raw / f"tape_{number}.wav", waveform, SAMPLE_RATE, subtype="FLOAT")
+    assert segment(monkeypatch, "--margin", "0.1") == 0
+    assert "are raised or lowered to the usual level of speech" in capsys.readouterr().out
+    loud, soft = ([row for row in read_manifest(raw) if row["source"] == f"tape_{number}.wav"] for number in range(2))
+    assert soft[0]["levelled_db"] - loud[0]["levelled_db"] == pytest.approx(26.0, abs=0.6)
+    powers = [np.square(np.concatenate([read_samples(raw, row) for row in rows])).mean() for rows in (loud, soft)]
+    assert 10 * np.log10(powers[0] / powers[1]) == pytest.approx(0.0, abs=0.6)
+    assert segment(monkeypatch, "--margin", "0.1", "--keep_level") == 0
+    rows = read_manifest(raw)
+    assert not any("levelled_db" in row for row in rows)
+    last = read_samples(raw, [row for row in rows if row["source"] == "tape_1.wav"][0])
+    assert np.abs(last).max() < 0.02
+
+
+def read_samples(raw, row):
+    return soundfile.read(resolve_in(raw.parent.parent, row["audio"]))[0]
 
 
 def write_video_only(path):
@@ -523,7 +546,7 @@ def test_a_session_in_elan_gives_speakers_texts_and_overlaps(raw, monkeypatch, c
     for number in range(3):
         record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
     annotate(raw / "session_0.eaf", SESSION)
-    assert segment(monkeypatch) == 0
+    assert segment(monkeypatch, "--keep_level") == 0
     assert "1 recordings are cut at their annotations" in capsys.readouterr().out
     rows = [row for row in read_manifest(raw) if row["source"] == "session_0.wav"]
     assert [(row["start"], row["end"], row["speaker"], row["text"]) for row in rows] == [
