@@ -32,6 +32,7 @@ from training.initial_weights import BASE_VOICES
 from units.kmeans import UnitClusters, read_description
 from vocoder.generators import Vocoder
 from vocoder.onnx_export import export_onnx, require_onnx
+from vocoder.page_example import find_example
 from vocoder.saved_voice import (
     load_clusters,
     load_discriminator,
@@ -42,7 +43,7 @@ from vocoder.saved_voice import (
     units_hash,
 )
 from vocoder.torchscript import export_generator, export_prosody
-from vocoder.voice_card import licence_texts, write_card
+from vocoder.voice_card import UNNAMED_LICENCE, licence_texts, read_licence, say_licence, write_card
 from vocoder.voice_page import build_voice_page
 
 log = logging.getLogger("oral_units")
@@ -83,7 +84,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     out.add_argument(
         "--license",
-        default="other",
+        default=UNNAMED_LICENCE,
         help="licence of the weights as it stands on the card, e.g. cc-by-sa-3.0; the recordings' licence binds you",
     )
     out.add_argument(
@@ -180,6 +181,12 @@ def read_about(path: Path | None) -> str:
     return path.read_text(encoding="utf-8").strip() if path else ""
 
 
+def licence_of_base(started_from: str | None) -> str | None:
+    """The licence on the card of the base voice that the training started from, if it did."""
+    cards = [base / "README.md" for base in BASE_VOICES.values() if base.name == started_from]
+    return read_licence(cards[0]) if cards else None
+
+
 def copy_licences(folder: Path, language: str, started_from: str | None) -> None:
     """What came with the recordings; and with those of the base voice, where the training started from it."""
     for text in licence_texts(data_root() / language):
@@ -189,17 +196,20 @@ def copy_licences(folder: Path, language: str, started_from: str | None) -> None
             shutil.copyfile(text, folder / f"{text.stem}_{base.name}{text.suffix}")
 
 
-def save_page(folder: Path, vocoder: Vocoder, prosody: Prosody | None, licence: str) -> bool:
-    """Write voice.html, which speaks in a browser, for a V4 of one stream of units; returns whether it did."""
+def save_page(folder: Path, vocoder: Vocoder, prosody: Prosody | None, exp: Path, licence: str) -> bool:
+    """Write voice.html, which speaks in a browser, for a V4 of one stream of units; returns whether it did.
+
+    exp: whose recordings it opens with, where they are at hand; licence: a sentence on that of the weights.
+    """
     if vocoder.version != "v4" or vocoder.generator.n_streams > 1:
         log.info("no %s: it is written for V4 voices of one stream of units", PAGE_FILE)
         return False
-    known = {"speaker_vectors": vocoder.speaker_vectors}
+    known = {"speaker_vectors": vocoder.speaker_vectors, "example": find_example(exp, vocoder.speakers)}
     if prosody is not None:
         names = prosody.speakers or sorted(filter(None, prosody.statistics))
         known |= {"prosody": prosody.predictor, "prosody_speakers": names, "statistics": statistics_by_row(prosody)}
     title = f"A voice for units of {vocoder.config['derived']['language']}"
-    text = f"Weights: {licence}. What the speaker agreed to holds for what this page speaks."
+    text = f"{licence} What the speaker agreed to holds for what this page speaks."
     page = build_voice_page(vocoder.generator, vocoder.speakers, title=title, licence=text, **known)
     (folder / PAGE_FILE).write_text(page, encoding="utf-8")
     return True
@@ -236,14 +246,19 @@ def main() -> int:
             save_voice_prosody(unfinished / "prosody", prosody, half=args.half)
         saved = reload_saved(unfinished, prosody)
         exported = [] if args.no_torchscript else save_torchscript(unfinished, *saved)
-        has_page = not args.no_page and save_page(unfinished, *saved, args.license)
+        started_from = derived.get("started_from")
+        base_licence = licence_of_base(started_from)
+        licence = say_licence(args.license, started_from, base_licence)
+        has_page = not args.no_page and save_page(unfinished, *saved, args.exp, licence)
         if args.onnx:
             export_onnx(saved[0].generator, unfinished / ONNX_FILE, saved[0].speaker_vectors)
         scores = read_scores(args.exp / "scores.json", vocoder.step)
         config, encoder = read_json(unfinished / "config.json"), read_description(kmeans) if kmeans else None
-        card = write_card(config, encoder, scores, args.license, exported, about=about, page=has_page)
+        card = write_card(
+            config, encoder, scores, args.license, exported, about=about, page=has_page, base_licence=base_licence
+        )
         (unfinished / "README.md").write_text(card, encoding="utf-8")
-        copy_licences(unfinished, language, config["derived"].get("started_from"))
+        copy_licences(unfinished, language, started_from)
         if args.out.exists():
             shutil.rmtree(args.out)
         os.replace(unfinished, args.out)

@@ -417,6 +417,14 @@ class UnitsRow(TypedDict):
     unit_rate: NotRequired[int]  # Hz
 
 
+class PageExample(TypedDict):
+    """The utterance that voice.html opens with."""
+
+    units: str  # "12:4 45:3": ids with their frames, as the page's field takes them
+    f0: list[float]  # Hz a frame, 0 = unvoiced; [] where it is not known
+    speaker_row: int  # 0: the unknown speaker
+
+
 class Phase1Origin(TypedDict):
     """Where an experiment's inputs lay when it was made: part of ``derived`` of its config.json."""
 

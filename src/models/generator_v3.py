@@ -158,6 +158,6 @@ class GeneratorV3(nn.Module):
         # Several times faster than fold, as whole blocks are added.
         inner = [frames[:, n_blocks - 1 - k : n_blocks - 1 - k + n_inner, k] for k in range(n_blocks)]
         waveform = inner[0] * windows[0]
-        for blocks, window in zip(inner[1:], windows[1:]):
+        for blocks, window in zip(inner[1:], windows[1:].unbind()):
             waveform = waveform.addcmul_(blocks, window)
         return waveform.flatten(1)

@@ -32,7 +32,8 @@ def hashed_rows(keys: torch.Tensor, n_places: int, n_rows: int, *, start: int = 
 
 def _hash_places(keys: torch.Tensor, n_places: int, start: int) -> torch.Tensor:
     """(B,) keys -> (B, n_places) int32."""
-    first = torch.as_tensor(start).to(torch.int32)
+    # A start that is a tensor stays one: as_tensor would make a traced model warn of a constant.
+    first = (start if isinstance(start, torch.Tensor) else torch.tensor(start)).to(torch.int32)
     index = torch.arange(n_places, device=keys.device, dtype=torch.int32) + first
     return _hash(_hash(keys.to(torch.int32))[:, None] ^ index[None])
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE
 from core.records import EncoderOrigin, VocoderScores, VoiceConfig, VoiceOrigin
 from encoders.table import encoder_file, needs_download
 
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "ATTRIBUTION*", "NOTICE*")
+UNNAMED_LICENCE = "other"  # what hubs call a licence that they have no name for
 SCORES = {
     "cer": "character error rate, a recogniser's reading of the resynthesis against its reading of the original",
     "mcd_db": "mel-cepstral distortion, dB",
@@ -27,12 +28,13 @@ def write_card(
     *,
     about: str = "",
     page: bool = False,
+    base_licence: str | None = None,
 ) -> str:
     """Markdown with the front matter that model hubs read.
 
     config: of ``vocoder.saved_voice.save_voice``; encoder: the description in the clusters; scores: of vocoder_test.py;
     exported: the TorchScript files, relative to the folder; about: a section of one's own, in Markdown; page:
-    voice.html lies there too.
+    voice.html lies there too; base_licence: of the voice whose weights the training began with.
     """
     origin = config["derived"]
     parts = [
@@ -42,7 +44,7 @@ def write_card(
         _usage(exported, takes_recordings=not origin.get("made_elsewhere"), page=page),
         about,
         _scores(scores),
-        _licence(licence, encoder, origin.get("started_from")),
+        _licence(licence, encoder, origin.get("started_from"), base_licence),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -96,12 +98,29 @@ def _scores(scores: VocoderScores | None) -> str:
     return "\n".join(lines)
 
 
-def _licence(licence: str, encoder: EncoderOrigin | None, started_from: str | None) -> str:
+def say_licence(licence: str, started_from: str | None, base_licence: str | None) -> str:
+    """Under what the weights stand, and what holds from the voice that they started from."""
+    own = "their licence was not named when they were saved" if licence == UNNAMED_LICENCE else licence
+    if not started_from:
+        return f"The weights: {own}."
+    named = f"the licence of that voice, {base_licence}, holds" if base_licence else "the licence of that voice holds"
+    return f"The weights: {own}. Their training started from the voice {started_from}: {named} for them too."
+
+
+def read_licence(card: Path) -> str | None:
+    """The licence in a card's front matter, e.g. cc-by-sa-3.0; None where there is no card, or none is named."""
+    if not card.is_file():
+        return None
+    named = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("license")
+    return named if isinstance(named, str) and named != UNNAMED_LICENCE else None
+
+
+def _licence(licence: str, encoder: EncoderOrigin | None, started_from: str | None, base_licence: str | None) -> str:
     name = encoder["encoder"] if encoder else ""
-    text = f"The weights: {licence}. A voice is derived from recordings of a person and from an encoder"
+    text = say_licence(licence, f"`{started_from}`" if started_from else None, base_licence)
+    text += " A voice is derived from recordings of a person and from an encoder"
     text += f" (`{name}`)" if name and (needs_download(name) or encoder_file(name)) else ""
     text += "; their licences, and what the speaker agreed to, hold for it."
-    text += f" Its training started from the voice `{started_from}`, whose licence holds too." if started_from else ""
     return f"## Licence\n\n{text}"
 
 

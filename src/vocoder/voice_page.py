@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE
 from core.hashing import hash_script
+from core.records import PageExample
 from models.generator_v3 import MAX_LOG_GAIN, MIN_LOG_GAIN
 from models.generator_v4 import N_NOISE_ROWS, NOISE_TABLE_KEY, GeneratorV4
 from models.pitch_embedding import REFERENCE_F0
@@ -38,16 +39,18 @@ def build_voice_page(
     prosody: ProsodyPredictor | None = None,
     prosody_speakers: Sequence[str] = (),
     statistics: torch.Tensor | None = None,
+    example: PageExample | None = None,
 ) -> str:
     """The page as one string of HTML.
 
     generator: of one stream of units; speakers: names of rows 1, 2, … of its table, or of speaker_vectors (n + 1, D) of
     a voice that knows speakers by vectors; statistics: (n + 1, 2), mean and
-    deviation of log F0 of the unknown speaker and of ``prosody_speakers``.
+    deviation of log F0 of the unknown speaker and of ``prosody_speakers``; example: what it opens with.
     """
     tensors = generator_tensors(generator, speaker_vectors) | (prosody_tensors(prosody) if prosody else {})
     n_units = generator.unit_embedding[0].num_embeddings
     described = describe_voice(generator) | {"n_units": n_units, "speakers": list(speakers), "prosody": None}
+    described["example"] = example
     if prosody is not None:
         described["prosody"] = describe_prosody(prosody, prosody_speakers, statistics)
     described["tensors"], weights = pack(tensors)
@@ -58,7 +61,9 @@ def build_voice_page(
         title=title,
         licence=licence,
         n_units=n_units,
-        example=" ".join(str(unit) for unit in range(min(EXAMPLE_UNITS, n_units))),
+        example=example["units"] if example else " ".join(map(str, range(min(EXAMPLE_UNITS, n_units)))),
+        has_example=example is not None,
+        has_melody=bool(example and example["f0"]),
         pitch=round(float(pitch)),
         has_prosody=prosody is not None,
         # A name of a speaker must not end the block that it stands in.

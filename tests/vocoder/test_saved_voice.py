@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,12 @@ from prosody.batches import CORPUS
 from prosody.prediction import Prosody, choose_durations, predict_durations, predict_f0, predict_pitch
 from synthetic import write_units
 from training.checkpoints import OLD_NAMES, save_checkpoint
+from training.initial_weights import BASE_VOICES
 from units.corpus import write_corpus
 from units.kmeans import load_kmeans, quantize_to_units
 from units.requests import SpokenItem
 from vocoder.generators import Vocoder, build_generator, load_vocoder
+from vocoder.page_example import find_example
 from vocoder.saved_voice import (
     included_prosody,
     load_clusters,
@@ -42,6 +45,7 @@ from vocoder.saved_voice import (
 )
 from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.torchscript import export_generator, export_prosody
+from vocoder.voice_card import read_licence
 
 N_UNITS = 12
 SPEAKERS = ["ana", "rui"]
@@ -237,14 +241,18 @@ def test_a_voice_that_started_from_the_base_says_so_and_brings_its_licence(
     base, exp = tmp_path / "base_v3", tmp_path / "exp"
     base.mkdir()
     (base / "ATTRIBUTION.txt").write_text("many voices")
+    (base / "README.md").write_text("---\nlicense: cc-by-sa-3.0\n---\n\n# A base\n")
     monkeypatch.setattr(export_vocoder, "BASE_VOICES", {"v3": base})
-    shutil.copytree(roots / "spanish_vocoder_v3", exp)
+    shutil.copytree(roots / "spanish_vocoder_v4", exp)
     config = json.loads((exp / "config.json").read_text())
     config["derived"]["started_from"] = "base_v3"
     (exp / "config.json").write_text(json.dumps(config))
     assert export(monkeypatch, "--exp", exp, "--no_torchscript", "--out", tmp_path / "voice") == 0
     card = (tmp_path / "voice" / "README.md").read_text()
-    assert "training steps from the weights of `base_v3`" in card and "voice `base_v3`, whose licence holds" in card
+    assert "training steps from the weights of `base_v3`" in card
+    assert "started from the voice `base_v3`: the licence of that voice, cc-by-sa-3.0, holds" in card
+    page = (tmp_path / "voice" / "voice.html").read_text(encoding="utf-8")
+    assert "licence was not named" in page and "the licence of that voice, cc-by-sa-3.0, holds" in page
     assert (tmp_path / "voice" / "ATTRIBUTION_base_v3.txt").read_text() == "many voices"
 
 
@@ -255,6 +263,51 @@ def test_what_is_not_there_cannot_be_brought_along(
     with pytest.raises(UserError, match=f"{flags[0]}"):
         export(monkeypatch, "--exp", roots / "spanish_vocoder_v3", *flags, "--out", tmp_path / "voice")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("voice", BASE_VOICES.values(), ids=str)
+def test_the_cards_of_the_base_voices_name_their_licence(voice: Path) -> None:
+    assert read_licence(voice / "README.md") == "cc-by-sa-3.0" and read_licence(voice / "none.md") is None
+
+
+def test_the_page_is_given_a_held_out_utterance_of_the_corpus(
+    roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    units, exp = tmp_path / "units", tmp_path / "exp"
+    shutil.copytree(roots / "spanish_vocoder_v4", exp)
+    shutil.copytree(exp / "units", units)
+    row = {"audio": "spanish/a.wav", "duration": 2.0, "unit_rate": 50, "speaker": "rui", "source": "a.mp3"}
+    timed = {"units": [3, 1, 11], "durations": [50, 40, 35]}
+    rows = [
+        row | timed | {"id": "learnt", "split": "train", "durations": [50, 50, 50]},
+        row | timed | {"id": "noisy", "split": "val", "durations": [50, 50, 50], "flags": ["noise"]},
+        row | timed | {"id": "held", "split": "val"},
+        row | {"id": "long", "split": "test", "units": [2], "durations": [900]},
+    ]
+    write_corpus(units / "corpus_timestamped.json", rows)
+    config = json.loads((exp / "config.json").read_text())
+    places = {"corpus": units / "corpus_timestamped.json", "units_exp": units, "data_root": tmp_path / "data"}
+    config["derived"] |= {name: str(path) for name, path in places.items()} | {"cache": str(tmp_path / "cache")}
+    (exp / "config.json").write_text(json.dumps(config))
+    expected = {"units": "3:50 1:40 11:35", "speaker_row": 2, "f0": []}
+    assert find_example(exp, SPEAKERS) == expected, "no recording: its melody is not known"
+    audio = tmp_path / "data" / "spanish" / "a.wav"
+    audio.parent.mkdir(parents=True)
+    soundfile.write(audio, np.sin(2 * np.pi * 150 * np.arange(320 * 124) / 16_000), 16_000)
+    found = find_example(exp, SPEAKERS)
+    assert len(found["f0"]) == 125 and found["f0"][60] == pytest.approx(150, abs=2) and found["f0"][124] == 0
+    assert export(monkeypatch, "--exp", exp, "--no_torchscript", "--out", tmp_path / "voice") == 0
+    assert "3:50 1:40 11:35</textarea>" in (tmp_path / "voice" / "voice.html").read_text(encoding="utf-8")
+    (units / "kmeans.npz").write_bytes(b"other units by now")
+    assert find_example(exp, SPEAKERS) is None and find_example(roots / "spanish_vocoder_v4", SPEAKERS) is None
+
+
+def test_a_generator_is_traced_without_a_warning(tmp_path: Path) -> None:
+    for version in ("v3", "v4"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            export_generator(build_generator(version, {"n_units": N_UNITS, "channels": 32}).eval(), tmp_path / version)
 
 
 def under_old_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

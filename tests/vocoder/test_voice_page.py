@@ -13,12 +13,15 @@ import torch
 
 import pytest
 
+from chromium_page import drive_page
+
 from models.prosody_predictor import ProsodyPredictor
 from prosody.batches import CORPUS
 from prosody.prediction import Prosody, predict_durations, predict_f0
 from vocoder.generators import build_generator
 from vocoder.voice_page import build_voice_page, generator_tensors
 
+EXAMPLE = {"units": "3:7 11:2 0:9", "f0": [0.0] * 4 + [140.5, 150.0] * 7, "speaker_row": 2}
 N_UNITS, SPEAKERS = 12, ["ana </script>", "rui"]
 STATISTICS = {CORPUS: [5.0, 0.2], SPEAKERS[0]: [5.0, 0.2], "rui": [4.7, 0.1]}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -113,6 +116,36 @@ def test_chromium_predicts_the_prosody_that_pytorch_predicts(
         expected = voice(frames, torch.from_numpy(f0.astype(np.float32))[None], torch.tensor([2]))[0].numpy()
     # F0 is rounded differently, and phase adds it up.
     assert np.abs(spoken - expected).max() < 1e-2 * np.abs(expected).max()
+
+
+SPEAK_AS_OPENED = """
+const told = { height: document.getElementById("height").hidden, own: document.getElementById("own-melody").hidden };
+say();
+const typed = document.getElementById("units");
+typed.value += " 4";
+typed.dispatchEvent(new Event("input", { bubbles: true }));
+told.hidden_when_changed = document.getElementById("as-recorded").hidden;
+document.body.append(Object.assign(document.createElement("pre"), { id: "told", textContent: JSON.stringify(
+  { ...told, wav: document.getElementById("download").href, speaker: document.getElementById("speaker").value }) }));
+"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
+def test_the_page_opens_with_an_utterance_and_its_own_melody(
+    voice: torch.nn.Module, prosody: Prosody, tmp_path: Path
+) -> None:
+    statistics = torch.tensor(list(STATISTICS.values()), dtype=torch.float64)
+    known = {"prosody": prosody.predictor, "prosody_speakers": SPEAKERS, "statistics": statistics}
+    page = build_voice_page(voice, SPEAKERS, title="A voice", licence="", example=EXAMPLE, **known)
+    assert "Press Speak to hear an utterance of the recordings" in page
+    told = drive_page(page, SPEAK_AS_OPENED, tmp_path)
+    assert told["speaker"] == "2" and not told["height"] and told["own"] and told["hidden_when_changed"]
+    frames = torch.from_numpy(np.repeat([3, 11, 0], [7, 2, 9]))[None]
+    with torch.inference_mode():
+        expected = voice(frames, torch.tensor([EXAMPLE["f0"]]), torch.tensor([2]))[0].numpy()
+    samples = np.frombuffer(base64.b64decode(told["wav"].partition("base64,")[2])[44:], "<i2") / 32768
+    assert samples.shape == expected.shape and expected.std() > 0.01
+    assert np.abs(samples - expected).max() < 1e-4
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")

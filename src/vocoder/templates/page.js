@@ -32,6 +32,10 @@ function joinRepeats({ units, durations }) {
   return joined;
 }
 
+// Whether the field holds the recording's units as they were, and its own melody is wanted
+const hasRecordedMelody = () => voice.example && voice.example.f0.length > 0 && field("units").value.trim() === voice.example.units;
+const isAsRecorded = () => hasRecordedMelody() && field("recorded").checked;
+
 // What is in the fields -> frame by frame: units (F) and F0 (F) Hz
 function readFields() {
   const row = Number(field("speaker").value), melody = voice.prosody && field("melody").checked;
@@ -41,7 +45,10 @@ function readFields() {
   const lengths = durations.map((frames, i) => frames ?? (guessed ? guessed[i] : Number(field("length").value)));
   const F = lengths.reduce((a, b) => a + b, 0);
   if (F > 6000) throw new Error("That is longer than two minutes. Speak it in parts.");
-  const f0 = melody ? predictPitch(units, lengths, person).map((hertz) => hertz * Number(field("scale").value)) : glide(F);
+  const scale = Number(field("scale").value);
+  let f0;
+  if (isAsRecorded()) f0 = Float32Array.from(voice.example.f0, (hertz) => hertz * scale);
+  else f0 = melody ? predictPitch(units, lengths, person).map((hertz) => hertz * scale) : glide(F);
   return { frames: units.flatMap((unit, i) => new Array(lengths[i]).fill(unit)), f0, row };
 }
 
@@ -72,8 +79,10 @@ function show() {
     field(name + "-shown").textContent = (name === "fall" ? Math.round(100 * input.value) : input.value) + unit;
   }
   const melody = voice.prosody && field("melody").checked;
-  field("flat").hidden = melody;
-  field("height").hidden = !melody;
+  if (field("as-recorded")) field("as-recorded").hidden = !hasRecordedMelody();
+  if (field("own-melody")) field("own-melody").hidden = isAsRecorded();
+  field("flat").hidden = melody || isAsRecorded();
+  field("height").hidden = !melody && !isAsRecorded();
 }
 
 // Links such as voice.html#units=12:4,45:3&pitch=140 fill the fields and speak
@@ -83,6 +92,7 @@ function readAddress() {
     if (wanted.has(name)) field(name).value = wanted.get(name);
   }
   if (wanted.has("melody")) field("melody").checked = wanted.get("melody") !== "0";
+  if (!wanted.has("units") && !wanted.has("speaker") && voice.example) field("speaker").value = voice.example.speaker_row;
   show();
   if (wanted.has("units")) say();
 }
