@@ -65,11 +65,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_texts(folder: Path, survey: Survey) -> tuple[KnownTexts, dict[str, int]]:
+def read_texts(folder: Path, survey: Survey, rows: Sequence[InspectedRecording]) -> tuple[KnownTexts, dict[str, int]]:
     """What is written about the recordings, and the files that are neither recordings nor texts, by kind."""
-    recordings = set(survey.recordings.values())
+    recordings, lengths = set(survey.recordings.values()), {row["source"]: row["seconds"] for row in rows}
     files = [path for path in walk_files(folder, {}) if path.is_file() and path not in recordings]
-    texts = read_known_texts(folder, [path for path in files if not path.name.startswith(".")], survey.recordings)
+    texts = read_known_texts(
+        folder, [path for path in files if not path.name.startswith(".")], survey.recordings, lengths
+    )
     read = Counter(kind_of_file(name) for name in (*texts.files, *texts.plain, *texts.unreadable))
     return texts, +(survey.ignored - read)
 
@@ -148,8 +150,8 @@ def main() -> int:
     sys.stdout.reconfigure(errors="replace")  # a terminal that knows no dashes
     args = parse_args()
     survey = find_recordings(args.folder)
-    texts, ignored = read_texts(args.folder, survey)
     rows, failed, samples = inspect_all(survey.recordings, args.num_workers, listen=bool(args.out), quiet=args.quiet)
+    texts, ignored = read_texts(args.folder, survey, rows)
     folder = Folder(str(args.folder), rows, survey.unreadable | failed, ignored, texts)
     print("\n".join(terminal_lines(folder, n_shown=args.show)))
     if args.json:

@@ -23,7 +23,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/shell_functions.sh"
 step_number=0
 announce() {
   step_number=$((step_number + 1))
-  printf '\n[%d/%d] %s   (%d min so far)\n' "$step_number" "$n_steps" "$*" $((SECONDS / 60))
+  printf '\n[%d/%d] %s   (%s so far)\n' "$step_number" "$n_steps" "$*" "$(spent)"
 }
 
 estimate() { # what this run needs, from the size of the data and phase 3's budget
@@ -118,6 +118,7 @@ export TAG="$tag"
 read_budget "$(chosen_encoder "${phase1[@]}")" "${phase3[@]}"
 if [ "${#budget[@]}" != 0 ]; then phase3+=("${budget[@]}"); fi
 
+in_chain
 estimate
 announce "data"
 prepare_data
@@ -149,4 +150,4 @@ if [ -n "${UNIT_LM:-}" ]; then
 fi
 announce "report"
 run_step python "$repository/src/build_report.py" "$vocoder"
-printf '\ndone in %d minutes; open in a browser: %s\n' $(((SECONDS + 59) / 60)) "$vocoder/report.html"
+printf '\ndone in %s; open in a browser: %s\n' "$(spent)" "$vocoder/report.html"

@@ -20,9 +20,10 @@ if is_submitted "$@"; then
   submit_phase1 "${flags[@]}"
   exit
 fi
+in_chain
 python_command src/extract_units.py
 run_step "${command[@]}" --language "$language" --tag "$tag" "${flags[@]}"
 if asks_for_help "${flags[@]}"; then exit; fi
 run_step python "$repository/src/validate_units.py" --exp "$exp"
 say_written "$exp" corpus_timestamped.json kmeans.npz kmeans.pkl unit_report.json
-echo "next: $(command_for run_phase2.sh)"
+say_next "$(command_for run_phase2.sh)"

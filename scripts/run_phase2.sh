@@ -18,7 +18,8 @@ if is_submitted "$@"; then
   launch "$exp" "" scripts/run_phase2.sh "$language" "${flags[@]}"
   exit
 fi
+in_chain
 run_step python "$repository/src/train_bpe.py" --language "$language" --tag "$tag" "${flags[@]}"
 if asks_for_help "${flags[@]}"; then exit; fi
 say_written "$exp" tokenizer.json motifs.json
-echo "next: $(command_for run_phase3.sh)"
+say_next "$(command_for run_phase3.sh)"

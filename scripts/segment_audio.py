@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from tqdm import tqdm
 
 from annotations.find_annotations import find_annotations
-from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main
+from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main, says_next
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.locks import only_run
 from core.process_pool import run_in_processes
-from languages import add_language_flags, data_root, language_paths, resolve_in
+from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.cut_recording import (
     AUTO,
     DETECTORS,
@@ -197,7 +197,7 @@ def survey_recordings(language: str | None, raw: Path) -> Survey:
         )
         raise UserError(
             f"{raw}: expected recordings, found none{f' ({found})' if found else ''}; "
-            f"run: bash recipes/mp3_folder/prepare.sh {language} <folder of recordings>"
+            f"run: bash scripts/run_all.sh {language} <folder of recordings>"
         )
     return survey
 
@@ -417,6 +417,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return EXIT_SOME_FAILED
+    if says_next():
+        whole = command_for("run_all.sh", args.language)
+        print(f"next: {command_for('run_phase1.sh', args.language)}, or the whole chain: {whole}")
     return 0
 
 

@@ -7,6 +7,15 @@ EXIT_USER_MISTAKE=2
 EXIT_STOPPED=99 # the same code as the trainer's: stopped, and the same command continues
 EXIT_INTERRUPTED=130
 
+# A script of this chain names the next command once, and not at all where another runs it.
+is_in_chain="${ORAL_UNITS_CHAIN:-}"
+in_chain() { export ORAL_UNITS_CHAIN=1; } # what runs from here on says nothing of it (core/cli.py: says_next)
+say_next() { # say_next COMMAND…
+  if [ -z "$is_in_chain" ]; then echo "next: $*"; fi
+}
+
+spent() { printf '%d min %02d s' $((SECONDS / 60)) $((SECONDS % 60)); }
+
 fail() {
   echo "error: $*" >&2
   exit "$EXIT_USER_MISTAKE"

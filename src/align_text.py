@@ -40,7 +40,7 @@ from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
 from core.files import hash_files, write_json
 from core.frames import SAMPLE_RATE, UNIT_RATE
-from core.locks import only_run
+from core.locks import left_as_found, only_run
 from core.output_folder import claim_folder, drop_earlier
 from core.records import Alignment
 from segmentation.pauses import measure_levels
@@ -253,9 +253,10 @@ def link_recording(link: Path, recording: Path) -> None:
 
 def main() -> int:
     args = parse_args()
-    claim_folder(args.out)
-    with only_run(args.out):
-        return align_all(args)
+    with left_as_found(args.out):
+        claim_folder(args.out)
+        with only_run(args.out):
+            return align_all(args)
 
 
 def align_all(args: argparse.Namespace) -> int:

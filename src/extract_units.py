@@ -31,6 +31,7 @@ from core.cli import (
     require_not_negative,
     require_positive,
     run_main,
+    says_next,
 )
 from core.errors import UserError
 from core.frames import UNIT_RATE
@@ -557,7 +558,8 @@ def merge_shards(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
         summary["bits_per_second"],
     )
     tag = f" --tag {args.tag}" if args.tag else ""
-    log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
+    if says_next():
+        log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
 
 
 # %% [markdown]

@@ -32,7 +32,7 @@ from core.cli import (
 )
 from core.errors import UserError
 from core.files import write_json, write_text
-from core.locks import only_run
+from core.locks import left_as_found, only_run
 from core.output_folder import claim_folder, drop_earlier
 from core.records import NamedPhrase, Phrase, PhraseResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
@@ -159,9 +159,10 @@ def write_dictionary(
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
-    claim_folder(args.out)
-    with only_run(args.out):
-        return find_all(args)
+    with left_as_found(args.out):
+        claim_folder(args.out)
+        with only_run(args.out):
+            return find_all(args)
 
 
 def find_all(args: argparse.Namespace) -> int:

@@ -198,7 +198,7 @@ def _refuse_unknown(language: str) -> NoReturn:
     others = [name for name in languages_with_data() if name not in LANGUAGE_CONFIGS]
     raise UserError(
         f"unknown language '{language}'{_did_you_mean(language, others)}: no data under that name in {data_root()}; "
-        f"bring it with: bash recipes/mp3_folder/prepare.sh {language} FOLDER_OF_RECORDINGS, or take one of: "
+        f"bring it with: bash scripts/run_all.sh {language} FOLDER_OF_RECORDINGS, or take one of: "
         f"{', '.join([*sorted(LANGUAGE_CONFIGS), *others])}"
     )
 
@@ -210,7 +210,8 @@ def _did_you_mean(language: str, others: Sequence[str] = ()) -> str:
 
 @functools.cache
 def _say_defaults(language: str) -> None:
-    if os.environ.get(DEFAULTS_SAID) != language:
+    is_prepared = (data_root() / language / "segments.jsonl").exists() or has_units(language)
+    if os.environ.get(DEFAULTS_SAID) != language and not is_prepared:
         print(
             f"{language} has no entry in LANGUAGE_CONFIGS{_did_you_mean(language)}, which is fine: the defaults hold "
             "(mfcc units); to change them, copy what this prints: "

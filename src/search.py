@@ -25,7 +25,7 @@ from core.cli import HELP_FORMATTER, configure_log, parse_flags, require_positiv
 from core.device import choose_device
 from core.errors import UserError
 from core.files import write_json, write_text
-from core.locks import only_run
+from core.locks import left_as_found, only_run
 from core.output_folder import claim_folder, drop_earlier
 from core.records import Hit, HitDecision, SearchResult
 from languages import add_language_flags, data_root, language_paths, resolve_in
@@ -36,7 +36,8 @@ from spoken_search.decisions import accepted_queries, decide, locate, read_decis
 from spoken_search.features import open_search_encoder
 from spoken_search.hits import describe_hits, hit_spans, write_hits_csv
 from spoken_search.index import Index, seconds_of
-from spoken_search.matching import search_index
+from spoken_search.matching import Place, search_index
+from spoken_search.own_places import own_places
 from spoken_search.preparing import prepare_index
 from spoken_search.queries import Query, parse_query, read_query
 
@@ -101,10 +102,16 @@ def read_queries(texts: Sequence[str], index: Index, device: str) -> list[Query]
 
 
 def search(
-    index: Index, queries: Sequence[Query], decisions: Sequence[HitDecision], *, n_hits: int, n_threads: int
+    index: Index,
+    queries: Sequence[Query],
+    decisions: Sequence[HitDecision],
+    *,
+    own: Sequence[tuple[Place, str]] = (),
+    n_hits: int,
+    n_threads: int,
 ) -> list[Hit]:
-    """The hits of the queries and of what was accepted, without what was rejected."""
-    located = locate(index, decisions)
+    """The hits of the queries and of what was accepted, without what was rejected and the queries' ``own`` places."""
+    located = [*own, *locate(index, decisions)]
     everything = [*queries, *accepted_queries(index, located)]
     if not everything:
         raise UserError("--accepted: expected an accepted hit, or --query with a clip of the word, found neither")
@@ -130,9 +137,10 @@ def describe_search(index: Index, language: str, word: str, queries: Sequence[Qu
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     configure_log()
-    claim_folder(args.out)
-    with only_run(args.out):
-        return search_all(args)
+    with left_as_found(args.out):
+        claim_folder(args.out)
+        with only_run(args.out):
+            return search_all(args)
 
 
 def search_all(args: argparse.Namespace) -> int:
@@ -142,7 +150,11 @@ def search_all(args: argparse.Namespace) -> int:
     labels = read_labels(args.page_language, "search")
     index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
     queries = read_queries(args.query, index, choose_device(args.device))
-    hits = search(index, queries, decisions, n_hits=args.n_hits, n_threads=args.num_workers)
+    clips = [parse_query(text) for text in args.query]
+    own = own_places(index, clips, paths["raw"], lambda audio: data_root() / audio)
+    if own:
+        print("the query was cut from these recordings: its own place is no hit", file=sys.stderr)
+    hits = search(index, queries, decisions, own=own, n_hits=args.n_hits, n_threads=args.num_workers)
     result = describe_search(index, args.language, args.word, queries, hits)
     write_json(args.out / "hits.json", result)
     write_hits_csv(args.out / "hits.csv", hits)

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main
+from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main, says_next
 from core.errors import UserError
 from core.files import read_json
 from core.frames import UNIT_RATE
@@ -299,9 +299,8 @@ def main() -> None:
         if args.examples_audio:
             cut_examples(exp, args.examples_audio, args.examples_context)
         print_summary(read_json(exp / "finished.json"))
-        print(
-            f"wrote {exp}/tokenizer.json and motifs.json; next: {command_for('run_phase3.sh', args.language, args.tag)}"
-        )
+        coming = f"; next: {command_for('run_phase3.sh', args.language, args.tag)}" if says_next() else ""
+        print(f"wrote {exp}/tokenizer.json and motifs.json{coming}")
 
 
 # %%

@@ -35,6 +35,7 @@ from core.cli import (
     require_positive,
     require_share,
     run_main,
+    says_next,
 )
 from core.device import choose_precision
 from core.errors import UserError
@@ -515,7 +516,8 @@ def run_training(args: argparse.Namespace, exp: Path) -> int:
     if run.rank0:
         best = {"best_validation_loss_nat": progress.best}
         finish_run(run, progress, best, f"validation {progress.best:.3f} nats")
-        log.info("next: python src/translation_test.py --exp %s", exp)
+        if says_next():
+            log.info("next: python src/translation_test.py --exp %s", exp)
     return 0
 
 

@@ -34,6 +34,7 @@ from core.cli import (
     require_positive,
     require_share,
     run_main,
+    says_next,
 )
 from core.device import choose_precision
 from core.errors import UserError
@@ -479,7 +480,8 @@ def train_unit_lm(args: argparse.Namespace) -> int:
     if run.rank0:
         best = {"best_validation_bits_per_second": progress.best}
         finish_run(run, progress, best, f"validation {progress.best:.1f} bits a second")
-        log.info("next: python src/unit_lm_test.py --exp %s", exp)
+        if says_next():
+            log.info("next: python src/unit_lm_test.py --exp %s", exp)
     return 0
 
 

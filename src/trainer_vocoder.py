@@ -26,13 +26,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from audio.audio_io import load_crop, save_audio
-from core.cli import (
-    HELP_FORMATTER,
-    add_experiment_flags,
-    configure_log,
-    parse_flags,
-    run_main,
-)
+from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main, says_next
 from core.device import (
     choose_precision,
     compute_deterministically,
@@ -677,7 +671,8 @@ def train_voice(args: argparse.Namespace) -> int:
     if run.rank0:
         best = {"best_validation_mel_nat": progress.best}
         finish_run(run, progress, best, f"validation log-mel distance {progress.best:.3f} nats")
-        log.info("next: python src/vocoder_test.py --exp %s", exp)
+        if says_next():
+            log.info("next: python src/vocoder_test.py --exp %s", exp)
     return 0
 
 

@@ -40,7 +40,8 @@ from units.quality import (
     speaker_dependence,
     summarize_counts,
 )
-from units.quality_warnings import find_problems
+from units.quality_warnings import find_notes, find_problems
+from units.random_splits import measure_chance
 from units.tally import UnitCounts, check_utterance, count_utterance, finish_tally, merge_counts, new_tally
 
 log = logging.getLogger("oral_units")
@@ -60,6 +61,7 @@ class UnitReport(NamedTuple):
     phones: dict[str, PhoneSummary] | None  # as splits, where phones are known
     abx: UnitAbx | None  # where asked for
     problems: list[str]
+    notes: list[str]  # what was not judged, and why
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -180,12 +182,14 @@ def build_unit_report(
     }
     several = len({true for true, _ in dealt.values()}) > 1
     speakers = speaker_dependence(*tables) if several else None
-    problems = find_problems(splits, n_units, drift_bits, speakers)
+    chance = measure_chance(read_corpus(corpus), n_units=n_units, seed=seed)
+    problems = find_problems(splits, n_units, drift_bits, speakers, chance)
+    notes = find_notes({split: found for split, found in splits.items() if split != "all"}, n_units)
     settings = {"n_units": n_units, "n_resamples": n_resamples, "seed": seed}
     by_phones = score_phones(corpus, phones, **settings) if phones else None
     by_abx = score_abx_of(exp, phones, abx, n_resamples=n_resamples, seed=seed)
     described = (str(exp), n_units, n_streams, UNIT_RATE, n_resamples)
-    return UnitReport(*described, splits, drift_bits, speakers, by_phones, by_abx, problems)
+    return UnitReport(*described, splits, drift_bits, speakers, by_phones, by_abx, problems, notes)
 
 
 def _cell(value: object) -> str:
@@ -247,6 +251,8 @@ def print_report(report: UnitReport) -> None:
         print(line)
     for problem in report.problems:
         print(f"PROBLEM {problem}")
+    for note in report.notes:
+        print(f"NOTE {note}")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from audio.audio_io import load_audio, save_audio
 from audio.pitch import fill_f0_cache, kept_f0
-from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
+from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main, says_next
 from core.device import choose_device
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
@@ -40,6 +40,7 @@ from evaluation.signal_scores import score_files, score_readable
 from languages import command_for, command_for_folder, find_config, resolve_in
 from segmentation.folder_survey import describe_ignored, survey_folder
 from segmentation.recordings import refuse_repeated
+from training.checkpoints import say_no_checkpoint
 from training.experiment import require_finished
 from units.corpus import frame_units, read_corpus
 from units.phase1_inputs import Phase1Inputs, find_inputs
@@ -204,7 +205,7 @@ def locate(args: argparse.Namespace, exp: Path) -> Place:
     if not args.allow_unfinished:
         require_finished(exp, phase="training", command=f"bash scripts/run_phase3.sh {language}, or --allow_unfinished")
     if not checkpoint.exists():
-        raise UserError(f"{checkpoint}: expected a checkpoint, found none; run: bash scripts/run_phase3.sh {language}")
+        raise UserError(say_no_checkpoint(checkpoint, f"bash scripts/run_phase3.sh {language}"))
     inputs = find_inputs(derived)
     if not inputs.corpus.is_file():
         command = command_for("run_phase1.sh", language)
@@ -414,7 +415,8 @@ def main() -> int:
         print_scores(f"{exp}, {found['checkpoint']} checkpoint of step {found['step']}", found)
     print_differences(args.exp, scores)
     for exp in args.exp:
-        print(f"wrote {exp}/scores.json and {exp}/test/; next: python src/build_report.py {exp}")
+        coming = f"; next: python src/build_report.py {exp}" if says_next() else ""
+        print(f"wrote {exp}/scores.json and {exp}/test/{coming}")
     return 0
 
 

@@ -44,12 +44,17 @@ def test_every_entry_has_the_keys_of_the_defaults() -> None:
 
 
 def test_a_language_with_data_needs_no_entry_and_says_so_once(guarani: Path, capsys) -> None:
+    (guarani / "guarani" / "segments.jsonl").rename(guarani / "guarani" / "raw")
     config = language_config("guarani")
     assert config == default_config("guarani") == find_config("guarani")
     assert (config["encoder"], config["asr_language"], config["name"]) == ("mfcc", None, "guarani")
     assert language_paths("guarani", "w4")["vocoder"].name == "guarani_vocoder_v4_w4"
     (line,) = capsys.readouterr().err.splitlines()
     assert "guarani has no entry" in line and line.endswith("show_language.py --language guarani --block")
+
+
+def test_once_a_language_is_prepared_its_defaults_are_no_news(guarani: Path, capsys) -> None:
+    assert language_config("guarani") == default_config("guarani") and capsys.readouterr().err == ""
 
 
 def test_what_a_shell_script_said_is_not_said_again(guarani: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -68,7 +73,9 @@ def test_a_typing_error_lists_what_there_is_and_names_the_nearest(guarani: Path)
     assert languages_with_data() == ["guarani"]
     with pytest.raises(UserError, match=r"'spanihs' \(did you mean spanish\?\)") as error:
         language_config("spanihs")
-    assert all(name in str(error.value) for name in (*LANGUAGE_CONFIGS, "guarani", "mp3_folder/prepare.sh"))
+    assert all(
+        name in str(error.value) for name in (*LANGUAGE_CONFIGS, "guarani", "bash scripts/run_all.sh spanihs FOLDER")
+    )
     with pytest.raises(UserError, match=r"did you mean guarani\?"):
         language_config("guaranni")
     with pytest.raises(UserError, match="'common_voice'"):

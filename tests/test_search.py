@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from audio.audio_io import save_audio
 from core.errors import UserError
 from core.files import read_json, write_json
 from spoken_search import choices
+from spoken_search.own_places import own_places
+from spoken_search.queries import QueryClip
 from synthetic import speech_like, write_mp3
 
 
@@ -162,3 +165,31 @@ def test_the_first_search_makes_the_index(root: Path, capsys: pytest.CaptureFixt
 def test_a_language_without_recordings_is_one_line(root: Path) -> None:
     with pytest.raises(UserError, match="unknown language 'nosuch'"):
         search.main(["--language", "nosuch", "--query", str(root / "word.wav"), "--out", str(root / "x")])
+
+
+def test_the_place_that_a_query_was_cut_from_is_no_hit(root: Path, planted: Planted, capsys) -> None:
+    name, start = min(planted.places.items())
+    audio = root / "data" / LANGUAGE / "segments" / f"{name}.wav"
+    result = run(root, "--query", f"{audio}@{start:.2f}-{start + WORD_SECONDS:.2f}")
+    assert sorted({hit["id"] for hit in result["hits"][: len(planted.places) - 1]}) == sorted(planted.places)[1:]
+    assert not any(hit["id"] == name and abs(hit["audio_start"] - start) < 0.1 for hit in result["hits"])
+    assert "its own place is no hit" in capsys.readouterr().err
+
+
+def test_a_query_is_known_in_its_recording_by_the_recordings_times(tmp_path: Path) -> None:
+    recording, copy = tmp_path / "raw" / "tale.mp3", tmp_path / "mine" / "tale.mp3"
+    for path in (recording, copy):
+        path.parent.mkdir()
+        path.write_bytes(b"sound")
+    rows = [
+        {"audio": "x/a.wav", "source": "tale.mp3", "start": 10.0},
+        {"audio": "x/b.wav", "source": "tale.mp3", "start": 20.0},
+        {"audio": "x/c.wav", "parts": [{"source": "o.mp3", "start": 0.0, "offset": 0.0}]},
+        {"audio": "x/d.wav", "source": "other.mp3", "start": 20.0},
+    ]
+    rows[2]["parts"].append({"source": "tale.mp3", "start": 21.0, "offset": 2.0})
+    index = SimpleNamespace(segments=rows, bounds=np.arange(5) * 250)
+    for path in (recording, copy):
+        clips = [QueryClip(path, 21.5, 22.5)]
+        found = own_places(index, clips, tmp_path / "raw", lambda audio: tmp_path / audio)
+        assert [place[:3] for place, _ in found] == [(1, 75, 125), (2, 125, 175)]

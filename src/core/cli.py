@@ -63,10 +63,24 @@ def parse_flags(
     # argparse would print every flag above the line that says what is wrong.
     said = f"error: {{}}; {parser.prog} --help shows the flags\n"
     parser.error = lambda message: parser.exit(EXIT_USER_MISTAKE, said.format(message))
+    for action in parser._actions:
+        action.type = _path_of if action.type is Path else action.type
     _check_everyday(parser, everyday)
     if everyday and not {"-h", "--help"}.isdisjoint(words):
         _hide_rare_flags(parser, everyday)
     return parser.parse_args(words, defaults)
+
+
+def _path_of(text: str) -> Path:
+    """An empty word, as an unset variable of a shell leaves it, would silently be the folder one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, found an empty word; name it, or . for this folder")
+    return Path(text)
+
+
+def says_next() -> bool:
+    """Whether a script names the command that comes next; a script that runs several names it once, or runs it."""
+    return not os.environ.get("ORAL_UNITS_CHAIN")
 
 
 def given_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> set[str]:

@@ -53,11 +53,28 @@ def only_run(folder: Path, *, part: str = "", patience: float | None = None) -> 
     if "MODAL_TASK_ID" in os.environ or any(rank != "0" for rank in ranks):
         yield
         return
-    patience = PATIENCE_SECONDS if patience is None else patience
-    with only_one(lock_of(folder, part), patience=patience, busy=f"{folder}: another run is at work here") as left:
+    patience, busy = PATIENCE_SECONDS if patience is None else patience, f"{folder}: another run is at work here"
+    with left_as_found(folder), only_one(lock_of(folder, part), patience=patience, busy=busy) as left:
         if left:
             _remove_torn(Path(folder), left["pid"])
         yield
+
+
+@contextlib.contextmanager
+def left_as_found(folder: Path) -> Iterator[None]:
+    """Where what is done here fails, ``folder`` and the folders above it go again if they came with it and are empty.
+
+    A run that refuses a mistyped path would leave a folder of that name otherwise.
+    """
+    folder = Path(folder).absolute()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in filter(Path.exists, new):
+                path.rmdir()
+        raise
 
 
 def _remove_torn(folder: Path, pid: int) -> None:

@@ -11,11 +11,19 @@ from core.errors import UserError
 from core.files import write_json
 
 NOTES = ".written.json"
+SOUND_ENDINGS = frozenset((".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".mp4"))
 
 
 def claim_folder(folder: Path, flag: str = "--out") -> None:
-    """Make ``folder``. UserError where it is a file or cannot be written to: better now than after hours of work."""
+    """Make ``folder``. UserError where it is a file, holds recordings of others, or cannot be written to.
+
+    Better now than after hours of work, and than annotations strewn among the recordings.
+    """
     folder = Path(folder)
+    if recordings := _recordings_in(folder):
+        raise UserError(
+            f"{flag} {folder}: expected a folder for the results, found recordings ({recordings[0]}); give another name"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -41,6 +49,15 @@ def drop_earlier(folder: Path, written: Iterable[Path]) -> None:
             with contextlib.suppress(OSError):
                 path.unlink()
     write_json(folder / NOTES, names)
+
+
+def _recordings_in(folder: Path) -> list[str]:
+    """Sound files that lie in ``folder`` itself, and not because an earlier run wrote them."""
+    try:
+        found = [path.name for path in folder.iterdir() if path.suffix.lower() in SOUND_ENDINGS]
+    except OSError:
+        return []
+    return sorted(set(found) - set(_noted(folder)))
 
 
 def _noted(folder: Path) -> list[str]:

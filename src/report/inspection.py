@@ -151,6 +151,11 @@ def list_advice(folder: Folder) -> list[str]:
             f"{count_of(len(texts.unmatched), 'annotation file or row')} of no recording; "
             f"use the names of the recordings: {name_some(texts.unmatched)}"
         )
+    if texts.outside:
+        lines.append(
+            f"{count_of(texts.outside.total(), 'annotation')} outside the recording, left out; check that the file and "
+            f"the recording belong together: {name_some(list(texts.outside))}"
+        )
     if texts.plain:
         lines.append(
             f"{count_of(len(texts.plain), 'text file')} without times, not read; put the words into transcripts.tsv: "

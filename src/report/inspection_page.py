@@ -68,7 +68,7 @@ def build_inspection_page(folder: Folder, samples: Mapping[str, bytes]) -> str:
             advice=list_advice(folder),
             figures=histograms(folder.rows),
             cards=[make_card(row, samples.get(row["source"]), f"c{number}") for number, row in enumerate(shown)],
-            n_flagged=len(flagged),
+            n_flagged=len(flagged) + len(folder.unreadable),
             summary=summary_rows(folder),
             times=time_rows(folder),
             voice=voice_lines(folder),

@@ -1,8 +1,8 @@
 """What is written about a folder of recordings: tables of texts and speakers, and annotation files beside them."""
 
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from annotations.read_annotations import (
 )
 from annotations.spans import Span, choose_text_tiers, speaker_of_tier
 from core.errors import UserError
+from segmentation.annotated_pieces import is_outside
 from segmentation.folder_survey import printable
 from segmentation.tables import TABLE_NAMES, read_speakers, read_transcripts
 
@@ -33,12 +34,19 @@ class KnownTexts(NamedTuple):
     plain: list[str]  # text files of a recording's name that are no label tracks
     unreadable: dict[str, str]  # file -> reason
     speaker_of: dict[str, str]  # source -> speaker, by the table
-    spoken_seconds: Counter[str]  # speaker -> seconds, by annotations
+    spoken_seconds: Counter[str]  # speaker -> seconds of recordings, by annotations
+    outside: Counter[str]  # source -> annotations outside the recording, which count for nothing else
 
 
-def read_known_texts(folder: Path, files: Sequence[Path], sources: Mapping[str, Path]) -> KnownTexts:
-    """Everything written in ``files``, those of ``folder`` that are no recordings."""
-    known = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {}, {}, Counter())
+def read_known_texts(
+    folder: Path, files: Sequence[Path], sources: Mapping[str, Path], seconds: Mapping[str, float] | None = None
+) -> KnownTexts:
+    """Everything written in ``files``, those of ``folder`` that are no recordings.
+
+    seconds: source -> length of the recording, where it is known; annotations end where their recording does.
+    """
+    known = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {}, {}, Counter(), Counter())
+    lengths, spoken = seconds or {}, defaultdict(list)
     stems = {source.rpartition(".")[0]: source for source in sources}
     names = {Path(source).name: source for source in sources}
     for path in files:
@@ -51,14 +59,25 @@ def read_known_texts(folder: Path, files: Sequence[Path], sources: Mapping[str, 
             if is_table:
                 _add_table(path, sources, known)
             else:
-                _add_annotations(path, name, beside, names, known)
+                _add_annotations(path, name, beside, names, known, lengths=lengths, spoken=spoken)
             known.files.append(name)
         except UserError as error:
             if suffix == ".txt":  # no labels of Audacity: words, without times
                 known.plain.append(name)
             else:
                 known.unreadable[name] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, ")
+    for (_, speaker), times in spoken.items():
+        known.spoken_seconds[speaker] += length_together(times)
     return known
+
+
+def length_together(times: Iterable[tuple[float, float]]) -> float:
+    """Seconds that (start, end) cover together: what two of them cover counts once."""
+    total, covered = 0.0, float("-inf")
+    for start, end in sorted(times):
+        total += max(0.0, end - max(start, covered))
+        covered = max(covered, end)
+    return total
 
 
 def relative_name(path: Path, folder: Path) -> str:
@@ -76,22 +95,37 @@ def _add_table(path: Path, sources: Mapping[str, Path], known: KnownTexts) -> No
     known.unmatched.extend(f"{source} ({path.name})" for source in rows if source not in sources)
 
 
-def _add_annotations(path: Path, name: str, source: str | None, names: Mapping[str, str], known: KnownTexts) -> None:
-    """An annotation file belongs to the recording of its name, or to one that it is linked to."""
+def _add_annotations(
+    path: Path,
+    name: str,
+    source: str | None,
+    names: Mapping[str, str],
+    known: KnownTexts,
+    *,
+    lengths: Mapping[str, float],
+    spoken: dict[tuple[str, str], list[tuple[float, float]]],
+) -> None:
+    """An annotation file belongs to the recording of its name, or to one that it is linked to.
+
+    spoken: (source, speaker) -> (start, end) in seconds, which are added to.
+    """
     linked = [names[media] for media in linked_media(path) if media in names]
     source = source or next(iter(linked), None)
     spans = read_annotations(path)
     if source is None:
         known.unmatched.append(name)
         return
-    tiers = choose_text_tiers(spans)
+    tiers, n_seconds = choose_text_tiers(spans), lengths.get(source, float("inf"))
+    if n_outside := sum(span.tier in tiers and is_outside(span, n_seconds) for span in spans):
+        known.outside[source] += n_outside
+    spans = [span for span in spans if not is_outside(span, n_seconds)]
     known.texts[source] += sum(span.tier in tiers for span in spans)
     known.tiers.update(span.tier for span in spans)
     known.languages.update(set(named_languages(path)))
     known.speakers.update(set(filter(None, map(_speaker, spans))))
     for span in spans:
         if span.tier in tiers and (speaker := _speaker(span)):
-            known.spoken_seconds[speaker] += span.end - span.start
+            spoken[source, speaker].append((span.start, min(span.end, n_seconds)))
 
 
 def _speaker(span: Span) -> str | None:

@@ -45,12 +45,10 @@ def plan_annotated(
     usable = []
     for span in sorted(spans, key=lambda span: (span.start, span.end)):
         end = min(span.end, n_seconds)
-        if span.start >= n_seconds:
+        if is_outside(span, n_seconds):
             left_out[OUTSIDE] += 1
         elif end <= span.start:
             left_out["without length"] += 1
-        elif end - span.start < LEAST_INSIDE * (span.end - span.start):
-            left_out[OUTSIDE] += 1
         elif end - span.start > max_duration:
             left_out["longer than --max_duration"] += 1
         else:
@@ -68,6 +66,11 @@ def plan_annotated(
         for group in joined
     ]
     return AnnotatedPlan(sorted(pieces), {reason: count for reason, count in left_out.items() if count})
+
+
+def is_outside(span: Span, n_seconds: float) -> bool:
+    """Whether an annotation lies past the end of its recording of ``n_seconds``, or most of it does."""
+    return span.start >= n_seconds or n_seconds - span.start < LEAST_INSIDE * (span.end - span.start)
 
 
 def _finder(spans: Sequence[Span], max_duration: float) -> Callable[[float, float], Sequence[Span]]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from core.errors import UserError
 from core.files import write_atomically
+from core.locks import lock_of
 
 LARGEST_EMA_DECAY = 0.999
 # Embedding tables of generators and prosody predictors, as checkpoints and voices until November 2026 name them.
@@ -82,7 +83,7 @@ def load_checkpoint(path: Path, *, command: str) -> dict[str, object]:
     today.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path}: expected a checkpoint, found none; run: {command}")
+        raise UserError(say_no_checkpoint(Path(path), command))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -91,6 +92,16 @@ def load_checkpoint(path: Path, *, command: str) -> dict[str, object]:
     if not isinstance(state, dict):
         raise UserError(f"{path}: expected a checkpoint of this project, found a {type(state).__name__}; delete it")
     return state | {name: rename_old_weights(state[name]) for name in RENAMED_MODELS if name in state}
+
+
+def say_no_checkpoint(path: Path, command: str) -> str:
+    """Why there is no file ``path`` of an experiment's folder of checkpoints, and what to do about it."""
+    exp = path.parent.parent
+    if not (exp / "config.json").is_file() or (exp / "finished.json").is_file() or any(path.parent.glob("*.pt")):
+        return f"{path}: expected a checkpoint, found none; run: {command}"
+    if lock_of(exp).exists():
+        return f"{path}: no checkpoint yet, {exp.name} is still training; wait for its first one (train.log tells)"
+    return f"{path}: no checkpoint yet, {exp.name} stopped before its first one; go on with: {command}"
 
 
 def build_saved(

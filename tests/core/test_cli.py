@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,17 @@ def test_a_hidden_flag_is_obeyed_and_help_leaves_no_trace_in_the_values() -> Non
 def test_an_everyday_flag_that_is_no_flag_is_a_defect() -> None:
     with pytest.raises(AssertionError, match="stepz"):
         parse_flags(make_parser(), ["--out", "x"], everyday=("stepz",))
+
+
+def test_an_empty_word_is_no_path(capsys: pytest.CaptureFixture) -> None:
+    parser = argparse.ArgumentParser(prog="look")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path)
+    assert parse_flags(parser, ["here", "--out", "."]).out == Path()
+    for words in ([""], ["here", "--out", " "], ["here", "--out="]):
+        parser = argparse.ArgumentParser(prog="look")
+        parser.add_argument("folder", type=Path)
+        parser.add_argument("--out", type=Path)
+        with pytest.raises(SystemExit) as stopped:
+            parse_flags(parser, words)
+        assert stopped.value.code == 2 and "expected a path, found an empty word" in capsys.readouterr().err

@@ -188,3 +188,17 @@ def test_a_folder_is_held_from_outside_by_the_first_process_alone(tmp_path: Path
 def test_ages_are_in_words() -> None:
     found = [say_age(seconds) for seconds in (-5, 59.4, 61, 3599, 12_000, 200_000)]
     assert found == ["0 s", "59 s", "1 min", "59 min", "3 h 20 min", "2 days"]
+
+
+def test_a_refused_run_leaves_no_folder_of_a_mistyped_name(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "typo" / "synthesis", tmp_path / "there" / "new", tmp_path / "there"):
+        with pytest.raises(UserError), only_run(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            raise UserError("no such experiment")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"], "what was there before stays"
+    with pytest.raises(UserError), only_run(tmp_path / "typo"):
+        (tmp_path / "typo").mkdir()
+        (tmp_path / "typo" / "half.txt").touch()
+        raise UserError("half of it was done")
+    assert (tmp_path / "typo" / "half.txt").exists()

@@ -33,3 +33,14 @@ def test_only_what_an_earlier_run_wrote_is_removed(tmp_path: Path) -> None:
     (out / NOTES).write_text("torn")
     drop_earlier(out, [])
     assert (out / "a").exists()
+
+
+def test_a_folder_of_recordings_is_no_place_for_results(tmp_path: Path) -> None:
+    (tmp_path / "Story.MP3").touch()
+    with pytest.raises(UserError, match=r"--out .*: expected a folder for the results, found recordings \(Story.MP3\)"):
+        claim_folder(tmp_path)
+    drop_earlier(tmp_path, [tmp_path / "Story.MP3"])  # what an earlier run wrote is no obstacle
+    claim_folder(tmp_path)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "clip.wav").touch()
+    claim_folder(tmp_path)

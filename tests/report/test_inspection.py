@@ -5,7 +5,7 @@ from collections import Counter
 from report.inspection import Folder, folder_rows, say_speakers, text_rows
 from report.recording_texts import KnownTexts
 
-NO_TEXTS = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {}, {}, Counter())
+NO_TEXTS = KnownTexts([], Counter(), Counter(), Counter(), Counter(), [], [], {}, {}, Counter(), Counter())
 
 
 def folder(texts: KnownTexts = NO_TEXTS, **minutes: float) -> Folder:

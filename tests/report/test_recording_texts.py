@@ -6,6 +6,7 @@ import pytest
 
 from annotations.spans import Span
 from annotations.write_annotations import write_annotations
+from report.inspection import Folder, list_advice
 from report.recording_texts import KnownTexts, read_known_texts
 
 SOURCES = ("a.wav", "far/b.mp3", "c.wav")
@@ -31,6 +32,21 @@ def test_texts_belong_to_the_recording_of_their_name_or_link(known: KnownTexts) 
     assert known.texts == {"a.wav": 4, "far/b.mp3": 2}  # two of the table, two of its annotations
     assert known.tiers == {"text@ana": 2, "text@eva": 2}
     assert known.spoken_seconds == {"ana": 3.0, "eva": 1.0}
+
+
+def test_annotations_end_with_their_recording(tmp_path: Path) -> None:
+    spans = [
+        Span("text@ana", 0.5, 2.0, "uno", "ana"),
+        Span("text@ana", 1.5, 3.0, "over it", "ana"),
+        Span("text@eva", 7.0, 9.0, "half", "eva"),
+        Span("text@eva", 9.0, 99.0, "far away", "eva"),
+    ]
+    write_annotations(tmp_path / "a.eaf", spans, form="eaf", media=tmp_path / "a.wav", seconds=99.0)
+    found = read_known_texts(tmp_path, [tmp_path / "a.eaf"], {"a.wav": tmp_path / "a.wav"}, {"a.wav": 8.0})
+    assert found.spoken_seconds == {"ana": 2.5, "eva": 1.0} and found.outside == {"a.wav": 1}
+    assert found.texts == {"a.wav": 3}
+    said = list_advice(Folder("x", [], {}, {}, found))
+    assert said[0].startswith("1 annotation outside the recording, left out;") and said[0].endswith(": a.wav")
 
 
 def test_speakers_are_those_of_tables_and_tiers(known: KnownTexts) -> None:

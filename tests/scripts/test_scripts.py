@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -38,10 +39,11 @@ TINY_VOCODER = ("--channels", "32", "--batch_size", "4", "--crop_frames", "24", 
 
 
 def run_chain_script(name: str, *flags: object, **variables: str) -> str:
-    """Run scripts/<name>.sh, which must succeed; returns what it printed. That a language has no entry it says once."""
+    """Run scripts/<name>.sh, which must succeed; returns what it printed. A phase names the next command once."""
     done = run_bash(REPOSITORY / "scripts" / f"{name}.sh", *flags, **variables)
     assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    assert done.stderr.count(NO_ENTRY) == ("guarani" in flags)
+    assert NO_ENTRY not in done.stderr, "it was said when the data were prepared"
+    assert (done.stdout + done.stderr).count("next: ") == name.startswith("run_phase"), done.stdout + done.stderr
     return done.stdout
 
 
@@ -55,6 +57,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> dict:
     recipe = run_bash(REPOSITORY / "recipes" / "mp3_folder" / "prepare.sh", "guarani", root / "recordings", **env)
     assert recipe.returncode == 0, recipe.stderr[-4000:]
     assert recipe.stderr.count(NO_ENTRY) == 1
+    assert recipe.stdout.splitlines()[-1].startswith("next: bash scripts/run_phase1.sh guarani, or the whole chain: ")
     phase1 = ("--encoder", encoder, "--layer", "2", "--n_units", "20")
     phase3 = ("--steps", "4", *TINY_VOCODER)
     outputs = {
@@ -115,6 +118,7 @@ def test_run_all_finishes_the_chain_and_then_has_nothing_to_do(chain: dict) -> N
         assert resynthesis.frames == original.frames // HOP_SAMPLES * HOP_SAMPLES
     assert "<audio" in (vocoder / "report.html").read_text(encoding="utf-8")
     assert "made from just these" in printed and "nothing to do" in printed
+    assert re.search(r"\ndone in \d+ min \d\d s; open in a browser: ", printed)
     printed = run_chain_script("run_all", "guarani", **chain["env"], **chain["arguments"], DATA_ARGS="--max_failed 90")
     assert "nothing to do" in printed and "recordings are cut already" not in printed
     assert "made from just these" not in printed, "flags for the recipe reach it"
@@ -125,8 +129,8 @@ def test_an_unfinished_phase_names_the_command_that_finishes_it(chain: dict) -> 
     for script, phase in (("run_phase2", "run_phase1.sh"), ("run_phase3", "run_phase1.sh")):
         done = run_bash(REPOSITORY / "scripts" / f"{script}.sh", "guarani", TAG="absent", **chain["env"])
         assert done.returncode == 2
-        no_entry, error = done.stderr.strip().splitlines()
-        assert NO_ENTRY in no_entry and phase in error
+        (error,) = done.stderr.strip().splitlines()
+        assert phase in error
 
 
 def test_synthesize_speaks_recordings_and_units(chain: dict) -> None:

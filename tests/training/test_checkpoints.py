@@ -12,6 +12,7 @@ from torch import nn
 import pytest
 
 from core.errors import UserError
+from core.locks import only_run
 from prosody.prediction import load_prosody
 from training.checkpoints import (
     ema_decay,
@@ -124,6 +125,17 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path, damage: str) -> None:
 def test_a_missing_file_names_what_trains_that_model(tmp_path: Path, load: Callable, command: str) -> None:
     with pytest.raises(UserError, match=f"best.pt: expected a checkpoint, found none; run: .*{command}"):
         load(tmp_path)
+
+
+def test_a_training_without_a_checkpoint_yet_is_told_from_one_that_never_was(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no checkpoint yet, .* stopped before its first one; go on with: bash"):
+        load_vocoder(tmp_path)
+    with only_run(tmp_path), pytest.raises(UserError, match="no checkpoint yet, .* is still training; wait"):
+        load_vocoder(tmp_path)
+    (tmp_path / "finished.json").write_text("{}")
+    with pytest.raises(UserError, match="expected a checkpoint, found none"):
+        load_vocoder(tmp_path)
 
 
 class Trap:

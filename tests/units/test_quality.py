@@ -28,7 +28,8 @@ from units.quality import (
     transition_stats,
     with_interval,
 )
-from units.quality_warnings import find_problems
+from units.quality_warnings import find_notes, find_problems
+from units.random_splits import NO_CHANCE, measure_chance
 from units.tally import (
     HELD_PARTS,
     HELD_UTTERANCES,
@@ -284,8 +285,43 @@ def test_problems_are_found_and_good_units_have_none() -> None:
     assert any("voices" in line for line in find_problems({"train": good}, 4, {}, speakers))
     drift_bits = {"train-test": 0.3, "train-val": 0.01}
     assert [line for line in find_problems({"train": good}, 4, drift_bits, None) if "train-" in line] == [
-        "train-test: unit use differs by 0.300 bit (Jensen-Shannon): other speakers or rooms?"
+        "train-test: unit use differs by 0.300 bit (Jensen-Shannon): other speakers or rooms? Then scores of test "
+        "are of those; more recordings of each help"
     ]
+
+
+def test_what_the_length_of_a_split_explains_is_no_problem() -> None:
+    rng = np.random.default_rng(0)
+    habits = rng.dirichlet(np.full(100, 0.3), size=60)  # each utterance on another matter
+    rows = [
+        utterance(rng.choice(100, 60, p=habit).tolist(), [2] * 60) | {"split": "val" if place < 10 else "train"}
+        for place, habit in enumerate(habits)
+    ]
+    splits = {
+        split: summarize_counts(tally_of(*[row for row in rows if row["split"] == split], n_units=100))
+        for split in ("train", "val")
+    }
+    counts = {
+        split: np.bincount(np.concatenate([row["units"] for row in rows if row["split"] == split]), minlength=100)
+        for split in splits
+    }
+    drift_bits = {"train-val": divergence_bits(counts["train"], counts["val"])}
+    chance = measure_chance(rows, n_units=100, seed=0)
+    assert drift_bits["train-val"] > 0.1, "as large as a real difference of splits"
+    assert any("train-val" in line for line in find_problems(splits, 100, drift_bits, None))
+    assert find_problems(splits, 100, drift_bits, None, chance) == [] == find_notes(splits, 100)
+    real = find_problems(splits, 100, {"train-val": 1.2 * chance.drift_bits["train-val"]}, None, chance)
+    assert len(real) == 1 and real[0].startswith("train-val: unit use differs")
+    assert find_problems(splits, 300, {"train-val": 0.9}, None) == [
+        line for line in find_problems({"train": splits["train"]}, 300, {}, None)
+    ], "1200 frames say nothing of 300 units"
+    (note,) = find_notes(splits, 300)
+    assert note.startswith("val (0.4 min): too short to compare the use of 300 units, which takes 0.5 min a split")
+
+
+def test_chance_is_not_measured_where_there_is_nothing_to_deal() -> None:
+    rows = [utterance([0, 1], [2, 3]) | {"split": "train"}] * 3
+    assert measure_chance(rows, n_units=2, seed=0) == measure_chance([], n_units=2, seed=0) == NO_CHANCE
 
 
 def test_script_reports_every_split(tiny_units: dict) -> None:
