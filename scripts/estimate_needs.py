@@ -2,7 +2,7 @@
 
 Reads the segments or recordings of a language; writes nothing. run_all.sh runs it first.
 
-    python scripts/estimate_needs.py --language spanish --max_minutes 8
+    python scripts/estimate_needs.py --language spanish --max_minutes 4
 
 The rates are those of Spanish on two cores of a busy server CPU; an encoder's and a GPU's are rough guesses.
 More: docs/usage.md.

@@ -60,6 +60,7 @@ EVERYDAY += ("vad", "join_clips", "num_workers")
 KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "keep_level", "max_failed", "speaker_from", "split_by")
 KEPT += ("annotations", "text_tier", "vad", "join_clips")
 BESIDE, NOWHERE = "beside", "none"
+NAMED_AMOUNTS = 8  # recordings
 WHOLE_FILE = (0.0, float("inf"))  # times of a text
 CUT_ADVICE = "raise --min_pause so that less is cut, or give each recording up to --max_duration one text without times"
 
@@ -294,13 +295,27 @@ def describe_failures(failed: dict[str, str]) -> str:
     return f"the first: {printable(source)}: {reason}"
 
 
+def say_length(seconds: float) -> str:
+    """ "3.6 s", "4.2 min", "3.25 h": in what a person would count it."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.2f} h"
+
+
+def name_amounts(seconds: Counter[str]) -> str:
+    """The recordings of which the most was left out, with how much; the others counted."""
+    named = [f"{printable(source)} {say_length(amount)}" for source, amount in seconds.most_common(NAMED_AMOUNTS)]
+    more = len(seconds) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
 def print_report(
     tally: ManifestTally, failed: dict[str, str], n_sources: int, paths: dict[str, Path], vad: str
 ) -> None:
-    counts, hours = tally.counts, Counter({name: value / 3600 for name, value in tally.seconds.items()})
+    counts, seconds = tally.counts, tally.seconds
     print(
-        f"{n_sources - len(failed)} of {n_sources} recordings, {hours['in']:.3f} h in, {hours['kept']:.3f} h kept in "
-        f"{counts['segments']} segments ({counts['with_text']} with text)"
+        f"{n_sources - len(failed)} of {n_sources} recordings, {say_length(seconds['in'])} in, "
+        f"{say_length(seconds['kept'])} kept in {counts['segments']} segments ({counts['with_text']} with text)"
     )
     reasons = {"silence": "silence", "clicks": "clicks", "too_short": "too short", "flagged": "noise or music"}
     if counts["annotated"]:
@@ -316,9 +331,11 @@ def print_report(
         print(f"{counts['levelled']} recordings are raised or lowered to the usual level of speech (or --keep_level)")
     if counts["several_tracks"]:
         print(f"of {counts['several_tracks']} recordings with several sound tracks the first was taken")
-    print("dropped: " + ", ".join(f"{hours[key]:.3f} h {name}" for key, name in reasons.items()))
+    print("dropped: " + ", ".join(f"{say_length(seconds[key])} {name}" for key, name in reasons.items()))
+    if tally.not_annotated:
+        print(f"not annotated: {name_amounts(tally.not_annotated)}")
     print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in tally.split_seconds.items()))
-    if counts["flagged"] and not hours["flagged"]:
+    if counts["flagged"] and not seconds["flagged"]:
         print(f"{counts['flagged']} segments look like noise or music; --drop_flagged leaves them out")
     if tally.texts_lost:
         print_lost_texts(tally.texts_lost, find_table(paths["transcripts"]))

@@ -33,10 +33,11 @@ class ManifestTally(NamedTuple):
     texts_lost: Counter[str]  # by reason
     empty: list[str]  # recordings of which nothing was kept
     by_network: list[str]  # recordings in which the network found the speech
+    not_annotated: Counter[str]  # s of each recording that its annotations leave out
 
 
 def empty_tally(unknown: Sequence[str] = ()) -> ManifestTally:
-    return ManifestTally(Counter(), Counter(), Counter(), list(unknown), Counter(), [], [])
+    return ManifestTally(Counter(), Counter(), Counter(), list(unknown), Counter(), [], [], Counter())
 
 
 class Known(NamedTuple):
@@ -149,6 +150,8 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
     result: CutResult = read_json(result_file(job))
     segments = result["segments"]
     tally.seconds.update({"in": result["n_samples"] / SAMPLE_RATE, **result["dropped"]})
+    if left_out := result["dropped"].get("not_annotated"):
+        tally.not_annotated[job.source] += left_out
     is_annotated = "texts_lost" in result
     detector = result.get("detector")
     tally.counts.update({"annotated": is_annotated, "heard_by_network": detector == SILERO})

@@ -127,12 +127,17 @@ def test_seconds_are_those_of_decoded_samples(looked: tuple[str, dict, str]) -> 
 
 def test_a_voice_is_only_promised_where_it_was_measured(looked: tuple[str, dict, str]) -> None:
     from report.expected_voice import MEASURED_VOICES, expected_voice
+    from report.inspection import VOICE_MINUTES
 
     assert looked[1]["voice"][0].startswith("not measured")
     assert expected_voice(32.0, differs=[])[0].startswith("22 minutes of speech to train on: near what was measured")
     assert expected_voice(600.0, differs=[])[0].startswith("not measured: 7.0 hours")
     between = expected_voice(14.0, differs=[])[0]
     assert between.startswith("not measured: 9.8 minutes") and between.endswith("lie between measurements.")
+    shell = (REPOSITORY / "scripts" / "shell_functions.sh").read_text("utf-8")
+    assert f"SMALL_RECIPE_MINUTES={VOICE_MINUTES:.0f}\n" in shell, "the budget that it names is the one that is spent"
+    usage = (REPOSITORY / "docs" / "usage.md").read_text("utf-8")
+    assert f"| training | {VOICE_MINUTES:.0f}, whatever the length |" in usage
     for voice in MEASURED_VOICES:
         page = (REPOSITORY / voice.page).read_text("utf-8")
         assert f"{voice.cer:.3f}".lstrip("0") in page and f"{voice.mos:.2f}" in page

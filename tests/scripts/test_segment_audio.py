@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 
@@ -547,7 +549,10 @@ def test_a_session_in_elan_gives_speakers_texts_and_overlaps(raw, monkeypatch, c
         record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
     annotate(raw / "session_0.eaf", SESSION)
     assert segment(monkeypatch, "--keep_level") == 0
-    assert "1 recordings are cut at their annotations" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 recordings are cut at their annotations" in printed
+    assert re.search(r"^not annotated: session_0.wav \d+\.\d s$", printed, re.MULTILINE), printed
+    assert re.search(r"^dropped: .*\d+\.\d s not annotated$", printed, re.MULTILINE)
     rows = [row for row in read_manifest(raw) if row["source"] == "session_0.wav"]
     assert [(row["start"], row["end"], row["speaker"], row["text"]) for row in rows] == [
         (1.0, 4.0, "Ana", "wakʼa toi"),
@@ -615,3 +620,16 @@ def test_auto_says_what_it_took(raw, monkeypatch, capsys):
         assert said in capsys.readouterr().out
         report = json.loads((raw.parent / "segmentation.json").read_text())
         assert report["by_network"] == ["a.wav"] * (detector == "silero")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0.0 s"), (3.6, "3.6 s"), (252, "4.2 min"), (5400, "90.0 min"), (11_700, "3.25 h")]
+)
+def test_lengths_are_said_as_a_person_counts_them(seconds: float, said: str) -> None:
+    assert segment_audio.say_length(seconds) == said
+
+
+def test_of_many_recordings_the_longest_are_named() -> None:
+    seconds = Counter({f"{number}.wav": float(number) for number in range(1, 11)})
+    said = segment_audio.name_amounts(seconds)
+    assert said.startswith("10.wav 10.0 s, 9.wav 9.0 s") and said.endswith("3.wav 3.0 s and 2 more")
