@@ -96,7 +96,8 @@ def test_a_part_of_a_recording_is_a_query_and_several_are_one_search(root: Path,
     name, start = next(iter(planted.places.items()))
     part = f"{root / 'data' / LANGUAGE / 'segments' / name}.wav@{start}-{start + WORD_SECONDS}"
     result = run(root, "--query", part, root / "word.m4a")
-    assert found_ids(result, planted) == sorted(planted.places)
+    others = sorted(set(planted.places) - {name})  # its own place is no hit
+    assert sorted(hit["id"] for hit in result["hits"][: len(others)]) == others
     assert len(result["queries"]) == 2
 
 
