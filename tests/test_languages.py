@@ -151,5 +151,5 @@ def test_a_script_in_python_takes_language_and_tag_as_flags() -> None:
 
 def test_an_unknown_language_is_told_that_there_is_no_data_under_that_name(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
-    with pytest.raises(UserError, match=r"no data under that name.*prepare\.sh guarani.*or take one of: english"):
+    with pytest.raises(UserError, match=r"no data under that name.*run_all\.sh guarani.*or take one of: english"):
         language_paths("guarani")
