@@ -309,6 +309,13 @@ def name_amounts(seconds: Counter[str]) -> str:
     return ", ".join(named) + (f" and {more} more" if more else "")
 
 
+def print_left_out(tally: ManifestTally, reasons: dict[str, str]) -> None:
+    """How long what is left out is, by reason, and of which recordings the annotations leave something out."""
+    print("dropped: " + ", ".join(f"{say_length(tally.seconds[key])} {name}" for key, name in reasons.items()))
+    if tally.not_annotated:
+        print(f"not annotated: {name_amounts(tally.not_annotated)}")
+
+
 def print_report(
     tally: ManifestTally, failed: dict[str, str], n_sources: int, paths: dict[str, Path], vad: str
 ) -> None:
@@ -331,9 +338,7 @@ def print_report(
         print(f"{counts['levelled']} recordings are raised or lowered to the usual level of speech (or --keep_level)")
     if counts["several_tracks"]:
         print(f"of {counts['several_tracks']} recordings with several sound tracks the first was taken")
-    print("dropped: " + ", ".join(f"{say_length(seconds[key])} {name}" for key, name in reasons.items()))
-    if tally.not_annotated:
-        print(f"not annotated: {name_amounts(tally.not_annotated)}")
+    print_left_out(tally, reasons)
     print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in tally.split_seconds.items()))
     if counts["flagged"] and not seconds["flagged"]:
         print(f"{counts['flagged']} segments look like noise or music; --drop_flagged leaves them out")
