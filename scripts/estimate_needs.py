@@ -19,6 +19,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+import core.quiet_start
+
 import av
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main

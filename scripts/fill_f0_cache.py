@@ -15,6 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+import core.quiet_start
+
 from audio.pitch import fill_f0_cache
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from languages import data_root, language_help, language_paths, resolve_in

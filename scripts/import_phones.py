@@ -17,6 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import core.quiet_start
+
 from annotations.find_annotations import find_annotations
 from annotations.read_annotations import read_annotations
 from annotations.spans import choose_text_tiers

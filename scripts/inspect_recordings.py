@@ -9,7 +9,6 @@ More: docs/usage.md. Nothing is written unless a flag says where. Levels are in 
 
 import argparse
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -17,11 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import core.quiet_start
+
 from tqdm import tqdm
 
 from core.cli import parse_flags, require_not_negative, run_main
 from core.errors import UserError
 from core.files import write_json, write_text
+from core.interrupts import end_at_once
 from core.process_pool import run_in_processes
 from core.records import InspectedRecording
 from report.inspection import (
@@ -47,7 +49,6 @@ from segmentation.folder_survey import Survey, survey_folder, walk_files
 from segmentation.inspection import Inspection, InspectionJob, inspect_recording
 
 SAMPLES_EACH = 4  # players for every kind of fault
-EXIT_INTERRUPTED = 130
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -147,6 +148,7 @@ def terminal_lines(folder: Folder, *, n_shown: int) -> list[str]:
 
 
 def main() -> int:
+    end_at_once()  # an exception would be lost where Python forks
     sys.stdout.reconfigure(errors="replace")  # a terminal that knows no dashes
     args = parse_args()
     survey = find_recordings(args.folder)
@@ -165,20 +167,5 @@ def main() -> int:
     return 0
 
 
-def stop_on_interrupt() -> None:
-    """End at Ctrl-C, whatever is going on: an exception would be lost where Python forks, and a pool waited for."""
-    ours = os.getpid()
-
-    def stop(*_: object) -> None:
-        if os.getpid() == ours:
-            os.write(sys.stderr.fileno(), b"\nstopped\n")
-        os._exit(EXIT_INTERRUPTED)
-
-    # What a shell starts in the background ignores Ctrl-C, and goes on doing so.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, stop)
-
-
 if __name__ == "__main__":
-    stop_on_interrupt()
     run_main(main)

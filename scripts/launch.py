@@ -19,6 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.errors import UserError
 from core.records import Job, JobRecord

@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+import core.quiet_start
+
 import numpy as np
 
 from tqdm import tqdm

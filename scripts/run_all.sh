@@ -2,7 +2,8 @@
 # usage: bash scripts/run_all.sh <language> [folder of recordings]
 #
 # From recordings to a voice: data, phases 1 to 3, resynthesis of the test split, scores, report. Run again, it does only
-# what is missing or unfinished: new recordings are cut, those taken away are left out. Ctrl-C stops it at once.
+# what is missing or unfinished: new recordings are cut, those taken away are left out. Ctrl-C stops it, and a training
+# saves first.
 #
 #   TRAINING_LANGUAGE      the language, where none is given
 #   TAG                    suffix of the experiments' names: TAG=w4 makes exp/<language>_units_w4 and so on
@@ -76,7 +77,7 @@ submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everythin
   submit_phase3 "${units##*/}" "${phase3[@]}"
   NODES="" GPUS="$(one_gpu "${GPUS:-}")" NPROC=1 launch "$vocoder" "${vocoder##*/}" src/vocoder_test.py --exp "$vocoder" "${asr[@]}"
   NODES="" GPUS="" NPROC="" launch "$vocoder" "${vocoder##*/} ${bpe##*/}" src/build_report.py "$vocoder"
-  echo "watch: python scripts/launch.py status ${units##*/} ${bpe##*/} ${vocoder##*/}"
+  echo "watch: $(as_typed python scripts/launch.py status "${units##*/}" "${bpe##*/}" "${vocoder##*/}")"
 }
 
 folder=""

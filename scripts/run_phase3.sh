@@ -28,4 +28,5 @@ python_command src/trainer_vocoder.py
 run_step "${command[@]}" --language "$language" --tag "$tag" "${flags[@]}" "${budget[@]}"
 if asks_for_help "${flags[@]}"; then exit; fi
 say_written "$exp" checkpoints/best.pt checkpoints/latest.pt samples metrics.jsonl
-say_next "python src/vocoder_test.py --exp $exp   (scores), then python src/build_report.py $exp   (report.html)"
+say_next "$(as_typed python src/vocoder_test.py --exp "$exp")   (scores), then" \
+  "$(as_typed python src/build_report.py "$exp")   (report.html)"

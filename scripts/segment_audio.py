@@ -22,6 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import core.quiet_start
+
 from tqdm import tqdm
 
 from annotations.find_annotations import find_annotations

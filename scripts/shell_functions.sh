@@ -16,9 +16,25 @@ say_next() { # say_next COMMAND…
 
 spent() { printf '%d min %02d s' $((SECONDS / 60)) $((SECONDS % 60)); }
 
+# Ctrl-C between two steps, or within one: one line, by the outermost script of those that call each other.
+end_interrupted() {
+  if [ -z "${ORAL_UNITS_STEP:-}" ]; then echo "interrupted; the same command goes on from here" >&2; fi
+  exit "$EXIT_INTERRUPTED"
+}
+trap end_interrupted INT
+
 fail() {
   echo "error: $*" >&2
   exit "$EXIT_USER_MISTAKE"
+}
+
+as_typed() { # as_typed WORD…: the words as a person would type them, quoted where they must be
+  local word said=""
+  for word in "$@"; do
+    case "$word" in "" | *[!A-Za-z0-9_./=:@%+,-]*) word="${word@Q}" ;; esac
+    said+="${said:+ }$word"
+  done
+  printf '%s\n' "$said"
 }
 
 show_help() { awk 'NR > 1 && !/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "$0"; }
@@ -94,32 +110,40 @@ run_step() { # run_step COMMAND…: try_step, and stop the script where it fails
   if [ "$step_code" != 0 ]; then exit "$step_code"; fi
 }
 
+say_stopped() { # once, by the outermost of the scripts that call each other
+  if [ -z "${ORAL_UNITS_STEP:-}" ]; then
+    echo "stopped by a signal; run the same command again to continue: $(as_typed bash "$0" ${language:+"$language"})" >&2
+  fi
+}
+
 # try_step COMMAND…: run it, hand on the signals of a scheduler, and stop the script after one; sets step_code. A signal
 # reaches bash only between commands, so the command runs beside it; SIGINT, which such a command would ignore, is set
 # back for it. USR1 and USR2 come to all processes of a job at once, and would kill those that do not expect them.
+# A training saves after Ctrl-C as after a scheduler's signal, and ends with EXIT_STOPPED after both.
 try_step() {
-  local child code told=""
+  local child code told="" n_told=0 n_before
   (
     trap - INT TERM
     trap "" USR1 USR2
+    export ORAL_UNITS_STEP=1
     exec "$@"
   ) &
   child=$!
-  trap 'told=TERM; kill -TERM "$child" 2> /dev/null || true' TERM USR1 USR2
-  trap 'told=INT; sleep 0.3; kill -INT "$child" 2> /dev/null || true' INT
+  trap 'told=TERM; n_told=$((n_told + 1)); kill -TERM "$child" 2> /dev/null || true' TERM USR1 USR2
+  trap 'told=INT; n_told=$((n_told + 1)); sleep 0.3; kill -INT "$child" 2> /dev/null || true' INT
   while true; do
     code=0
-    local before="$told"
+    n_before="$n_told"
     wait "$child" || code=$?
-    if [ "$before" = "$told" ]; then break; fi
+    if [ "$n_before" = "$n_told" ]; then break; fi
   done
-  trap - INT TERM USR1 USR2
-  if [ "$told" = INT ]; then
-    echo "interrupted; the same command goes on from here" >&2
-    exit "$EXIT_INTERRUPTED"
-  elif [ "$code" = "$EXIT_STOPPED" ] || { [ "$told" = TERM ] && [ "$code" != 0 ]; }; then
-    echo "stopped by a signal; run the same command again to continue: bash $0 ${language:-}" >&2
+  trap - TERM USR1 USR2
+  trap end_interrupted INT
+  if [ "$code" = "$EXIT_STOPPED" ] || { [ "$told" = TERM ] && [ "$code" != 0 ]; }; then
+    say_stopped
     exit "$EXIT_STOPPED"
+  elif [ "$told" = INT ]; then
+    end_interrupted
   fi
   step_code="$code"
 }
@@ -222,5 +246,5 @@ say_written() { # say_written FOLDER FILE…: what a phase left, with sizes
 }
 
 command_for() { # command_for SCRIPT: how to call a script of this chain, its tag included
-  echo "${tag:+TAG=$tag }bash scripts/$1 $language"
+  echo "${tag:+TAG=$(as_typed "$tag") }bash scripts/$1 $(as_typed "$language")"
 }

@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.records import LanguageConfig
 from languages import DEFAULT_GENERATOR, add_language_flags, language_config, language_paths

@@ -16,6 +16,8 @@ hardly any of a text is said, it is taken for the wrong page: the exit code is 3
 A killed command that is started again goes on where it was. More: docs/alignment.md.
 """
 
+import core.quiet_start
+
 import argparse
 import os
 import sys

@@ -11,6 +11,8 @@ stick or by a message; each gives you back a file of answers. The key says whose
 yourself. The listeners' speech and yours never leave their machines by this page. More: docs/listening.md.
 """
 
+import core.quiet_start
+
 import argparse
 import functools
 import secrets

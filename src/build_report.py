@@ -9,6 +9,8 @@ The page needs no network and no other file: audio is embedded as MP3, pictures 
 by side, the first one being what the others are compared with. More: docs/usage.md.
 """
 
+import core.quiet_start
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -10,6 +10,8 @@ Rates are of the corpus, as jiwer defines them; the second and further inputs ar
 utterance. Definitions: docs/speech_llm.md.
 """
 
+import core.quiet_start
+
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence

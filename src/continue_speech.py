@@ -10,6 +10,8 @@ browser, without a network.
 More: docs/language_model.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections.abc import Sequence

@@ -14,6 +14,8 @@ may be added.
 More: docs/speech_llm.md.
 """
 
+import core.quiet_start
+
 import argparse
 import shlex
 import subprocess

@@ -9,6 +9,8 @@ A file has the name of its recording, with its ending where two differ in that o
 More: docs/usage.md.
 """
 
+import core.quiet_start
+
 import argparse
 import itertools
 import logging

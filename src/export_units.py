@@ -10,6 +10,8 @@ With --from it reads such files and makes a phase 1 folder of them, on which pha
 More: docs/exchange.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections.abc import Iterable, Iterator, Sequence

@@ -8,6 +8,8 @@ Reads a trained voice and, with --prosody, a trained prosody predictor; writes t
 More: docs/phase3.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 import os

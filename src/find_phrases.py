@@ -10,6 +10,8 @@ each phrase once, mark what is wrong, and save the file. --names writes these na
 each phrase, phrases.lift for FLEx or The Combine, and annotations for ELAN or Praat. More: docs/dictionary.md.
 """
 
+import core.quiet_start
+
 import argparse
 import functools
 import sys

@@ -11,6 +11,8 @@ With mfcc, the first one, nothing is downloaded, and a word is found that the sa
 as Whisper, it is found where others say it too. A run that was killed goes on where it was. More: docs/search.md.
 """
 
+import core.quiet_start
+
 import argparse
 import sys
 from collections.abc import Sequence

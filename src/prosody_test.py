@@ -8,6 +8,8 @@ Reads a trained predictor and its corpus; writes exp/<name>/scores.json and prin
 More: docs/phase3.md.
 """
 
+import core.quiet_start
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -9,6 +9,8 @@ with --json, writes them.
 Listeners who may have clicked at random are named, and never left out unless you say so. More: docs/listening.md.
 """
 
+import core.quiet_start
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -14,6 +14,8 @@ to each hit, accept or reject it, and save what you decided. Give the saved file
 the language (src/index_speech.py), which takes a while. More: docs/search.md.
 """
 
+import core.quiet_start
+
 import argparse
 import sys
 from collections.abc import Sequence

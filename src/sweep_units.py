@@ -9,6 +9,8 @@ sweep.csv, sweep.png and sweep.svg. Features and clusters are kept there, so a l
 More: docs/phase1.md.
 """
 
+import core.quiet_start
+
 import argparse
 import csv
 import io

@@ -12,6 +12,8 @@ Reads a trained voice, and recordings or units; writes a WAV file for each of th
 More: docs/phase3.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections.abc import Collection, Iterator, Sequence

@@ -11,6 +11,8 @@
 # ```
 
 # %%
+import core.quiet_start
+
 import argparse
 import logging
 import sys

@@ -12,6 +12,8 @@
 # ```
 
 # %%
+import core.quiet_start
+
 import argparse
 import functools
 import logging

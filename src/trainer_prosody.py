@@ -11,6 +11,8 @@
 # ```
 
 # %%
+import core.quiet_start
+
 import argparse
 import copy
 import logging

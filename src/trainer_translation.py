@@ -13,6 +13,8 @@
 # ```
 
 # %%
+import core.quiet_start
+
 import argparse
 import logging
 import os

@@ -10,6 +10,8 @@
 # ```
 
 # %%
+import core.quiet_start
+
 import argparse
 import copy
 import logging

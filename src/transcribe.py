@@ -14,6 +14,8 @@ continues. Recordings that cannot be read are named at the end, the others are t
 More: docs/speech_llm.md.
 """
 
+import core.quiet_start
+
 import argparse
 import contextlib
 import os

@@ -9,6 +9,8 @@ recording to --out, and translations.json with the units that were said. No text
 More: docs/translation.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections.abc import Callable, Sequence

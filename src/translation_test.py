@@ -11,6 +11,8 @@ exp/<name>/scores.json and prints tables with 95 % intervals.
 More: docs/translation.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections import Counter

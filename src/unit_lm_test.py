@@ -10,6 +10,8 @@ units. Reads a trained model and its corpora; writes exp/<name>/scores.json and 
 More: docs/language_model.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections import Counter

@@ -7,6 +7,8 @@ Reads corpus_timestamped.json, writes unit_report.json next to it and prints a t
 data/<language>/phones.tsv says which phone is spoken when, units are compared with phones too. More: docs/phase1.md.
 """
 
+import core.quiet_start
+
 import argparse
 import logging
 from collections.abc import Sequence

@@ -9,6 +9,8 @@ table with bootstrap 95 % intervals.
 With --pairs, two folders of audio from anywhere are compared instead. More: docs/phase3.md.
 """
 
+import core.quiet_start
+
 import argparse
 import functools
 import os

@@ -104,8 +104,11 @@ def test_saved_weights_are_the_trained_ones_alone(finished):
     assert saved["notes"]["step"] in (4, 8)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "asked"])
-@pytest.mark.parametrize("step", [3, 5])
+@pytest.mark.parametrize(
+    "number, step",
+    [(signal.SIGKILL, 3), (signal.SIGKILL, 5), (signal.SIGTERM, 3), (signal.SIGTERM, 5), (signal.SIGINT, 3)],
+    ids=["killed-3", "killed-5", "asked-3", "asked-5", "ctrl-c-3"],
+)
 def test_an_interrupted_run_goes_on_to_the_same_end(world, finished, number, step):
     exp = world["root"] / "exp" / f"stopped_{number}_{step}"
     given = flags(world, exp.name, "--do_train", "--steps", 8, "--n_best", 2, *LISTENING)

@@ -135,7 +135,7 @@ def test_stopped_by_signals_and_resumed_equals_uninterrupted(uninterrupted: Path
     exp, codes, flags = roots / "exp" / "stopped", [], [*WHOLE, "--resume", "auto"]
     while not codes or codes[-1]:
         step = max((row["step"] for row in metrics(exp)), default=0) + 1
-        number = (signal.SIGTERM, signal.SIGUSR1)[len(codes) % 2]
+        number = (signal.SIGTERM, signal.SIGUSR1)[len(codes) % 2] if codes else signal.SIGINT
         codes.append(run_until(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=number))
         assert len(codes) < 2 * N_STEPS
     assert set(codes) == {0, 99}

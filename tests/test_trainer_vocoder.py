@@ -127,11 +127,11 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Pat
 
 
 def test_stopped_by_signals_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Path) -> None:
-    """SIGTERM and SIGUSR1 save at the step they find: also where a validation is due, also between two rows."""
+    """Ctrl-C, SIGTERM and SIGUSR1 save at the step they find: also where a validation is due, also between two rows."""
     exp, codes, flags = roots / "exp" / "stopped", [], [*WHOLE, "--resume", "auto"]
     while not codes or codes[-1]:
         step = max((row["step"] for row in metrics(exp)), default=0) + 1
-        number = (signal.SIGTERM, signal.SIGUSR1)[len(codes) % 2]
+        number = (signal.SIGTERM, signal.SIGUSR1)[len(codes) % 2] if codes else signal.SIGINT
         codes.append(run_until(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=number))
         assert len(codes) < 2 * N_STEPS
     assert set(codes) == {0, 99} and codes.count(99) >= 2

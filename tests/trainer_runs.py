@@ -123,6 +123,7 @@ def _run(module: str, flags: list[str], roots: str, output: str, environment: di
     os.environ.update({"DATA_ROOT": f"{roots}/data", "EXP_ROOT": f"{roots}/exp", "TQDM_DISABLE": "1", "TAG": ""})
     os.environ.update(environment)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
     sys.argv = [module, *flags]
     run_main(importlib.import_module(module).main)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from core.cli import parse_flags, run_main
 from core.errors import UserError
 from core.files import hash_files, read_json, write_json

@@ -13,6 +13,8 @@ and the whole command src/align_text.py is measured; by a head, what was heard i
     python scripts/bench/bench_alignment.py --data data/english --model exp/english_ctc --minutes 10 30 60
 """
 
+import core.quiet_start
+
 import argparse
 import itertools
 import json

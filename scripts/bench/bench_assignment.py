@@ -21,6 +21,8 @@ import torch  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, run_main  # noqa: E402
 from core.frames import SAMPLE_RATE  # noqa: E402
 from encoders.encode import encode, load_encoder  # noqa: E402

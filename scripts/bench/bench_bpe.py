@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.files import read_json, write_json
 from core.frames import UNIT_RATE

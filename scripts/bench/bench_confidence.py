@@ -17,6 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.files import write_json
 from core.text_normalisation import normalise_text

@@ -24,6 +24,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.device import has_fast_bf16
 from core.files import write_json

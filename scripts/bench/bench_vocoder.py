@@ -23,6 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from comparison_tables import describe_run, quality_tables, speed_table
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
 from core.device import choose_device

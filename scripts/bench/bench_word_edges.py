@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 import numpy as np
 
 from align_text import Listener, load_listener

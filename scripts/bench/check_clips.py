@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.files import read_json
 from core.records import Segment

@@ -33,6 +33,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 import torch
 
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main

@@ -23,6 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 sys.path.extend(filter(None, [os.environ.get("ATHERIS_PATH")]))  # where it is not installed beside the rest
 
+import core.quiet_start
+
 import numpy as np
 
 try:

@@ -28,6 +28,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from audio.audio_io import load_audio
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError

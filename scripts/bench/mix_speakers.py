@@ -24,6 +24,8 @@ from make_clips import read_clip
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from audio.audio_io import save_audio
 from audio.disturbances import DISTURBANCES
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, require_share, run_main

@@ -18,6 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main

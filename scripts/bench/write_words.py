@@ -15,6 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import core.quiet_start
+
 from bench_phrases import align_words
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main

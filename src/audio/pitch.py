@@ -20,6 +20,7 @@ from audio.f0_store import N_BUCKETS, add_tracks, is_stored, read_track
 from core.errors import UserError
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
 from core.packed_files import file_state, is_file, name_key
+from core.process_pool import ended_at_once, follow_parent
 
 TASK_RECORDINGS = 1000  # of one bucket: what a kill can cost a process
 
@@ -64,7 +65,7 @@ def fill_f0_cache(cache: Path, recordings: Iterable[tuple[str, Path]], *, num_wo
             for task in tasks:
                 progress.update(_fill_some(store, task))
             return
-        with ProcessPoolExecutor(n_workers) as pool:
+        with ended_at_once(ProcessPoolExecutor(n_workers, initializer=follow_parent)) as pool:
             for n_done in pool.map(_fill_some, [store] * len(tasks), tasks):
                 progress.update(n_done)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from core.disk_errors import describe_disk_error, disk_error_number
 from core.errors import UserError
 from core.exit_codes import EXIT_USER_MISTAKE
+from core.interrupts import end_at_once, end_interrupted, raise_interrupts
 
 # What the system says of a file that a script opens: the names, the folders and the limits are the user's to mend.
 SAID_OF_FILES = {
@@ -162,14 +163,19 @@ def add_experiment_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentG
 
 
 def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
-    """Run ``main`` and exit with its code; what the user can repair becomes one line.
+    """Run ``main`` and exit with its code; what the user can repair, and Ctrl-C, become one line.
 
     ORAL_UNITS_TRACEBACK=1 shows the rest. less_memory: flags with which the script needs less, for the line that says
     the memory has run out.
     """
     use_utf8()
+    raise_interrupts()
     try:
-        sys.exit(main() or 0)
+        code = main() or 0
+        end_at_once()  # what is left is Python's own end
+        sys.exit(code)
+    except KeyboardInterrupt:
+        end_interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

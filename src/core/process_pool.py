@@ -1,15 +1,17 @@
 """Many items, several processes, bounded memory; a process that crashes costs one item, not the run."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from core.interrupts import ignore_interrupts
 
 Job = TypeVar("Job")
 CRASHED = "the decoder crashed on it"
@@ -54,6 +56,17 @@ def _run_pool(function: Callable, waiting: Iterator[Job], n_workers: int):
         raise
 
 
+@contextlib.contextmanager
+def ended_at_once(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """``pool``, whose workers call ``follow_parent``; an exception that leaves the block waits for none of its jobs."""
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        _end_at_once(pool)
+        raise
+
+
 def _end_at_once(pool: ProcessPoolExecutor) -> None:
     """Waiting for the jobs in hand may take minutes; whoever interrupts wants none of them."""
     for process in list((pool._processes or {}).values()):
@@ -72,15 +85,15 @@ def _run_alone(function: Callable, job: Job) -> str | None:
 def _make_pool(n_workers: int) -> ProcessPoolExecutor:
     # Forking shares the imported libraries' memory; elsewhere than on Linux system libraries do not survive it.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_follow_parent)
+    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=follow_parent)
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """End this process when its parent is killed: a pool's worker would wait for ever otherwise.
 
     Ctrl-C reaches every process of a terminal; the parent alone answers it, and ends these.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     sentinel = multiprocessing.parent_process().sentinel
 
     def watch() -> None:

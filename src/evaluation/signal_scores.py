@@ -17,6 +17,7 @@ from audio.audio_io import load_audio
 from audio.pitch import extract_f0
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
+from core.process_pool import ended_at_once, follow_parent
 from core.records import UtteranceScore
 from evaluation.mcd import compute_mel_cepstrum, mcd_dtw_of_cepstra, mcd_of_cepstra
 from evaluation.mel_distance import compute_mel_distance
@@ -74,11 +75,13 @@ def _score_all(pairs: Sequence[tuple[str, Path, Path]], num_workers: int | None)
             return list(tqdm(map(_score_or_reason, pairs), **bar))
     # Spawned, not forked: a fork of a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread) as pool:
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    with ended_at_once(pool):
         return list(tqdm(pool.map(_score_or_reason, pairs, chunksize=2), **bar))
 
 
-def _use_one_thread() -> None:
+def _start_worker() -> None:
+    follow_parent()
     torch.set_num_threads(1)
     threadpool_limits(1)
 

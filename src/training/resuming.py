@@ -26,7 +26,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ from tqdm import tqdm
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
 from core.files import read_json
+from core.interrupts import end_interrupted, ignores_interrupts, raise_interrupts
 from training.checkpoints import random_state, save_checkpoint
 from training.experiment import append_metrics, cut_metrics, is_finished, mark_finished
 from training.training_state import Losses, Progress, finite_means, is_last
@@ -46,6 +47,7 @@ log = logging.getLogger("oral_units")
 
 # SIGTERM from Slurm, SIGUSR1 and SIGUSR2 from Grid Engine, before it suspends and before it kills.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+ONE_PRESS_SECONDS = 2.0
 
 
 class Run(NamedTuple):
@@ -62,15 +64,37 @@ class Run(NamedTuple):
 
 
 def catch_stop_signals() -> list[int]:
-    """A list that fills when a scheduler's signal arrives, so that the loop stops where it can save."""
+    """A list that fills when a scheduler's signal or Ctrl-C arrives, so that the loop stops where it can save.
+
+    Ctrl-C once more ends the process at once. One press may arrive twice within ``ONE_PRESS_SECONDS``: from the
+    terminal, and from the shell script or torchrun that waits for this process.
+    """
     received: list[int] = []
     for number in STOP_SIGNALS:
         signal.signal(number, lambda caught, _: received.append(caught))
+    if not ignores_interrupts():
+        signal.signal(signal.SIGINT, _note_first_press(received))
     return received
 
 
+def _note_first_press(received: list[int]) -> Callable[[int, object], None]:
+    pressed: list[float] = []
+
+    def note(caught: int, _: object) -> None:
+        pressed.append(time.monotonic())
+        if len(pressed) == 1:
+            received.append(caught)
+        elif pressed[-1] - pressed[0] > ONE_PRESS_SECONDS:
+            end_interrupted()
+
+    return note
+
+
 def exit_on_stop_signals() -> None:
-    """Until the loop begins there is nothing to save: such a signal ends the run at once, to be started again."""
+    """Until the loop begins there is nothing to save: such a signal ends the run at once, to be started again.
+
+    Ctrl-C does so by itself (core.cli.run_main).
+    """
     for number in STOP_SIGNALS:
         signal.signal(number, lambda caught, _: sys.exit(EXIT_STOPPED))
 
@@ -203,6 +227,8 @@ def save_progress(run: Run, name: str, progress: Progress, **parts: object) -> N
 
 def end_run(run: Run, progress: Progress, *, stopping: bool) -> bool:
     """Close what the run writes to; returns whether a signal stopped it, which the log then says."""
+    if not stopping:
+        raise_interrupts()  # nothing is left that could be saved
     run.bar.close()
     if run.writer:
         run.writer.close()

@@ -28,10 +28,11 @@ PYTHON_SCRIPTS = sorted(
     for path in REPOSITORY.glob(f"{folder}/*.py")
     if "def parse_args(" in path.read_text(encoding="utf-8")
 )
-# Traps SIGTERM as the trainer does: saves, then exits with 99.
+# Traps SIGTERM, and Ctrl-C where {caught} says so, as the trainer does: saves, then exits with 99.
 SLOW_STEP = """
 import pathlib, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1], "saved").touch(), sys.exit(99)))
+for number in {caught}:
+    signal.signal(number, lambda *_: (pathlib.Path(sys.argv[1], "saved").touch(), sys.exit(99)))
 pathlib.Path(sys.argv[1], "started").touch()
 time.sleep(60)
 """
@@ -232,14 +233,15 @@ def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture) -> None
         run_main(defect)
 
 
-def start_slow_step(folder: Path) -> subprocess.Popen:
+def start_slow_step(folder: Path, caught: tuple[str, ...] = ("SIGTERM",)) -> subprocess.Popen:
+    step = SLOW_STEP.format(caught=[f"signal.{name}" for name in caught]).replace("'", "")
     text = (
         f"set -euo pipefail; source '{REPOSITORY}/scripts/shell_functions.sh'; language=spanish\n"
         f"run_step '{sys.executable}' -c \"$0\" '{folder}'; echo went on"
     )
     running = subprocess.Popen(
         # Tests that run in the background of a shell have Ctrl-C ignored, and would hand that on.
-        ["env", "--default-signal=INT", "bash", "-c", text, SLOW_STEP],
+        ["env", "--default-signal=INT", "bash", "-c", text, step],
         env=shell_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -271,6 +273,15 @@ def test_ctrl_c_stops_the_chain(tmp_path: Path) -> None:
     assert running.returncode == 130
     assert "went on" not in out
     assert "goes on from here" in errors
+
+
+def test_ctrl_c_lets_a_training_save_and_says_so_as_after_a_schedulers_signal(tmp_path: Path) -> None:
+    running = start_slow_step(tmp_path, ("SIGTERM", "SIGINT"))
+    os.killpg(running.pid, signal.SIGINT)
+    out, errors = running.communicate(timeout=60)
+    assert (running.returncode, out) == (99, "") and (tmp_path / "saved").exists()
+    assert errors.startswith("stopped by a signal; run the same command again to continue: bash ")
+    assert "interrupted" not in errors
 
 
 def test_a_failing_step_stops_the_script_with_its_code() -> None:

@@ -34,7 +34,8 @@ from training.training_state import Progress
 @pytest.fixture
 def signals():
     """The process's own handlers come back after a test."""
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -80,6 +81,32 @@ def test_a_signal_is_noted_and_the_log_says_so_where_it_stopped_the_run(run: Run
     assert end_run(run, Progress(step=15, total_steps=20), stopping=True)
     assert not end_run(run, Progress(step=20, total_steps=20), stopping=True)
     assert not end_run(run, Progress(step=15, total_steps=20), stopping=False)
+
+
+def test_ctrl_c_is_noted_once_a_press_and_twice_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, ended = [100.0], []
+    monkeypatch.setattr("training.resuming.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("training.resuming.end_interrupted", lambda: ended.append(clock[0]))
+    for later in (0.0, 0.3):  # from the terminal, and from the shell script that waits
+        clock[0] = 100.0 + later
+        os.kill(os.getpid(), signal.SIGINT)
+    assert run.signals == [signal.SIGINT] and not ended
+    clock[0] = 105.0
+    os.kill(os.getpid(), signal.SIGINT)
+    assert ended == [105.0]
+
+
+def test_after_the_last_step_ctrl_c_is_an_exception_again(run: Run) -> None:
+    end_run(run, Progress(step=20, total_steps=20), stopping=False)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_in_the_background_goes_on_ignoring_ctrl_c(exp: Path, signals: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run = start_run(exp, Progress(step=10), {})
+    os.kill(os.getpid(), signal.SIGINT)
+    assert run.signals == [] and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_row_has_the_means_and_begins_the_next(run: Run) -> None:
