@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# usage: bash scripts/run_all.sh <language> [folder of recordings]
+# usage: bash scripts/run_all.sh <language> [folder of recordings [--overwrite]]
 #
 # From recordings to a voice: data, phases 1 to 3, resynthesis of the test split, scores, report. Run again, it does only
 # what is missing or unfinished: new recordings are cut, those taken away are left out. Ctrl-C stops it, and a training
-# saves first.
+# saves first. --overwrite replaces the recordings of another folder under that name, and starts all over.
 #
 #   TRAINING_LANGUAGE      the language, where none is given
 #   TAG                    suffix of the experiments' names: TAG=w4 makes exp/<language>_units_w4 and so on
@@ -54,7 +54,8 @@ link_folder() { # link_folder WORD…: the recordings of $folder become those of
   local name="$1"
   if [ "${name#-}" != "$name" ]; then name="$(flag_value --language "${TRAINING_LANGUAGE:-}" "$@")"; fi
   source "$repository/path.sh" "${HF_HUB_OFFLINE:-1}"
-  run_step python "$repository/recipes/mp3_folder/link_recordings.py" --language="$name" --folder="$folder"
+  run_step python "$repository/recipes/mp3_folder/link_recordings.py" --language="$name" --folder="$folder" \
+    "${overwrite[@]}"
   export ORAL_UNITS_DEFAULTS_SAID="$name"
 }
 
@@ -80,20 +81,22 @@ submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everythin
   echo "watch: $(as_typed python scripts/launch.py status "${units##*/}" "${bpe##*/}" "${vocoder##*/}")"
 }
 
-folder=""
+folder="" overwrite=()
 rest=("$@")
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then rest=("${@:2}"); fi
 while [ "${#rest[@]}" -gt 0 ]; do
   case "${rest[0]}" in
     -h | --help | --language=* | --tag=*) rest=("${rest[@]:1}") ;;
     --language | --tag) rest=("${rest[@]:2}") ;;
+    --overwrite)
+      overwrite=(--overwrite)
+      rest=("${rest[@]:1}")
+      ;;
     -*) fail "run_all.sh takes a language and a folder only, found: ${rest[*]}; flags go into DATA_ARGS, PHASE1_ARGS," \
       "PHASE2_ARGS, PHASE3_ARGS" ;;
     *)
-      if [ -n "$folder" ] || [ ! -d "${rest[0]}" ]; then
-        fail "${rest[0]}: expected one folder of recordings after the language, found ${rest[*]}; flags go into" \
-          "DATA_ARGS, PHASE1_ARGS, PHASE2_ARGS, PHASE3_ARGS"
-      fi
+      if [ -n "$folder" ]; then require_folder "$folder" "${rest[@]}"; fi
+      require_folder "${rest[@]}"
       folder="${rest[0]}"
       rest=("${rest[@]:1}")
       ;;
@@ -110,6 +113,11 @@ phase3=("${words[@]}")
 read_words "${UNIT_LM_ARGS:-}"
 unit_lm=("${words[@]}")
 if [ "${#unit_lm[@]}" != 0 ]; then export UNIT_LM=1; fi
+if [ "${#overwrite[@]}" != 0 ]; then
+  if [ -z "$folder" ]; then fail "--overwrite replaces the recordings of a folder, found no folder; give one before it"; fi
+  phase1+=(--overwrite) phase2+=(--overwrite) phase3+=(--overwrite)
+  if [ -n "${UNIT_LM:-}" ]; then unit_lm+=(--overwrite); fi
+fi
 n_steps=6
 if [ -n "${UNIT_LM:-}" ]; then n_steps=7; fi
 if [ -n "$folder" ]; then link_folder "$@"; fi

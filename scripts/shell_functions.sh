@@ -39,6 +39,24 @@ as_typed() { # as_typed WORD…: the words as a person would type them, quoted w
 
 show_help() { awk 'NR > 1 && !/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "$0"; }
 
+require_folder() { # require_folder WORD…: the first is a folder of recordings, and then come flags only
+  local first="$1" words="$1"
+  shift
+  while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do
+    words+=" $1"
+    shift
+  done
+  if [ "$words" != "$first" ]; then
+    fail "expected one folder of recordings, found several words: $words; a path with spaces needs quotes:" \
+      "$(as_typed "$words")"
+  elif [ -d "$first" ]; then
+    return
+  elif [ -e "$first" ]; then
+    fail "$first: expected a folder of recordings, found a file; name the folder that holds it"
+  fi
+  fail "$first: there is no such folder; check the path"
+}
+
 plain_name() { # plain_name FLAG[=VALUE]: - and _ are alike in flags
   local name="${1%%=*}"
   echo "${name//_/-}"

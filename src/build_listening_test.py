@@ -24,6 +24,7 @@ import numpy as np
 from audio.audio_io import load_audio
 from audio.audio_spans import audio_seconds
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main
+from core.commands import as_typed
 from core.errors import UserError
 from core.files import write_json, write_text
 from core.records import ListeningKey
@@ -111,7 +112,7 @@ def utterances_in_common(experiments: dict[str, Experiment]) -> dict[str, float]
         if not names:
             raise UserError(
                 f"{experiment.path}: expected test/resynthesis/*.wav, found none; run: "
-                f"python src/vocoder_test.py --exp {experiment.path}"
+                + as_typed("python", "src/vocoder_test.py", "--exp", experiment.path)
             )
         found.append({name for name in names if (experiment.path / "test" / "original" / f"{name}.wav").is_file()})
     common = sorted(set.intersection(*found))
@@ -219,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     megabytes = out.stat().st_size / 1e6
     print(f"wrote {out} ({megabytes:.1f} MB): {describe_test(key, args.n_repeats)}; give it to your listeners")
     print(f"wrote {out.with_suffix('.key.json')}: whose voice each clip is; keep it to yourself")
-    print(f"then: python src/score_listening.py answers/*.json --key {out.with_suffix('.key.json')}")
+    print(f"then: python src/score_listening.py answers/*.json --key {as_typed(out.with_suffix('.key.json'))}")
     if megabytes > PAGE_LIMIT_MB:
         print("the page is large: --n_utterances, --max_seconds or fewer --kinds make it smaller")
     return 0

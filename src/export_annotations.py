@@ -12,6 +12,7 @@ More: docs/usage.md.
 import core.quiet_start
 
 import argparse
+import difflib
 import itertools
 import logging
 import sys
@@ -30,7 +31,7 @@ from core.errors import UserError
 from core.frames import UNIT_RATE, frames_to_seconds
 from core.locks import only_run
 from core.records import Segment
-from languages import add_language_flags, command_for, command_for_folder, language_paths
+from languages import add_language_flags, command_for, language_paths
 from segmentation.joined_clips import expand_parts
 from segmentation.manifest import read_manifest
 from training.experiment import is_finished
@@ -63,15 +64,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parse_flags(parser, argv)
 
 
-def choose_tiers(paths: dict[str, Path], wanted: Sequence[str] | None) -> list[str]:
+def choose_tiers(paths: dict[str, Path], wanted: Sequence[str] | None, language: str, tag: str) -> list[str]:
     """The tiers to write: those asked for, whose phases must be finished, or all that can be had."""
     finished = {
         "units": is_finished(paths["units"]),
         "motifs": is_finished(paths["bpe"]) and is_finished(paths["units"]),
     }
     commands = {
-        "units": command_for_folder("run_phase1.sh", paths["units"]),
-        "motifs": command_for_folder("run_phase2.sh", paths["bpe"]),
+        "units": command_for("run_phase1.sh", language, tag),
+        "motifs": command_for("run_phase2.sh", language, tag),
     }
     for tier in wanted or ():
         if not finished.get(tier, True):
@@ -91,14 +92,20 @@ def load_runs(corpus: Path, wanted: set[str] | None) -> dict[str, Runs]:
 
 def by_source(manifest: Path, wanted: Sequence[str] | None) -> Iterator[tuple[str, list[Segment]]]:
     """(recording, its segments) in the order of the manifest; UserError for a name that it does not hold."""
-    missing = set(wanted or ())
+    missing, known = set(wanted or ()), []
     rows_by_recording = expand_parts(read_manifest(manifest))
     for source, rows in itertools.groupby(rows_by_recording, key=lambda row: row["source"]):
         missing.discard(source)
+        known.append(source)
         if wanted is None or source in wanted:
             yield source, list(rows)
     if missing:
-        raise UserError(f"--source {', '.join(sorted(missing))}: expected recordings of {manifest}, found none")
+        near = [name for wrong in sorted(missing) for name in difflib.get_close_matches(wrong, known, n=3, cutoff=0.4)]
+        named = ", ".join(dict.fromkeys(near or known[:5]))
+        raise UserError(
+            f"--source {', '.join(sorted(missing))}: expected recordings of {manifest}, found none; "
+            f"{'the nearest' if near else 'the first'} there: {named}"
+        )
 
 
 def segment_spans(segment: Segment, tiers: Sequence[str]) -> list[Span]:
@@ -159,7 +166,7 @@ def main() -> int:
         if not paths["manifest"].exists():
             command = command_for("run_all.sh", args.language, args.tag)
             raise UserError(f"{paths['manifest']}: expected the segments, found none; run: {command}")
-        tiers = choose_tiers(paths, args.tiers)
+        tiers = choose_tiers(paths, args.tiers, args.language, args.tag)
         wanted = None
         if args.source:
             wanted = {

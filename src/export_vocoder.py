@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from core.commands import as_typed
 from core.errors import UserError
 from core.files import read_json, write_atomically
 from core.frames import F0_CEILING, F0_FLOOR
@@ -265,8 +266,9 @@ def main() -> int:
             shutil.rmtree(args.out)
         os.replace(unfinished, args.out)
         size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()) / 1e6
-        spoken = "recording.mp3" if kmeans else "--units units.json"
-        log.info("saved %s (%.0f MB): python src/synthesize.py --exp %s %s", args.out, size, args.out, spoken)
+        spoken = ["recording.mp3"] if kmeans else ["--units", "units.json"]
+        command = as_typed("python", "src/synthesize.py", "--exp", args.out, *spoken)
+        log.info("saved %s (%.0f MB): %s", args.out, size, command)
         return 0
 
 

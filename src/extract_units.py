@@ -35,6 +35,7 @@ from core.cli import (
     run_main,
     says_next,
 )
+from core.commands import as_typed
 from core.errors import UserError
 from core.frames import UNIT_RATE
 from core.locks import only_run
@@ -559,9 +560,9 @@ def merge_shards(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
         summary["units_per_second"],
         summary["bits_per_second"],
     )
-    tag = f" --tag {args.tag}" if args.tag else ""
+    tag = ["--tag", args.tag] if args.tag else []
     if says_next():
-        log.info("next: python src/train_bpe.py --language %s%s", args.language, tag)
+        log.info("next: %s", as_typed("python", "src/train_bpe.py", "--language", args.language, *tag))
 
 
 # %% [markdown]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from core.commands import as_typed
 from core.errors import UserError
 from core.records import LanguageConfig
 from core.safe_names import LONGEST_NAME, is_folder_name, suggest_folder_name
@@ -265,7 +266,7 @@ def language_paths(
 
 def command_for(script: str, language: str | None, tag: str = "") -> str:
     """How to call ``script`` of ``scripts/`` for one chain: what an error or a next step names."""
-    return f"{f'TAG={tag} ' if tag else ''}bash scripts/{script} {language or '<language>'}"
+    return f"{f'TAG={as_typed(tag)} ' if tag else ''}bash scripts/{script} {language or '<language>'}"
 
 
 def command_for_folder(script: str, folder: Path) -> str:
@@ -277,7 +278,7 @@ def command_for_folder(script: str, folder: Path) -> str:
     language, tag = found.groups() if found else (None, None)
     if script.endswith(".sh"):
         return command_for(script, language, tag or "")
-    return f"python {script} --language {language or '<language>'}{f' --tag {tag}' if tag else ''}"
+    return f"python {script} --language {language or '<language>'}{f' --tag {as_typed(tag)}' if tag else ''}"
 
 
 def resolve_in(root: Path, relative: str) -> Path:

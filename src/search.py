@@ -94,6 +94,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def require_clips(texts: Sequence[str]) -> None:
+    """UserError for a clip that is not there: it is told before an index is made or refused."""
+    for text in texts:
+        path = parse_query(text).path
+        if not path.is_file():
+            raise UserError(f"--query {path}: expected an audio file, found none; check the path")
+
+
 def read_queries(texts: Sequence[str], index: Index, device: str) -> list[Query]:
     """The clips of --query; an encoder is loaded only where there are any."""
     clips = [parse_query(text) for text in texts]
@@ -150,6 +158,7 @@ def search_all(args: argparse.Namespace) -> int:
     paths = language_paths(args.language)
     decisions = read_decisions(args.accepted, args.language)
     labels = read_labels(args.page_language, "search")
+    require_clips(args.query)
     index = prepare_index(args.language, args.tag, **{name: getattr(args, name) for name in INDEX_FLAGS})
     queries = read_queries(args.query, index, choose_device(args.device))
     clips = [parse_query(text) for text in args.query]

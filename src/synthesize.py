@@ -49,6 +49,7 @@ log = logging.getLogger("oral_units")
 
 PREDICTIONS = {"missing": (), "f0": ("f0",), "durations": ("durations",), "durations,f0": ("durations", "f0")}
 TEXT_FORMAT = "text with one utterance a line, 'id<TAB>12 12 45 …'"
+LEAST_F0_SCALE, MOST_F0_SCALE = 0.25, 4.0  # two octaves: no voice goes farther
 EVERYDAY_FLAGS = (
     *("units", "deduplicated", "tokens", "bpe", "split"),
     *("exp", "speaker", "voice_of", "f0_scale", "prosody", "out", "stream"),
@@ -72,6 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.device = choose_device(args.device)
     check_input_flags(args)
     check_prosody_flags(args)
+    check_f0_scale(args.f0_scale)
     check_voice_flags(args)
     return args
 
@@ -128,7 +130,7 @@ def add_voice_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep_f0", action="store_true", help="with --voice_of: leave the pitch where it is, not at the clip's median"
     )
-    group.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch: 0.8 is lower, 1.25 higher")
+    group.add_argument("--f0_scale", type=float, default=1.0, help="multiply the pitch, 0.25 to 4: 0.8 is lower")
     group.add_argument(
         "--prosody",
         type=Path,
@@ -174,6 +176,11 @@ def check_input_flags(args: argparse.Namespace) -> None:
         raise UserError("--split chooses from a JSON file; recordings have no splits")
     if args.keep_level and not args.recordings:
         raise UserError("--keep_level: says how recordings are heard; units have no level")
+
+
+def check_f0_scale(scale: float) -> None:
+    if not LEAST_F0_SCALE <= scale <= MOST_F0_SCALE:  # nan is neither
+        raise UserError(f"--f0_scale {scale:g}: expected a factor from {LEAST_F0_SCALE} to {MOST_F0_SCALE}")
 
 
 def check_prosody_flags(args: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ from core.cli import (
     require_share,
     run_main,
 )
+from core.commands import as_typed
 from core.device import add_deterministic_flag, choose_device, choose_precision, compute_deterministically
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
@@ -503,7 +504,7 @@ def train_predictor(args: argparse.Namespace) -> int:
     if end_run(run, progress, stopping=stopping):
         return EXIT_STOPPED
     finish_run(run, progress, {"best_validation_loss": progress.best}, f"validation loss {progress.best:.3f}")
-    log.info("next: python src/prosody_test.py --exp %s", exp)
+    log.info("next: %s", as_typed("python", "src/prosody_test.py", "--exp", exp))
     return 0
 
 

@@ -39,6 +39,7 @@ from core.cli import (
     run_main,
     says_next,
 )
+from core.commands import as_typed
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
@@ -519,7 +520,7 @@ def run_training(args: argparse.Namespace, exp: Path) -> int:
         best = {"best_validation_loss_nat": progress.best}
         finish_run(run, progress, best, f"validation {progress.best:.3f} nats")
         if says_next():
-            log.info("next: python src/translation_test.py --exp %s", exp)
+            log.info("next: %s", as_typed("python", "src/translation_test.py", "--exp", exp))
     return 0
 
 

@@ -38,6 +38,7 @@ from core.cli import (
     run_main,
     says_next,
 )
+from core.commands import as_typed
 from core.device import choose_precision
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED
@@ -483,7 +484,7 @@ def train_unit_lm(args: argparse.Namespace) -> int:
         best = {"best_validation_bits_per_second": progress.best}
         finish_run(run, progress, best, f"validation {progress.best:.1f} bits a second")
         if says_next():
-            log.info("next: python src/unit_lm_test.py --exp %s", exp)
+            log.info("next: %s", as_typed("python", "src/unit_lm_test.py", "--exp", exp))
     return 0
 
 

@@ -29,6 +29,7 @@ from accelerate.utils import set_seed
 
 from audio.audio_io import load_crop, save_audio
 from core.cli import HELP_FORMATTER, add_experiment_flags, configure_log, parse_flags, run_main, says_next
+from core.commands import as_typed
 from core.device import (
     choose_precision,
     compute_deterministically,
@@ -674,7 +675,7 @@ def train_voice(args: argparse.Namespace) -> int:
         best = {"best_validation_mel_nat": progress.best}
         finish_run(run, progress, best, f"validation log-mel distance {progress.best:.3f} nats")
         if says_next():
-            log.info("next: python src/vocoder_test.py --exp %s", exp)
+            log.info("next: %s", as_typed("python", "src/vocoder_test.py", "--exp", exp))
     return 0
 
 

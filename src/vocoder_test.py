@@ -26,6 +26,7 @@ from tqdm import tqdm
 from audio.audio_io import load_audio, save_audio
 from audio.pitch import fill_f0_cache, kept_f0
 from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_positive, run_main, says_next
+from core.commands import as_typed
 from core.device import choose_device
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
@@ -417,7 +418,8 @@ def main() -> int:
         print_scores(f"{exp}, {found['checkpoint']} checkpoint of step {found['step']}", found)
     print_differences(args.exp, scores)
     for exp in args.exp:
-        coming = f"; next: python src/build_report.py {exp}" if says_next() else ""
+        command = as_typed("python", "src/build_report.py", exp)
+        coming = f"; next: {command}" if says_next() else ""
         print(f"wrote {exp}/scores.json and {exp}/test/{coming}")
     return 0
 

@@ -97,6 +97,7 @@ def test_one_recording_and_chosen_tiers(chain: dict, tmp_path: Path) -> None:
     ("flags", "message"),
     [
         (["--source", "absent.mp3"], "absent.mp3: expected recordings"),
+        (["--source", "tale_00.mp3"], "the nearest there: tale_"),
         (["--tag", "w4", "--tiers", "units"], "run_phase1"),
     ],
 )

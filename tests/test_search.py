@@ -127,6 +127,9 @@ def test_a_query_that_cannot_be_found_is_one_line(root: Path, samples: np.ndarra
         run(root, "--query", root / "bad.wav")
 
 
+WORD = "the clip of the word"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -136,13 +139,13 @@ def test_a_query_that_cannot_be_found_is_one_line(root: Path, samples: np.ndarra
         (["--query", "word.wav", "--out", "/proc/x"], "/proc/x: cannot be written to"),
         (["--query", "story.mp3@0:03-0:02.5"], "a start before the end"),
         (["--query", "story.mp3@3-2"], "a start before the end"),
-        (["--query", "word.wav", "--seed", "1", "--encoder", "mfcc"], "seed 1, found 0"),
-        (["--query", "word.wav", "--encoder", "mfcc", "--padding", "short"], "expected Whisper"),
+        (["--query", WORD, "--seed", "1", "--encoder", "mfcc"], "seed 1, found 0"),
+        (["--query", WORD, "--encoder", "mfcc", "--padding", "short"], "expected Whisper"),
     ],
 )
 def test_mistakes_are_one_line(root: Path, flags: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(root, *flags)
+        run(root, *(root / "word.wav" if flag == WORD else flag for flag in flags))
 
 
 def test_other_recordings_make_the_index_out_of_date(root: Path) -> None:
@@ -151,8 +154,10 @@ def test_other_recordings_make_the_index_out_of_date(root: Path) -> None:
     try:
         rows = [json.loads(line) for line in before.splitlines()]
         manifest.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]), encoding="utf-8")
-        with pytest.raises(UserError, match="recordings were added or cut again"):
+        with pytest.raises(UserError, match=f"added or cut again; run: python .*--language {LANGUAGE} --overwrite"):
             run(root, "--query", root / "word.wav")
+        with pytest.raises(UserError, match="nothing.wav: expected an audio file, found none"):
+            run(root, "--query", "nothing.wav")
     finally:
         manifest.write_text(before, encoding="utf-8")
 

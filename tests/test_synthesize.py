@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from synthesize import Clip, speak_as
+from synthesize import Clip, parse_args, speak_as
 
 from audio.audio_io import load_audio, save_audio
 from audio.pitch import extract_f0
+from core.errors import UserError
 from encoders.encode import encode, load_encoder
 from synthetic import speech_like, write_mp3, write_segments, write_units
 from trainer_runs import run_to_end
@@ -243,3 +244,9 @@ def test_units_whose_audio_is_gone_are_named_and_the_others_are_spoken(roots: Pa
     write_corpus(tmp_path / "units.json", rows)
     screen = speak(roots, "--units", tmp_path / "units.json", "--out", tmp_path / "out", "--max_failed", 50)
     assert "failed: a: " in screen and "gone.wav" in screen and spoken(tmp_path / "out").keys() == {"b"}
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "1e9", "nan", "0.2", "4.1"])
+def test_a_pitch_that_no_voice_has_is_refused(scale: str) -> None:
+    with pytest.raises(UserError, match="--f0_scale .*: expected a factor from 0.25 to 4"):
+        parse_args(["--exp", "voice", "a.mp3", "--f0_scale", scale])

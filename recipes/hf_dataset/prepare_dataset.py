@@ -16,6 +16,7 @@ import core.quiet_start
 import numpy as np
 
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from core.commands import as_typed
 from core.errors import UserError
 from languages import data_root
 from speech_llm.disk_datasets import is_disk_dataset, list_splits
@@ -87,9 +88,10 @@ def main() -> int:
                 raise UserError(f"{folder}: expected no folder or an empty one, found other files; --out names another")
             convert(args, folder)
     describe(folder, args)
-    fields = f"--text_field {args.text_field} --audio_field {args.audio_field}"
-    fields += f" --id_field {args.id_field}" if args.id_field else ""
-    print(f"train on it with: python src/trainer_base.py --data {folder} {fields} --do_train …")
+    fields = ["--text_field", args.text_field, "--audio_field", args.audio_field]
+    fields += ["--id_field", args.id_field] if args.id_field else []
+    command = as_typed("python", "src/trainer_base.py", "--data", folder, *fields)
+    print(f"train on it with: {command} --do_train …")
     return 0
 
 

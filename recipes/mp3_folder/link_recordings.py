@@ -2,6 +2,7 @@
 
 import argparse
 import filecmp
+import itertools
 import os
 import shutil
 import sys
@@ -24,7 +25,25 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_language_flags(parser)
     parser.add_argument("--folder", type=Path, required=True, help="folder of recordings, nested")
+    parser.add_argument("--overwrite", action="store_true", help="replace the recordings of another folder")
     return parse_flags(parser, argv)
+
+
+def refuse_other_recordings(folder: Path, paths: dict[str, Path]) -> None:
+    """UserError where the language has been cut from recordings that are not those of ``folder``."""
+    raw, segments = paths["raw"], paths["segments"]
+    cut = paths["manifest"].exists() or (segments.is_dir() and any(segments.iterdir()))
+    if not cut or folder.resolve() == raw.resolve() or (raw.exists() and not raw.is_symlink()):
+        return
+    if raw.exists():
+        found = f"{len(survey_folder(raw).recordings)} in {raw.resolve()}"
+    elif raw.is_symlink():
+        found = f"from {os.readlink(raw)}, which is not there now"
+    else:
+        found = f"segments without {raw}"
+    raise UserError(
+        f"{paths['data']}: holds other recordings ({found}); take another name, or add --overwrite to replace them"
+    )
 
 
 def link_folder(folder: Path, raw: Path) -> None:
@@ -63,7 +82,7 @@ def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
         there = [table for suffix in TABLE_SUFFIXES if (table := paths[name].with_suffix(suffix)).is_file()]
         edited = [table for table in there if is_edited(table, given, copied.get(name))]
         if given and not edited:
-            replace_tables(there, given, paths[name].with_suffix(given.suffix))
+            replace_tables(there, given, paths[name].with_suffix(given.suffix), known=name in copied)
             names.append(given.name)
             hashes[name] = hash_files([given])
         elif given:
@@ -78,10 +97,18 @@ def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
     return names
 
 
-def replace_tables(there: list[Path], given: Path, target: Path) -> None:
+def replace_tables(there: list[Path], given: Path, target: Path, *, known: bool) -> None:
+    """Put ``given`` in the place of the tables ``there``; one that is no known copy is moved aside, never deleted."""
     for table in there:
-        if not table.samefile(given):
+        if table.samefile(given):
+            continue
+        if known or filecmp.cmp(given, table, shallow=False):
             table.unlink()
+            continue
+        names = (table.with_name(f"{table.stem}_replaced_{number}{table.suffix}") for number in itertools.count(1))
+        aside = next(name for name in names if not name.exists())
+        table.rename(aside)
+        print(f"{table}: is older than {given}, which replaces it; moved to {aside}", file=sys.stderr)
     if not target.exists():
         shutil.copy2(given, target)
 
@@ -98,12 +125,16 @@ def is_edited(table: Path, given: Path | None, copied: str | None) -> bool:
 def main() -> int:
     args = parse_args()
     paths = language_paths(args.language, may_be_new=True)
+    if args.folder.is_file():
+        raise UserError(f"{args.folder}: expected a folder of recordings, found a file; name the folder that holds it")
     if not args.folder.is_dir():
-        raise UserError(f"{args.folder}: expected a folder of recordings, found none; check the path")
+        raise UserError(f"{args.folder}: there is no such folder; check the path, and quote one with spaces")
     survey = survey_folder(args.folder)
     if not survey.recordings:
         found = describe_ignored(survey.ignored) or "an empty folder"
         raise UserError(f"{args.folder}: expected recordings, found none ({found}); put the recordings there")
+    if not args.overwrite:
+        refuse_other_recordings(args.folder, paths)
     with only_run(paths["data"]):
         link_folder(args.folder, paths["raw"])
         tables = copy_tables(args.folder, paths)

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.commands import as_typed
 from core.errors import UserError
 from core.files import read_json, write_atomically
 from core.records import MetricScore
@@ -78,7 +79,8 @@ def read_metrics(exp: str) -> dict[str, MetricScore]:
         return {key: {"mean": mean, "low": low, "high": high} for key, mean, (low, high) in pairs}
     scores = Path(exp) / "scores.json"
     if not scores.is_file():
-        raise UserError(f"{scores}: expected scores, found none; run: python src/vocoder_test.py --exp {exp}")
+        command = as_typed("python", "src/vocoder_test.py", "--exp", exp)
+        raise UserError(f"{scores}: expected scores, found none; run: {command}")
     return read_json(scores)["metrics"]
 
 

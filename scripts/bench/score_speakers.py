@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import core.quiet_start
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.commands import as_typed
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.records import MetricScore, UtteranceScore
@@ -68,7 +69,8 @@ def read_rows(exp: Path, speakers: Mapping[str, str]) -> dict[str, list[Utteranc
     """Speaker -> what is known of their utterances; a segment is named after its clip and a number."""
     scores = exp / "scores.json"
     if not scores.is_file():
-        raise UserError(f"{scores}: expected scores, found none; run: python src/vocoder_test.py --exp {exp}")
+        command = as_typed("python", "src/vocoder_test.py", "--exp", exp)
+        raise UserError(f"{scores}: expected scores, found none; run: {command}")
     rows: dict[str, list[UtteranceScore]] = {}
     for row in read_json(scores)["utterances"]:
         speaker = speakers.get(row["id"]) or speakers.get(row["id"].rpartition("_")[0])

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import core.quiet_start
 
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
+from core.commands import as_typed
 from core.files import write_json
 from evaluation.asr import load_asr, settle_language, transcribe
 from speech_llm.transcribed_items import load_transcribed
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for item, text in zip(items, texts)
     ]
     write_json(args.out, rows)
-    print(f"wrote {args.out}: {len(rows)} utterances\nnext: python src/calculate_wer.py --input {args.out}")
+    command = as_typed("python", "src/calculate_wer.py", "--input", args.out)
+    print(f"wrote {args.out}: {len(rows)} utterances\nnext: {command}")
 
 
 if __name__ == "__main__":

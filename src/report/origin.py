@@ -1,7 +1,10 @@
 """Where an experiment comes from: configuration, commit, machine, command."""
 
 import re
+from pathlib import Path
 
+from core.commands import as_typed
+from languages import REPOSITORY, exp_root
 from report.data import Experiment
 
 # An absolute path among other words; its first parts name this machine, or who works on it.
@@ -16,6 +19,20 @@ def shorten_paths(value: object) -> object:
     return (
         _shorten(text) if text.startswith("/") and "\n" not in text else PLACE.sub(lambda hit: _shorten(hit[0]), text)
     )
+
+
+def typed_folder(path: object) -> str:
+    """An experiment's folder as it is typed in a command, without the folders of this machine.
+
+    A folder that lies neither in the repository nor in EXP_ROOT is FOLDER/NAME: whoever reads it knows where.
+    """
+    place = Path(str(path)).resolve()
+    if place.is_relative_to(REPOSITORY.resolve()):
+        return as_typed(place.relative_to(REPOSITORY.resolve()))
+    if place.is_relative_to(exp_root()):
+        name = re.sub(r'(["$`\\])', r"\\\1", str(place.relative_to(exp_root())))
+        return f'"$EXP_ROOT/{name}"' if re.search(r"[^\w./-]", name) else f"$EXP_ROOT/{name}"
+    return as_typed(f"FOLDER/{place.name}")
 
 
 def _shorten(path: str) -> str:

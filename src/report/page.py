@@ -14,7 +14,7 @@ from report import plots
 from report.curves import Figure, curve_figures
 from report.data import Experiment, unit_summary
 from report.listen import MotifRow, example_cards, motif_rows
-from report.origin import origin_facts, settings, shorten_paths
+from report.origin import origin_facts, settings, shorten_paths, typed_folder
 from report.scores import difference_rows, paired_differences, score_rows, worst_utterances
 from report.summary import describe_for_researchers, describe_in_words, headline_tiles, report_title
 from report.units import SpeakerRow, speaker_rows, unit_figures
@@ -89,6 +89,7 @@ def open_templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["short"] = shorten_paths
+    environment.filters["typed"] = typed_folder
     environment.globals.update(
         n_series=len(plots.SERIES), plot_left=plots.PLOT_LEFT, plot_right=plots.PLOT_RIGHT, unit_rate=UNIT_RATE
     )

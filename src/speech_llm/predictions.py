@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from core.commands import as_typed
 from core.files import hash_files, read_json, write_json
 from core.records import Candidate, Prediction, TranscribedItem
 from models.speech_llm_model import SpeechLLMBase
@@ -192,5 +193,5 @@ def _report(exp: Path, split: str, rows: Sequence[Prediction]) -> None:
         sum(map(is_looping, texts)),
         sum(not text.strip() for text in texts),
         errors,
-        f"python src/calculate_wer.py --input {path}",
+        as_typed("python", "src/calculate_wer.py", "--input", path),
     )

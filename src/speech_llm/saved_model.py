@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from core.commands import as_typed
 from core.device import has_fast_bf16
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
@@ -155,7 +156,11 @@ def find_saved(folder: Path) -> Path:
     for place in (Path(folder), Path(folder) / "best"):
         if (place / "model.safetensors").is_file():
             return place
-    raise UserError(f"{folder}: expected a trained speech LLM (best/model.safetensors), found none; train it first")
+    command = as_typed("python", "src/trainer_base.py", "--exp", folder, "--do_train")
+    raise UserError(
+        f"{folder}: expected a trained speech LLM (best/model.safetensors), found none; check the path, or train one: "
+        f"{command} --data FOLDER"
+    )
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:

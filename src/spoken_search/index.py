@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.commands import as_typed
 from core.errors import UserError
 from core.files import read_json, write_atomically
 from core.frames import frames_to_seconds
@@ -22,7 +23,6 @@ from segmentation.manifest import read_manifest
 from spoken_search.features import Transform
 
 FORMAT, FORMAT_VERSION = "oral-units search index", 1
-COMMAND = "python src/index_speech.py --language <language> --overwrite"
 
 
 class Index(NamedTuple):
@@ -63,28 +63,36 @@ def is_whole(folder: Path) -> bool:
     return (folder / "index.json").is_file()
 
 
+def command_to_make(folder: Path) -> str:
+    """How to make the index in ``folder`` again."""
+    language, _, tag = folder.name.partition("_index")
+    tagged = ["--tag", tag.removeprefix("_")] if tag else []
+    return as_typed("python", "src/index_speech.py", "--language", language, *tagged, "--overwrite")
+
+
 def open_index(folder: Path, segments: Sequence[Segment]) -> Index:
     """The index of these segments. UserError where it is missing, damaged or of other segments."""
+    command = command_to_make(folder)
     if not is_whole(folder):
-        raise UserError(f"{folder}: expected a search index, found none; run: {COMMAND}")
+        raise UserError(f"{folder}: expected a search index, found none; run: {command}")
     described: SearchIndex = read_json(folder / "index.json")
     whole = {"features", "segments", "n_segments"} <= described.keys()
     if not whole or described.get("format") != FORMAT or described.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{folder}: expected a search index of version {FORMAT_VERSION}, found another; run: {COMMAND}")
+        raise UserError(f"{folder}: expected a search index of version {FORMAT_VERSION}, found another; run: {command}")
     digest = digest_segments(segments)
     if digest != described["segments"]:
         raise UserError(
             f"{folder}: expected the index of {len(segments)} segments as they are now, found that of "
-            f"{described['n_segments']} others: recordings were added or cut again; run: {COMMAND}"
+            f"{described['n_segments']} others: recordings were added or cut again; run: {command}"
         )
     try:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("features", "codes")]
         bounds, transform = np.load(folder / "bounds.npy", allow_pickle=False), read_transform(folder)
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{folder}: expected a whole search index, found {error}; run: {COMMAND}") from error
+        raise UserError(f"{folder}: expected a whole search index, found {error}; run: {command}") from error
     lengths = {len(arrays[0]), len(arrays[1]), int(bounds[-1]) if bounds.ndim == 1 and len(bounds) else -1}
     if len(lengths) > 1 or len(bounds) != len(segments) + 1:
-        raise UserError(f"{folder}: expected a whole search index, found arrays of other lengths; run: {COMMAND}")
+        raise UserError(f"{folder}: expected a whole search index, found arrays of other lengths; run: {command}")
     return Index(folder, described["features"], segments, digest, bounds, *arrays, transform)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from core.commands import as_typed
 from core.errors import UserError
 from core.files import hash_files, read_json, write_atomically, write_json
 from core.git import ask_git
@@ -198,18 +199,37 @@ def _compare_configurations(exp: Path, flags: Mapping[str, object], input_hash: 
     saved = read_json(exp / "config.json")
     before = _plain_values(flags.get("flag_defaults", {})) | read_arguments(exp)
     now = json.loads(json.dumps(_plain_values(flags), default=str))
-    changed = [
-        f"{name}: {before.get(name)} -> {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if name not in ignore and before.get(name) != now.get(name)
-    ]
+    names = sorted(before.keys() | now.keys())
+    changed = [name for name in names if name not in ignore and before.get(name) != now.get(name)]
+    given = _flags_in(sys.argv) | _flags_in(str(saved.get("environment", {}).get("command", "")).split())
+    asked = [name for name in changed if name in given] or changed
+    said = [f"{name}: {before.get(name)} -> {now.get(name)}" for name in asked]
     if saved["input_hash"] != input_hash:
-        changed.append("the input files")
-    if changed:
-        raise UserError(
-            f"{exp}: was made with another configuration ({'; '.join(changed)}); "
-            "--overwrite starts over, --tag or --exp names another, or give the old flags"
-        )
+        said.append("the input files")
+    if not said:
+        return
+    followed = [name for name in changed if name not in asked]
+    also = f"; by default also {', '.join(followed)}" if followed else ""
+    old = [_as_flag(name, before.get(name)) for name in asked]
+    raise UserError(
+        f"{exp}: was made with another configuration ({'; '.join(said)}{also}); --overwrite starts over, "
+        f"--tag or --exp names another{', or give the old flags: ' + ', '.join(old) if old else ''}"
+    )
+
+
+def _flags_in(words: Iterable[str]) -> set[str]:
+    """The names of the flags in a command, by their names of today."""
+    names = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    return {OLD_FLAG_NAMES.get(name, name) for name in names}
+
+
+def _as_flag(name: str, value: object) -> str:
+    """How a flag is typed to have ``value``."""
+    if value is None or value is False or value == []:
+        return f"no --{name}"
+    if value is True:
+        return f"--{name}"
+    return as_typed(f"--{name}", *(value if isinstance(value, list) else [value]))
 
 
 def mark_finished(exp: Path, summary: Mapping[str, object]) -> None:

@@ -174,14 +174,39 @@ def link(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
     script = runpy.run_path(str(RECIPES / "mp3_folder" / "link_recordings.py"))
 
-    def link_folder(language, folder):
-        monkeypatch.setattr(sys, "argv", ["link_recordings.py", "--language", language, "--folder", str(folder)])
+    def link_folder(language, folder, *flags):
+        words = ["link_recordings.py", "--language", language, "--folder", str(folder), *flags]
+        monkeypatch.setattr(sys, "argv", words)
         try:
             script["main"]()
         except UserError as error:
             return str(error)
 
     return link_folder
+
+
+def test_a_name_that_holds_other_recordings_is_refused_before_anything_is_touched(tmp_path, link):
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.wav").write_bytes(b"x")
+        (tmp_path / name / "speakers.tsv").write_text(f"{name}.wav\tanna\n")
+    data = tmp_path / "satere"
+    assert link("satere", tmp_path / "mine") is None
+    (data / "segments.jsonl").write_text("{}\n")
+    (data / "transcripts.tsv").write_text("mine.wav\t\t\ttyped by hand\n")
+    (tmp_path / "other" / "transcripts.tsv").write_text("other.wav\t\t\tnewer\n")
+    os.utime(tmp_path / "other" / "transcripts.tsv", (4e9, 4e9))
+    said = link("satere", tmp_path / "other")
+    assert said == (
+        f"{data}: holds other recordings (1 in {tmp_path}/mine); take another name, or add --overwrite to replace them"
+    )
+    assert (data / "raw" / "mine.wav").exists() and "mine" in (data / "speakers.tsv").read_text()
+
+    (tmp_path / "mine" / "more.wav").write_bytes(b"y")
+    assert link("satere", tmp_path / "mine") is None  # files added to the same folder
+    assert link("satere", tmp_path / "other", "--overwrite") is None
+    assert (data / "raw" / "other.wav").exists() and "other" in (data / "speakers.tsv").read_text()
+    assert "typed by hand" in (data / "transcripts_replaced_1.tsv").read_text()
 
 
 def test_a_users_folder_is_linked_and_never_changed(tmp_path, link):

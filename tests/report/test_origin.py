@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from report.origin import shorten_paths
+from languages import REPOSITORY
+from report.origin import shorten_paths, typed_folder
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,13 @@ from report.origin import shorten_paths
 )
 def test_absolute_paths_are_cut_and_all_else_stays(value: object, shown: str | None) -> None:
     assert shorten_paths(value) == (value if shown is None else shown)
+
+
+def test_a_folder_in_a_command_can_be_pasted_and_names_no_folder_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXP_ROOT", str(tmp_path / "mine"))
+    assert typed_folder(tmp_path / "mine" / "ava_vocoder_v4") == "$EXP_ROOT/ava_vocoder_v4"
+    assert typed_folder(tmp_path / "mine" / "my $voice") == '"$EXP_ROOT/my \\$voice"'
+    assert typed_folder(REPOSITORY / "exp" / "ava") == "exp/ava"
+    assert typed_folder(tmp_path / "elsewhere" / "ava") == "FOLDER/ava"

@@ -157,7 +157,27 @@ def test_a_folder_and_a_name_are_enough_and_its_list_counts_not_its_dates(langua
     (folder / "tape_0.mp3").unlink()
     assert sources() == {"old.mp3", "tape_1.mp3", "tape_2.mp3"}
     done = run_bash(script, "hunsrik", tmp_path / "nowhere")
-    assert done.returncode == 2 and "expected one folder of recordings" in done.stderr
+    assert done.returncode == 2 and "there is no such folder" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["scripts/run_all.sh", "recipes/mp3_folder/prepare.sh"])
+def test_what_is_no_folder_of_recordings_is_named(tmp_path: Path, script: str) -> None:
+    (tmp_path / "my tapes").mkdir()
+    (tmp_path / "tape.mp3").touch()
+    for words, said in (
+        (["nowhere"], f"{tmp_path}/nowhere: there is no such folder"),
+        (["tape.mp3"], f"{tmp_path}/tape.mp3: expected a folder of recordings, found a file"),
+        (["my", "tapes"], f"needs quotes: '{tmp_path}/my tapes'"),
+    ):
+        done = run_bash(REPOSITORY / script, "guarani", f"{tmp_path}/{words[0]}", *words[1:], DATA_ROOT=str(tmp_path))
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert not (tmp_path / "guarani").exists()
+
+
+def test_words_are_shown_as_they_are_typed() -> None:
+    text = "as_typed python src/x.py --exp '/root/my exp/é' ''; tag='a b' language=ava; command_for x.sh"
+    done = call_functions(text)
+    assert done.stdout == "python src/x.py --exp '/root/my exp/é' ''\nTAG='a b' bash scripts/x.sh ava\n"
 
 
 def test_without_recordings_the_recipe_for_folders_is_named(language_roots: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,17 @@ def test_another_configuration_or_input_is_refused_by_name(exp: Path, corpus: Pa
     corpus.write_text("[1, 3]")
     with pytest.raises(UserError, match=r"configuration \(the input files\)"):
         open_experiment(exp, flags_of("--resume"), inputs=[corpus])
+
+
+def test_only_flags_that_somebody_gave_are_named_with_their_old_values(
+    exp: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--batch-size=8", "--resume"])
+    flags = flags_of("--resume", "--batch_size=8", "--steps=200")  # the steps follow from the batch
+    with pytest.raises(UserError) as refused:
+        open_experiment(exp, flags, inputs=[corpus])
+    assert "configuration (batch_size: 16 -> 8; by default also steps);" in str(refused.value)
+    assert str(refused.value).endswith("or give the old flags: --batch_size 16")
 
 
 def test_a_flag_newer_than_an_experiment_is_taken_to_have_had_its_default(exp: Path, corpus: Path) -> None:
