@@ -21,6 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import core.quiet_start
+
 from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
