@@ -80,7 +80,6 @@ from speech_llm.train_step import Learner, build_optimizer, update_weights
 from speech_llm.training_flags import (
     add_generation_flags,
     add_machine_flags,
-    add_run_flags,
     add_training_flags,
     add_watching_flags,
     check_args,
@@ -189,6 +188,23 @@ def recall_training(args: argparse.Namespace, given: set[str]) -> argparse.Names
     if args.factor is None and args.resume is not None and not args.overwrite:
         args.factor = read_arguments(args.exp).get("factor")
     return args
+
+
+def add_run_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--exp", "--out_dir", type=Path, required=True, help="experiment folder, as in exp/english_llm")
+    group.add_argument("--do_train", action="store_true", help="train, or continue training")
+    group.add_argument("--do_generate", action="store_true", help="transcribe the test splits with the best weights")
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        default=None,
+        metavar="PATH",
+        help="continue an unfinished run from its latest state, or from the checkpoint PATH; 'auto' continues where "
+        "there is something to continue, and starts from the beginning if there is nothing",
+    )
+    group.add_argument("--overwrite", action="store_true", help="delete what an earlier run of this name left")
+    group.add_argument("--from_pretrained", default=None, help="start from the trained weights of this experiment")
 
 
 # %% [markdown]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from core.disk_errors import describe_disk_error, disk_error_number
 from core.errors import UserError
-from core.exit_codes import EXIT_USER_MISTAKE
-from core.interrupts import end_at_once, end_interrupted, raise_interrupts
+from core.exit_codes import EXIT_STOPPED, EXIT_USER_MISTAKE
+from core.interrupts import end_at_once, end_interrupted, ignore_interrupts, raise_interrupts
 
 # What the system says of a file that a script opens: the names, the folders and the limits are the user's to mend.
 SAID_OF_FILES = {
@@ -172,7 +172,11 @@ def run_main(main: Callable[[], int | None], *, less_memory: str = "") -> None:
     raise_interrupts()
     try:
         code = main() or 0
-        end_at_once()  # what is left is Python's own end
+        # What is left is Python's own end. A run that has saved keeps its code: the shell hands on the same Ctrl-C.
+        if code == EXIT_STOPPED:
+            ignore_interrupts()
+        else:
+            end_at_once()
         sys.exit(code)
     except KeyboardInterrupt:
         end_interrupted()

@@ -31,23 +31,6 @@ DEFAULT_WARMUP = 50  # steps, and no more than its phase has
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 
 
-def add_run_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--exp", "--out_dir", type=Path, required=True, help="experiment folder, as in exp/english_llm")
-    group.add_argument("--do_train", action="store_true", help="train, or continue training")
-    group.add_argument("--do_generate", action="store_true", help="transcribe the test splits with the best weights")
-    group.add_argument(
-        "--resume",
-        nargs="?",
-        const="latest",
-        default=None,
-        metavar="PATH",
-        help="continue an unfinished run from its latest state, or from the checkpoint PATH; 'auto' continues where "
-        "there is something to continue, and starts from the beginning if there is nothing",
-    )
-    group.add_argument("--overwrite", action="store_true", help="delete what an earlier run of this name left")
-    group.add_argument("--from_pretrained", default=None, help="start from the trained weights of this experiment")
-
-
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--steps", type=int, default=None, help=f"updates in all (default: {DEFAULT_STEPS})")
     group.add_argument("--max_minutes", type=float, default=None, help="wall time; becomes a number of steps")

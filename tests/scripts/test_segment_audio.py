@@ -354,7 +354,7 @@ def test_impossible_flags_are_refused(raw, monkeypatch, flags):
 
 
 def test_no_recordings_names_the_remedy(raw, monkeypatch):
-    with pytest.raises(UserError, match="mp3_folder"):
+    with pytest.raises(UserError, match="run_all.sh satere <folder of recordings>"):
         segment(monkeypatch)
 
 

@@ -31,8 +31,12 @@ PYTHON_SCRIPTS = sorted(
 # Traps SIGTERM, and Ctrl-C where {caught} says so, as the trainer does: saves, then exits with 99.
 SLOW_STEP = """
 import pathlib, signal, sys, time
+def save(*_):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as run_main does: the script hands on the same Ctrl-C
+    pathlib.Path(sys.argv[1], "saved").touch()
+    sys.exit(99)
 for number in {caught}:
-    signal.signal(number, lambda *_: (pathlib.Path(sys.argv[1], "saved").touch(), sys.exit(99)))
+    signal.signal(number, save)
 pathlib.Path(sys.argv[1], "started").touch()
 time.sleep(60)
 """
