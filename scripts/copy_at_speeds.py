@@ -1,7 +1,7 @@
 """More voices out of one: every training segment also slower and faster, for a long training on few recordings.
 
 Pitch and vocal tract move together, as they do between people, so each speed is a speaker of its own. A voice that
-learns them all learns twenty minutes less by heart, and keeps getting more natural for an hour
+learns them all learns its minutes less by heart, and is more natural after a long training
 (docs/results/naturalness.md). Reads data/<language>/segments.jsonl. Makes data/<language>_copies, where val and test
 are the originals alone:
 
@@ -13,7 +13,6 @@ The clusters of the language itself, so that its units mean what they meant. Mor
 """
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,13 +25,13 @@ import core.quiet_start
 from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, run_main
+from core.commands import as_typed
 from core.errors import UserError
-from core.files import write_json, write_text
 from core.locks import only_run
 from core.records import Segment
 from languages import add_language_flags, language_paths
 from segmentation.manifest import read_manifest
-from segmentation.speed_copies import copy_at_speed
+from segmentation.speed_copies import copy_at_speed, write_segments_list
 from vocoder.voice_card import LICENCE_FILES
 
 SPEEDS = [0.87, 0.93, 1.07, 1.15]
@@ -79,13 +78,13 @@ def main() -> int:
             for licence in sources["data"].glob(pattern):
                 shutil.copyfile(licence, paths["data"] / licence.name)
         rows += copies
-        write_json(paths["splits"], {row["source"]: row["split"] for row in rows})
-        write_text(paths["manifest"], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        write_segments_list(paths, rows)
     minutes = sum(row["duration"] for row in rows if row["split"] == "train") / 60
     speakers = len({row["speaker"] for row in rows})
     print(f"{paths['manifest']}: {len(rows)} segments, {minutes:.0f} minutes to train on, {speakers} speakers")
     clusters = sources["units"] / "kmeans.npz"
-    print(f"next: python src/extract_units.py --language {paths['data'].name} --kmeans {clusters}")
+    words = ("python", "src/extract_units.py", "--language", paths["data"].name, "--kmeans", clusters)
+    print(f"next: {as_typed(*words)}")
     return 0
 
 

@@ -1,9 +1,12 @@
 """Tiny language models of several families with a tiny tokenizer and a chat template; one that was taught to copy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from models.speech_llm_model import SpeechLLMBase
 
 LETTERS = "abcdefgh"  # that are copied: few, so that copying is learnt in seconds
 HELD_OUT = ("hdfa", "cabbagef", "dead", "beadfh", "fgach", "hagc")
@@ -140,3 +143,12 @@ def spoken(text: str, *, doubt: float = 0.02, characters: str = CHARACTERS) -> n
     probabilities = np.full((len(labels), len(characters) + 1), doubt / len(characters), np.float32)
     probabilities[np.arange(len(labels)), labels] = 1 - doubt
     return np.log(probabilities)
+
+
+def model_with_words(words: Sequence[str]) -> SpeechLLMBase:
+    """A tiny speech LLM with a CTC head, whose tokens are single characters and these ``words``."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(list(words))
+    llm = tiny_llm("llama")
+    llm.resize_token_embeddings(len(tokenizer))
+    return SpeechLLMBase(llm, tokenizer, hearing() | {"characters": CHARACTERS}).eval()

@@ -6,7 +6,6 @@ vocal tract move together, as they do between people. The same sources give the 
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Iterator
@@ -21,12 +20,11 @@ from tqdm import tqdm
 
 from core.cli import parse_flags, require_share, run_main
 from core.errors import UserError
-from core.files import write_json, write_text
 from core.locks import only_run
 from core.records import Segment
 from languages import add_language_flags, language_paths
 from segmentation.manifest import read_manifest
-from segmentation.speed_copies import copy_at_speed
+from segmentation.speed_copies import copy_at_speed, write_segments_list
 
 SOURCES = ["english", "italian", "spanish", "russian_prompts", "russian"]
 
@@ -78,8 +76,7 @@ def main() -> int:
         rows = [row for language in args.sources for row in read_source(language)]
         train = [row for row in rows if row["split"] == "train" and not row.get("flags")]
         rows += copies(train, args, paths["segments"])
-        write_text(paths["manifest"], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
-        write_json(paths["splits"], {row["source"]: row["split"] for row in rows})
+        write_segments_list(paths, rows)
         seconds = sum(row["duration"] for row in rows if row["split"] == "train")
         print(f"{paths['manifest']}: {len(rows)} segments, {seconds / 60:.0f} minutes to train on", file=sys.stderr)
         return 0

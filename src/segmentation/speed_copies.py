@@ -1,11 +1,14 @@
 """Copies of segments at other speeds: pitch and vocal tract move together, as they do between people."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torchaudio.functional import resample
 
 from audio.audio_io import load_audio, save_audio
+from core.files import write_json, write_text
 from core.frames import SAMPLE_RATE
 from core.records import Segment
 from languages import data_root, resolve_in
@@ -31,3 +34,12 @@ def copy_at_speed(row: Segment, speed: float, folder: Path) -> Segment:
     }
     copy.pop("parts", None)  # their times are those of the original
     return copy
+
+
+def write_segments_list(paths: Mapping[str, Path], rows: Sequence[Segment]) -> None:
+    """The splits and the manifest of a corpus whose segments lie elsewhere; the manifest last, as it says all is there.
+
+    paths: of ``language_paths``.
+    """
+    write_json(paths["splits"], {row["source"]: row["split"] for row in rows})
+    write_text(paths["manifest"], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))

@@ -15,7 +15,7 @@ BY_HAND = re.compile(
 
 
 def test_a_path_with_spaces_stays_one_word() -> None:
-    words = ["python", "src/vocoder_test.py", "--exp", Path("/root/my exp/it's $HOME")]
+    words = ["python", "src/vocoder_test.py", "--exp", Path("/data/my exp/it's $HOME")]
     assert shlex.split(as_typed(*words)) == [str(word) for word in words]
 
 

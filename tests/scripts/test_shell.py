@@ -179,9 +179,9 @@ def test_what_is_no_folder_of_recordings_is_named(tmp_path: Path, script: str) -
 
 
 def test_words_are_shown_as_they_are_typed() -> None:
-    text = "as_typed python src/x.py --exp '/root/my exp/é' ''; tag='a b' language=ava; command_for x.sh"
+    text = "as_typed python src/x.py --exp '/data/my exp/é' ''; tag='a b' language=ava; command_for x.sh"
     done = call_functions(text)
-    assert done.stdout == "python src/x.py --exp '/root/my exp/é' ''\nTAG='a b' bash scripts/x.sh ava\n"
+    assert done.stdout == "python src/x.py --exp '/data/my exp/é' ''\nTAG='a b' bash scripts/x.sh ava\n"
 
 
 def test_without_recordings_the_recipe_for_folders_is_named(language_roots: dict[str, Path]) -> None:

@@ -31,7 +31,7 @@ from speech_llm.joint_decoding import (
     score_text,
 )
 from speech_llm.spellings import Heard, TokenTree, build_token_tree, spell
-from tiny_llm import CHARACTERS, HELD_OUT, hearing, spoken, tiny_llm, tiny_tokenizer
+from tiny_llm import CHARACTERS, HELD_OUT, model_with_words, spoken
 
 WORDS = ("ab", " bad", " cab", "ce", "Ab", ",", " d", "'d")  # tokens beside the single characters
 
@@ -50,11 +50,7 @@ def sums_over_paths(log_probs: np.ndarray) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def model() -> SpeechLLMBase:
-    tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(list(WORDS))
-    llm = tiny_llm("llama")
-    llm.resize_token_embeddings(len(tokenizer))
-    return SpeechLLMBase(llm, tokenizer, hearing() | {"characters": CHARACTERS}).eval()
+    return model_with_words(WORDS)
 
 
 @pytest.fixture(scope="module")

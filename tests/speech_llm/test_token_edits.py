@@ -8,7 +8,7 @@ from speech_llm.decoding import _mend, open_ctc_scorers, score_answers
 from speech_llm.joint_decoding import CtcScorer, open_ctc_scorer, score_answer
 from speech_llm.spellings import TokenTree, build_token_tree
 from speech_llm.token_edits import CHOICES, MOST_REPLACED, edited_tokens
-from tiny_llm import CHARACTERS, DIM, hearing, spoken, tiny_llm, tiny_tokenizer
+from tiny_llm import CHARACTERS, DIM, model_with_words, spoken
 
 WORDS = (" bad", " cab", " head")  # tokens beside the single characters
 JOINT = {"weight": 0.5, "bonus": 0.3}
@@ -16,11 +16,7 @@ JOINT = {"weight": 0.5, "bonus": 0.3}
 
 @pytest.fixture(scope="module")
 def model() -> SpeechLLMBase:
-    tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(list(WORDS))
-    llm = tiny_llm("llama")
-    llm.resize_token_embeddings(len(tokenizer))
-    return SpeechLLMBase(llm, tokenizer, hearing() | {"characters": CHARACTERS}).eval()
+    return model_with_words(WORDS)
 
 
 @pytest.fixture(scope="module")
