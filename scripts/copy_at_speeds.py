@@ -64,7 +64,7 @@ def read_segments(language: str) -> list[Segment]:
 
 def main() -> int:
     args = parse_args()
-    sources, rows = language_paths(args.language), read_segments(args.language)
+    sources, rows = language_paths(args.language, args.tag), read_segments(args.language)
     paths = language_paths(f"{args.language}_copies", may_be_new=True)
     with only_run(paths["data"]):
         train = [row for row in rows if row["split"] == "train" and not row.get("flags")]
@@ -83,7 +83,8 @@ def main() -> int:
     speakers = len({row["speaker"] for row in rows})
     print(f"{paths['manifest']}: {len(rows)} segments, {minutes:.0f} minutes to train on, {speakers} speakers")
     clusters = sources["units"] / "kmeans.npz"
-    words = ("python", "src/extract_units.py", "--language", paths["data"].name, "--kmeans", clusters)
+    tagged = ("--tag", args.tag) if args.tag else ()
+    words = ("python", "src/extract_units.py", "--language", paths["data"].name, *tagged, "--kmeans", clusters)
     print(f"next: {as_typed(*words)}")
     return 0
 

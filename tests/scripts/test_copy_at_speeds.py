@@ -50,6 +50,11 @@ def test_every_clean_training_segment_at_every_speed(roots, monkeypatch):
     assert "extract_units.py --language aari_copies --kmeans" in done.stdout
 
 
+def test_the_next_command_is_of_the_chain_that_the_tag_names(roots):
+    said = copy(roots, "--tag", "s4").stdout
+    assert "extract_units.py --language aari_copies --tag s4 --kmeans" in said and "aari_units_s4/kmeans.npz" in said
+
+
 def test_again_gives_the_same_and_writes_no_sound_twice(roots, monkeypatch):
     copy(roots)
     monkeypatch.setenv("DATA_ROOT", roots["DATA_ROOT"])
