@@ -139,7 +139,7 @@ say_stopped() { # once, by the outermost of the scripts that call each other
 # back for it. USR1 and USR2 come to all processes of a job at once, and would kill those that do not expect them.
 # A training saves after Ctrl-C as after a scheduler's signal, and ends with EXIT_STOPPED after both.
 try_step() {
-  local child="" code told="" n_told=0 n_before
+  local child="" code="" status told="" n_told=0 n_before
   # Before the command begins: a signal may come as soon as it runs.
   trap 'told=TERM; n_told=$((n_told + 1)); kill -TERM $child 2> /dev/null || true' TERM USR1 USR2
   trap 'told=INT; n_told=$((n_told + 1)); sleep 0.3; kill -INT $child 2> /dev/null || true' INT
@@ -152,9 +152,11 @@ try_step() {
   child=$!
   if [ -n "$told" ]; then kill "-$told" "$child" 2> /dev/null || true; fi
   while true; do
-    code=0
+    status=0
     n_before="$n_told"
-    wait "$child" || code=$?
+    wait "$child" || status=$?
+    # 127 after another answer: the command had ended already, and bash has told its code once.
+    if [ "$status" != 127 ] || [ -z "$code" ]; then code="$status"; fi
     if [ "$n_before" = "$n_told" ]; then break; fi
   done
   trap - TERM USR1 USR2
