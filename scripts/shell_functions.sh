@@ -137,9 +137,10 @@ say_stopped() { # once, by the outermost of the scripts that call each other
 # try_step COMMAND…: run it, hand on the signals of a scheduler, and stop the script after one; sets step_code. A signal
 # reaches bash only between commands, so the command runs beside it; SIGINT, which such a command would ignore, is set
 # back for it. USR1 and USR2 come to all processes of a job at once, and would kill those that do not expect them.
-# A training saves after Ctrl-C as after a scheduler's signal, and ends with EXIT_STOPPED after both.
+# Ctrl-C ends the script with EXIT_INTERRUPTED, whatever the command makes of it. Where a command ends as a signal comes,
+# bash may lose its code (-1 or 127), so after a signal nothing but 0 and EXIT_STOPPED is told apart.
 try_step() {
-  local child="" code="" status told="" n_told=0 n_before
+  local child="" code=0 told="" n_told=0 n_before
   # Before the command begins: a signal may come as soon as it runs.
   trap 'told=TERM; n_told=$((n_told + 1)); kill -TERM $child 2> /dev/null || true' TERM USR1 USR2
   trap 'told=INT; n_told=$((n_told + 1)); sleep 0.3; kill -INT $child 2> /dev/null || true' INT
@@ -152,20 +153,18 @@ try_step() {
   child=$!
   if [ -n "$told" ]; then kill "-$told" "$child" 2> /dev/null || true; fi
   while true; do
-    status=0
+    code=0
     n_before="$n_told"
-    wait "$child" || status=$?
-    # 127 after another answer: the command had ended already, and bash has told its code once.
-    if [ "$status" != 127 ] || [ -z "$code" ]; then code="$status"; fi
+    wait "$child" || code=$?
     if [ "$n_before" = "$n_told" ]; then break; fi
   done
   trap - TERM USR1 USR2
   trap end_interrupted INT
-  if [ "$code" = "$EXIT_STOPPED" ] || { [ "$told" = TERM ] && [ "$code" != 0 ]; }; then
+  if [ "$told" = INT ]; then
+    end_interrupted
+  elif [ "$code" = "$EXIT_STOPPED" ] || { [ "$told" = TERM ] && [ "$code" != 0 ]; }; then
     say_stopped
     exit "$EXIT_STOPPED"
-  elif [ "$told" = INT ]; then
-    end_interrupted
   fi
   step_code="$code"
 }
