@@ -26,7 +26,7 @@ from core.cli import HELP_FORMATTER, parse_flags, require_not_negative, require_
 from core.errors import UserError
 from core.locks import only_run
 from core.tables import write_table
-from encoders.speaker_vectors import mean_vector, read_speaker_vectors
+from encoders.speaker_vectors import fill_speaker_vectors, kept_speaker_vector, mean_vector
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.manifest import read_manifest
 from segmentation.speaker_groups import (
@@ -92,10 +92,14 @@ def hear_recordings(manifest: Path, cache: Path) -> Voices:
     if joined:
         raise UserError(f"{manifest}: {joined} segments join several recordings; cut again without --join_clips first")
     files = [(row["id"], resolve_in(data_root(), row["audio"])) for row in rows]
-    vectors, of_source = read_speaker_vectors(cache, files), defaultdict(list)
+    fill_speaker_vectors(cache, files)
+    of_source = defaultdict(list)
     for row in rows:
         of_source[row["source"]].append(row)
-    means = [mean_vector([vectors[row["id"]] * row["duration"] for row in some]) for some in of_source.values()]
+    means = [
+        mean_vector([kept_speaker_vector(cache, row["id"]) * row["duration"] for row in some])
+        for some in of_source.values()
+    ]
     seconds = [sum(row["duration"] for row in some) for some in of_source.values()]
     return Voices(list(of_source), np.stack(means), np.array(seconds))
 

@@ -17,7 +17,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,7 +100,7 @@ from vocoder.heard_features import DEAF, hearing_loss, open_hearing
 from vocoder.judgement_time import time_judgement
 from vocoder.losses import MEL_WINDOWS, mel_loss
 from vocoder.recorded_step import Recorder, open_recorder, take_step
-from vocoder.speaker_means import speaker_means, utterance_vectors
+from vocoder.speaker_means import VectorOf, speaker_means, utterance_vectors
 from vocoder.synthesis import speak, synthesize_utterances
 from vocoder.train_step import (
     discriminator_step,
@@ -226,22 +227,22 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path], n_units: int) ->
     train, validation = load_split(paths, "train", selection), load_split(paths, "val", selection)
     named = named_speakers(train)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
-    chosen, vectors, mean_vectors = choose_validation(validation, args.validation_seconds), None, None
+    chosen, vector_of, mean_vectors = choose_validation(validation, args.validation_seconds), None, None
     if args.speaker_vectors:
         speakers = sorted(named)
-        vectors = utterance_vectors(paths["cache"], [*train, *chosen])
-        mean_vectors = torch.from_numpy(speaker_means(train, vectors, speakers))
+        vector_of = utterance_vectors(paths["cache"], chain(train, chosen))
+        mean_vectors = torch.from_numpy(speaker_means(train, vector_of, speakers))
     crops = CropDataset(
         train,
         crop_frames=args.crop_frames,
         seed=args.seed,
         speakers=speakers,
-        speaker_vectors=vectors,
+        vector_of=vector_of,
         condition=args.condition,
         unit_noise=args.unit_noise,
         n_units=n_units,
     )
-    judged = [describe_recording(utterance, args.condition, speakers, vectors) for utterance in chosen]
+    judged = [describe_recording(utterance, args.condition, speakers, vector_of) for utterance in chosen]
     sampled = judged[:: max(1, len(judged) // max(1, args.num_samples))][: args.num_samples]
     return Data(crops, judged, sampled, speakers, mean_vectors)
 
@@ -259,11 +260,11 @@ def choose_validation(utterances: Sequence[LoadedUtterance], seconds: float) -> 
 
 
 def describe_recording(
-    utterance: LoadedUtterance, condition: str, speakers: Sequence[str], vectors: Mapping[str, np.ndarray] | None
+    utterance: LoadedUtterance, condition: str, speakers: Sequence[str], vector_of: VectorOf | None
 ) -> Recording:
     """What is spoken for an utterance; who is not known by name speaks by the vector of the recording itself."""
     content = read_content(utterance, condition)
-    vector = vectors[utterance.id] if vectors and utterance.speaker not in speakers else None
+    vector = vector_of(utterance.id) if vector_of and utterance.speaker not in speakers else None
     spoken = SpokenItem(utterance.id, content, utterance.f0, utterance.speaker, vector)
     return Recording(spoken, utterance.audio_path, frames_to_samples(len(content)))
 

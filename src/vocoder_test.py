@@ -34,7 +34,7 @@ from core.files import hash_files, read_json, write_json
 from core.frames import HOP_SAMPLES, frames_to_samples
 from core.locks import only_run
 from core.records import UnitsRow, UtteranceScore, VocoderScores
-from encoders.speaker_vectors import cached_speaker_vector
+from encoders.speaker_vectors import known_speaker_vector
 from evaluation.asr import Recogniser, load_asr
 from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings, settle_on_originals
 from evaluation.mos import MosJudge, load_mos_judge
@@ -291,7 +291,7 @@ def read_item(utterance: UnitsRow, vocoder: Vocoder, place: Place, original: Pat
         content = mel_frames(audio_path, 0, n_frames, n_frames)
     speaker = utterance.get("speaker")
     unnamed = vocoder.speaker_vectors is not None and speaker not in vocoder.speakers
-    vector = cached_speaker_vector(place.inputs.cache, name, audio_path) if unnamed else None
+    vector = known_speaker_vector(place.inputs.cache, name, audio_path) if unnamed else None
     return SpokenItem(name, content, f0, speaker, vector)
 
 

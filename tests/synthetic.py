@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import av
 from scipy.signal import lfilter
 
 from audio.audio_io import save_audio
+from audio.track_store import N_BUCKETS, add_tracks
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
+from core.packed_files import name_key
 from shared_python import shared_python
 from trainer_runs import REPOSITORY, can_share_imports, run_copy
 from units.corpus import deduplicate, write_corpus
@@ -140,6 +143,12 @@ def write_segments(
     (folder / "segments.jsonl").write_text(lines, encoding="utf-8")
     (folder / "splits.json").write_text(json.dumps({row["source"]: row["split"] for row in rows}), encoding="utf-8")
     return rows
+
+
+def store_vector(cache: Path, row: dict, data_root: Path, vector: np.ndarray) -> None:
+    """Who speaks in a segment of ``write_segments``, as encoders.speaker_vectors keeps it."""
+    made = (row["id"], (Path(data_root) / row["audio"]).stat().st_size, time.time_ns(), vector)
+    add_tracks(Path(cache) / "speaker_resemblyzer", name_key(row["id"]) % N_BUCKETS, [made])
 
 
 def write_units(

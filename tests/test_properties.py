@@ -18,7 +18,7 @@ from annotations.read_annotations import read_annotations
 from annotations.spans import Span
 from annotations.write_annotations import write_annotations
 from audio.audio_io import load_audio, save_audio
-from audio.f0_store import N_BUCKETS, add_tracks, count_stored_frames, read_track
+from audio.track_store import N_BUCKETS, add_tracks, count_stored_frames, read_track
 from core.frames import HOP_SAMPLES, frames_to_samples, samples_to_frames
 from core.packed_files import name_key, read_packed
 from core.safe_names import is_folder_name, suggest_folder_name

@@ -17,12 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from trainer_vocoder import choose_batch_size, choose_schedule, discriminator_rate, gains_nothing, is_short
 
-from audio.f0_store import N_BUCKETS, add_tracks
 from audio.pitch import f0_store, fill_f0_cache, kept_f0
-from core.files import write_features
+from audio.track_store import N_BUCKETS, add_tracks
 from core.packed_files import name_key
 from equal_runs import differences, without_times
-from synthetic import REPOSITORY, run_ranks, write_segments, write_units
+from synthetic import REPOSITORY, run_ranks, store_vector, write_segments, write_units
 from trainer_runs import load, metrics, run_to_end, run_until
 from training.initial_weights import Start
 from training.training_state import Progress
@@ -361,9 +360,9 @@ def test_speakers_by_vectors(roots: Path) -> None:
     rows = [json.loads(line) for line in (roots / "data" / "spanish" / "segments.jsonl").read_text().splitlines()]
     rows = [row | ({"speaker": f"narrator {number % 2}"} if number % 5 else {}) for number, row in enumerate(rows)]
     write_units(roots / "exp", rows, tag="vectors", n_units=12)
-    vectors = {row["id"]: np.eye(256, dtype=np.float32)[len(row["speaker"] or "")] for row in rows}
-    for name, vector in vectors.items():
-        write_features(roots / "data" / "spanish" / "cache" / "speaker_resemblyzer" / f"{name}.npy", vector)
+    for row in rows:
+        vector = np.eye(256, dtype=np.float32)[len(row["speaker"] or "")]
+        store_vector(roots / "data" / "spanish" / "cache", row, roots / "data", vector)
     flags = [*TINY, "--tag", "vectors", "--steps", 2]
     run_to_end(TRAINER, [*flags, "--speaker_vectors"], roots=roots)
     exp = roots / "exp" / "spanish_vocoder_v4_vectors"

@@ -31,8 +31,8 @@ import core.quiet_start
 import numpy as np
 
 from audio.audio_io import save_audio
-from audio.f0_store import ENTRY, N_BUCKETS
 from audio.pitch import f0_store
+from audio.track_store import ENTRY, N_BUCKETS
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.files import write_atomically, write_json

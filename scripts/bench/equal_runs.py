@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audio.f0_store import open_bucket
+from audio.track_store import open_bucket
 from training.checkpoints import load_checkpoint
 from training.experiment import read_metrics
 

@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 from audio.audio_io import load_audio, mel_filterbank
+from audio.track_store import cut_tasks, fill_some, find_missing, has_tracks, is_stored, read_track
 from core.errors import UserError
-from core.files import is_current, read_features, write_features
 from models.speaker_encoder import N_SPEAKER_MELS, SPEAKER_DIM, SpeakerEncoder
 
 INSTALL = "pip install --no-deps resemblyzer==0.1.4"
@@ -51,7 +51,7 @@ def load_speaker_encoder() -> SpeakerEncoder:
 
 def require_speaker_encoder(cache: Path) -> None:
     """Say before the work, not after it, that the package is missing; vectors in ``cache`` do without it."""
-    if not (Path(cache) / CACHE).is_dir():
+    if not has_tracks(Path(cache) / CACHE):
         load_speaker_encoder()
 
 
@@ -95,23 +95,28 @@ def mean_vector(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return (mean / max(np.linalg.norm(mean), 1e-9)).astype(np.float32)
 
 
-def cached_speaker_vector(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
-    """(D,) float32 of one recording, read from ``cache`` where newer than the audio, else computed and kept."""
-    path = _cache_file(cache, utterance_id)
-    if is_current(path, audio) and (known := read_features(path, (SPEAKER_DIM,))) is not None:
-        return known
-    vector = speaker_vector(load_audio(audio))
-    write_features(path, vector)
+def fill_speaker_vectors(cache: Path, recordings: Iterable[tuple[str, Path]]) -> None:
+    """Compute what ``cache`` lacks of (id, audio path) pairs, or has from older audio."""
+    store = Path(cache) / CACHE
+    missing = find_missing(store, recordings)
+    with tqdm(total=len(missing), desc="speaker vectors", unit="segment", disable=None if missing else True) as bar:
+        for task in cut_tasks(missing):
+            bar.update(fill_some(store, speaker_vector, task))
+
+
+def kept_speaker_vector(cache: Path, utterance_id: str) -> np.ndarray:
+    """(D,) float32 of a recording that ``fill_speaker_vectors`` has seen, mapped and not read."""
+    vector = read_track(Path(cache) / CACHE, utterance_id)
+    if vector is None or vector.shape != (SPEAKER_DIM,):
+        raise UserError(
+            f"{Path(cache) / CACHE}: expected the {SPEAKER_DIM} numbers of who speaks in {utterance_id}, found "
+            f"{0 if vector is None else len(vector)}; delete this folder and start the command again"
+        )
     return vector
 
 
-def read_speaker_vectors(cache: Path, recordings: Iterable[tuple[str, Path]]) -> dict[str, np.ndarray]:
-    """The vector of each (id, audio path), computed where ``cache`` lacks it: id -> (D,) float32."""
-    recordings = list(recordings)
-    missing = any(not _cache_file(cache, name).exists() for name, _ in recordings)
-    shown = tqdm(recordings, desc="speaker vectors", unit="segment", disable=None if missing else True)
-    return {name: cached_speaker_vector(cache, name, audio) for name, audio in shown}
-
-
-def _cache_file(cache: Path, utterance_id: str) -> Path:
-    return Path(cache) / CACHE / f"{utterance_id}.npy"
+def known_speaker_vector(cache: Path, utterance_id: str, audio: Path) -> np.ndarray:
+    """(D,) float32 of one recording: the one in ``cache`` where it is of this audio, else computed and not kept."""
+    if is_stored(Path(cache) / CACHE, utterance_id, audio):
+        return kept_speaker_vector(cache, utterance_id)
+    return speaker_vector(load_audio(audio))

@@ -92,12 +92,14 @@ def fit_kmeans(
     speakers = measure_speakers(features, spans) if normalize in SPEAKER_NORMALIZATIONS else None
     features = normalise_spans(features, speakers, spans) if speakers else features
     mean, scale = _statistics(features, normalize, widths)
-    residual, books = (features - mean) / scale, []
+    residual, books = features - mean, []
+    residual /= scale  # in place: beside what was given there is one array of its size in memory, not two
     for columns in _columns(widths, features.shape[1], separate=separate):
         for stream in range(n_streams):
-            book = _fit_book(residual[:, columns], n_units, seed + len(books))
+            is_last = stream + 1 == n_streams
+            book = _fit_book(residual[:, columns], n_units, seed + len(books), keep=not is_last)
             books.append(_widen(book, columns, features.shape[1]))
-            if stream + 1 < n_streams:
+            if not is_last:
                 residual[:, columns] -= book[assign(residual[:, columns], book)]
     return UnitClusters(books, mean, scale, speakers=speakers)
 
@@ -136,8 +138,10 @@ def _widen(book: np.ndarray, columns: slice, n_features: int) -> np.ndarray:
     return wide
 
 
-def _fit_book(features: np.ndarray, n_units: int, seed: int) -> np.ndarray:
-    estimator = KMeans(n_units, init="k-means++", n_init=1, max_iter=MAX_ITERATIONS, tol=1e-4, random_state=seed)
+def _fit_book(features: np.ndarray, n_units: int, seed: int, *, keep: bool) -> np.ndarray:
+    """(K, D) centroids of (F, D); without ``keep``, the features may be changed, which saves a copy of them."""
+    settings = {"max_iter": MAX_ITERATIONS, "tol": 1e-4, "random_state": seed, "copy_x": keep}
+    estimator = KMeans(n_units, init="k-means++", n_init=1, **settings)
     with threadpool_limits(FIT_THREADS):
         return estimator.fit(features).cluster_centers_.astype(np.float32)
 

@@ -4,6 +4,7 @@ A shard is a file of results and, written after it, a record: what they were mad
 """
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -135,14 +136,19 @@ def read_features(path: Path, start: int, n_frames: int) -> np.ndarray:
 
 
 def gather_features(paths: list[Path]) -> np.ndarray:
-    """The rows of several (n, D) float32 files below each other, read one file at a time into one array."""
-    parts = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-    gathered = np.empty((sum(len(part) for part in parts), parts[0].shape[1]), np.float32)
-    filled = 0
-    for part in parts:
-        gathered[filled : filled + len(part)] = part
-        filled += len(part)
-    return gathered
+    """The rows of several (n, D) float32 files below each other, in one array that is mapped and read-only.
+
+    It lies beside the first of them in a file without a name, which goes with the array, however the process ends.
+    """
+    n_frames, n_features = 0, 0
+    with tempfile.TemporaryFile(dir=paths[0].parent) as out:
+        for path in paths:
+            part = np.load(path, allow_pickle=False).astype(np.float32, order="C", copy=False)
+            out.write(part.data)
+            n_frames, n_features = n_frames + len(part), part.shape[1]
+        out.flush()
+        shape = (n_frames, n_features)
+        return np.memmap(out, np.float32, "r", shape=shape) if n_frames else np.zeros(shape, np.float32)
 
 
 def merge_shards(shards: Sequence[Path], corpus: Path, n_units: int, n_streams: int) -> UnitTotals:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio.f0_store import count_stored_frames, is_stored
 from audio.pitch import f0_store, fill_f0_cache, kept_f0
+from audio.track_store import count_stored_frames, is_stored
 from core.errors import UserError
 from core.packed_files import is_file
 from languages import open_resolver

@@ -4,7 +4,7 @@ Axes: B batch, F frames (50 Hz), N unit streams, S = 320 F samples.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ def read_content(utterance: LoadedUtterance, condition: str) -> np.ndarray:
 class CropDataset(Dataset):
     """Item number -> crop. An epoch visits every slot of ``crop_frames`` of every utterance once, in shuffled order.
 
-    speakers: names of rows 1, 2, … of a table. speaker_vectors: in its place, of every utterance by id, (D,) float32;
+    speakers: names of rows 1, 2, … of a table. vector_of: in its place, of every utterance by id, (D,) float32;
     zeros are the unknown speaker. condition: what the content is, "units" or "logmel" (``mel_frames``). unit_noise:
     share of the units that are replaced by any of the ``n_units``, so that no single one is relied on.
     """
@@ -76,7 +76,7 @@ class CropDataset(Dataset):
         crop_frames: int,
         seed: int,
         speakers: Sequence[str] = (),
-        speaker_vectors: Mapping[str, np.ndarray] | None = None,
+        vector_of: Callable[[str], np.ndarray] | None = None,
         condition: str = "units",
         unit_noise: float = 0.0,
         n_units: int = 0,
@@ -84,7 +84,7 @@ class CropDataset(Dataset):
         self.unit_noise, self.n_units = unit_noise, n_units
         self.utterances, self.crop_frames, self.seed, self.condition = utterances, crop_frames, seed, condition
         self.speakers = {name: row for row, name in enumerate(speakers, 1)}
-        self.speaker_vectors = speaker_vectors
+        self.vector_of = vector_of
         slots = np.maximum(1, np.rint(count_frames(utterances) / crop_frames))
         self.slot_ends = np.cumsum(slots, dtype=np.int32 if slots.sum() < 2**31 else np.int64)
 
@@ -116,9 +116,9 @@ class CropDataset(Dataset):
         )
 
     def _speaker(self, utterance: LoadedUtterance, *, known: bool) -> torch.Tensor:
-        if self.speaker_vectors is None:
+        if self.vector_of is None:
             return torch.tensor(self.speakers.get(utterance.speaker, 0) if known else 0)
-        return torch.from_numpy(self.speaker_vectors[utterance.id]) * known
+        return torch.from_numpy(np.array(self.vector_of(utterance.id))) * known
 
     def _add_noise(self, units: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if not self.unit_noise:

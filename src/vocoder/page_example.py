@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from audio.audio_io import load_audio
-from audio.f0_store import read_track
 from audio.pitch import extract_f0, f0_store
+from audio.track_store import read_track
 from core.errors import UserError
 from core.files import read_json
 from core.frames import UNIT_RATE, frames_to_samples

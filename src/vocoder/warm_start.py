@@ -100,12 +100,12 @@ def hear_speakers(
         return old
     chosen = choose_utterances(utterances, LISTEN_SECONDS)
     try:
-        vectors = utterance_vectors(cache, chosen)
+        vector_of = utterance_vectors(cache, chosen)
     except UserError as error:
         log.warning("--init %s starts from no one's voice: %s", old.folder, error)
         return old
-    everybody = mean_vector(list(vectors.values()))
-    means = speaker_means(chosen, vectors, speakers)
+    everybody = mean_vector([vector_of(utterance.id) for utterance in chosen])
+    means = speaker_means(chosen, vector_of, speakers)
     means[~means.any(axis=1)] = everybody
     return old._replace(heard=torch.from_numpy(means))
 

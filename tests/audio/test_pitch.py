@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from audio.audio_io import load_audio, save_audio
-from audio.f0_store import N_BUCKETS, count_stored_frames
 from audio.pitch import extract_f0, f0_store, fill_f0_cache, kept_f0
+from audio.track_store import N_BUCKETS, count_stored_frames
 from core.errors import UserError
 from core.frames import samples_to_frames
 from core.packed_files import name_key

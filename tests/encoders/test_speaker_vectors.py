@@ -1,6 +1,7 @@
 """Who speaks: vectors that do not depend on level or silence, kept beside the recordings."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ import torch
 
 import pytest
 
-from audio.audio_io import save_audio
+from audio.audio_io import load_audio, save_audio
+from audio.track_store import N_BUCKETS, bucket_file
 from core.errors import UserError
+from core.packed_files import name_key
 from encoders import speaker_vectors
 from encoders.speaker_vectors import (
-    cached_speaker_vector,
     cut_windows,
+    fill_speaker_vectors,
+    kept_speaker_vector,
+    known_speaker_vector,
     mean_vector,
-    read_speaker_vectors,
     require_speaker_encoder,
     speaker_mel,
     speaker_vector,
@@ -65,12 +69,35 @@ def test_vectors_are_kept_until_the_audio_is_newer(
 ) -> None:
     audio, cache = tmp_path / "a.wav", tmp_path / "cache"
     save_audio(audio, speech_like(1.0))
-    before = read_speaker_vectors(cache, [("a", audio)])["a"]
+    fill_speaker_vectors(cache, [("a", audio)])
+    before = kept_speaker_vector(cache, "a").copy()
+    np.testing.assert_array_equal(before, speaker_vector(load_audio(audio)))
     monkeypatch.setattr(speaker_vectors, "speaker_vector", lambda waveform: np.ones(256, np.float32))
-    np.testing.assert_array_equal(cached_speaker_vector(cache, "a", audio), before)
-    later = (cache / "speaker_resemblyzer" / "a.npy").stat().st_mtime + 10
+    fill_speaker_vectors(cache, [("a", audio)])
+    np.testing.assert_array_equal(known_speaker_vector(cache, "a", audio), before)
+    later = time.time() + 10
     os.utime(audio, (later, later))
-    assert cached_speaker_vector(cache, "a", audio).all()
+    assert known_speaker_vector(cache, "a", audio).all()
+    np.testing.assert_array_equal(kept_speaker_vector(cache, "a"), before)  # one that is only looked up is not kept
+    fill_speaker_vectors(cache, [("a", audio)])
+    assert kept_speaker_vector(cache, "a").all()
+
+
+def test_vectors_of_many_recordings_are_few_files_and_a_damaged_one_is_made_again(
+    tiny: SpeakerEncoder, tmp_path: Path
+) -> None:
+    audio, cache = tmp_path / "a.wav", tmp_path / "cache"
+    save_audio(audio, speech_like(0.5))
+    names = [f"{number}" for number in range(300)]
+    fill_speaker_vectors(cache, [(name, audio) for name in names])
+    files = sorted((cache / "speaker_resemblyzer").glob("*"))
+    assert N_BUCKETS - 2 < len(files) <= N_BUCKETS
+    known = kept_speaker_vector(cache, "7").copy()
+    bucket_file(cache / "speaker_resemblyzer", name_key("7")).write_bytes(b"torn")
+    with pytest.raises(UserError, match="expected the 256 numbers of who speaks in 7, found 0"):
+        kept_speaker_vector(cache, "7")
+    fill_speaker_vectors(cache, [(name, audio) for name in names])
+    np.testing.assert_array_equal(kept_speaker_vector(cache, "7"), known)
 
 
 def test_the_mean_is_as_long_as_its_vectors() -> None:
@@ -83,6 +110,10 @@ def test_who_lacks_the_package_gets_one_line(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="pip install --no-deps resemblyzer"):
         require_speaker_encoder(tmp_path)
     (tmp_path / "speaker_resemblyzer").mkdir()
+    (tmp_path / "speaker_resemblyzer" / "a.npy").touch()  # as earlier versions kept them
+    with pytest.raises(UserError, match="pip install --no-deps resemblyzer"):
+        require_speaker_encoder(tmp_path)
+    (tmp_path / "speaker_resemblyzer" / "00.f0").touch()
     require_speaker_encoder(tmp_path)
 
 

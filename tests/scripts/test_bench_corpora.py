@@ -22,7 +22,7 @@ import mix_speakers
 import segment_audio
 
 from audio.audio_io import load_audio, save_audio
-from audio.f0_store import N_BUCKETS, open_bucket
+from audio.track_store import N_BUCKETS, open_bucket
 from core.errors import UserError
 from core.files import read_json
 from core.frames import SAMPLE_RATE

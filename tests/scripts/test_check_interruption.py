@@ -16,7 +16,7 @@ import pytest
 import check_interruption
 from check_interruption import STAGES, Stage, check_stage, fill_in
 
-from audio.f0_store import add_tracks
+from audio.track_store import add_tracks
 from core.errors import UserError
 from equal_runs import differences, file_differences, folder_differences
 from synthetic import REPOSITORY

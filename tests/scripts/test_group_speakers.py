@@ -10,9 +10,8 @@ import pytest
 import group_speakers
 
 from core.errors import UserError
-from core.files import write_features
 from segmentation.tables import read_speakers
-from synthetic import write_segments
+from synthetic import store_vector, write_segments
 
 VECTORS = np.eye(256, dtype=np.float32)
 
@@ -24,8 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = write_segments(tmp_path, "spanish")
     sources = sorted({row["source"] for row in rows})
     for row in rows:
-        path = tmp_path / "spanish" / "cache" / "speaker_resemblyzer" / f"{row['id']}.npy"
-        write_features(path, VECTORS[sources.index(row["source"]) % 2])
+        store_vector(tmp_path / "spanish" / "cache", row, tmp_path, VECTORS[sources.index(row["source"]) % 2])
     truth = "".join(f"{source}\tvoice {number % 2}\n" for number, source in enumerate(sources))
     (tmp_path / "truth.tsv").write_text("source\tspeaker\n" + truth)
     return tmp_path

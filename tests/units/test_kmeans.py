@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -351,7 +352,24 @@ def test_features_are_gathered_in_order(tmp_path: Path) -> None:
     parts = [np.full((size, 2), size, np.float32) for size in (3, 0, 5)]
     for index, part in enumerate(parts):
         write_features(tmp_path / f"{index}.npy", part)
-    np.testing.assert_array_equal(gather_features([tmp_path / f"{i}.npy" for i in range(3)]), np.concatenate(parts))
+    gathered = gather_features([tmp_path / f"{i}.npy" for i in range(3)])
+    np.testing.assert_array_equal(gathered, np.concatenate(parts))
+    assert isinstance(gathered, np.memmap) and len(list(tmp_path.iterdir())) == 3, "mapped, and no file is left"
+
+
+def test_a_fit_holds_the_sample_once_beside_the_mapped_one(tmp_path: Path) -> None:
+    """Peak memory of numpy's arrays while a fit runs, against the size of the sample."""
+    features = np.random.default_rng(0).standard_normal((20_000, 64), np.float32)
+    write_features(tmp_path / "0.npy", features)
+    fit_kmeans(features[:100], 2)  # what the libraries hold from their first call on
+    mapped = gather_features([tmp_path / "0.npy"])
+    tracemalloc.start()
+    clusters = fit_kmeans(mapped, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * features.nbytes  # 4 before; 2 are the float64 of one pass for the deviations
+    np.testing.assert_array_equal(clusters.books[0], fit_kmeans(features, 3).books[0])
+    np.testing.assert_array_equal(mapped, features)
 
 
 def test_entropy_of_known_histograms() -> None:

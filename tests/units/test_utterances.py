@@ -6,8 +6,8 @@ import numpy as np
 
 import pytest
 
-from audio.f0_store import count_stored_frames
 from audio.pitch import f0_store
+from audio.track_store import count_stored_frames
 from core.errors import UserError
 from core.packed_files import name_key
 from synthetic import write_segments, write_units

@@ -141,7 +141,7 @@ def test_padding_is_no_unit_and_silent(utterances: list[LoadedUtterance]) -> Non
 
 def test_vectors_go_with_their_utterance_and_one_crop_in_ten_has_none(utterances: list[LoadedUtterance]) -> None:
     vectors = {utterance.id: np.full(3, 1 + int(utterance.id), np.float32) for utterance in utterances}
-    crops = [dataset(utterances, speaker_vectors=vectors)[item] for item in range(300)]
+    crops = [dataset(utterances, vector_of=vectors.__getitem__)[item] for item in range(300)]
     for crop in crops:
         assert crop.speaker.tolist() in ([0.0] * 3, [1.0 + crop.content[0, 0]] * 3)
     assert 0.05 < np.mean([not crop.speaker.any() for crop in crops]) < 0.16

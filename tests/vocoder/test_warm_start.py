@@ -149,7 +149,7 @@ def test_who_speaks_is_heard_by_name_and_overall(monkeypatch: pytest.MonkeyPatch
         for name, speaker in (("a", "rui"), ("b", "rui"), ("c", None))
     ]
     vectors = dict(zip("abc", np.eye(256, dtype=np.float32)))
-    monkeypatch.setattr(warm_start, "utterance_vectors", lambda *_: vectors)
+    monkeypatch.setattr(warm_start, "utterance_vectors", lambda *_: vectors.__getitem__)
     heard = hear_speakers(old_with_vectors(), utterances, ["rui", "ana"], tmp_path).heard
     assert heard[1, :3].tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 0])
     assert heard[0, :3].tolist() == heard[2, :3].tolist() == pytest.approx([3**-0.5] * 3)

@@ -1,40 +1,48 @@
-"""F0 of a whole corpus in 64 files that are read in place: no file a recording, no memory that grows with the hours.
+"""Numbers of every recording of a corpus in 64 files that are read in place: its F0, or who speaks in it.
 
-A recording belongs to the bucket that the hash of its id says. A bucket is one file of two arrays, the index (sorted by
-key) and the frames of all its recordings. It is replaced as a whole, under a lock, so that a kill leaves the old one or
-the new one.
+No file a recording, no memory that grows with the hours. A recording belongs to the bucket that the hash of its id
+says. A bucket is one file of two arrays, the index (sorted by key) and the numbers of all its recordings. It is
+replaced as a whole, under a lock, so that a kill leaves the old one or the new one.
 """
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from audio.audio_io import load_audio
 from core.files import write_atomically
 from core.locks import lock_of, only_one
-from core.packed_files import file_state, name_key
+from core.packed_files import file_state, is_file, name_key
 
 N_BUCKETS = 64
+SUFFIX = ".f0"  # whatever the numbers are: F0 came first
+TASK_RECORDINGS = 1000  # of one bucket: what a kill can cost a process
 PATIENCE = 6 * 3600.0  # s, for which a process waits while another fills the same bucket
 ENTRY = np.dtype([("key", "u8"), ("start", "i8"), ("n_frames", "i8"), ("n_bytes", "i8"), ("made_ns", "i8")])
-# n_bytes: the size of the audio file; made_ns: when its F0 was computed. A file that changed later is computed again.
+# n_bytes: the size of the audio file; made_ns: when it was heard. A file that changed later is heard again.
 
 
 class Bucket(NamedTuple):
     """An open bucket."""
 
     index: np.ndarray  # (R,) of ENTRY, by key
-    frames: np.ndarray  # (all frames,) float32 Hz, mapped
+    frames: np.ndarray  # (all frames,) float32, mapped: F0 in Hz, or the numbers of vectors
 
 
 EMPTY = Bucket(np.zeros(0, ENTRY), np.zeros(0, np.float32))
 
 
 def bucket_file(store: Path, key: int) -> Path:
-    return store / f"{key % N_BUCKETS:02d}.f0"
+    return store / f"{key % N_BUCKETS:02d}{SUFFIX}"
+
+
+def has_tracks(store: Path) -> bool:
+    return any(store.glob(f"*{SUFFIX}"))
 
 
 def open_bucket(path: Path) -> Bucket:
@@ -75,7 +83,7 @@ def find_rows(bucket: Bucket, keys: np.ndarray) -> np.ndarray:
 
 
 def count_stored_frames(store: Path, keys: np.ndarray) -> np.ndarray:
-    """(R,) frames of F0 that are stored of each of ``keys`` (R,) uint64; -1 where there is nothing."""
+    """(R,) numbers that are stored of each of ``keys`` (R,) uint64; -1 where there is nothing."""
     lengths = np.full(len(keys), -1, np.int64)
     for number in range(N_BUCKETS):
         here = np.flatnonzero(keys % N_BUCKETS == number)
@@ -86,7 +94,7 @@ def count_stored_frames(store: Path, keys: np.ndarray) -> np.ndarray:
 
 
 def read_track(store: Path, name: str) -> np.ndarray | None:
-    """(F,) float32 F0 in Hz of one recording, mapped and not read; None where there is none."""
+    """(F,) float32 of one recording, mapped and not read; None where there is none."""
     key = name_key(name)
     bucket = open_bucket(bucket_file(store, key))
     row = int(find_rows(bucket, np.array([key], np.uint64))[0])
@@ -97,7 +105,7 @@ def read_track(store: Path, name: str) -> np.ndarray | None:
 
 
 def is_stored(store: Path, name: str, audio: Path) -> bool:
-    """Whether F0 is there and was computed from the file as it is. FileNotFoundError where there is no such file."""
+    """Whether there is something, computed from the file as it is. FileNotFoundError where there is no such file."""
     key, (n_bytes, changed_ns) = name_key(name), file_state(audio)
     bucket = open_bucket(bucket_file(store, key))
     row = int(find_rows(bucket, np.array([key], np.uint64))[0])
@@ -107,8 +115,38 @@ def is_stored(store: Path, name: str, audio: Path) -> bool:
     return entry["n_bytes"] == n_bytes and entry["made_ns"] >= changed_ns
 
 
+def find_missing(store: Path, recordings: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
+    """The (id, audio path) pairs of which nothing is stored, or something from older audio."""
+    return [(name, str(audio)) for name, audio in recordings if not (is_file(audio) and is_stored(store, name, audio))]
+
+
+def cut_tasks(recordings: Iterable[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """The recordings of each bucket, at most TASK_RECORDINGS together."""
+    buckets: dict[int, list[tuple[str, str]]] = {}
+    for name, audio in recordings:
+        buckets.setdefault(name_key(name) % N_BUCKETS, []).append((name, audio))
+    return [
+        bucket[start : start + TASK_RECORDINGS]
+        for _, bucket in sorted(buckets.items())
+        for start in range(0, len(bucket), TASK_RECORDINGS)
+    ]
+
+
+def fill_some(store: Path, measure: Callable[[np.ndarray], np.ndarray], recordings: list[tuple[str, str]]) -> int:
+    """``measure`` recordings of one bucket, (S,) -> (F,); what was computed before one that cannot be read is kept."""
+    tracks, number = [], name_key(recordings[0][0]) % N_BUCKETS
+    try:
+        for name, audio in recordings:
+            read_at, waveform = time.time_ns(), load_audio(Path(audio))
+            tracks.append((name, file_state(audio)[0], read_at, measure(waveform)))
+    finally:
+        if tracks:
+            add_tracks(store, number, tracks)
+    return len(tracks)
+
+
 def add_tracks(store: Path, number: int, tracks: Sequence[tuple[str, int, int, np.ndarray]]) -> None:
-    """Put (id, bytes of the audio, when it was read in ns, (F,) F0) into bucket ``number``, in place of older ones."""
+    """Put (id, bytes of the audio, when it was read in ns, (F,)) into bucket ``number``, in place of older ones."""
     path = bucket_file(store, number)
     store.mkdir(parents=True, exist_ok=True)
     busy = f"{path}: another process has been writing it for hours"
