@@ -11,7 +11,7 @@ import pytest
 
 from equal_runs import differences, without_times
 from synthetic import write_segments, write_units
-from trainer_runs import load, metrics, run_to_end, run_until, start_ranks
+from trainer_runs import load, metrics, run_to_end, run_until_stopped, start_ranks
 from unit_lm.saved_lm import block_units, load_unit_lm
 
 TRAINER = "trainer_unit_lm"
@@ -60,7 +60,7 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Path) -> None:
     exp, flags = roots / "exp" / "killed", [*WHOLE, "--resume", "auto"]
     for step, number in ((3, signal.SIGKILL), (int(np.random.default_rng().integers(5, 9)), signal.SIGINT)):
-        code = run_until(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=number)
+        code = run_until_stopped(TRAINER, [*flags, "--exp", exp], roots=roots, exp=exp, step=step, number=number)
     assert code == 99  # Ctrl-C saves as well
     run_to_end(TRAINER, [*flags, "--exp", exp], roots=roots)
     for name in ("latest", "best"):

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -150,6 +151,18 @@ def run_until(module: str, flags: Sequence[object], *, roots: Path, exp: Path, s
     process.join(TIMEOUT)
     assert process.exitcode in (0, 99, -signal.SIGKILL), output.read_text()
     return process.exitcode
+
+
+def run_until_stopped(
+    module: str, flags: Sequence[object], *, roots: Path, exp: Path, step: int, number: int, tries: int = 5
+) -> int:
+    """``run_until``, begun anew where the run was over before the signal came: steps are short, machines are busy."""
+    for _ in range(tries):
+        code = run_until(module, flags, roots=roots, exp=exp, step=step, number=number)
+        if code != 0:
+            return code
+        shutil.rmtree(exp)
+    return 0
 
 
 def metrics(exp: Path) -> list[dict]:

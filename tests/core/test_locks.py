@@ -125,11 +125,12 @@ def test_a_lock_that_a_kill_or_a_full_disk_left_empty_goes_at_once(tmp_path: Pat
         os.utime(lock, (time.time() - age,) * 2)
         began = time.monotonic()
         with only_one(lock, patience=0.05, busy="x"):
-            assert 0.2 <= time.monotonic() - began < 5 and lock.stat().st_size
+            assert 0.2 <= time.monotonic() - began < 60 and lock.stat().st_size
         assert not lock.exists()
 
 
-def test_a_lock_that_is_being_written_is_waited_for(tmp_path: Path, hasty) -> None:
+def test_a_lock_that_is_being_written_is_waited_for(tmp_path: Path, hasty, monkeypatch) -> None:
+    monkeypatch.setattr(locks, "TORN_SECONDS", 60)  # on a busy machine the writer's turn comes late
     lock = tmp_path / ".x.running"
     lock.touch()
     text = MARKER.format(pid=os.getppid(), host=socket.gethostname(), duration=locks.LEASE_SECONDS)

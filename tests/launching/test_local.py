@@ -25,6 +25,23 @@ pathlib.Path(sys.argv[1], "up").touch()
 time.sleep(60)
 """
 
+# Ends once two have begun, and a moment later: whatever the clock does, the first two run side by side.
+TWO_AT_A_TIME = """
+import os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[2])
+(folder / f"{os.getpid()}.begun").touch()
+while len(list(folder.glob("*.begun"))) < 2:
+    time.sleep(0.05)
+time.sleep(0.3)
+print(sys.argv[1])
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def waits_for(path: Path, then: str) -> str:
+    """A script that does ``then`` once there is such a file."""
+    return f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists():\n    time.sleep(0.05)\n{then}\n"
+
 
 @pytest.fixture
 def exp(language_roots: dict[str, Path]) -> Path:
@@ -72,12 +89,13 @@ def test_a_job_here_outlives_its_launcher_and_leaves_its_record(exp: Path, tmp_p
 
 
 def test_a_machine_without_git_or_ps_runs_jobs(exp: Path, tmp_path: Path) -> None:
-    script = write(tmp_path, "tell", "import time\ntime.sleep(3)\nprint('told')\n")
+    script = write(tmp_path, "tell", waits_for(tmp_path / "go", "print('told')"))
     words = ["submit", "--backend", "local", "--name", "bare", "--", script]
     (tmp_path / "bin").mkdir()
     run_script("scripts/launch.py", *words, env={"PATH": str(tmp_path / "bin")})
     record = find_records("bare")[0]
     assert launch.state_of(record) in ("pending", "running") and record["git_commit"] is None
+    (tmp_path / "go").touch()
     assert wait_for_end("bare") == "finished" and log_file(record).read_text() == "told\n"
 
 
@@ -89,9 +107,10 @@ def test_a_record_of_ps_is_understood(exp: Path) -> None:
 
 
 def test_a_failing_script_fails_the_job_and_what_comes_after_it(exp: Path, tmp_path: Path) -> None:
-    submit("--name", "three", "--", write(tmp_path, "three", "import time\ntime.sleep(2)\nraise SystemExit(3)\n"))
+    submit("--name", "three", "--", write(tmp_path, "three", waits_for(tmp_path / "go", "raise SystemExit(3)")))
     submit("--name", "after", "--after", "three", "--", write(tmp_path, "never", "raise SystemExit(0)\n"))
     assert launch.state_of(find_records("after")[0]) == "pending"
+    (tmp_path / "go").touch()
     assert (wait_for_end("three"), exit_codes(find_records("three")[0])) == ("failed", [3])
     assert wait_for_end("after") == "cancelled"
     assert not log_file(find_records("after")[0]).exists()
@@ -138,16 +157,14 @@ def test_a_killed_background_process_takes_its_command_with_it(exp: Path, tmp_pa
 
 
 def test_the_limit_of_hours_stops_a_command(exp: Path, tmp_path: Path) -> None:
-    submit("--name", "limited", "--hours", 2 / 3600, "--", write(tmp_path, "saves", SAVES), tmp_path)
+    submit("--name", "limited", "--hours", 4 / 3600, "--", write(tmp_path, "saves", SAVES), tmp_path)
     assert wait_for_end("limited") == "failed"
     assert exit_codes(find_records("limited")[0]) == [99] and (tmp_path / "saved").exists()
 
 
 def test_an_array_runs_so_many_tasks_at_a_time(exp: Path, tmp_path: Path) -> None:
-    script = write(
-        tmp_path, "task", "import sys, time\ntime.sleep(0.3)\nprint(sys.argv[1])\nsys.exit(int(sys.argv[1]))\n"
-    )
-    job = make_job("array", [[script, code] for code in "0301"], backend="local", array_parallelism=2)
+    script = write(tmp_path, "task", TWO_AT_A_TIME)
+    job = make_job("array", [[script, code, str(tmp_path)] for code in "0301"], backend="local", array_parallelism=2)
     record = launch.submit_job(job)
     assert wait_for_end("array") == "failed"
     assert exit_codes(record) == [0, 3, 0, 1]
