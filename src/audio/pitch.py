@@ -6,7 +6,6 @@ a sampled sound", through praat-parselmouth (GPL).
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from audio.track_store import cut_tasks, fill_some, find_missing, read_track
 from core.errors import UserError
 from core.frames import F0_CEILING, F0_FLOOR, HOP_SAMPLES, SAMPLE_RATE, samples_to_frames
-from core.process_pool import ended_at_once, follow_parent
+from core.process_pool import ended_at_once, follow_parent, start_pool
 
 
 def extract_f0(waveform: np.ndarray) -> np.ndarray:
@@ -60,7 +59,7 @@ def fill_f0_cache(cache: Path, recordings: Iterable[tuple[str, Path]], *, num_wo
             for task in tasks:
                 progress.update(fill(task))
             return
-        with ended_at_once(ProcessPoolExecutor(n_workers, initializer=follow_parent)) as pool:
+        with ended_at_once(start_pool(n_workers, initializer=follow_parent)) as pool:
             for n_done in pool.map(fill, tasks):
                 progress.update(n_done)
 

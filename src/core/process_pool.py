@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from core.errors import UserError
 from core.interrupts import ignore_interrupts
 
 Job = TypeVar("Job")
@@ -85,7 +86,18 @@ def _run_alone(function: Callable, job: Job) -> str | None:
 def _make_pool(n_workers: int) -> ProcessPoolExecutor:
     # Forking shares the imported libraries' memory; elsewhere than on Linux system libraries do not survive it.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=follow_parent)
+    return start_pool(n_workers, mp_context=context, initializer=follow_parent)
+
+
+def start_pool(n_workers: int, **settings: object) -> ProcessPoolExecutor:
+    """A pool of processes. Raises UserError where the system has no room for the locks that they share."""
+    try:
+        return ProcessPoolExecutor(n_workers, **settings)
+    except OSError as error:
+        raise UserError(
+            f"expected room in /dev/shm for the locks that {n_workers} processes share, found: {error.strerror}; make "
+            "room there (docker run --shm-size 64m), or work with one: --num_workers 1"
+        ) from error
 
 
 def follow_parent() -> None:

@@ -4,7 +4,6 @@ import math
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from audio.audio_io import load_audio
 from audio.pitch import extract_f0
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
-from core.process_pool import ended_at_once, follow_parent
+from core.process_pool import ended_at_once, follow_parent, start_pool
 from core.records import UtteranceScore
 from evaluation.mcd import compute_mel_cepstrum, mcd_dtw_of_cepstra, mcd_of_cepstra
 from evaluation.mel_distance import compute_mel_distance
@@ -75,8 +74,7 @@ def _score_all(pairs: Sequence[tuple[str, Path, Path]], num_workers: int | None)
             return list(tqdm(map(_score_or_reason, pairs), **bar))
     # Spawned, not forked: a fork of a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
-    with ended_at_once(pool):
+    with ended_at_once(start_pool(num_workers, mp_context=context, initializer=_start_worker)) as pool:
         return list(tqdm(pool.map(_score_or_reason, pairs, chunksize=2), **bar))
 
 

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from core.cli import run_main
 from core.disk_errors import describe_disk_error, disk_error_number, disk_of
 from core.errors import UserError
 from core.files import write_atomically, write_features, write_text
-from synthetic import run_script, write_recordings
+from synthetic import REPOSITORY, run_script, script_environment, write_recordings
 
 
 @pytest.fixture
@@ -69,6 +71,30 @@ def test_segmentation_on_a_full_disk_is_one_line(language_roots: dict, small_dis
     assert len(done.stderr.splitlines()) == 1
     assert f"error: no space left on {small_disk}: 0 MB free" in done.stderr
     assert not list(small_disk.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(("option", "found"), [("size=4k,nr_inodes=1", "No space left"), ("ro", "Read-only")])
+def test_a_tiny_or_locked_dev_shm_is_one_line(language_roots: dict, option: str, found: str) -> None:
+    """Processes share locks there; with one process it is not needed."""
+    apart = f"mount --make-rprivate / && mount -t tmpfs -o {option} tmpfs /dev/shm"
+    if os.geteuid() or subprocess.run(["unshare", "-m", "sh", "-c", apart], check=False).returncode:
+        pytest.skip("needs root and the right to mount")
+    write_recordings(language_roots["data"] / "satere" / "raw", [f"{k}.wav" for k in range(3)])
+    script = [sys.executable, str(REPOSITORY / "scripts/segment_audio.py"), "--language", "satere", "--quiet"]
+    for n_workers, code in (("2", 2), ("1", 0)):
+        command = f"{apart} && exec {shlex.join([*script, '--num_workers', n_workers])}"
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", command],
+            check=False,
+            env=script_environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        if code:
+            said = done.stderr.strip().splitlines()[-1]
+            assert said.startswith("error: expected room in /dev/shm for the locks that 2 processes share")
+            assert found in said and said.endswith("--num_workers 1")
 
 
 @pytest.mark.parametrize(
