@@ -32,7 +32,17 @@ try:
 except ImportError:
     atheris = None
 
-FOLDERS = ["alignment", "annotations", "audio", "core", "evaluation", "segmentation", "spoken_search", "units"]
+FOLDERS = [
+    "alignment",
+    "annotations",
+    "audio",
+    "core",
+    "evaluation",
+    "phrases",
+    "segmentation",
+    "spoken_search",
+    "units",
+]
 with atheris.instrument_imports(include=FOLDERS) if atheris else contextlib.nullcontext():
     from alignment.known_text import read_lines
     from annotations.read_annotations import read_annotations
@@ -44,10 +54,16 @@ with atheris.instrument_imports(include=FOLDERS) if atheris else contextlib.null
     from core.files import read_json
     from core.packed_files import scan_tar
     from core.tables import read_table
+    from evaluation.listening_files import ANSWERS_FORMAT, KEY_FORMAT, read_answers, read_key
     from evaluation.word_errors import read_predictions
+    from phrases.names import FORMAT as NAMES_FORMAT
+    from phrases.names import read_names
     from segmentation.manifest import read_manifest
+    from segmentation.splits import read_splits
+    from segmentation.tables import read_speakers, read_transcripts
     from spoken_search.decisions import read_decisions
     from units.corpus import frame_units, read_corpus, write_corpus
+    from units.exchange_reading import read_foreign
     from units.kmeans import load_kmeans
     from units.requests import read_deduplicated, read_units
 
@@ -83,10 +99,36 @@ def read_all_units(path: Path) -> None:
         frame_units(utterance)
 
 
+def read_all_foreign(form: str) -> Callable[[Path], object]:
+    return lambda path: list(read_foreign(form, [path], 50))
+
+
+def read_key_with_answers(path: Path) -> None:
+    (beside := path.with_name("answers.json")).write_text(json.dumps(ANSWERS), encoding="utf-8")
+    read_answers(beside, read_key(path))
+
+
 TABLE = "source\tstart\tend\ttext\na.mp3\t1.0\t2.5\tʼãẽ\n"
 BARE = json.dumps({"id": "a", "units": [1, 2]}) + "\n"
 DECISION = {"id": "a", "audio_start": 0.1, "audio_end": 0.5, "decision": "accepted"}
 DECISIONS = {"format": "oral-units search decisions", "version": 1, "language": "x", "decisions": [DECISION]}
+KEY_TRIAL = {"id": "t1", "kind": "mos", "clips": ["c1"]}
+KEY = {"format": KEY_FORMAT, "format_version": 1, "test": "x", "title": "t", "systems": ["a"]}
+KEY |= {"clips": {"c1": {"system": "a"}}, "trials": [KEY_TRIAL]}
+ANSWER = {"trial": "t1", "shown": ["c1"], "answer": "4", "plays": [1], "repeat": False, "seconds": 3.5}
+ANSWERS = {"format": ANSWERS_FORMAT, "format_version": 1, "test": "x", "listener": "ana", "answers": [ANSWER]}
+PLACE = {"id": "a", "audio_start": 0.1, "audio_end": 0.5, "decision": "accepted"}
+NAMES = {"format": NAMES_FORMAT, "language": "x", "phrases": [{"name": "n", "gloss": "g", "occurrences": [PLACE]}]}
+# Units as other tools write them: format -> a small good file.
+FOREIGN = {
+    "acoustemes": {"duration_sec": 0.06, "num_frames": 3, "segments": [{"start": 0, "unit_id": 3}]},
+    "discophon": {"file": "a", "units": [3, 3, 5]},
+    "slamkit": {"file_name": "a.wav", "units": [3, 5], "duration": [2, 1]},
+    "unit-hifigan": {"audio": "a.wav", "units": [3, 3, 5], "speaker": "ana"},
+    "speech-resynthesis": {"audio": "a.wav", "hubert": "3 3 5", "duration": 0.06},
+}
+FOREIGN = {form: json.dumps(row) + "\n" for form, row in FOREIGN.items()}
+FOREIGN |= {"fairseq": "a|3 3 5\n", "textless": "a\t3 3 5\n", "csv": "id,start,end,unit\na,0,0.04,3\na,0.04,0.06,5\n"}
 # name -> (suffix, writer of a good file, reader)
 READERS: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]]] = {
     "eaf": (".eaf", annotation("eaf"), read_annotations),
@@ -112,6 +154,13 @@ READERS: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
     "predictions": (".json", text('{"test": {"predictions": ["a"], "labels": ["b"]}}'), read_predictions),
     "decisions": (".json", text(json.dumps(DECISIONS)), lambda path: read_decisions([path], "x")),
     "known text": (".txt", text("1 Mat 1:1 one\n2 two\n"), read_lines),
+    "listening key": (".json", text(json.dumps(KEY)), read_key_with_answers),
+    "listening answers": (".json", text(json.dumps(ANSWERS)), lambda path: read_answers(path, KEY)),
+    "names of phrases": (".json", text(json.dumps(NAMES)), lambda path: read_names([path], "x")),
+    "splits": (".json", text('{"a.mp3": "train", "b.mp3": [["val", 0.0, 1.0]]}'), read_splits),
+    "transcripts": (".tsv", text(TABLE), read_transcripts),
+    "speakers": (".tsv", text("source\tspeaker\na.mp3\tana\n"), read_speakers),
+    **{f"units of {form}": (".txt", text(good), read_all_foreign(form)) for form, good in FOREIGN.items()},
     "kmeans": (".npz", write_npz, load_kmeans),
     "tar": (".tar", write_tar, scan_tar),
     "wav": (".wav", lambda path: save_audio(path, np.zeros(400)), load_audio),

@@ -16,12 +16,16 @@ from core.frames import SAMPLE_RATE, UNIT_RATE
 from units.corpus import expand
 from units.exchange_formats import CSV_UNIT
 from units.exchange_writing import ACOUSTEMES_SUFFIX
+from units.requests import LONGEST_FRAMES
 
 # How a file or its folder calls a split.
 SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 PARQUET_ROWS = 1000  # in memory at a time
 CODE_KEYS = ("hubert", "cpc_km100", "vqvae256")  # what speech-resynthesis calls units, by their encoder
 MAX_OFF_GRID = 0.25  # of a frame, by which a time may miss its frame
+# What Python, csv and pyarrow raise for a file that is cut, nested too deep, or not what it should be.
+DAMAGED = (LookupError, TypeError, ValueError, SyntaxError, OSError, AttributeError, ArithmeticError, csv.Error)
+DAMAGED += (RecursionError, NotImplementedError, MemoryError)
 
 
 class ForeignUtterance(NamedTuple):
@@ -55,10 +59,10 @@ def read_foreign(form: str, files: Sequence[Path], rate: int) -> Iterator[Foreig
     for file in files:
         try:
             yield from READERS[form][1](file, rate)
-        except (KeyError, TypeError, ValueError, SyntaxError, OSError) as error:
+        except DAMAGED as error:
             if isinstance(error, UserError):
                 raise
-            reason = f"no {error}" if isinstance(error, KeyError) else error
+            reason = f"no {error}" if isinstance(error, KeyError) else (str(error).splitlines() or ["nothing"])[0][:200]
             raise UserError(f"{file}: expected units as {form} writes them, found {reason}; check --from") from error
 
 
@@ -69,11 +73,32 @@ def split_of(file: Path) -> str | None:
 
 
 def as_frames(units: Sequence[int], rate: int, durations: Sequence[int] | None = None) -> np.ndarray:
-    """(U,) ids, of ``durations`` or one step each at ``rate`` Hz -> (F, 1) int64 at 50 Hz. Negative ids are refused."""
-    steps = np.asarray(units, np.int64).reshape(-1) if durations is None else expand(units, durations)
-    if len(steps) and steps.min() < 0:
-        raise ValueError(f"the unit {steps.min()}")
-    return np.repeat(steps, UNIT_RATE // rate)[:, None]
+    """(U,) ids, of ``durations`` or one step each at ``rate`` Hz -> (F, 1) int64 at 50 Hz.
+
+    Raises ValueError for ids that are negative or no whole numbers, and for more than 24 hours.
+    """
+    ids = _whole(units)
+    steps = np.ones(len(ids), np.int64) if durations is None else _whole(durations)
+    if len(ids) and ids.min() < 0:
+        raise ValueError(f"the unit {ids.min()}")
+    if len(ids) != len(steps):
+        raise ValueError(f"{len(ids)} units and {len(steps)} durations")
+    if steps.min(initial=0) < 0:
+        raise ValueError("a duration below 0")
+    n_frames = steps.sum(dtype=np.float64) * (UNIT_RATE // rate)  # floats do not run over
+    if n_frames > LONGEST_FRAMES:
+        raise ValueError(f"{n_frames:.0f} frames of 20 ms, more than 24 hours")
+    return np.repeat(expand(ids, steps), UNIT_RATE // rate)[:, None]
+
+
+def _whole(numbers: Sequence[float]) -> np.ndarray:
+    """(U,) int64; ValueError where one of them has a fraction, is too large or no number."""
+    found = np.asarray(numbers).reshape(-1)
+    if not len(found):
+        return np.zeros(0, np.int64)
+    if found.dtype.kind not in "iuf" or (np.abs(found) >= 2**53).any() or (found != np.floor(found)).any():
+        raise ValueError("units or durations that are no whole numbers")
+    return found.astype(np.int64)
 
 
 def _numbers(text: str) -> list[int]:
@@ -94,8 +119,9 @@ def _parsed(file: Path, parse: Callable[[str], Mapping]) -> Iterator[Mapping]:
     for number, line in _rows(file):
         try:
             row = parse(line)
-        except (ValueError, SyntaxError) as error:
-            raise UserError(f"{file}, line {number}: expected one object a line, found {error}") from error
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+            reason = (str(error).splitlines() or ["nothing"])[0][:200]
+            raise UserError(f"{file}, line {number}: expected one object a line, found {reason}") from error
         if not isinstance(row, Mapping):
             raise UserError(f"{file}, line {number}: expected one object a line, found {line:.40}")
         yield row
@@ -144,6 +170,8 @@ def read_csv(file: Path, rate: int) -> Iterator[ForeignUtterance]:
 
 def _from_runs(file: Path, name: str, rows: list[dict], streams: list[str], rate: int) -> ForeignUtterance:
     edges = np.array([[float(row["start"]), float(row["end"])] for row in rows]) * rate
+    if not np.isfinite(edges).all():
+        raise UserError(f"{file}: {name}: expected start and end in seconds, found NaN or Inf")
     whole = np.round(edges).astype(np.int64)
     follows = whole[0, 0] == 0 and (whole[1:, 0] == whole[:-1, 1]).all() and (whole[:, 1] > whole[:, 0]).all()
     if np.abs(edges - whole).max() > MAX_OFF_GRID or not follows:

@@ -319,6 +319,39 @@ def test_what_is_not_of_the_format_is_refused_in_a_line(
     assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
 
 
+DEEP = "[" * 100_000
+LONG_FIELD = "x" * 200_000
+BROKEN = [
+    ("acoustemes", DEEP),
+    ("acoustemes", '{"duration_sec": 1, "num_frames": Infinity, "units": [1]}'),
+    ("acoustemes", '{"duration_sec": 1, "num_frames": 2, "units": [1e300]}'),
+    ("acoustemes", '{"duration_sec": 1, "num_frames": 2, "units": [1000000000000000000000000]}'),
+    ("acoustemes", '{"duration_sec": 1, "num_frames": 2, "segments": [7]}'),
+    ("acoustemes", '{"duration_sec": 1, "num_frames": 9, "segments": [{"start": 0.5, "unit_id": 1}]}'),
+    ("csv", "id,start,end,unit\na,0,1e12,3\n"),
+    ("csv", "id,start,end,unit\na,0,nan,3\n"),
+    ("csv", f"id,start,end,unit\na,0,{LONG_FIELD},3\n"),
+    ("discophon", f'{{"file": "a", "units": {DEEP}}}'),
+    ("discophon", '{"file": "a", "units": [1000000000000000000000000]}'),
+    ("discophon", '["file"]'),
+    ("discophon", "no object"),
+    ("slamkit", '{"file_name": "a", "units": [1], "duration": [1000000000000]}'),
+    ("speech-resynthesis", '{"audio": "a.wav", "hubert": 7}'),
+    ("speech-resynthesis", f'{{"audio": "a.wav", "hubert": {"(" * 5000}'),
+    ("unit-hifigan", '{"audio": "a.wav", "units": {"a": 1}}'),
+]
+
+
+@pytest.mark.parametrize(("form", "content"), BROKEN, ids=[f"{form} {content:.60}" for form, content in BROKEN])
+def test_damaged_units_of_others_are_one_line_and_take_no_memory(tmp_path: Path, form: str, content: str) -> None:
+    path = tmp_path / "train"
+    path.write_text(content)
+    with pytest.raises(UserError) as refused:
+        list(read_foreign(form, [path], 50))
+    said = str(refused.value)
+    assert said.startswith(f"{path}") and "\n" not in said and len(said) < 600
+
+
 def test_ids_are_given_once_and_splits_at_all(tmp_path: Path) -> None:
     twice = [ForeignUtterance("a", np.zeros((3, 1), np.int64))] * 2
     with pytest.raises(UserError, match="each id once, found a again"):
