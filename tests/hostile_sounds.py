@@ -104,6 +104,11 @@ BROKEN = {
     ),
     "a WAV of no channel": (content("bad.wav", header(len(PCM), channels=0) + PCM), "bad.wav: expected"),
     "a WAV of 0 Hz": (content("bad.wav", header(len(PCM), rate=0) + PCM), "bad.wav: "),
+    "a WAV of a billion Hz": (
+        content("bad.wav", header(len(PCM), rate=1_179_000_000) + PCM),
+        "bad.wav: expected 1000 to 1000000 samples a second, found 1179000000",
+    ),
+    "a WAV of 1 Hz": (content("bad.wav", header(len(PCM), rate=1) + PCM), "bad.wav: expected 1000 to 1000000 samples"),
     "a WAV of 0 bits": (content("bad.wav", header(len(PCM), bits=0) + PCM), "bad.wav: "),
     "a WAV of a codec that nobody knows": (content("bad.wav", header(len(PCM), tag=0x7777) + PCM), "bad.wav: expected"),
     "a WAV of 5 ms": (wav("bad.wav", SPEECH[:80]), r"bad.wav: is too short \(0.005 s\)"),

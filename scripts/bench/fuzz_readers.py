@@ -1,8 +1,8 @@
 """Feed damaged files to every reader of foreign files, for a while, and see that each answer is an answer or one line.
 
-Atheris (a coverage-guided fuzzer, pip install atheris) mutates small good files. A reader may give back what it read or
-raise UserError; anything else, a hang of over --hang seconds, or a file that runs code is a finding: it is kept in
---out with its traceback, and the exit code is 1.
+Atheris (a coverage-guided fuzzer, pip install atheris) mutates small good files: their bytes, and whole values of JSON.
+A reader may give back what it read or raise UserError. Anything else, a hang of over --hang seconds, or a file that
+runs code is a finding: it is kept in --out with its traceback, and the exit code is 1.
 
     python scripts/bench/fuzz_readers.py --minutes 1 --out fuzz
     python scripts/bench/fuzz_readers.py --readers eaf textgrid --minutes 10 --out fuzz
@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import sys
 import tarfile
 import tempfile
@@ -44,6 +45,8 @@ FOLDERS = [
     "units",
 ]
 with atheris.instrument_imports(include=FOLDERS) if atheris else contextlib.nullcontext():
+    from odd_values import exchange_one
+
     from alignment.known_text import read_lines
     from annotations.read_annotations import read_annotations
     from annotations.spans import Span
@@ -67,6 +70,7 @@ with atheris.instrument_imports(include=FOLDERS) if atheris else contextlib.null
     from units.kmeans import load_kmeans
     from units.requests import read_deduplicated, read_units
 
+JSON_SHARE = 0.5  # of the changes, that exchange a value
 UTTERANCE = {"id": "a", "audio": "x/a.wav", "duration": 0.12, "split": "train", "unit_rate": 50}
 UTTERANCE |= {"units": [3, 5, 3], "durations": [2, 1, 3]}
 SPANS = [Span("words@ana", 0.1, 0.4, "ʼãẽ", "ana"), Span("notes", 0.5, 0.9, 'a; "b"\tc', None)]
@@ -157,7 +161,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
     "listening key": (".json", text(json.dumps(KEY)), read_key_with_answers),
     "listening answers": (".json", text(json.dumps(ANSWERS)), lambda path: read_answers(path, KEY)),
     "names of phrases": (".json", text(json.dumps(NAMES)), lambda path: read_names([path], "x")),
-    "splits": (".json", text('{"a.mp3": "train", "b.mp3": [["val", 0.0, 1.0]]}'), read_splits),
+    "splits": (".json", text('{"a.mp3": "train", "b.mp3": [["train", 1.0], ["val", 2.5]]}'), read_splits),
     "transcripts": (".tsv", text(TABLE), read_transcripts),
     "speakers": (".tsv", text("source\tspeaker\na.mp3\tana\n"), read_speakers),
     **{f"units of {form}": (".txt", text(good), read_all_foreign(form)) for form, good in FOREIGN.items()},
@@ -171,8 +175,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
     group = parser.add_argument_group("fuzzing")
     group.add_argument("--readers", nargs="+", choices=sorted(READERS), default=sorted(READERS), help="which of them")
-    group.add_argument("--minutes", type=float, default=1.0, help="for each reader")
-    group.add_argument("--hang", type=float, default=5.0, help="seconds after which a reader hangs")
+    group.add_argument("--minutes", type=float, default=1.0, help="of CPU, for each reader")
+    group.add_argument("--hang", type=float, default=5.0, help="seconds of CPU after which a reader hangs")
     group.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for what was found")
     args = parse_flags(parser, argv)
     require_positive(args, "minutes", "hang")
@@ -214,7 +218,7 @@ def fuzz(name: str, args: argparse.Namespace) -> None:
     seeds.mkdir()
     write(seeds / f"good{suffix}")
     found = {"tried": 0, "answered": 0, "refused": 0, "findings": []}
-    target, give_up = folder / f"tried{suffix}", time.monotonic() + 60 * args.minutes
+    target, give_up = folder / f"tried{suffix}", time.process_time() + 60 * args.minutes
 
     def finish() -> None:
         note.write_text(json.dumps(found), encoding="utf-8")
@@ -222,7 +226,7 @@ def fuzz(name: str, args: argparse.Namespace) -> None:
 
     def try_one(content: bytes) -> None:
         target.write_bytes(content)
-        began = time.monotonic()
+        began = time.process_time()
         try:
             read(target)
             found["answered"] += 1
@@ -233,10 +237,15 @@ def fuzz(name: str, args: argparse.Namespace) -> None:
         except Exception as error:
             keep(content, f"{type(error).__name__}: {error}")
         found["tried"] += 1
-        if time.monotonic() - began > args.hang:
-            keep(content, f"took {time.monotonic() - began:.0f} s")
-        if time.monotonic() > give_up or len(found["findings"]) >= 20:
+        if time.process_time() - began > args.hang:
+            keep(content, f"took {time.process_time() - began:.0f} s")
+        if time.process_time() > give_up or len(found["findings"]) >= 20:
             finish()
+
+    def mutate(content: bytes, most: int, seed: int) -> bytes:
+        draw = random.Random(seed)
+        changed = exchange_one(content, draw) if draw.random() < JSON_SHARE else None
+        return changed[:most] if changed else atheris.Mutate(content, most)
 
     def keep(content: bytes, reason: str) -> None:
         kind = reason.partition(":")[0]
@@ -247,8 +256,7 @@ def fuzz(name: str, args: argparse.Namespace) -> None:
         found["findings"].append(f"{place}: {reason[:200]}")
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    seconds = int(60 * args.minutes) + 5
-    atheris.Setup([sys.argv[0], "-max_len=4096", f"-max_total_time={seconds}", str(seeds)], try_one)
+    atheris.Setup([sys.argv[0], "-max_len=4096", "-timeout=600", str(seeds)], try_one, custom_mutator=mutate)
     atheris.Fuzz()
 
 

@@ -27,6 +27,7 @@ from core.packed_files import is_packed, open_packed, read_packed
 MAX_DAMAGED_PACKETS, MAX_DAMAGED_SHARE = 2, 0.02  # of a file's packets; more is an error
 PCM_BLOCK = 1 << 20  # samples: an hour must not become float64 at once
 PCM_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4}  # of a sample
+LEAST_RATE, MOST_RATE = 1_000, 1_000_000  # Hz: beyond these a header lies, and resampling would take minutes
 LONGEST_WAV_HEADER = 1 << 20  # bytes beside the samples: comments and marks, seldom pictures
 LOG_FLOOR = 1e-5  # amplitude: log-mel never falls below log(1e-5)
 
@@ -84,6 +85,12 @@ def _decode(
                 )
             if not streams[audio_stream].codec_context.channels:
                 raise UserError(f"{path}: expected at least one channel, found 0; convert the file again")
+            rate = streams[audio_stream].codec_context.sample_rate
+            if rate and not LEAST_RATE <= rate <= MOST_RATE:
+                raise UserError(
+                    f"{path}: expected {LEAST_RATE} to {MOST_RATE} samples a second, found {rate}: the header is "
+                    "damaged; remove the file or convert it again"
+                )
             gain = full_scale_gain(path, streams[audio_stream].codec_context.name, audio_stream)
             frames = _decode_packets(found, streams[audio_stream])
             for samples in _resample_frames(_shown(frames, watch) if watch else frames):

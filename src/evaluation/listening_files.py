@@ -13,6 +13,7 @@ from core.tables import read_text
 KEY_FORMAT, ANSWERS_FORMAT, FORMAT_VERSION = "oral-units listening key", "oral-units listening answers", 1
 GRADES = ("1", "2", "3", "4", "5")
 SAME = "same"
+CLIPS_OF = {"preference": 2, "abx": 3, "mos": 1, "words": 1}  # clips of a trial, by its kind
 ASK_AGAIN = "ask the listener for the file again"
 FIELDS = {"trial": str, "shown": list, "answer": str, "plays": list, "repeat": bool}
 
@@ -25,7 +26,28 @@ def read_key(path: Path) -> ListeningKey:
     kinds = {"test": str, "title": str, "systems": list, "clips": dict, "trials": list}
     if missing := [name for name, kind in kinds.items() if not isinstance(key.get(name), kind)]:
         raise UserError(f"{path}: expected a whole key, found none of {', '.join(missing)}; copy it again")
+    for number, trial in enumerate(key["trials"], start=1):
+        if not _is_trial(trial, key["clips"]):
+            raise UserError(f"{path}, trial {number}: expected an id, a kind and clips of this key; copy it again")
     return key
+
+
+def _is_trial(trial: object, clips: Mapping) -> bool:
+    """Whether a trial of a key has what answers to it are held against."""
+    if not isinstance(trial, dict) or not all(isinstance(trial.get(name), str) for name in ("id", "kind")):
+        return False
+    shown, n_clips = trial.get("clips"), CLIPS_OF.get(trial["kind"])
+    if not isinstance(shown, list) or len(shown) != n_clips or not all(_has_system(clip, clips) for clip in shown):
+        return False
+    if trial["kind"] in ("abx", "words") and not isinstance(trial.get("right"), str):
+        return False
+    choices = trial.get("choices") if trial["kind"] == "words" else []
+    return isinstance(choices, list) and all(isinstance(one, dict) and "id" in one for one in choices)
+
+
+def _has_system(clip: object, clips: Mapping) -> bool:
+    found = clips.get(clip) if isinstance(clip, str) else None
+    return isinstance(found, dict) and isinstance(found.get("system"), str)
 
 
 def read_answers(path: Path, key: ListeningKey) -> ListeningAnswers:

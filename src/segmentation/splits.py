@@ -67,10 +67,17 @@ def read_splits(path: Path) -> dict[str, Split]:
     """splits.json, in which people may move a recording to another split. UserError for a split that is none."""
     found = read_json(path)
     for source, split in found.items():
-        names = [split] if isinstance(split, str) else [pair[0] for pair in split if isinstance(pair, list) and pair]
-        if not names or not set(names) <= set(SPLITS):
+        blocks = [[split, 0.0]] if isinstance(split, str) else split
+        if not isinstance(blocks, list) or not blocks or not all(map(_is_block, blocks)):
             raise UserError(f"{path}: expected {', '.join(SPLITS)} for {source}, found {split!r:.60}; repair the line")
     return found
+
+
+def _is_block(block: object) -> bool:
+    """Whether it is [split, end in seconds], as ``split_into_blocks`` writes them."""
+    if not isinstance(block, list) or len(block) != 2 or block[0] not in SPLITS:
+        return False
+    return isinstance(block[1], int | float) and not isinstance(block[1], bool) and block[1] >= 0
 
 
 def split_into_blocks(segments: list[tuple[float, float]]) -> Blocks:

@@ -30,6 +30,41 @@ def test_a_key_is_read_and_nothing_else(tmp_path: Path) -> None:
             read_key(write(tmp_path, text))
 
 
+@pytest.mark.parametrize("kind", sorted({trial["kind"] for trial in KEY["trials"]}))
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 7},
+        {"kind": "smell"},
+        {"clips": None},
+        {"clips": [7, 8]},
+        {"clips": ["nowhere"] * 3},
+        {"clips": []},
+        {"right": None},
+        {"choices": [7]},
+        {"choices": None},
+    ],
+    ids=str,
+)
+def test_a_trial_that_somebody_spoilt_is_refused_by_number(tmp_path: Path, kind: str, change: dict) -> None:
+    place = next(place for place, trial in enumerate(KEY["trials"]) if trial["kind"] == kind)
+    unused = ("choices" in change and kind != "words") or ("right" in change and kind not in ("abx", "words"))
+    trials = [trial | change if number == place else trial for number, trial in enumerate(KEY["trials"])]
+    write_json(tmp_path / "a.key.json", KEY | {"trials": trials})
+    if unused:
+        assert read_key(tmp_path / "a.key.json")["trials"] == trials
+        return
+    with pytest.raises(UserError, match=f"trial {place + 1}: expected an id, a kind and clips of this key"):
+        read_key(tmp_path / "a.key.json")
+
+
+def test_a_clip_without_a_system_is_refused(tmp_path: Path) -> None:
+    clip = KEY["trials"][0]["clips"][0]
+    write_json(tmp_path / "a.key.json", KEY | {"clips": KEY["clips"] | {clip: {"utterance": "u"}}})
+    with pytest.raises(UserError, match="trial 1: expected"):
+        read_key(tmp_path / "a.key.json")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_answers_come_by_mail_and_by_any_editor(tmp_path: Path, encoding: str) -> None:
     answers = json.dumps(ANSWERS | {"listener": " Jose\u0301\u202e "})

@@ -3,6 +3,8 @@
 Atheris itself is not needed here: a stand-in hands over a few files.
 """
 
+import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pytest
 
 import fuzz_readers
 from fuzz_readers import READERS
+from odd_values import exchange_one
 
 from core.errors import UserError
 from core.files import read_json
@@ -23,11 +26,23 @@ def test_a_good_file_is_read(name: str, tmp_path: Path) -> None:
     read(path)
 
 
+def test_one_value_of_json_is_exchanged() -> None:
+    good = {"a": [1, {"b": "c"}], "d": 2.5}
+    changed = {exchange_one(json.dumps(good).encode(), random.Random(seed)) for seed in range(300)}
+    assert len(changed) > 30 and json.dumps(good).encode() not in changed
+    assert all(isinstance(json.loads(content), dict) for content in changed)
+    assert any(json.loads(content).get("a") == [1, {}] for content in changed), "left out, however deep"
+    lines = exchange_one(b'{"a": 1}\n{"a": 2}', random.Random(0))
+    assert len(lines.splitlines()) == 2 and lines != b'{"a": 1}\n{"a": 2}'
+    assert exchange_one(b"no json", random.Random(0)) is None and exchange_one(b"[]", random.Random(0)) is None
+
+
 def fuzzer_of(*contents: bytes) -> SimpleNamespace:
     """Tries these files, and the good ones beside them, again and again until the time is up."""
     said = {}
 
-    def set_up(flags: list[str], try_one: object) -> None:
+    def set_up(flags: list[str], try_one: object, custom_mutator: object) -> None:
+        assert custom_mutator(b'{"a": 1}', 100, 3) and custom_mutator(b"no json", 100, 3) == b"mutated"
         said["try"], said["seeds"] = try_one, Path(flags[-1])
 
     def fuzz() -> None:
@@ -35,7 +50,7 @@ def fuzzer_of(*contents: bytes) -> SimpleNamespace:
             for content in (*contents, *(path.read_bytes() for path in said["seeds"].iterdir())):
                 said["try"](content)
 
-    return SimpleNamespace(Setup=set_up, Fuzz=fuzz)
+    return SimpleNamespace(Setup=set_up, Fuzz=fuzz, Mutate=lambda content, most: b"mutated")
 
 
 class Clock:
@@ -44,7 +59,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def monotonic(self) -> float:
+    def process_time(self) -> float:
         return self.now
 
 

@@ -1,13 +1,27 @@
 """Which recordings train, validate and test."""
 
 import hashlib
+import json
 
 import pytest
 
 from core.errors import UserError
-from segmentation.splits import assign_group_splits, assign_splits, split_at, split_fraction, split_of_name
+from segmentation.splits import assign_group_splits, assign_splits, read_splits, split_at, split_fraction, split_of_name
 
 ONE = [(0.0, 5.0)]
+
+
+@pytest.mark.parametrize(
+    "split",
+    [0, None, "nowhere", [], {}, ["train"], [["train"]], [["train", "1"]], [["x", 1]], [["val", -1]], [[[], 1]]],
+)
+def test_a_split_that_somebody_spoilt_is_refused_by_name(tmp_path, split: object) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"a.mp3": [["train", 1.0], ["val", 2.5]], "b.mp3": "test"}))
+    assert list(read_splits(path)) == ["a.mp3", "b.mp3"]
+    path.write_text(json.dumps({"a.mp3": split}))
+    with pytest.raises(UserError, match="expected train, val, test for a.mp3, found"):
+        read_splits(path)
 
 
 def test_split_is_the_hash_of_the_name():
