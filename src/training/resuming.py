@@ -234,7 +234,9 @@ def end_run(run: Run, progress: Progress, *, stopping: bool) -> bool:
         run.writer.close()
     stopped = stopping and not is_last(progress)
     if stopped:
-        log.info("%s: stopped by signal %s at step %d, saved; --resume continues", run.exp, run.signals, progress.step)
+        names = ["Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name for number in run.signals]
+        by = ", ".join(names) or "a signal to another process"
+        log.info("%s: stopped by %s at step %d, saved; --resume continues", run.exp, by, progress.step)
     return stopped
 
 

@@ -96,6 +96,20 @@ def test_ctrl_c_is_noted_once_a_press_and_twice_ends(run: Run, monkeypatch: pyte
     assert ended == [105.0]
 
 
+@pytest.mark.parametrize(
+    ("sent", "named"),
+    [([signal.SIGINT], "Ctrl-C"), ([signal.SIGUSR1, signal.SIGTERM], "SIGUSR1, SIGTERM"), ([], "a signal to another")],
+)
+def test_a_stopped_run_says_what_stopped_it(
+    run: Run, sent: list[int], named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in sent:
+        os.kill(os.getpid(), number)
+    with caplog.at_level("INFO"):
+        assert end_run(run, Progress(step=4, total_steps=20), stopping=True)
+    assert f"stopped by {named}" in caplog.text and "step 4, saved" in caplog.text
+
+
 def test_after_the_last_step_ctrl_c_is_an_exception_again(run: Run) -> None:
     end_run(run, Progress(step=20, total_steps=20), stopping=False)
     with pytest.raises(KeyboardInterrupt):
