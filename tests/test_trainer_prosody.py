@@ -120,6 +120,18 @@ def test_a_run_starts_from_another_predictor(uninterrupted: Path, roots: Path) -
     assert f"{vocoder}" in shown and "expected a prosody predictor" in shown and not (roots / "exp" / "no").exists()
 
 
+def test_a_run_of_full_size_starts_from_the_repositorys_predictor(roots: Path) -> None:
+    full = [flag for flag in TINY if flag not in ("--channels", 16)]
+    losses = {}
+    for name in ("base", "none"):
+        exp, given = roots / "exp" / f"full_{name}", ["--init", "none"] if name == "none" else []
+        screen = run_to_end(TRAINER, [*full, *given, "--exp", exp, "--steps", 1, "--lr", 0], roots=roots)
+        config = json.loads((exp / "config.json").read_text())
+        assert (config["derived"].get("started_from") == "base_v4") == (name == "base"), screen
+        losses[name] = metrics(exp)[-1]["validation_loss"]
+    assert losses["base"] != losses["none"]
+
+
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, roots: Path) -> None:
     """kill -9 before the first checkpoint, between checkpoints, and late; each time the same command again."""
     exp, flags = roots / "exp" / "killed", [*WHOLE, "--resume", "auto"]

@@ -11,7 +11,8 @@ SYSTEM_PACKAGES = ("g++",)  # for torch.compile; the wheels bring ffmpeg, libsnd
 
 # Only these are uploaded, so that recordings and results never are, however the working folder looks.
 CODE_FOLDERS = ("src", "scripts", "recipes")
-BASE_VOICES = ("voices/base_v3", "voices/base_v4", "voices/hearing")  # what phase 3 starts from; other voices stay here
+# What phase 3 starts from; other voices stay here.
+BASE_VOICES = ("voices/base_v3", "voices/base_v4", "voices/base_v4/prosody", "voices/hearing")
 CODE_FILES = ("path.sh", "pyproject.toml", "constraints.txt")
 # Of these, only what runs: a list of what goes, since a list of what stays always lacks something.
 CODE_SUFFIXES = {".py", ".sh", ".html", ".css", ".js"}

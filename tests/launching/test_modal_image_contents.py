@@ -51,11 +51,16 @@ def test_ignore_rules_on_a_real_tree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("voice", BASE_VOICES)
 def test_of_a_base_voice_only_the_voice_goes_up(voice: str) -> None:
-    names = {path.name for path in (REPOSITORY / voice).iterdir()}
+    names = {path.name for path in (REPOSITORY / voice).iterdir() if path.is_file()}
     assert {"config.json", "model.safetensors"} <= names
     assert not [name for name in names if is_no_voice_file(Path(name))]
     for name in (".env", "hf_token.txt", "sample.wav", "samples/config.json", "notes.md", "latest.pt"):
         assert is_no_voice_file(Path(name))
+
+
+def test_every_folder_of_a_base_voice_goes_up() -> None:
+    folders = {path.parent for path in (REPOSITORY / "voices").rglob("model.safetensors")}
+    assert {str(folder.relative_to(REPOSITORY)) for folder in folders} == set(BASE_VOICES)
 
 
 def test_the_image_holds_what_path_sh_asks_for() -> None:
