@@ -3,8 +3,9 @@
 ``make`` writes a synthetic corpus: a manifest with durations and texts like LibriSpeech's, a tiny audio file a line,
 all different, and a feature cache whose shards are sparse files that take no room. ``stages`` measures what a start
 does, one thing after another, in this process. ``trainer`` starts src/trainer_base.py for a few steps with a random LLM
-of a few MB, and measures the whole process. ``steps`` measures what a step waits for its batch. ``fill`` measures a
-cache fill that must write shards.
+of a few MB, and measures the whole process. ``waits`` trains so for ``--steps`` steps, without and with threads that
+read ahead, and measures which share of a step is waiting for its batch. ``steps`` measures what a step waits for its
+batch while a device computes. ``fill`` measures a cache fill that must write shards.
 
     python scripts/bench/bench_startup.py make --folder /tmp/large --speech_enc_id openai/whisper-base --llm_id …
     python scripts/bench/bench_startup.py stages --folder /tmp/large --speech_enc_id openai/whisper-base
@@ -47,7 +48,7 @@ SHARD_SECONDS, SHARD_ITEMS = 300.0, 64
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HELP_FORMATTER)
-    parser.add_argument("job", choices=("make", "stages", "trainer", "steps", "fill"), help="what to do")
+    parser.add_argument("job", choices=tuple(JOBS), help="what to do")
     group = parser.add_argument_group("bench")
     group.add_argument("--folder", type=Path, required=True, help="where the corpus is, or goes to")
     group.add_argument("--items", type=int, default=N_ITEMS, help="lines of the manifest")
@@ -55,10 +56,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--llm_id", default="HuggingFaceTB/SmolLM2-135M-Instruct", help="LLM whose tokenizer is taken")
     group.add_argument("--first", action="store_true", help="stages: as if nothing had been kept of hashes and texts")
     group.add_argument("--shards", type=int, default=1000, help="fill: shards to write")
-    group.add_argument("--steps", type=int, default=40, help="steps: how many")
+    group.add_argument("--steps", type=int, default=40, help="steps, waits: how many")
     group.add_argument("--step_seconds", type=float, default=0.25, help="steps: what a device takes for one")
-    group.add_argument("--processes", type=int, default=1, help="trainer: processes, by torchrun")
-    group.add_argument("--trainer_args", default="", help="trainer: further flags, quoted")
+    group.add_argument("--processes", type=int, default=1, help="trainer, waits: processes, by torchrun")
+    group.add_argument("--trainer_args", default="", help="trainer, waits: further flags, quoted")
     group.add_argument("--out", type=Path, default=None, help="also write the numbers as JSON here")
     args = parse_flags(parser, argv)
     require_positive(args, "items", "shards", "processes", "steps", "step_seconds")
@@ -276,12 +277,11 @@ def peak_mb(who: int) -> int:
     return round(resource.getrusage(who).ru_maxrss * 1024 / 1e6)
 
 
-def start_trainer(args: argparse.Namespace) -> dict[str, object]:
-    """Two steps of the trainer: CPU seconds and the largest process's memory, and the seconds that each step took."""
-    exp = args.folder / "exp" / f"started_{time.time_ns()}"
-    words = ["--data", args.folder / "data" / "synthetic", "--exp", exp, "--do_train", "--steps", 2, "--cpu"]
+def run_trainer(args: argparse.Namespace, exp: Path, *flags: object) -> dict[str, object]:
+    """A training with the tiny LLM: CPU and wall seconds, and the largest process's memory."""
+    words = ["--data", args.folder / "data" / "synthetic", "--exp", exp, "--do_train", "--cpu"]
     words += ["--speech_enc_id", args.speech_enc_id, "--llm_id", args.folder / "llm", "--mixed_precision", "no"]
-    words += ["--width", 64, "--n_layers", 1, "--max_validation", 2, "--log_every", 1, "--batch_size", 4]
+    words += ["--width", 64, "--n_layers", 1, "--max_validation", 2, "--log_every", 1, *flags]
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={args.processes}"]
     command = [sys.executable, *(torchrun if args.processes > 1 else []), REPOSITORY / "src" / "trainer_base.py"]
     command = [str(word) for word in [*command, *words, *shlex.split(args.trainer_args)]]
@@ -293,6 +293,35 @@ def start_trainer(args: argparse.Namespace) -> dict[str, object]:
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = {"processes": args.processes, "cpu_seconds_a_process": round(cpu / args.processes, 1)}
     return found | {"wall_seconds": round(wall, 1), "peak_mb": peak_mb(resource.RUSAGE_CHILDREN)}
+
+
+def start_trainer(args: argparse.Namespace) -> dict[str, object]:
+    """Two steps of the trainer."""
+    exp = args.folder / "exp" / f"started_{time.time_ns()}"
+    return run_trainer(args, exp, "--steps", 2, "--batch_size", 4)
+
+
+def watch_trainer(args: argparse.Namespace) -> dict[str, object]:
+    """What a step of the trainer waits for its batch, by the trainer's own clock, without and with reading threads."""
+    found: dict[str, object] = {"steps": args.steps}
+    for n_threads in (0, 2):
+        exp = args.folder / "exp" / f"waits_{time.time_ns()}"
+        flags = ("--steps", args.steps, "--batch_size", 16, "--frame_dropout", 0.2, "--num_workers", n_threads)
+        whole = run_trainer(args, exp, *flags, "--eval_every", args.steps)
+        rows = [row for row in map(json.loads, open(exp / "metrics.jsonl")) if "data_seconds" in row]
+        found[f"{n_threads}_threads"] = describe_waits(rows) | whole
+    return found
+
+
+def describe_waits(rows: list[dict]) -> dict[str, float]:
+    """Of rows of metrics.jsonl, one a step: the share of time that is waiting. The first two steps do not count."""
+    waits, steps = ([row[name] for row in rows[2:]] for name in ("data_seconds", "step_seconds"))
+    return {
+        "median_step_ms": round(1000 * float(np.median(steps)), 1),
+        "median_wait_ms": round(1000 * float(np.median(waits)), 2),
+        "longest_wait_ms": round(1000 * max(waits), 1),
+        "share_of_time_waiting": round(sum(waits) / sum(steps), 4),
+    }
 
 
 def fill_shards(args: argparse.Namespace) -> dict[str, object]:
@@ -316,7 +345,14 @@ def encode_nothing(waveforms: list[np.ndarray]) -> list[np.ndarray]:
     return [np.zeros((samples_to_frames(len(waveform)), 4), np.float16) for waveform in waveforms]
 
 
-JOBS = {"make": make, "stages": open_stages, "steps": wait_for_data, "trainer": start_trainer, "fill": fill_shards}
+JOBS = {
+    "make": make,
+    "stages": open_stages,
+    "steps": wait_for_data,
+    "trainer": start_trainer,
+    "waits": watch_trainer,
+    "fill": fill_shards,
+}
 
 
 def main() -> int:

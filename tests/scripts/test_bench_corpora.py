@@ -356,3 +356,21 @@ def test_the_trainer_is_started_for_two_steps(startup: list[str], tmp_path: Path
     assert read_json(tmp_path / "found.json")["processes"] == 2
     with pytest.raises(UserError, match="ended with 1: out of memory"):
         run_startup(monkeypatch, "trainer", flags)
+
+
+def test_the_share_of_waiting_is_read_from_the_trainers_own_rows(
+    startup: list[str], tmp_path: Path, monkeypatch
+) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        exp, threads = (Path(command[command.index(flag) + 1]) for flag in ("--exp", "--num_workers"))
+        wait = {"0": 0.5, "2": 0.01}[str(threads)]
+        rows = [{"data_seconds": 9.0, "step_seconds": 9.0}] * 2 + [{"data_seconds": wait, "step_seconds": 1.0}] * 3
+        exp.mkdir(parents=True)
+        (exp / "metrics.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"validation_wer": 1.0}])))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(bench_startup.subprocess, "run", run)
+    assert run_startup(monkeypatch, "waits", [*startup, "--steps", "5", "--out", str(tmp_path / "found.json")]) == 0
+    found = read_json(tmp_path / "found.json")
+    assert [found[f"{n}_threads"]["share_of_time_waiting"] for n in (0, 2)] == [0.5, 0.01]
+    assert found["0_threads"]["median_wait_ms"] == 500 and found["2_threads"]["longest_wait_ms"] == 10
