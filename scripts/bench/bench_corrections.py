@@ -35,12 +35,13 @@ from encoders.top_layers import read_top_layers
 from evaluation.bootstrap import Interval, bootstrap_ratio, paired_ratio_difference
 from evaluation.text_errors import character_distance, count_word_edits, split_characters, total_edits
 from models.speech_llm_model import SpeechLLMBase
-from speech_llm.batches import channel_statistics, make_batch
+from speech_llm.batches import channel_statistics, make_batch, planned_lengths
 from speech_llm.characters import choose_characters
 from speech_llm.correction_queue import rank_least_sure
 from speech_llm.decoding import computing, transcribe_features
 from speech_llm.feature_sources import FeatureSource, open_cached_source
 from speech_llm.flag_checks import settle_sizes
+from speech_llm.length_buckets import bucket_steps
 from speech_llm.saved_model import DTYPES, build_speech_llm
 from speech_llm.timed_words import describe_pieces
 from speech_llm.train_step import build_optimizer
@@ -68,6 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=192, help="channels of a transformer as connector")
     parser.add_argument("--n_layers", type=int, default=1, help="layers of the connector")
     parser.add_argument("--batch_size", type=int, default=8, help="utterances a step")
+    parser.add_argument("--max_positions", type=int, default=None, help="of a step, padding included (default: no bound)")
     parser.add_argument("--frame_dropout", type=float, default=0.1, help="share of frames set to zero")
     parser.add_argument("--ctc_consistency", type=float, default=0.0, help="above 0: every utterance is heard twice")
     parser.add_argument("--feature_cache", type=Path, default=None, help="folder of features (default: beside --out)")
@@ -127,15 +129,14 @@ def train_head(
     steps: int,
     seed: int,
 ) -> SpeechLLMBase:
-    """The model after ``steps`` updates by CTC alone; items in another order in each epoch."""
+    """The model after ``steps`` updates by CTC alone, in batches of like length as src/trainer_base.py has them."""
     top_share = TOP_SHARE if args.connector == "encoder" else 1.0
-    optimizer, order = build_optimizer(model.train(), lr=PEAK, weight_decay=0.01, top_share=top_share), []
+    optimizer = build_optimizer(model.train(), lr=PEAK, weight_decay=0.01, top_share=top_share)
     views = 2 if args.ctc_consistency else 1
-    for step in range(steps):
+    lengths = planned_lengths(model, source, items, ctc_only=True)
+    room = {"max_positions": args.max_positions or max(lengths) * args.batch_size, "max_items": args.batch_size}
+    for step, places in enumerate(bucket_steps(lengths, **room, seed=seed, first=0, last=steps)):
         seed_step(seed, step)
-        while len(order) < args.batch_size:
-            order += np.random.default_rng((seed, step, len(order))).permutation(len(items)).tolist()
-        places, order = order[: args.batch_size], order[args.batch_size :]
         chosen, options = [items[place] for place in places], {"frame_dropout": args.frame_dropout, "views": views}
         batch = make_batch(model, source, chosen, key=(seed, step), **options)
         with computing(model):
