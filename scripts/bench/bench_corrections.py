@@ -7,6 +7,8 @@ and reads the test split.
     python scripts/bench/bench_corrections.py --data data/english --speech_enc_id openai/whisper-base \
         --llm_id HuggingFaceTB/SmolLM2-135M-Instruct --out corrections.json
 
+Seeds may be run apart. ``--earlier`` pools theirs, and ``--seeds`` without a number runs no more of them.
+
 More: docs/speech_llm.md, "Correcting, and learning from it".
 """
 
@@ -26,9 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import core.quiet_start
 
+from plot_minutes import draw
+
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.device import has_fast_bf16
-from core.files import write_json
+from core.errors import UserError
+from core.files import read_json, write_json
 from core.records import TranscribedItem
 from core.text_normalisation import normalise_text
 from encoders.top_layers import read_top_layers
@@ -69,11 +74,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=192, help="channels of a transformer as connector")
     parser.add_argument("--n_layers", type=int, default=1, help="layers of the connector")
     parser.add_argument("--batch_size", type=int, default=8, help="utterances a step")
-    parser.add_argument("--max_positions", type=int, default=None, help="of a step, padding included (default: no bound)")
+    parser.add_argument(
+        "--max_positions", type=int, default=None, help="of a step, padding included (default: no bound)"
+    )
     parser.add_argument("--frame_dropout", type=float, default=0.1, help="share of frames set to zero")
     parser.add_argument("--ctc_consistency", type=float, default=0.0, help="above 0: every utterance is heard twice")
     parser.add_argument("--feature_cache", type=Path, default=None, help="folder of features (default: beside --out)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of batches and first minutes")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of batches and first minutes")
+    parser.add_argument("--earlier", type=Path, nargs="+", default=[], help="what other seeds have written")
+    parser.add_argument("--picture", type=Path, default=None, help="PNG to draw: WER over minutes")
     parser.add_argument("--padding", choices=("full", "short"), default="full", help="Whisper's window")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     args = parse_flags(parser, argv)
@@ -222,6 +231,16 @@ def simulate(
     return rows
 
 
+def read_earlier(paths: Sequence[Path], seeds: Sequence[int]) -> list[dict]:
+    """Rows of seeds that were run apart; UserError where one is run twice."""
+    rows = [row for path in paths for row in read_json(path, list)]
+    names = [*seeds, *(row["seed"] for row in rows if row["order"] == "start")]
+    twice = sorted({seed for seed in names if names.count(seed) > 1})
+    if twice:
+        raise UserError(f"--earlier, --seeds: expected each seed once, found {twice[0]} twice")
+    return rows
+
+
 def choose_precision() -> str:
     return "bf16" if has_fast_bf16("cpu") else "fp32"
 
@@ -252,6 +271,15 @@ def summarise(rows: Sequence[dict], n_words: np.ndarray) -> list[Point]:
     return points
 
 
+def draw_points(points: Sequence[Point], path: Path) -> None:
+    """WER over minutes of either order, both from the same start."""
+    curves = []
+    for order in ORDERS:
+        own = [point for point in points if point.order in ("start", order)]
+        curves.append((order, {round(point.minutes, 1): {"wer": point.wer._asdict()} for point in own}))
+    draw(curves, path)
+
+
 def print_points(points: Sequence[Point]) -> None:
     print("| order | minutes | words typed | WER [95 %] | minus random [95 %] |\n|---|---|---|---|---|")
     for point in points:
@@ -279,11 +307,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         world=1,
     )
     test = source.keep_known(items["test"])
-    rows = simulate(args, source, source.keep_known(items["train"]), test)
+    rows = read_earlier(args.earlier, args.seeds)
+    rows += simulate(args, source, source.keep_known(items["train"]), test) if args.seeds else []
     print("| seed | order | minutes | CER | WER |\n|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['seed']} | {row['order']} | {row['minutes']} | {row['cer']:.3f} | {row['wer']:.3f} |")
-    print_points(summarise(rows, count_words(test)))
+    write_json(args.out, rows)
+    points = summarise(rows, count_words(test))
+    print_points(points)
+    if args.picture:
+        draw_points(points, args.picture)
 
 
 if __name__ == "__main__":

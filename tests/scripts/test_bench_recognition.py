@@ -51,6 +51,13 @@ def test_rounds_of_correction_are_simulated(world: dict[str, Path], tmp_path: Pa
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "| seed | order | minutes | CER | WER |" and shown[-1].startswith("| random |")
 
+    pooled = ["--out", tmp_path / "pooled.json", "--picture", tmp_path / "wer.png", "--earlier", out]
+    bench_corrections.main(list(map(str, [*flags[:6], *flags[8:], *pooled, "--seeds"])))
+    assert read_json(tmp_path / "pooled.json", list) == rows and (tmp_path / "wer.png").stat().st_size > 5000
+    assert capsys.readouterr().out.splitlines() == shown
+    with pytest.raises(UserError, match="expected each seed once, found 0 twice"):
+        bench_corrections.main(list(map(str, [*flags, "--earlier", out])))
+
 
 def test_errors_and_confidence_of_a_trained_model(world: dict[str, Path], tmp_path: Path, monkeypatch, capsys) -> None:
     rows = [
