@@ -276,7 +276,7 @@ def draw_points(points: Sequence[Point], path: Path) -> None:
     curves = []
     for order in ORDERS:
         own = [point for point in points if point.order in ("start", order)]
-        curves.append((order, {round(point.minutes, 1): {"wer": point.wer._asdict()} for point in own}))
+        curves.append((order, {float(f"{point.minutes:.2g}"): {"wer": point.wer._asdict()} for point in own}))
     draw(curves, path)
 
 
