@@ -27,7 +27,8 @@ SECONDS = 20.0
 def look(folder: Path, *flags: object) -> subprocess.CompletedProcess:
     """As somebody runs it who has set nothing."""
     names = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
-    environment = {name: os.environ[name] for name in names if name in os.environ}
+    kept = (name for name in os.environ if name in names or name.startswith("COVERAGE_"))
+    environment = {name: os.environ[name] for name in kept}
     command = [sys.executable, str(SCRIPT), str(folder), "--num_workers", "1", "--quiet", *map(str, flags)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
