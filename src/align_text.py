@@ -21,7 +21,6 @@ import core.quiet_start
 import argparse
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,7 @@ from alignment.outputs import FORMATS, render_report, trained_rows, write_tiers,
 from alignment.whisper_readings import listen_eagerly, read_recording
 from audio.audio_io import stream_audio
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, require_share, run_main
+from core.composed_names import composed
 from core.device import choose_device
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED, EXIT_STOPPED
@@ -137,7 +137,7 @@ def pair_texts(sources: Mapping[str, Path], text: Path) -> dict[str, Path]:
 
 
 def _key(path: Path) -> str:
-    return unicodedata.normalize("NFC", path.stem).casefold()
+    return composed(path.stem).casefold()
 
 
 def read_texts(texts: Mapping[str, Path], *, spoken_headings: bool) -> tuple[dict[str, list[TextLine]], dict[str, str]]:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from annotations.spans import Span
 from annotations.write_annotations import FORMATS, name_files, write_annotations
 from core.cli import HELP_FORMATTER, configure_log, parse_flags, run_main
+from core.composed_names import composed, find_composed
 from core.errors import UserError
 from core.frames import UNIT_RATE, frames_to_seconds
 from core.locks import only_run
@@ -92,12 +93,13 @@ def load_runs(corpus: Path, wanted: set[str] | None) -> dict[str, Runs]:
 
 def by_source(manifest: Path, wanted: Sequence[str] | None) -> Iterator[tuple[str, list[Segment]]]:
     """(recording, its segments) in the order of the manifest; UserError for a name that it does not hold."""
-    missing, known = set(wanted or ()), []
+    names = None if wanted is None else set(map(composed, wanted))
+    missing, known = set(names or ()), []
     rows_by_recording = expand_parts(read_manifest(manifest))
     for source, rows in itertools.groupby(rows_by_recording, key=lambda row: row["source"]):
-        missing.discard(source)
+        missing.discard(composed(source))
         known.append(source)
-        if wanted is None or source in wanted:
+        if names is None or composed(source) in names:
             yield source, list(rows)
     if missing:
         near = [name for wrong in sorted(missing) for name in difflib.get_close_matches(wrong, known, n=3, cutoff=0.4)]
@@ -180,7 +182,7 @@ def main() -> int:
             spans = spans_of(segments, tiers, runs, tokenizer)
             out = args.out / names[source]
             longest = max(segment["end"] for segment in segments)
-            write_annotations(out, spans, form=args.format, media=paths["raw"] / source, seconds=longest)
+            write_annotations(out, spans, form=args.format, media=find_composed(paths["raw"], source), seconds=longest)
             n_files, n_spans = n_files + 1, n_spans + len(spans)
         print(f"wrote {n_files} files with {n_spans} annotations ({', '.join(tiers)}) to {args.out}", file=sys.stderr)
         return 0

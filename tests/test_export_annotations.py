@@ -1,7 +1,9 @@
 """export_annotations.py as a person runs it: what other tools then show lies where it is heard."""
 
 import json
+import unicodedata
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -106,3 +108,19 @@ def test_what_is_not_there_is_one_line(chain: dict, tmp_path: Path, flags: list[
         "src/export_annotations.py", "--language", "spanish", "--out", tmp_path, *flags, env=chain["env"], code=2
     )
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_name_in_letters_of_a_mac_is_found_and_linked(tmp_path: Path) -> None:
+    rows = write_segments(tmp_path / "data", "spanish", n_train=1, n_val=1, n_test=1)
+    manifest, named = tmp_path / "data/spanish/segments.jsonl", "Kâgssagssuk é.mp3"
+    as_on_a_mac = unicodedata.normalize("NFD", named)
+    raw = tmp_path / "data/spanish/raw" / as_on_a_mac
+    raw.parent.mkdir()
+    raw.touch()
+    lines = "".join(json.dumps(row | {"source": named}) + "\n" for row in rows[:1])
+    manifest.write_text(lines, encoding="utf-8")
+    flags = ["--language", "spanish", "--out", tmp_path / "out", "--tiers", "segments", "--source", as_on_a_mac]
+    run_script("src/export_annotations.py", *flags, env={"DATA_ROOT": str(tmp_path / "data"), "TAG": ""})
+    (written,) = (tmp_path / "out").glob("*.eaf")
+    (link,) = ElementTree.parse(written).iter("MEDIA_DESCRIPTOR")
+    assert link.get("MEDIA_URL") == raw.as_uri()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,6 +181,18 @@ def test_the_place_that_a_query_was_cut_from_is_no_hit(root: Path, planted: Plan
     assert sorted({hit["id"] for hit in result["hits"][: len(planted.places) - 1]}) == sorted(planted.places)[1:]
     assert not any(hit["id"] == name and abs(hit["audio_start"] - start) < 0.1 for hit in result["hits"])
     assert "its own place is no hit" in capsys.readouterr().err
+
+
+def test_a_query_is_known_in_its_recording_whatever_form_its_name_has(tmp_path: Path) -> None:
+    as_on_a_mac = unicodedata.normalize("NFD", "é 12.wav")
+    recording, copy = tmp_path / "raw" / as_on_a_mac, tmp_path / "é 12.wav"
+    for path in (recording, copy):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"sound")
+    index = SimpleNamespace(segments=[{"audio": "x/a.wav", "source": "é 12.wav"}], bounds=np.arange(2) * 250)
+    for path in (recording, copy):
+        found = own_places(index, [QueryClip(path, 0.5, 1.5)], tmp_path / "raw", lambda audio: tmp_path / audio)
+        assert [place[:3] for place, _ in found] == [(0, 25, 75)]
 
 
 def test_a_query_is_known_in_its_recording_by_the_recordings_times(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """Which annotation file belongs to which recording: by its name beside it, in another folder, or by ELAN's link."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from annotations.read_annotations import linked_media
+from core.composed_names import composed
 from core.errors import UserError
 
 # In this order where a recording has several: what holds speakers and tiers comes first.
@@ -46,22 +46,22 @@ def _find_beside(sources: Mapping[str, Path]) -> dict[str, Path]:
         files = [path for path in files if path.is_file() and not path.name.startswith(".")]
         by_stem: dict[str, list[Path]] = {}
         for path in files:
-            by_stem.setdefault(_composed(path.stem), []).append(path)
+            by_stem.setdefault(composed(path.stem), []).append(path)
         linked = _follow_links(files, inside)
         for source, path in inside.items():
-            if best := _best(by_stem.get(_composed(path.stem), ())) or linked.get(source):
+            if best := _best(by_stem.get(composed(path.stem), ())) or linked.get(source):
                 found[source] = best
     return found
 
 
 def _follow_links(files: Iterable[Path], inside: Mapping[str, Path]) -> dict[str, Path]:
     """Recording -> the ELAN file that is linked to it, of those that have no recording's name."""
-    by_name = {_composed(path.name).casefold(): source for source, path in inside.items()}
-    stems = {_composed(path.stem) for path in inside.values()}
+    by_name = {composed(path.name).casefold(): source for source, path in inside.items()}
+    stems = {composed(path.stem) for path in inside.values()}
     found: dict[str, Path] = {}
     for path in files:
-        if path.suffix.lower() == ".eaf" and _composed(path.stem) not in stems:
-            names = [_composed(name).casefold() for name in _media_of(path)]
+        if path.suffix.lower() == ".eaf" and composed(path.stem) not in stems:
+            names = [composed(name).casefold() for name in _media_of(path)]
             if source := next((by_name[name] for name in names if name in by_name), None):
                 found.setdefault(source, path)
     return found
@@ -79,10 +79,6 @@ def _best(paths: Iterable[Path]) -> Path | None:
     return min(paths, key=lambda path: NAMED_SUFFIXES.index(path.suffix.lower()), default=None)
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
 def _key(path: Path) -> str:
     """A name without folder and suffix, whatever its accents' form and its case."""
-    return _composed(path.stem).casefold()
+    return composed(path.stem).casefold()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from annotations.spans import Span, tier_names
+from core.composed_names import composed, find_composed
 from core.errors import UserError
 from core.files import write_atomically
 
@@ -36,7 +37,7 @@ def write_recordings(folder: Path, spans: Mapping[str, Sequence[Span]], forms: S
         for source, found in spans.items():
             longest = max(span.end for span in found)
             written.append(folder / names[source])
-            write_annotations(written[-1], found, form=form, media=raw / source, seconds=longest)
+            write_annotations(written[-1], found, form=form, media=find_composed(raw, source), seconds=longest)
     return written
 
 
@@ -119,8 +120,11 @@ def write_csv(path: Path, spans: Sequence[Span], media: Path, seconds: float) ->
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["source", "tier", "speaker", "start", "end", "text"])
+    source = composed(media.name)
     for span in spans:
-        writer.writerow([media.name, span.tier, span.speaker or "", f"{span.start:.3f}", f"{span.end:.3f}", span.text])
+        writer.writerow(
+            [composed(media.name), span.tier, span.speaker or "", f"{span.start:.3f}", f"{span.end:.3f}", span.text]
+        )
     path.write_text(table.getvalue(), encoding="utf-8-sig", newline="")
 
 

@@ -1,6 +1,5 @@
 """What is written about a folder of recordings: tables of texts and speakers, and annotation files beside them."""
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from annotations.read_annotations import (
     read_annotations,
 )
 from annotations.spans import Span, choose_text_tiers, speaker_of_tier
+from core.composed_names import composed
 from core.errors import UserError
 from segmentation.annotated_pieces import is_outside
 from segmentation.folder_survey import printable
@@ -81,7 +81,7 @@ def length_together(times: Iterable[tuple[float, float]]) -> float:
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    return printable(unicodedata.normalize("NFC", path.relative_to(folder).as_posix()))
+    return printable(composed(path.relative_to(folder).as_posix()))
 
 
 def _add_table(path: Path, sources: Mapping[str, Path], known: KnownTexts) -> None:
@@ -109,7 +109,7 @@ def _add_annotations(
 
     spoken: (source, speaker) -> (start, end) in seconds, which are added to.
     """
-    linked = [names[media] for media in linked_media(path) if media in names]
+    linked = [names[media] for media in map(composed, linked_media(path)) if media in names]
     source = source or next(iter(linked), None)
     spans = read_annotations(path)
     if source is None:

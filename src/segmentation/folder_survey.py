@@ -6,13 +6,13 @@ What a file is, its content says. Endings that leave no doubt need no look insid
 import errno
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from audio.audio_io import probe_audio
+from core.composed_names import composed
 
 # fmt: off
 AUDIO = frozenset((
@@ -132,11 +132,11 @@ def is_recording(path: Path) -> bool:
 
 def add_recording(survey: Survey, name: str, path: Path) -> None:
     """Two names that differ only in their Unicode form are one name in every table: one of the files is left out."""
-    composed = unicodedata.normalize("NFC", name)
-    if composed in survey.recordings:
+    name_in_tables = composed(name)
+    if name_in_tables in survey.recordings:
         survey.unreadable[printable(name)] = "another recording has the same name in other Unicode letters; rename it"
     else:
-        survey.recordings[composed] = path
+        survey.recordings[name_in_tables] = path
 
 
 def leave_out_videos(survey: Survey) -> None:

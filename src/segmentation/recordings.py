@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from core.composed_names import composed
 from core.errors import UserError
 from segmentation.folder_survey import describe_ignored, printable, survey_folder
 
@@ -33,7 +34,7 @@ def find_sources(paths: Iterable[Path]) -> dict[str, Path]:
         if path.is_dir():
             inside = _find_inside(path)
         elif path.is_file():
-            inside = {unicodedata.normalize("NFC", printable(path.name)): path}
+            inside = {composed(printable(path.name)): path}
         else:
             raise UserError(f"{path}: expected an audio file or a folder, found nothing; check the path")
         refuse_repeated([*sources, *inside])

@@ -1,9 +1,11 @@
 """Where in the index a query was itself cut from: what is searched for is no find."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from core.composed_names import composed, find_composed
 from core.frames import UNIT_RATE
 from core.records import Segment
 from spoken_search.decisions import REJECTED
@@ -18,11 +20,11 @@ def own_places(
     """The places of ``clips`` in the segments, to be left out; ``raw``: folder of the recordings; ``audio_path``: of
     a segment's audio.
     """
-    found = []
+    found, in_raw = [], functools.cache(functools.partial(find_composed, Path(raw)))
     for number, segment in enumerate(index.segments):
         n_frames = int(index.bounds[number + 1] - index.bounds[number])
         for clip in clips:
-            for first, last, ahead in _pieces(segment, clip.path, Path(raw), audio_path, n_frames / UNIT_RATE):
+            for first, last, ahead in _pieces(segment, clip.path, in_raw, audio_path, n_frames / UNIT_RATE):
                 start = max(first, (clip.start or 0.0) - ahead)
                 end = min(last, (last + ahead if clip.end is None else clip.end) - ahead)
                 if end > start:
@@ -31,7 +33,7 @@ def own_places(
 
 
 def _pieces(
-    segment: Segment, path: Path, raw: Path, audio_path: Callable[[str], Path], seconds: float
+    segment: Segment, path: Path, in_raw: Callable[[str], Path], audio_path: Callable[[str], Path], seconds: float
 ) -> Iterator[tuple[float, float, float]]:
     """(start, end, s that the times of ``path`` are ahead) of what a segment of so many seconds holds of a file."""
     if _is_same(path, audio_path(segment["audio"])):
@@ -41,7 +43,7 @@ def _pieces(
     parts = segment.get("parts") or whole
     ends = [part["offset"] for part in parts[1:]] + [seconds]
     for part, end in zip(parts, ends):
-        if part["source"] and _is_same(path, raw / part["source"]):
+        if part["source"] and _is_same(path, in_raw(part["source"])):
             yield part["offset"], end, part["start"] - part["offset"]
 
 
@@ -50,6 +52,6 @@ def _is_same(path: Path, other: Path) -> bool:
     try:
         if os.path.samefile(path, other):
             return True
-        return path.name == other.name and os.path.getsize(path) == os.path.getsize(other)
+        return composed(path.name) == composed(other.name) and os.path.getsize(path) == os.path.getsize(other)
     except OSError:
         return False

@@ -4,7 +4,6 @@ Units are made of everything. A voice or its melody would learn the music, the m
 """
 
 import argparse
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.composed_names import composed
 from core.errors import UserError
 from core.records import SPLITS, Utterance
 from units.corpus import read_corpus
@@ -56,17 +56,12 @@ def add_selection_flags(parser: argparse.ArgumentParser) -> None:
 
 def read_selection(arguments: Mapping[str, object]) -> Selection:
     """The selection by the flags of ``add_selection_flags``, or by ``arguments`` of an experiment's config.json."""
-    speakers = tuple(map(_composed, arguments.get("speaker") or ()))
+    speakers = tuple(map(composed, arguments.get("speaker") or ()))
     return Selection(speakers, bool(arguments.get("keep_flagged")))
 
 
-def _composed(name: str) -> str:
-    """One name, whether its accents are letters of their own or not."""
-    return unicodedata.normalize("NFC", name)
-
-
 def is_of(utterance: Utterance, speakers: Collection[str]) -> bool:
-    return not speakers or _composed(utterance.get("speaker") or "") in speakers
+    return not speakers or composed(utterance.get("speaker") or "") in speakers
 
 
 def is_selected(utterance: Utterance, selection: Selection) -> bool:
@@ -92,7 +87,7 @@ def _is_of(table: UnitTable, speakers: Collection[str]) -> np.ndarray:
     spoken_by = read_column(table, "speaker")
     if not speakers:
         return np.ones(len(spoken_by), bool)
-    rows = [row for row, name in enumerate(table.speakers) if _composed(name) in speakers]
+    rows = [row for row, name in enumerate(table.speakers) if composed(name) in speakers]
     return np.isin(spoken_by, rows)
 
 
@@ -126,7 +121,7 @@ def _seconds_of_speakers(table: UnitTable) -> dict[str, Counter[str]]:
         sums = np.bincount(spoken_by[inside] + 1, seconds[inside], minlength=1 + len(table.speakers))
         counts = np.bincount(spoken_by[inside] + 1, minlength=1 + len(table.speakers))
         for row in np.flatnonzero(counts):
-            speaker = _composed(table.speakers[row - 1]) if row else ""
+            speaker = composed(table.speakers[row - 1]) if row else ""
             found.setdefault(speaker, Counter())[name] += float(sums[row])
     return found
 

@@ -1,5 +1,6 @@
 """What is written about recordings: whose a text is, by its name, its link or a table, and what belongs to none."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def test_texts_belong_to_the_recording_of_their_name_or_link(known: KnownTexts) 
     assert known.texts == {"a.wav": 4, "far/b.mp3": 2}  # two of the table, two of its annotations
     assert known.tiers == {"text@ana": 2, "text@eva": 2}
     assert known.spoken_seconds == {"ana": 3.0, "eva": 1.0}
+
+
+def test_a_link_in_letters_of_a_mac_is_followed(tmp_path: Path) -> None:
+    path, as_on_a_mac = tmp_path / "renamed.eaf", unicodedata.normalize("NFD", "é.wav")
+    write_annotations(path, [Span("text", 0, 1, "x")], form="eaf", media=tmp_path / as_on_a_mac, seconds=1.0)
+    assert read_known_texts(tmp_path, [path], {"é.wav": tmp_path / as_on_a_mac}).texts == {"é.wav": 1}
 
 
 def test_annotations_end_with_their_recording(tmp_path: Path) -> None:
