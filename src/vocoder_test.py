@@ -38,6 +38,7 @@ from encoders.speaker_vectors import known_speaker_vector
 from evaluation.asr import Recogniser, load_asr
 from evaluation.judges import NO_CACHES, Caches, Pair, add_mos, add_readings, settle_on_originals
 from evaluation.mos import MosJudge, load_mos_judge
+from evaluation.readings import list_unread, name_reading_problems
 from evaluation.scores import compare, format_table, summarise
 from evaluation.signal_scores import score_files, score_readable
 from languages import command_for, command_for_folder, find_config, resolve_in
@@ -54,7 +55,7 @@ from vocoder.generators import Vocoder, load_vocoder
 from vocoder.synthesis import synthesize_utterances
 
 MAX_FAILED = 5.0  # per cent
-DEFINITIONS_VERSION = 2  # raise it where a metric's definition changes: old scores are then computed anew
+DEFINITIONS_VERSION = 3  # raise it where a metric's definition changes: old scores are then computed anew
 
 
 class Judges(NamedTuple):
@@ -192,9 +193,9 @@ def _score_unless_known(
 
 
 def describe_rows(rows: list[UtteranceScore]) -> dict[str, object]:
-    """What stands at the head of scores.json: how much was scored, and the means with their intervals."""
-    seconds = round(sum(row["duration"] for row in rows), 2)
-    return {"n_utterances": len(rows), "seconds": seconds, "metrics": summarise(rows)}
+    """What stands at the head of scores.json: how much was scored, the means with their intervals, what is wrong."""
+    seconds, problems = round(sum(row["duration"] for row in rows), 2), name_reading_problems(rows)
+    return {"n_utterances": len(rows), "seconds": seconds, "metrics": summarise(rows), "problems": problems}
 
 
 def locate(args: argparse.Namespace, exp: Path) -> Place:
@@ -376,7 +377,7 @@ def add_intelligibility(
     language: str | None,
     batch_size: int,
     caches: Caches = NO_CACHES,
-) -> tuple[list[str], dict[str, str | None] | None]:
+) -> tuple[list[str], dict[str, str | int | None] | None]:
     """Add error rates to ``rows``, where asked for; returns what was left out, by name, and the recogniser."""
     if not judges.asr:
         return [], None
@@ -384,7 +385,8 @@ def add_intelligibility(
     if asr.language != language:
         print(f"read as '{asr.language}', the likeliest for the originals; --asr_language names another")
     skipped = add_readings(asr, rows, files, texts=texts, caches=caches, batch_size=batch_size)
-    return skipped, {"model": asr.name, "language": asr.language, "dtype": asr.dtype}
+    heard = {"model": asr.name, "language": asr.language, "dtype": asr.dtype}
+    return skipped, heard | {"n_unread_originals": len(list_unread(rows))}
 
 
 def print_scores(name: str, scores: VocoderScores) -> None:
@@ -393,6 +395,8 @@ def print_scores(name: str, scores: VocoderScores) -> None:
     skipped = scores["skipped"]
     if skipped:
         print("\n".join([f"left out ({len(skipped)}):", *(f"  {line}" for line in skipped)]))
+    for problem in scores["problems"]:
+        print(f"PROBLEM {problem}")
 
 
 def print_differences(exps: list[Path], scores: list[VocoderScores]) -> None:

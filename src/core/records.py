@@ -477,7 +477,8 @@ class VocoderScores(TypedDict):
     n_utterances: int
     seconds: float
     metrics: dict[str, MetricScore]
-    asr: dict[str, str | None] | None  # the recogniser's name, language and dtype
+    problems: list[str]  # why a score above says nothing
+    asr: dict[str, str | int | None] | None  # the recogniser's name, language, dtype and n_unread_originals
     skipped: list[str]  # what was left out, and why
     identity: NotRequired[dict[str, object]]  # what the scores depend on
     utterances: list[UtteranceScore]

@@ -14,6 +14,7 @@ from audio.audio_io import load_audio
 from core.records import UtteranceScore
 from evaluation.asr import Recogniser, settle_language, transcribe_cached
 from evaluation.mos import MosJudge, predict_mos_cached
+from evaluation.readings import list_unread
 from evaluation.scores import score_readings
 
 UTTERANCES_AT_ONCE = 128
@@ -86,7 +87,12 @@ def _blocks(files: Sequence[Pair]) -> Iterator[tuple[slice, list[np.ndarray], li
 
 def _list_unscored(rows: Sequence[UtteranceScore]) -> list[str]:
     unread = [
-        f"{row['id']}: no words read in the original, left out of cer and wer" for row in rows if row["cer"] is None
+        f"{row['id']}: no words read in the original{_quote(row)}, left out of cer and wer" for row in list_unread(rows)
     ]
     wordless = [row["id"] for row in rows if "text" in row and row["cer_text"] is None]
     return unread + [f"{name}: no words in its transcript, left out of cer_text and wer_text" for name in wordless]
+
+
+def _quote(row: UtteranceScore) -> str:
+    """What was written in place of words, if anything."""
+    return f" ({row['asr_original'][:60]})" if row["asr_original"] else ""

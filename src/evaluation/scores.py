@@ -12,6 +12,7 @@ from evaluation.bootstrap import (
     paired_ratio_difference,
 )
 from evaluation.metrics import METRICS, RATES
+from evaluation.readings import holds_words
 from evaluation.text_errors import EditCounts, count_character_edits, count_word_edits, error_rate, total_edits
 
 
@@ -24,9 +25,9 @@ def score_readings(original: str, resynthesis: str, text: str | None = None) -> 
 
     On normalised text (``core.text_normalisation``); characters include the single spaces between words. Each rate has
     its ``…_counts`` of substitutions, deletions, insertions and reference length. A rate over an empty reference is
-    None and without counts.
+    None and without counts; a reading of the original that is a placeholder (``holds_words``) is empty.
     """
-    pairs = {"": (original, resynthesis)}
+    pairs = {"": (original if holds_words(original) else "", resynthesis)}
     if text is not None:
         pairs |= {"_text": (text, resynthesis), "_text_original": (text, original)}
     scores: UtteranceScore = {}

@@ -10,6 +10,7 @@ import numpy as np
 from core.errors import UserError
 from core.files import read_json
 from core.records import MetricScore, UtteranceScore
+from evaluation.readings import name_reading_problems
 from languages import command_for_folder, data_root
 from training.experiment import is_finished, read_metrics
 from units.corpus import read_corpus
@@ -152,8 +153,13 @@ def _folder_near(path: Path, name: str | None) -> Path | None:
 def choose_examples(
     utterances: Sequence[UtteranceScore], n_examples: int
 ) -> tuple[str | None, list[tuple[str, UtteranceScore]]]:
-    """A spread from best to worst: the ranking metric, and (rank in words, utterance) pairs; equal values go by id."""
-    metric = next((name for name in RANKING_METRICS if any(is_number(row.get(name)) for row in utterances)), None)
+    """A spread from best to worst: the ranking metric, and (rank in words, utterance) pairs; equal values go by id.
+
+    The CER of a recogniser that does not know the language ranks nothing.
+    """
+    unknown = {"cer"} if name_reading_problems(utterances) else set()
+    names = [name for name in RANKING_METRICS if name not in unknown]
+    metric = next((name for name in names if any(is_number(row.get(name)) for row in utterances)), None)
     if metric is None:
         by_id = sorted(utterances, key=lambda row: row["id"])
         return None, [(row["id"], row) for row in by_id[:n_examples]]

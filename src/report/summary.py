@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.metrics import METRICS
+from evaluation.readings import name_reading_problems
 from evaluation.scores import format_score
 from languages import find_config
 from report.data import Experiment, Scores, is_number, unit_summary
@@ -48,7 +49,9 @@ def _describe_scores(scores: Scores, melodious: bool) -> list[str]:
         "that it had never learned from."
     ]
     cer, cents = _mean(scores, "cer"), _mean(scores, "f0_rmse_cents")
-    if cer is not None:
+    if problems := name_reading_problems(scores.utterances):
+        sentences += [f"PROBLEM: {problem}." for problem in problems]
+    elif cer is not None:
         right = max(0, round(100 * (1 - cer)))
         sentences.append(
             f"A speech recogniser that hears the copy writes about {right} of 100 letters as it does for the original."
@@ -62,6 +65,8 @@ def _describe_scores(scores: Scores, melodious: bool) -> list[str]:
 def headline_tiles(experiment: Experiment) -> list[tuple[str, str]]:
     """(value, label) of the few numbers worth a large type."""
     means = {name: _mean(experiment.scores, name) for name in TILES}
+    if experiment.scores and name_reading_problems(experiment.scores.utterances):
+        means["cer"] = None
     tiles = [(f"{mean:.{METRICS[name].decimals}f}", TILES[name]) for name, mean in means.items() if mean is not None]
     summary = unit_summary(experiment)
     if summary:

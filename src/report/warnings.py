@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evaluation.readings import name_reading_problems
 from report.curves import metric_keys, read_curve
 from report.data import Experiment, Scores, is_number, unit_summary
 
@@ -60,6 +61,7 @@ def _score_warnings(experiment: Experiment, scores: Scores) -> list[str]:
     found = []
     if scores.n_utterances < FEW_UTTERANCES:
         found.append(f"Only {scores.n_utterances} test utterances: the intervals are wide, or worth nothing.")
+    found += [f"PROBLEM: {problem}." for problem in name_reading_problems(scores.utterances)]
     for skipped in scores.skipped:
         found.append(f"Left out of the scores: {skipped if isinstance(skipped, str) else _one_line(skipped)}.")
     steps, values = read_curve(experiment.log, "validation_mel_nat", "step")

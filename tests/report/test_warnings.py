@@ -4,7 +4,8 @@ from pathlib import Path
 
 from report_examples import write_vocoder_experiment
 
-from report.data import Experiment, Scores, load_experiment
+from report.data import Experiment, Scores, choose_examples, load_experiment
+from report.summary import describe_in_words, headline_tiles
 from report.warnings import collect_warnings
 
 
@@ -38,3 +39,16 @@ def test_problems_of_the_units_are_not_said_twice(tmp_path: Path) -> None:
     report = {"n_units": 9, "problems": ["2 units are never used"], "splits": {"all": {"dead_units": [3, 4]}}}
     found = [line for line in collect_warnings(load(tmp_path / "a", unit_report=report)) if "never used" in line]
     assert found == ["Units, 2 units are never used."]
+
+
+def test_a_recogniser_that_does_not_know_the_language_is_the_headline_also_of_older_scores(tmp_path: Path) -> None:
+    rows = [{"id": name, "asr_original": "[Singing]", "cer": 0.0, "mcd_db": number} for number, name in enumerate("ab")]
+    metrics = {"cer": {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 2, "unit": ""}}
+    known = Scores(metrics, [row | {"asr_original": "hola"} for row in rows], 2, 1.0, "best", 1, {"model": "w"}, [])
+    right = load(tmp_path / "a", scores=known)
+    wrong = right._replace(scores=known._replace(utterances=rows))
+    assert "100 of 100 letters" in " ".join(describe_in_words(right)) and "CER" in str(headline_tiles(right))
+    said = " ".join(describe_in_words(wrong))
+    assert "PROBLEM: in 2 of 2 originals" in said and "of 100 letters" not in said and "CER" not in str(headline_tiles(wrong))
+    assert any(line.startswith("PROBLEM") for line in collect_warnings(wrong))
+    assert choose_examples(rows, 2)[0] == "mcd_db" and choose_examples(known.utterances, 2)[0] == "cer"
