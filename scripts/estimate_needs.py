@@ -15,11 +15,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import core.quiet_start
+
+import torch
 
 import av
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# usage: bash scripts/run_all.sh <language> [folder of recordings [--overwrite]]
+# usage: bash scripts/run_all.sh <language> [folder of recordings] [--overwrite]
 #
 # From recordings to a voice: data, phases 1 to 3, resynthesis of the test split, scores, report. Run again, it does only
-# what is missing or unfinished: new recordings are cut, those taken away are left out. Ctrl-C stops it, and a training
-# saves first. --overwrite replaces the recordings of another folder under that name, and starts all over.
+# what is missing or unfinished. Where recordings have come or gone, units, motifs and voice are made again, and the
+# earlier ones are kept in exp/before/. Ctrl-C stops it, and a training saves first. --overwrite deletes them instead,
+# and starts all over; with a folder, its recordings replace those of another folder under that name.
 #
 #   TRAINING_LANGUAGE      the language, where none is given
 #   TAG                    suffix of the experiments' names: TAG=w4 makes exp/<language>_units_w4 and so on
@@ -57,6 +58,14 @@ link_folder() { # link_folder WORD…: the recordings of $folder become those of
   run_step python "$repository/recipes/mp3_folder/link_recordings.py" --language="$name" --folder="$folder" \
     "${overwrite[@]}"
   export ORAL_UNITS_DEFAULTS_SAID="$name"
+}
+
+set_outdated_aside() { # where recordings have come or gone, what was made of the others
+  if [ "${#overwrite[@]}" != 0 ]; then return; fi
+  run_step python "$repository/scripts/set_aside.py" --language "$language" --tag "$tag" --vocoder "$vocoder" \
+    --units "$(flag_value --exp "$(look_up units)" "${phase1[@]}")" \
+    --bpe "$(flag_value --exp "$(look_up bpe)" "${phase2[@]}")" \
+    --unit_lm "$(flag_value --exp "$(look_up unit_lm)" "${unit_lm[@]}")"
 }
 
 scores_are_current() { # newer than the checkpoint, with Whisper's reading where it is asked for
@@ -114,7 +123,7 @@ read_words "${UNIT_LM_ARGS:-}"
 unit_lm=("${words[@]}")
 if [ "${#unit_lm[@]}" != 0 ]; then export UNIT_LM=1; fi
 if [ "${#overwrite[@]}" != 0 ]; then
-  if [ -z "$folder" ]; then fail "--overwrite replaces the recordings of a folder, found no folder; give one before it"; fi
+  export ORAL_UNITS_OVERWRITE=1 # for the line that says how to go on (shell_functions.sh)
   phase1+=(--overwrite) phase2+=(--overwrite) phase3+=(--overwrite)
   if [ -n "${UNIT_LM:-}" ]; then unit_lm+=(--overwrite); fi
 fi
@@ -135,7 +144,9 @@ if [ "${BACKEND:-}" = modal ]; then
   # Modal knows no dependencies: the whole chain is one job there.
   NODES="" launch "$vocoder" "" scripts/run_all.sh "$language"
   exit
-elif [ -n "${BACKEND:-}" ]; then
+fi
+set_outdated_aside
+if [ -n "${BACKEND:-}" ]; then
   submit_chain
   exit
 fi

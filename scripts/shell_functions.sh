@@ -18,7 +18,9 @@ spent() { printf '%d min %02d s' $((SECONDS / 60)) $((SECONDS % 60)); }
 
 # Ctrl-C between two steps, or within one: one line, by the outermost script of those that call each other.
 end_interrupted() {
-  if [ -z "${ORAL_UNITS_STEP:-}" ]; then echo "interrupted; the same command goes on from here" >&2; fi
+  if [ -z "${ORAL_UNITS_STEP:-}" ]; then
+    echo "interrupted; the same command${ORAL_UNITS_OVERWRITE:+ without --overwrite} goes on from here" >&2
+  fi
   exit "$EXIT_INTERRUPTED"
 }
 trap end_interrupted INT

@@ -98,7 +98,7 @@ def open_experiment(
     input_hash = hash_files(inputs)
     if overwrite and exp.exists():
         _clear_folder(exp)
-    if config_file.exists() and FAILED not in read_json(config_file):
+    if has_begun(exp):
         if resume is None:
             raise UserError(
                 f"{exp}: exists already; --resume continues it, --overwrite starts over, --tag or --exp names another"
@@ -187,6 +187,12 @@ def read_derived(exp: Path, *names: str) -> dict[str, Any]:
         if value is None or (name.startswith("n_") and (type(value) is not int or value < 1)):
             raise UserError(f"{path}: expected derived.{name}, found {value}; run that phase again with --overwrite")
     return derived
+
+
+def has_begun(exp: Path) -> bool:
+    """Whether there is an experiment; one that failed to start counts as none."""
+    config_file = Path(exp) / "config.json"
+    return config_file.exists() and FAILED not in read_json(config_file)
 
 
 def is_input(exp: Path, inputs: Iterable[Path]) -> bool:

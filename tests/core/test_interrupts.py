@@ -115,3 +115,11 @@ def test_ctrl_c_in_a_shell_script_is_one_line_also_between_its_steps(tmp_path: P
         started.unlink(missing_ok=True)
         code, said = interrupt(["/bin/bash", script], started)
         assert (code, said) == (130, "interrupted; the same command goes on from here\n"), script
+
+
+def test_a_python_without_the_packages_is_told_in_one_line(tmp_path: Path) -> None:
+    """``-S`` leaves the installed packages out, as the system's own Python does."""
+    script = REPOSITORY / "scripts" / "inspect_recordings.py"
+    done = subprocess.run([sys.executable, "-S", script, tmp_path], check=False, capture_output=True, text=True)
+    (said,) = done.stderr.splitlines()
+    assert done.returncode == 2 and said.endswith("found one without torch; run: source path.sh")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +26,8 @@ from synthetic import (
     save_tiny_encoder,
     shell_environment,
     source_names,
+    speech_like,
+    write_mp3,
     write_recordings,
 )
 from training.checkpoints import load_checkpoint
@@ -123,6 +126,24 @@ def test_run_all_finishes_the_chain_and_then_has_nothing_to_do(chain: dict) -> N
     assert "nothing to do" in printed and "recordings are cut already" not in printed
     assert "made from just these" not in printed, "flags for the recipe reach it"
     assert modification_times(chain["exp"]) == after
+
+
+def test_a_recording_more_makes_all_again_and_keeps_the_earlier_voice(chain: dict, tmp_path: Path) -> None:
+    """The command that usage.md gives, after a recording has come; in copies, since other tests read the chain."""
+    for name in ("data", "exp"):
+        shutil.copytree(chain["root"] / name, tmp_path / name, symlinks=True)
+    env = chain["env"] | {"DATA_ROOT": str(tmp_path / "data"), "EXP_ROOT": str(tmp_path / "exp")}
+    vocoder, coming = tmp_path / "exp" / "guarani_vocoder_v4", chain["root"] / "recordings" / "one_more.mp3"
+    old = (vocoder / "checkpoints" / "latest.pt").read_bytes()
+    write_mp3(coming, speech_like(6.0, seed=77))
+    try:
+        printed = run_chain_script("run_all", "guarani", coming.parent, **env, **chain["arguments"])
+    finally:
+        coming.unlink()
+    assert printed.count("its recordings have changed") == 3 and "done in" in printed
+    assert (tmp_path / "exp" / "before" / vocoder.name / "checkpoints" / "latest.pt").read_bytes() == old
+    spoken = {entry["id"] for entry in read_corpus(tmp_path / "exp" / "guarani_units" / "corpus_timestamped.json")}
+    assert any("one_more" in name for name in spoken) and (vocoder / "report.html").exists()
 
 
 def test_an_unfinished_phase_names_the_command_that_finishes_it(chain: dict) -> None:
