@@ -54,8 +54,10 @@ from segmentation.manifest import read_manifest
 from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
+from segmentation.splits import read_splits
 from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table
 from segmentation.voice_activity import load_network
+from segmentation.withdrawn import clean_caches, made_before
 
 EVERYDAY = ("language", "min_pause", "max_duration", "drop_flagged", "keep_truncated", "speaker_from", "annotations")
 EVERYDAY += ("vad", "join_clips", "num_workers")
@@ -272,6 +274,22 @@ def clean_up(jobs: list[CutJob], segments: Path, results: Path) -> None:
             file.unlink()
 
 
+def find_gone(splits: Path, there: set[str]) -> list[str]:
+    """Recordings of the last run that are no longer there."""
+    return sorted(read_splits(splits).keys() - there) if splits.is_file() else []
+
+
+def describe_gone(gone: list[str], experiments: list[Path]) -> str:
+    """Which recordings were taken away, and which experiments may still hold what was learned from them."""
+    names = ", ".join(map(printable, gone[:NAMED_AMOUNTS])) + (" …" if len(gone) > NAMED_AMOUNTS else "")
+    said = f"taken away: {len(gone)} recordings ({names}), with their segments and what was computed from them"
+    if not experiments:
+        return said
+    return (
+        f"{said}; made before, and still there: {', '.join(map(str, experiments))} (docs/usage.md: A speaker withdraws)"
+    )
+
+
 def cut_all(jobs: list[CutJob], n_workers: int, *, quiet: bool = True) -> dict[str, str]:
     """Cut every recording that has no current result; returns source -> reason of those that failed."""
     waiting = [job for job in jobs if not is_current(job)]
@@ -423,6 +441,7 @@ def main() -> int:
     paths["cache"].mkdir(parents=True, exist_ok=True)
     # Two runs at once would clean up each other's files.
     with only_run(paths["data"]):
+        gone = find_gone(paths["splits"], {*survey.recordings, *survey.unreadable})
         clean_up(jobs, paths["segments"], paths["cache"] / "segments")
         failed = survey.unreadable | cut_all(jobs, args.num_workers, quiet=args.quiet)
         cut = [job for job in jobs if job.source not in failed]
@@ -430,11 +449,14 @@ def main() -> int:
             raise UserError(f"none of {n_sources} recordings could be used; {describe_failures(failed)}")
         keeping = {name: getattr(args, name) for name in ("speaker_from", "drop_flagged", "split_by")}
         tally = write_manifest(cut, paths, texts=texts, failed=failed, join_seconds=args.join_clips, **keeping)
+        clean_caches(paths["cache"], paths["manifest"], some_are_gone=bool(gone))
         too_many = 100 * len(failed) > args.max_failed * n_sources
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
         summary |= {"ignored": survey.ignored, "flags": kept, "made_from": made_from}
         write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
     print_report(tally, failed, n_sources, paths, args.vad)
+    if gone:
+        print(describe_gone(gone, made_before(args.language)))
     if too_many:
         print(
             f"error: {describe_too_many(len(failed), n_sources, args.max_failed)}",

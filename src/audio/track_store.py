@@ -9,6 +9,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,9 +150,24 @@ def add_tracks(store: Path, number: int, tracks: Sequence[tuple[str, int, int, n
     """Put (id, bytes of the audio, when it was read in ns, (F,)) into bucket ``number``, in place of older ones."""
     path = bucket_file(store, number)
     store.mkdir(parents=True, exist_ok=True)
-    busy = f"{path}: another process has been writing it for hours"
-    with only_one(lock_of(path), patience=PATIENCE, busy=busy):
+    with _held(path):
         write_bucket(path, *_merge(open_bucket(path), tracks))
+
+
+def _held(path: Path) -> AbstractContextManager[None]:
+    return only_one(lock_of(path), patience=PATIENCE, busy=f"{path}: another process has been writing it for hours")
+
+
+def keep_tracks(store: Path, keys: np.ndarray) -> None:
+    """Write every bucket that holds anything else than ``keys`` (R,) uint64 again, without it."""
+    for number in range(N_BUCKETS):
+        path = bucket_file(store, number)
+        if np.isin(open_bucket(path).index["key"], keys).all():
+            continue
+        with _held(path):
+            bucket = open_bucket(path)
+            kept = bucket._replace(index=bucket.index[np.isin(bucket.index["key"], keys)])
+            write_bucket(path, *_merge(kept, []))
 
 
 def _merge(

@@ -66,7 +66,7 @@ def write_manifest(
     join_seconds: clips shorter than a segment are joined to others up to this length; 0 keeps them as they are. failed:
     names of recordings that gave nothing.
     """
-    known = read_known(jobs, paths, texts, speaker_from=speaker_from, split_by=split_by)
+    known = read_known(jobs, paths, texts, speaker_from=speaker_from, split_by=split_by, failed=failed)
     unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs} - set(failed))
     tally = empty_tally(unknown)
     for reason, names in ((OF_FAILED, failed), (NOT_FOUND, unknown)):
@@ -112,13 +112,20 @@ def read_texts(paths: dict[str, Path]) -> Texts:
 
 
 def read_known(
-    jobs: Sequence[CutJob], paths: dict[str, Path], texts: Texts, *, speaker_from: str, split_by: str
+    jobs: Sequence[CutJob],
+    paths: dict[str, Path],
+    texts: Texts,
+    *,
+    speaker_from: str,
+    split_by: str,
+    failed: Collection[str] = (),
 ) -> Known:
     """The tables, where there are any, and the splits: extended by new recordings, never changed for old ones."""
     speakers = find_table(paths["speakers"])
     named = read_speakers(speakers) if speaker_from == "table" and speakers else {}
     groups = {job.source: group_of(job.source, named, speaker_from, split_by) for job in jobs}
-    return Known(freeze_splits(jobs, paths["splits"], groups if split_by != "source" else None), texts, named)
+    splits = freeze_splits(jobs, paths["splits"], groups if split_by != "source" else None, failed)
+    return Known(splits, texts, named)
 
 
 def group_of(source: str, speakers: dict[str, str], speaker_from: str, split_by: str) -> str:
@@ -127,16 +134,23 @@ def group_of(source: str, speakers: dict[str, str], speaker_from: str, split_by:
     return group or source
 
 
-def freeze_splits(jobs: Sequence[CutJob], path: Path, groups: dict[str, str] | None) -> dict[str, Split]:
-    """Read, extend and write ``splits.json``; what stands there never changes."""
+def freeze_splits(
+    jobs: Sequence[CutJob], path: Path, groups: dict[str, str] | None, failed: Collection[str] = ()
+) -> dict[str, Split]:
+    """Read, extend and write ``splits.json``; what stands there never changes, but recordings that are gone go.
+
+    failed: recordings that are there and gave nothing this time.
+    """
     bounds = {job.source: _bounds(read_json(result_file(job))["segments"]) for job in jobs}
-    frozen = read_splits(path) if path.exists() else {}
+    there = {*bounds, *failed}
+    decided = read_splits(path) if path.exists() else {}
+    frozen = {source: split for source, split in decided.items() if source in there}
     given = {source: found for source, found in bounds.items() if found}
     if groups is None:
         splits = assign_splits(given, frozen)
     else:
         splits = assign_group_splits({source: groups[source] for source in given}, frozen)
-    if splits != frozen:
+    if splits != decided:
         write_json(path, splits)
     return splits
 

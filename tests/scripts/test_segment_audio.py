@@ -21,8 +21,11 @@ import segment_audio
 from annotations.spans import Span
 from annotations.write_annotations import write_annotations
 from audio import stated_length
+from audio.pitch import f0_store
+from audio.track_store import N_BUCKETS, add_tracks, read_track
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
+from core.packed_files import name_key
 from languages import resolve_in
 from segmentation import cut_recording
 from segmentation.recordings import list_sources
@@ -224,6 +227,67 @@ def test_a_changed_a_missing_and_a_removed_file(raw, monkeypatch):
     segment(monkeypatch)
     listed = {row["audio"].rpartition("/")[2] for row in read_manifest(raw)}
     assert {path.name for path in segments.iterdir()} == listed
+
+
+def fill_caches(raw, names):
+    """F0 and speaker vectors of segments, and what judges and trainers keep for all recordings together."""
+    cache = raw.parent / "cache"
+    for store in (f0_store(cache), cache / "speaker_resemblyzer"):
+        for name in names:
+            add_tracks(store, name_key(name) % N_BUCKETS, [(name, 1, 1, np.full(3, 111.0, np.float32))])
+    for name in ("asr_1.json", "mos_1.json", "unit_tables/a/names.jsonl", "speech_features/w/shard.npy"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_text("{}")
+    return cache
+
+
+def test_a_recording_that_is_taken_away_leaves_no_number_and_no_name(raw, language_roots, monkeypatch, capsys):
+    for number in range(6):
+        record(raw / f"tape_{number}.wav", 5.0, seed=number)
+    record(raw / "clara.wav", 5.0, seed=9)
+    segment(monkeypatch)
+    splits = json.loads((raw.parent / "splits.json").read_text())
+    names = [row["id"] for row in read_manifest(raw)]
+    cache = fill_caches(raw, names)
+    for name in ("satere_units", "satere_index", "before/satere_units", "spanish_units"):
+        (language_roots["exp"] / name).mkdir(parents=True)
+    (raw / "clara.wav").unlink()
+    record(raw / "tape_9.wav", 5.0, seed=10)
+    capsys.readouterr()
+    segment(monkeypatch)
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("taken away: 1 recordings (clara.wav)")]
+    for name in ("satere_units", "satere_index", "before/satere_units"):
+        assert str(language_roots["exp"] / name) in line
+    assert "spanish_units" not in line and "A speaker withdraws" in line
+    later = json.loads((raw.parent / "splits.json").read_text())
+    assert later == {key: value for key, value in splits.items() if key != "clara.wav"} | {
+        "tape_9.wav": later["tape_9.wav"]
+    }
+    for store in (f0_store(cache), cache / "speaker_resemblyzer"):
+        known = {name for name in names if read_track(store, name) is not None}
+        assert known == {name for name in names if not name.startswith("clara")}
+        assert {float(value) for name in known for value in read_track(store, name)} == {111.0}
+    assert sorted(path.name for path in cache.iterdir() if not path.name.startswith(".")) == [
+        "f0_praat",
+        "segments",
+        "speaker_resemblyzer",
+    ]
+    left = [path for path in raw.parent.rglob("*") if path.is_file() and raw not in path.parents]
+    assert not [path for path in left if "clara" in path.name or b"clara" in path.read_bytes()]
+    segment(monkeypatch)
+    assert "taken away" not in capsys.readouterr().out
+
+
+def test_a_recording_that_cannot_be_read_today_is_not_taken_away(raw, monkeypatch, capsys):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", 5.0, seed=number)
+    segment(monkeypatch)
+    before, cache = (raw.parent / "splits.json").read_text(), fill_caches(raw, [])
+    (raw / "tape_2.wav").write_bytes(b"half")
+    segment(monkeypatch, "--max_failed", "90")
+    assert "taken away" not in capsys.readouterr().out and (cache / "asr_1.json").is_file()
+    assert (raw.parent / "splits.json").read_text() == before
 
 
 def test_other_flags_cut_anew_and_leave_no_orphans(raw, monkeypatch):
