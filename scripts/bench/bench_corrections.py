@@ -276,7 +276,12 @@ def draw_points(points: Sequence[Point], path: Path) -> None:
     curves = []
     for order in ORDERS:
         own = [point for point in points if point.order in ("start", order)]
-        curves.append((order, {float(f"{point.minutes:.2g}"): {"wer": point.wer._asdict()} for point in own}))
+        curves.append(
+            (
+                order,
+                {round(point.minutes, 0 if point.minutes >= 2 else 2): {"wer": point.wer._asdict()} for point in own},
+            )
+        )
     draw(curves, path)
 
 
