@@ -145,8 +145,10 @@ def decode_tokens(tokenizer: PreTrainedTokenizerFast | Tokenizer, ids: Iterable[
     silent = {SPECIAL_TOKENS[name] for name in ("pad_token", "bos_token", "eos_token")}
     for token in np.asarray(ids, np.int64).reshape(-1).tolist():
         piece = backend.id_to_token(token) if token >= 0 else None
-        if piece is None or piece == SPECIAL_TOKENS["unk_token"]:
-            raise UserError(f"token {token}: expected an id of units, below {backend.get_vocab_size()} and not <unk>")
+        if piece == SPECIAL_TOKENS["unk_token"]:
+            raise UserError(f"token {token}: {piece} stands for a unit that nobody knows; leave it out")
+        if piece is None:
+            raise UserError(f"token {token}: expected an id below {backend.get_vocab_size()}")
         if piece not in silent:
             pieces.append(piece)
     return text_to_units("".join(pieces))

@@ -117,6 +117,8 @@ def tokens_to_units(tokenizer: object, tokens: list[int] | list[str]) -> np.ndar
     text = "".join(words)
     for name in ("pad_token", "bos_token", "eos_token"):
         text = text.replace(SPECIAL_TOKENS[name], "")
+    if (unknown := SPECIAL_TOKENS["unk_token"]) in text:
+        raise UserError(f"token {unknown}: stands for a unit that nobody knows; leave it out")
     return text_to_units(text)
 
 

@@ -1,6 +1,7 @@
 """Reading what is to be spoken: units at 50 Hz, deduplicated units, BPE tokens; text and JSON."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from synthetic import REPOSITORY
 from units.bpe import encode_units, save_tokenizer, train_tokenizer
 from units.corpus import deduplicate, write_corpus
 from units.requests import Request, bpe_units, check_ids, read_deduplicated, read_tokens, read_units
@@ -161,6 +163,33 @@ def test_durations_must_fit(tmp_path: Path) -> None:
         write_corpus(tmp_path / "c.json", [ENTRY | {"id": "a", "units": [1, 2], "durations": durations}])
         with pytest.raises(UserError, match="--deduplicated"):
             list(read_units(tmp_path / "c.json"))
+
+
+def test_the_example_of_the_manual_is_read_in_all_three_ways(write: Callable[[str], Path], tmp_path: Path) -> None:
+    manual = (REPOSITORY / "docs" / "phase3.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```\n(greeting\t.*?)^```$", manual, re.MULTILINE | re.DOTALL)
+    path, folder = write(example), tmp_path / "many"
+    folder.mkdir()
+    save_tokenizer(folder, train_tokenizer([np.arange(60)], n_units=60, vocab_size=70))
+    for read in (read_units, read_deduplicated, lambda path: read_tokens(path, folder)):
+        assert [request.id for request in read(path)] == ["greeting", "farewell"]
+        assert all(len(request.units) for request in read(path))
+
+
+@pytest.mark.parametrize("tokens", ["5 0 1 2 6", "5 3"])
+def test_special_tokens_are_silent_but_the_one_for_unknown_units(
+    write: Callable[[str], Path], bpe: Path, tokens: str
+) -> None:
+    path = write(f"a\t{tokens}\n")
+    if tokens == "5 3":
+        with pytest.raises(UserError, match="token 3: <unk> stands for a unit that nobody knows; leave it out"):
+            list(read_tokens(path, bpe))
+        with pytest.raises(UserError, match="token <unk>: stands for a unit that nobody knows"):
+            list(read_tokens(write("a\t<s> <unk>\n"), bpe))
+    else:
+        (request,) = read_tokens(path, bpe)
+        (plain,) = read_tokens(write("a\t5 6\n"), bpe)
+        np.testing.assert_array_equal(request.units, plain.units)
 
 
 def test_unknown_tokens_name_the_tokenizer_flag(write: Callable[[str], Path], bpe: Path) -> None:
