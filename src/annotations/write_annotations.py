@@ -122,9 +122,7 @@ def write_csv(path: Path, spans: Sequence[Span], media: Path, seconds: float) ->
     writer.writerow(["source", "tier", "speaker", "start", "end", "text"])
     source = composed(media.name)
     for span in spans:
-        writer.writerow(
-            [composed(media.name), span.tier, span.speaker or "", f"{span.start:.3f}", f"{span.end:.3f}", span.text]
-        )
+        writer.writerow([source, span.tier, span.speaker or "", f"{span.start:.3f}", f"{span.end:.3f}", span.text])
     path.write_text(table.getvalue(), encoding="utf-8-sig", newline="")
 
 
