@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -34,6 +34,7 @@ from core.files import hash_files, read_json, write_json
 from core.locks import only_run
 from core.process_pool import run_in_processes
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
+from segmentation.copied_recordings import find_copies
 from segmentation.cut_recording import (
     AUTO,
     DETECTORS,
@@ -55,7 +56,7 @@ from segmentation.manifest_writing import ManifestTally, Texts, read_texts, writ
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
 from segmentation.splits import read_splits
-from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table
+from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table, read_speakers
 from segmentation.voice_activity import load_network
 from segmentation.withdrawn import clean_caches, made_before
 
@@ -254,9 +255,32 @@ def read_annotation_files(sources: dict[str, Path], where: str) -> dict[str, Pat
         return {}
     found, unused = find_annotations(sources, None if where == BESIDE else Path(where))
     if unused:
-        names = ", ".join(path.name for path in unused[:20])
+        names = name_some([path.name for path in unused])
         print(f"annotations of no recording here: {names}; name them after the recordings", file=sys.stderr)
     return found
+
+
+def count_mentions(
+    paths: dict[str, Path], texts: Texts, annotated: Mapping[str, Path], speaker_from: str
+) -> Counter[str]:
+    """How many of tables, annotations and frozen splits name a recording: of copies the one with the most is kept."""
+    speakers = find_table(paths["speakers"]) if speaker_from == "table" else None
+    frozen = read_splits(paths["splits"]) if paths["splits"].exists() else {}
+    return Counter([*texts, *annotated, *frozen, *(read_speakers(speakers) if speakers else ())])
+
+
+def leave_out_copies(survey: Survey, mentions: Counter[str]) -> dict[str, str]:
+    """Take the copies of other recordings out of ``survey``, and say so; returns copy -> the recording kept."""
+    copies = find_copies(survey.recordings, mentions)
+    for name in copies:
+        del survey.recordings[name]
+    if copies:
+        pairs = [f"{printable(copy)} (of {printable(kept)})" for copy, kept in copies.items()]
+        print(
+            f"left out as copies of others, which training and test might share: {len(copies)} recordings: "
+            f"{name_some(pairs, NAMED_AMOUNTS)}"
+        )
+    return copies
 
 
 def clean_up(jobs: list[CutJob], segments: Path, results: Path) -> None:
@@ -322,11 +346,14 @@ def say_length(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.2f} h"
 
 
+def name_some(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def name_amounts(seconds: Counter[str]) -> str:
     """The recordings of which the most was left out, with how much; the others counted."""
-    named = [f"{printable(source)} {say_length(amount)}" for source, amount in seconds.most_common(NAMED_AMOUNTS)]
-    more = len(seconds) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    named = [f"{printable(source)} {say_length(amount)}" for source, amount in seconds.most_common()]
+    return name_some(named, NAMED_AMOUNTS)
 
 
 def print_left_out(tally: ManifestTally, reasons: dict[str, str]) -> None:
@@ -365,9 +392,9 @@ def print_report(
     if tally.texts_lost:
         print_lost_texts(tally.texts_lost, find_table(paths["transcripts"]))
     if tally.unknown:
-        print(f"in the tables but not among the recordings: {', '.join(map(printable, tally.unknown[:20]))}")
+        print(f"in the tables but not among the recordings: {name_some(list(map(printable, tally.unknown)))}")
     if tally.empty:
-        print(f"nothing kept of {len(tally.empty)} recordings: {', '.join(map(printable, tally.empty[:20]))}")
+        print(f"nothing kept of {len(tally.empty)} recordings: {name_some(list(map(printable, tally.empty)))}")
     for source, reason in failed.items():
         print(f"failed: {printable(source)}: {reason}")
     print(f"wrote {paths['manifest']}")
@@ -384,7 +411,7 @@ def describe_too_many(n_failed: int, n_sources: int, allowed: float) -> str:
 
 def describe_detectors(vad: str, by_network: list[str], n_cut: int) -> str:
     """Which of the ways to find speech was taken, in how many recordings."""
-    names = f": {', '.join(map(printable, by_network[:20]))}" if vad == AUTO and by_network else ""
+    names = f": {name_some(list(map(printable, by_network)))}" if vad == AUTO and by_network else ""
     counted = f"by loudness in {n_cut - len(by_network)} recordings, by the network in {len(by_network)}"
     return f"--vad {vad}: speech {counted}{names}"
 
@@ -427,6 +454,7 @@ def main() -> int:
     survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
     annotated = read_annotation_files(survey.recordings, args.annotations)
     say_ignored(survey, paths["raw"], annotated.values())
+    copies = leave_out_copies(survey, count_mentions(paths, texts, annotated, args.speaker_from))
     options = {"keep_truncated": args.keep_truncated, "text_tiers": tuple(args.text_tier), "vad": args.vad}
     options["keep_level"] = args.keep_level
     if args.vad != ENERGY:
@@ -441,18 +469,20 @@ def main() -> int:
     paths["cache"].mkdir(parents=True, exist_ok=True)
     # Two runs at once would clean up each other's files.
     with only_run(paths["data"]):
-        gone = find_gone(paths["splits"], {*survey.recordings, *survey.unreadable})
+        gone = find_gone(paths["splits"], {*survey.recordings, *survey.unreadable, *copies})
         clean_up(jobs, paths["segments"], paths["cache"] / "segments")
         failed = survey.unreadable | cut_all(jobs, args.num_workers, quiet=args.quiet)
         cut = [job for job in jobs if job.source not in failed]
         if not cut:
             raise UserError(f"none of {n_sources} recordings could be used; {describe_failures(failed)}")
         keeping = {name: getattr(args, name) for name in ("speaker_from", "drop_flagged", "split_by")}
-        tally = write_manifest(cut, paths, texts=texts, failed=failed, join_seconds=args.join_clips, **keeping)
-        clean_caches(paths["cache"], paths["manifest"], some_are_gone=bool(gone))
+        tally = write_manifest(
+            cut, paths, texts=texts, failed=failed, copies=copies, join_seconds=args.join_clips, **keeping
+        )
+        clean_caches(paths["cache"], paths["manifest"], some_are_gone=bool(gone or copies))
         too_many = 100 * len(failed) > args.max_failed * n_sources
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
-        summary |= {"ignored": survey.ignored, "flags": kept, "made_from": made_from}
+        summary |= {"ignored": survey.ignored, "copies": copies, "flags": kept, "made_from": made_from}
         write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
     print_report(tally, failed, n_sources, paths, args.vad)
     if gone:

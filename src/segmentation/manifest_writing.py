@@ -18,6 +18,7 @@ from segmentation.tables import find_table, read_speakers, read_transcripts, tex
 
 NOISE_OR_MUSIC, OVERLAPPING_SPEECH = "noise_or_music", "overlapping_speech"
 OF_FAILED, NOT_FOUND = "of a recording that failed", "recording not found"
+OF_COPY = "of a copy of another recording"
 IN_NOISE = "in segments left out as noise or music"
 
 Texts = dict[str, list[tuple[float, float, str]]]  # recording: start and end in seconds, text
@@ -58,18 +59,19 @@ def write_manifest(
     split_by: str = "source",
     join_seconds: float = 0.0,
     failed: Collection[str] = (),
+    copies: Collection[str] = (),
 ) -> ManifestTally:
     """Stream the results of all ``jobs`` into ``segments.jsonl``, which stays untouched where nothing changed.
 
     speaker_from: "table" (speakers.tsv), "folder" (the recording's first) or "none". drop_flagged: leave out noise and
     music. texts: of ``read_texts``. split_by: what never lies in two splits: a source, a folder or a speaker.
     join_seconds: clips shorter than a segment are joined to others up to this length; 0 keeps them as they are. failed:
-    names of recordings that gave nothing.
+    names of recordings that gave nothing. copies: names of those left out as copies of others.
     """
     known = read_known(jobs, paths, texts, speaker_from=speaker_from, split_by=split_by, failed=failed)
-    unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs} - set(failed))
+    unknown = sorted((known.texts.keys() | known.speakers.keys()) - {job.source for job in jobs} - {*failed, *copies})
     tally = empty_tally(unknown)
-    for reason, names in ((OF_FAILED, failed), (NOT_FOUND, unknown)):
+    for reason, names in ((OF_FAILED, failed), (OF_COPY, copies), (NOT_FOUND, unknown)):
         if n_texts := sum(len(known.texts.get(name, ())) for name in names):
             tally.texts_lost[reason] += n_texts
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -363,8 +364,8 @@ def test_noise_is_flagged_and_dropped_on_demand(raw, monkeypatch):
 
 
 def test_hostile_names_stay_inside_the_data_root(raw, monkeypatch):
-    for name in ("x..wav", "-rf.wav", "a b$(x);.wav", "…/…/~.. .wav"):
-        record(raw / name, 5.0)
+    for seed, name in enumerate(("x..wav", "-rf.wav", "a b$(x);.wav", "…/…/~.. .wav")):
+        record(raw / name, 5.0, seed)
     segment(monkeypatch)
     rows = read_manifest(raw)
     assert len({row["source"] for row in rows}) == 4
@@ -382,6 +383,26 @@ def test_adding_recordings_moves_no_split(raw, monkeypatch):
     segment(monkeypatch)
     after = {row["source"]: row["split"] for row in read_manifest(raw)}
     assert len(after) == 9 and {source: after[source] for source in before} == before
+
+
+def test_copies_of_a_recording_are_left_out_and_named(raw, monkeypatch, capsys):
+    for number in range(8):
+        record(raw / f"tape_{number}.wav", 3.0, seed=number)
+        shutil.copy(raw / f"tape_{number}.wav", raw / f"a copy of tape_{number}.wav")
+    (raw / "empty.wav").touch()
+    (raw / "empty too.wav").touch()
+    (raw.parent / "speakers.tsv").write_text("a copy of tape_0.wav\tana\ntape_1.wav\tana\na copy of tape_1.wav\tana\n")
+    assert segment(monkeypatch, "--max_failed", "50") == 0
+    sources = {row["source"] for row in read_manifest(raw)}
+    assert sources == {"a copy of tape_0.wav"} | {f"tape_{number}.wav" for number in range(1, 8)}
+    printed = capsys.readouterr().out
+    assert "training and test might share: 8 recordings: a copy of tape_1.wav (of tape_1.wav), " in printed
+    assert "not among the recordings" not in printed
+    report = json.loads((raw.parent / "segmentation.json").read_text())
+    assert report["copies"]["tape_0.wav"] == "a copy of tape_0.wav" and set(report["failed"]) == {
+        "empty.wav",
+        "empty too.wav",
+    }
 
 
 def cut_or_crash(job):
@@ -430,7 +451,7 @@ def test_short_recordings_stay_as_they_are_and_keep_their_texts(raw, monkeypatch
         rows.append(f"word_{number}.wav\tword {number}")
     phrase = np.concatenate([speech_like(1.5, 1), np.zeros(SAMPLE_RATE * 3), speech_like(2.5, 2)])
     soundfile.write(raw / "phrase.wav", phrase, SAMPLE_RATE)
-    soundfile.write(raw / "untold.wav", phrase, SAMPLE_RATE)
+    soundfile.write(raw / "untold.wav", 0.9 * phrase, SAMPLE_RATE)
     rows += ["phrase.wav\ttwo halves", "absent.wav\tnobody recorded this", "silent.wav\tnothing to hear"]
     soundfile.write(raw / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
     (raw.parent / "transcripts.tsv").write_text("\n".join(rows))
@@ -516,7 +537,7 @@ def test_what_is_no_recording_is_counted_and_what_cannot_be_read_named(raw, monk
     os.symlink("/media/gone/tape1.wav", raw / "lost.wav")
     with open(os.fsencode(raw) + b"/Jos\xe9.wav", "wb") as latin:
         latin.write((raw / "tape.wav").read_bytes())
-    (raw / "two\nlines \U0001f3a4.wav").write_bytes((raw / "tape.wav").read_bytes())
+    record(raw / "two\nlines \U0001f3a4.wav", seed=1)
     assert segment(monkeypatch) == 3
     printed = capsys.readouterr().out
     assert "2 .jpg, 1 .docx, 1 .eaf, 1 without ending ignored" in printed
@@ -584,7 +605,7 @@ def test_folders_and_speakers_stay_in_one_split(raw, monkeypatch):
     by_folder = placed(lambda row: row["source"].partition("/")[0])
     assert len(by_folder) == 4 and all(len(splits) == 1 for splits in by_folder.values())
     assert set.union(*by_folder.values()) == {"train", "val", "test"}
-    record(raw / "day_1" / "later.wav", 3.0)
+    record(raw / "day_1" / "later.wav", 3.0, seed=12)
     segment(monkeypatch)
     assert placed(lambda row: row["source"].partition("/")[0]) == by_folder
     (raw.parent / "splits.json").unlink()
