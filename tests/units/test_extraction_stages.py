@@ -1,6 +1,7 @@
 """Phase 1 as jobs: the commands of the stages, what the merge refuses, and that the bytes are those of one process."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import extract_units
 from core.errors import UserError
 from launching.extraction_jobs import extraction_stages
 from synthetic import REPOSITORY, run_script
+from units.extraction_stages import NAMED_FAILURES, check_failures
 
 SMALL = ("--language", "spanish", "--n_units", "12", "--n_shard_utterances", "2", "--num_workers", "1", "--quiet")
 OUTPUTS = ("corpus_timestamped.json", "kmeans.npz", "kmeans.pkl")
@@ -22,6 +24,18 @@ OUTPUTS = ("corpus_timestamped.json", "kmeans.npz", "kmeans.pkl")
 def extract(exp: Path, *flags: object) -> Path:
     assert extract_units.main([*SMALL, "--exp", str(exp), *map(str, flags)]) == 0
     return exp
+
+
+def test_some_of_what_failed_is_named_and_the_rest_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("oral_units"), "propagate", True)
+    failed = [{"id": f"clip {number}", "reason": "is silent"} for number in range(NAMED_FAILURES + 7)]
+    check_failures(tmp_path, failed, n_utterances=1000, max_failed=5.0)
+    assert caplog.text.count("skipped clip ") == NAMED_FAILURES and "… and 7 more" in caplog.text
+    caplog.clear()
+    check_failures(tmp_path, failed[:NAMED_FAILURES], n_utterances=1000, max_failed=5.0)
+    assert "more" not in caplog.text
 
 
 def contents(exp: Path) -> dict[str, bytes]:

@@ -324,6 +324,13 @@ def test_chance_is_not_measured_where_there_is_nothing_to_deal() -> None:
     assert measure_chance(rows, n_units=2, seed=0) == measure_chance([], n_units=2, seed=0) == NO_CHANCE
 
 
+def test_splits_dealt_by_chance_hold_as_many_frames_as_the_real_ones() -> None:
+    """Two utterances of ten frames, each of one unit: a frame too many would mix the two."""
+    rows = [utterance([unit], [10]) | {"split": split} for unit, split in enumerate(("train", "val"))]
+    chance = measure_chance(rows, n_units=2, seed=0)
+    assert chance.bits_per_second == {"val": 0.0} and chance.drift_bits == {"train-val": pytest.approx(1.0)}
+
+
 def test_script_reports_every_split(tiny_units: dict) -> None:
     done = run_script("src/validate_units.py", "--language", "spanish", "--n-resamples", 50)
     report = json.loads((tiny_units["units"] / "unit_report.json").read_text())

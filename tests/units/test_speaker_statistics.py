@@ -85,6 +85,7 @@ def test_names_stay_at_home_and_units_stay_the_same(tmp_path: Path) -> None:
     save_safetensors(tmp_path / "units.safetensors", clusters._replace(description={"duration_penalty": 1.0}))
     read, voice = load_kmeans(tmp_path / "kmeans.npz"), load_kmeans(tmp_path / "units.safetensors")
     assert b"ru/" not in (tmp_path / "units.safetensors").read_bytes() and voice.speakers.names == []
+    assert voice.speakers.means.shape == voice.speakers.deviations.shape == (1, 2), "everybody's alone"
     for speaker in ("ru/b", None):
         expected = quantize_to_units(features[2000:2100], clusters, speaker)
         np.testing.assert_array_equal(quantize_to_units(features[2000:2100], read, speaker), expected)
