@@ -270,6 +270,9 @@ def test_broken_utterances_are_named(change: dict, message: str) -> None:
 def test_problems_are_found_and_good_units_have_none() -> None:
     good = summarize_counts(tally_of(utterance([0, 1, 2, 3, 2, 0, 1, 3] * 9, [3] * 72), n_units=4))
     assert find_problems({"train": good, "test": good}, 4, {}, None) == []
+    near = summarize_counts(tally_of(utterance([0, 1, 2, 3, 2, 0, 1, 3] * 9, [3] * 70 + [7, 7]), n_units=4))
+    assert 95 < near.bits_per_second.frames.value < 100
+    assert find_problems({"train": good, "test": near}, 4, {}, None) == [], "a tenth of the bits is no difference"
     bad = summarize_counts(tally_of(utterance([0, 1] * 30, [9, 1] * 30), n_units=8))
     lines = find_problems({"train": bad}, 8, {}, None)
     assert [("never used" in line, "effective" in line, "takes 90 %" in line) for line in lines[:3]] == [

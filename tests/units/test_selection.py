@@ -10,7 +10,15 @@ import pytest
 
 from core.errors import UserError
 from units.corpus import write_corpus
-from units.selection import EVERYTHING, Selection, add_selection_flags, check_selection, read_selection, select_rows
+from units.selection import (
+    EVERYTHING,
+    Selection,
+    add_selection_flags,
+    check_selection,
+    read_selection,
+    say_splits,
+    select_rows,
+)
 from units.shards import describe_utterance
 from units.unit_table import UnitTable, open_table
 
@@ -58,6 +66,10 @@ ROWS = [
 def test_speakers_and_flags_select(corpus: Callable, selection: Selection, expected: str) -> None:
     found = select_rows(corpus(ROWS), TRAIN_AND_VAL, selection)
     assert [ROWS[row]["id"] for row in found] == expected.split()
+
+
+def test_minutes_of_each_split_are_said() -> None:
+    assert say_splits({"train": 720.0, "val": 63.0}) == "train 12.0 min, val 1.1 min, test 0.0 min"
 
 
 def test_flags_of_the_command_line_and_of_an_experiment_say_the_same(corpus: Callable) -> None:
