@@ -121,6 +121,29 @@ refuse_unread() {
   fi
 }
 
+# check_flags NAME SCRIPT: SCRIPT reads the flags of the variable NAME and does nothing; what it says of them is an error
+check_flags() {
+  local said
+  read_words "${!1:-}"
+  if [ "${#words[@]}" = 0 ]; then return; fi
+  said="$(ORAL_UNITS_CHECK_FLAGS=1 python "$repository/$2" --language "$language" "${words[@]}" 2>&1 > /dev/null)" || {
+    said="${said##*$'\n'}"
+    fail "$1: ${said#error: }"
+  }
+}
+
+# check_chain_flags FOLDER: all variables of run_all.sh that hold flags, before it begins; FOLDER may be empty
+check_chain_flags() {
+  # A recipe of the language has flags of its own.
+  if [ -n "$1" ] || [ ! -e "$repository/recipes/$language/prepare.sh" ]; then
+    check_flags DATA_ARGS scripts/segment_audio.py
+  fi
+  check_flags PHASE1_ARGS src/extract_units.py
+  check_flags PHASE2_ARGS src/train_bpe.py
+  check_flags PHASE3_ARGS src/trainer_vocoder.py
+  check_flags UNIT_LM_ARGS src/trainer_unit_lm.py
+}
+
 look_up() { # look_up NAME: a line of the language's table, as printed by show_language.py
   awk -F '\t' -v name="$1" '$1 == name {print $2}' <<< "$table"
 }

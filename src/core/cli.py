@@ -69,7 +69,10 @@ def parse_flags(
     _check_everyday(parser, everyday)
     if everyday and not {"-h", "--help"}.isdisjoint(words):
         _hide_rare_flags(parser, everyday)
-    return parser.parse_args(words, defaults)
+    args = parser.parse_args(words, defaults)
+    if os.environ.get("ORAL_UNITS_CHECK_FLAGS"):  # the chain asks before it begins (scripts/shell_functions.sh)
+        parser.exit()
+    return args
 
 
 def _path_of(text: str) -> Path:

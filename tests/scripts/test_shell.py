@@ -143,6 +143,35 @@ def test_a_phase_alone_does_not_ignore_the_variable_of_its_flags(phase: int) -> 
     assert "is read by" not in done.stderr and "nowhere" in done.stderr, "as run_all.sh calls it"
 
 
+@pytest.mark.parametrize(
+    ("name", "flags", "said"),
+    [
+        ("DATA_ARGS", "--min-puase 0.3", "unrecognized arguments: --min_puase 0.3"),
+        ("PHASE1_ARGS", "--n-unitz=50", "unrecognized arguments: --n_unitz=50"),
+        ("PHASE2_ARGS", "--vocab_size many", "--vocab_size: invalid int value: 'many'"),
+        ("PHASE3_ARGS", "--max-minutes 2 --sepaker ana", "unrecognized arguments: --sepaker ana"),
+        ("UNIT_LM_ARGS", "--input nothing", "--input: invalid choice"),
+    ],
+)
+def test_a_misspelt_flag_of_any_step_is_named_before_the_first(name: str, flags: str, said: str) -> None:
+    found = call_functions(f"language=guarani; {name}='{flags}'; check_chain_flags ''; echo began")
+    assert (found.returncode, found.stdout) == (2, "")
+    (line,) = found.stderr.splitlines()
+    assert line.startswith(f"error: {name}: ") and said in line
+
+
+def test_flags_that_are_right_let_the_chain_begin() -> None:
+    given = (
+        "DATA_ARGS='--min-pause 0.3' PHASE2_ARGS='--vocab-size 300' PHASE3_ARGS='--max-minutes=2 --speaker \"Ana B\"'"
+    )
+    found = call_functions(f"language=guarani; {given}; check_chain_flags /somewhere; echo began")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "began\n", "")
+    recipe = call_functions("language=spanish; DATA_ARGS='--of-the-recipe 1'; check_chain_flags ''; echo began")
+    assert (recipe.returncode, recipe.stdout) == (0, "began\n")
+    own = call_functions("language=spanish; DATA_ARGS='--of-the-recipe 1'; check_chain_flags /somewhere; echo began")
+    assert own.returncode == 2 and "DATA_ARGS" in own.stderr
+
+
 def test_a_folder_and_a_name_are_enough_and_its_list_counts_not_its_dates(language_roots, tmp_path) -> None:
     """The data step of run_all.sh; phase 1 is stopped at once by a flag that it refuses."""
     folder, script = tmp_path / "my tapes", REPOSITORY / "scripts" / "run_all.sh"
