@@ -76,13 +76,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def check_table(path: Path, overwrite: bool) -> None:
+def check_table(path: Path, raw: Path, overwrite: bool) -> None:
     """Refuse to write over, or beside, a table that somebody made."""
     known = find_table(path)
     if known == path and not overwrite:
         raise UserError(f"{path}: expected none yet, found one; --overwrite replaces it, names made by hand included")
     if known not in (None, path):
-        raise UserError(f"{known}: expected no table of speakers yet, found one; move it away")
+        raise UserError(f"{known}: expected no table of speakers yet, found one; {say_where_from(known, raw)}")
+
+
+def say_where_from(table: Path, raw: Path) -> str:
+    """The remedy for a table that is there: one beside the recordings would be copied here again (run_all.sh)."""
+    if given := find_table(raw.resolve() / table.name):
+        return f"it was copied from {given}: rename or move that one as well, then delete {table}"
+    return "move it away"
 
 
 def hear_recordings(manifest: Path, cache: Path) -> Voices:
@@ -120,7 +127,7 @@ def main() -> int:
     args = parse_args()
     paths = language_paths(args.language)
     with only_run(paths["data"]):
-        check_table(paths["speakers"], args.overwrite)
+        check_table(paths["speakers"], paths["raw"], args.overwrite)
         true = read_speakers(args.compare) if args.compare else {}
         voices = hear_recordings(paths["manifest"], paths["cache"])
         groups = group_vectors(voices.vectors, n_speakers=args.n_speakers, most_speakers=args.most_speakers)

@@ -1,5 +1,6 @@
 """A table of speakers guessed from recordings; what somebody wrote by hand is safe."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def test_a_table_made_by_hand_is_not_touched(folder: Path, monkeypatch: pytest.M
     assert "Ana" in table.read_text()
     table.rename(table.with_suffix(".csv"))
     with pytest.raises(UserError, match="move it away"):
+        group(monkeypatch, "--overwrite")
+    (folder / "field").mkdir()
+    shutil.copy(table.with_suffix(".csv"), folder / "field")
+    (folder / "spanish" / "raw").symlink_to(folder / "field")
+    with pytest.raises(UserError, match=f"copied from {folder}/field/speakers.csv: rename or move that one as well"):
         group(monkeypatch, "--overwrite")
 
 
