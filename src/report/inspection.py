@@ -42,7 +42,11 @@ REMEDIES = {
         "listen; the voice is not trained on such segments, unless --keep_flagged",
     ),
     "quiet": ("is quiet", "are quiet", "raise the recorder's level, or go nearer to the microphone"),
-    "dead_channel": ("has a dead channel", "have a dead channel", "check the cable; export the other channel alone"),
+    "dead_channel": (
+        "has a dead channel",
+        "have a dead channel",
+        "check the cable before the next one; the voice on the other channel is used as it is",
+    ),
     "low_rate": ("is below 16 kHz", "are below 16 kHz", "record at 44.1 or 48 kHz: what is above is lost for good"),
     "dull": (
         "has nothing above 4 kHz",

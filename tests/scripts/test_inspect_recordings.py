@@ -119,6 +119,12 @@ def test_the_terminal_says_first_what_to_do(looked: tuple[str, dict, str]) -> No
     assert "8000 Hz: 1" in said["sample rates"] and "mov / aac: 1" in said["formats"]
 
 
+def test_a_voice_on_one_channel_needs_no_export(looked: tuple[str, dict, str]) -> None:
+    assert (
+        "has a dead channel; check the cable before the next one; the voice on the other channel is used" in looked[0]
+    )
+
+
 def test_seconds_are_those_of_decoded_samples(looked: tuple[str, dict, str]) -> None:
     seconds = {row["source"]: row["seconds"] for row in looked[1]["recordings"]}
     assert seconds.pop("good.m4a") == pytest.approx(SECONDS, abs=0.15)  # a codec pads
