@@ -90,6 +90,7 @@ submit_chain() { # phases 2 and 3 both stand on phase 1; the report on everythin
   echo "watch: $(as_typed python scripts/launch.py status "${units##*/}" "${bpe##*/}" "${vocoder##*/}")"
 }
 
+require_language scripts/run_all.sh "$@"
 folder="" overwrite=()
 rest=("$@")
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then rest=("${@:2}"); fi

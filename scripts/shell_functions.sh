@@ -59,6 +59,29 @@ require_folder() { # require_folder WORD…: the first is a folder of recordings
   fail "$first: there is no such folder; check the path"
 }
 
+require_language() { # require_language SCRIPT WORD…: the first word is a language, not the folder of recordings
+  local script="$1" first="${2:-}" language="LANGUAGE"
+  shift
+  case "$first" in
+    "" | -*) return ;;
+    */*) ;;
+    *) if [ ! -d "$first" ] || [ $# -gt 1 ] || is_language "$first"; then return; fi ;;
+  esac
+  if [ -d "$first" ] && [[ "${2:-}" =~ ^[a-z][a-z0-9_-]*$ ]]; then
+    language="$2"
+  elif [ ! -d "$first" ]; then
+    first="$*" # perhaps a path with spaces
+  fi
+  fail "$first: expected a language first, found a path; a name or ISO 639-3 code of your choice comes before it:" \
+    "bash $script $language $(as_typed "$first")"
+}
+
+is_language() { # is_language NAME: whether it has data, a recipe or an entry in the table
+  # shellcheck disable=SC2016
+  bash -c 'source "$1/path.sh" 1 && python "$1/scripts/show_language.py" --language="$2"' - "$repository" "$1" \
+    > /dev/null 2>&1
+}
+
 plain_name() { # plain_name FLAG[=VALUE]: - and _ are alike in flags
   local name="${1%%=*}"
   echo "${name//_/-}"

@@ -9,6 +9,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
 source "$root/scripts/shell_functions.sh"
 usage="usage: bash recipes/mp3_folder/prepare.sh <language> <folder of recordings>"
+require_language recipes/mp3_folder/prepare.sh "$@"
 language="${1:?$usage}"
 folder="${2:?$usage}"
 shift

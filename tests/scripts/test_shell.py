@@ -207,6 +207,21 @@ def test_what_is_no_folder_of_recordings_is_named(tmp_path: Path, script: str) -
         assert not (tmp_path / "guarani").exists()
 
 
+def test_a_folder_without_a_language_is_told_apart(tmp_path: Path) -> None:
+    folder, script = tmp_path / "My tapes", REPOSITORY / "scripts" / "run_all.sh"
+    folder.mkdir()
+    for words, language in (
+        ([folder], "LANGUAGE"),
+        ([folder, "guarani"], "guarani"),
+        ([*str(folder).split()], "LANGUAGE"),
+    ):
+        done = run_bash(script, *words, DATA_ROOT=str(tmp_path / "data"))
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert done.stderr.endswith(f"bash scripts/run_all.sh {language} '{folder}'\n"), done.stderr
+    done = subprocess.run(["bash", script, "My tapes"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "expected a language first" in done.stderr
+
+
 def test_words_are_shown_as_they_are_typed() -> None:
     text = "as_typed python src/x.py --exp '/data/my exp/é' ''; tag='a b' language=ava; command_for x.sh"
     done = call_functions(text)
