@@ -207,19 +207,25 @@ def test_what_is_no_folder_of_recordings_is_named(tmp_path: Path, script: str) -
         assert not (tmp_path / "guarani").exists()
 
 
-def test_a_folder_without_a_language_is_told_apart(tmp_path: Path) -> None:
-    folder, script = tmp_path / "My tapes", REPOSITORY / "scripts" / "run_all.sh"
+@pytest.mark.parametrize("name", ["scripts/run_all.sh", "recipes/mp3_folder/prepare.sh"])
+def test_a_folder_without_a_language_is_told_apart(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "My tapes"
     folder.mkdir()
     for words, language in (
         ([folder], "LANGUAGE"),
         ([folder, "guarani"], "guarani"),
-        ([*str(folder).split()], "LANGUAGE"),
+        (str(folder).split(), "LANGUAGE"),
     ):
-        done = run_bash(script, *words, DATA_ROOT=str(tmp_path / "data"))
+        done = run_bash(REPOSITORY / name, *words, DATA_ROOT=str(tmp_path / "data"))
         assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-        assert done.stderr.endswith(f"bash scripts/run_all.sh {language} '{folder}'\n"), done.stderr
-    done = subprocess.run(["bash", script, "My tapes"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "expected a language first" in done.stderr
+        assert done.stderr.endswith(f"bash {name} {language} '{folder}'\n"), done.stderr
+
+
+def test_a_folder_at_hand_is_no_language_but_where_it_is_known(tmp_path: Path) -> None:
+    for name, code in (("My tapes", 2), ("tapes", 2), ("spanish", 0)):
+        (tmp_path / name).mkdir()
+        done = call_functions(f"cd {tmp_path}; require_language x.sh '{name}'")
+        assert done.returncode == code and ("expected a language first" in done.stderr) == bool(code), done.stderr
 
 
 def test_words_are_shown_as_they_are_typed() -> None:
