@@ -138,6 +138,7 @@ read_budget "$(chosen_encoder "${phase1[@]}")" "${phase3[@]}"
 if [ "${#budget[@]}" != 0 ]; then phase3+=("${budget[@]}"); fi
 
 in_chain
+check_chain_flags "$folder"
 estimate
 announce "data"
 prepare_data

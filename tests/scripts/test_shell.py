@@ -131,6 +131,9 @@ def test_run_all_takes_no_flags_of_the_phases() -> None:
     done = run_bash(REPOSITORY / "scripts" / "run_all.sh", "spanish", PHASE1_ARGS="--encoder 'half a quote")
     assert done.returncode == 2
     assert "unmatched quotes" in done.stderr
+    done = run_bash(REPOSITORY / "scripts" / "run_all.sh", "spanish", PHASE3_ARGS="--max_minuts 1")
+    assert done.returncode == 2 and "[1/" not in done.stdout
+    assert "error: PHASE3_ARGS: " in done.stderr and "--max_minuts" in done.stderr
 
 
 @pytest.mark.parametrize("phase", [1, 2, 3])
@@ -177,7 +180,7 @@ def test_a_folder_and_a_name_are_enough_and_its_list_counts_not_its_dates(langua
     folder, script = tmp_path / "my tapes", REPOSITORY / "scripts" / "run_all.sh"
 
     def sources(*words: object) -> set[str]:
-        done = run_bash(script, "hunsrik", *words, PHASE1_ARGS="--n_units few", PHASE3_ARGS="--steps 5")
+        done = run_bash(script, "hunsrik", *words, PHASE1_ARGS="--n_units 0", PHASE3_ARGS="--steps 5")
         assert done.returncode == 2 and "--n_units" in done.stderr, done.stderr
         lines = (language_roots["data"] / "hunsrik" / "segments.jsonl").read_text().splitlines()
         return {json.loads(line)["source"] for line in lines}
