@@ -299,7 +299,7 @@ def clean_up(jobs: list[CutJob], segments: Path, results: Path) -> None:
 
 
 def find_gone(splits: Path, there: set[str]) -> list[str]:
-    """Recordings of the last run that are no longer there."""
+    """Recordings that are not among those used now, and were in the last run."""
     return sorted(read_splits(splits).keys() - there) if splits.is_file() else []
 
 
@@ -469,7 +469,8 @@ def main() -> int:
     paths["cache"].mkdir(parents=True, exist_ok=True)
     # Two runs at once would clean up each other's files.
     with only_run(paths["data"]):
-        gone = find_gone(paths["splits"], {*survey.recordings, *survey.unreadable, *copies})
+        left_out = find_gone(paths["splits"], {*survey.recordings, *survey.unreadable})
+        gone = [name for name in left_out if name not in copies]
         clean_up(jobs, paths["segments"], paths["cache"] / "segments")
         failed = survey.unreadable | cut_all(jobs, args.num_workers, quiet=args.quiet)
         cut = [job for job in jobs if job.source not in failed]
@@ -479,7 +480,7 @@ def main() -> int:
         tally = write_manifest(
             cut, paths, texts=texts, failed=failed, copies=copies, join_seconds=args.join_clips, **keeping
         )
-        clean_caches(paths["cache"], paths["manifest"], some_are_gone=bool(gone or copies))
+        clean_caches(paths["cache"], paths["manifest"], some_are_gone=bool(left_out))
         too_many = 100 * len(failed) > args.max_failed * n_sources
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
         summary |= {"ignored": survey.ignored, "copies": copies, "flags": kept, "made_from": made_from}

@@ -280,6 +280,22 @@ def test_a_recording_that_is_taken_away_leaves_no_number_and_no_name(raw, langua
     assert "taken away" not in capsys.readouterr().out
 
 
+def test_a_copy_that_was_there_before_costs_no_cache_but_the_first_time(raw, monkeypatch, capsys):
+    for number in range(4):
+        record(raw / f"tape_{number}.wav", 5.0, seed=number)
+    segment(monkeypatch)
+    (raw / "again.wav").write_bytes((raw / "tape_1.wav").read_bytes())
+    cache = fill_caches(raw, [])
+    segment(monkeypatch)
+    assert "left out as copies" in capsys.readouterr().out and (cache / "asr_1.json").is_file()
+    # As an older version, which cut copies too, has left it.
+    splits = json.loads((raw.parent / "splits.json").read_text())
+    (raw.parent / "splits.json").write_text(json.dumps(splits | {"again.wav": "train"}))
+    record(raw / "tape_5.wav", 5.0, seed=5)
+    segment(monkeypatch)
+    assert not (cache / "asr_1.json").exists() and "taken away" not in capsys.readouterr().out
+
+
 def test_a_recording_that_cannot_be_read_today_is_not_taken_away(raw, monkeypatch, capsys):
     for number in range(4):
         record(raw / f"tape_{number}.wav", 5.0, seed=number)
