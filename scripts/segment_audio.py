@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -56,7 +56,7 @@ from segmentation.manifest_writing import ManifestTally, Texts, read_texts, writ
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
 from segmentation.splits import read_splits
-from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table, read_speakers
+from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table, match_names, read_speakers, say_missing_folders
 from segmentation.voice_activity import load_network
 from segmentation.withdrawn import clean_caches, made_before
 
@@ -261,12 +261,14 @@ def read_annotation_files(sources: dict[str, Path], where: str) -> dict[str, Pat
 
 
 def count_mentions(
-    paths: dict[str, Path], texts: Texts, annotated: Mapping[str, Path], speaker_from: str
+    paths: dict[str, Path], survey: Survey, texts: Texts, annotated: Mapping[str, Path], speaker_from: str
 ) -> Counter[str]:
     """How many of tables, annotations and frozen splits name a recording: of copies the one with the most is kept."""
-    speakers = find_table(paths["speakers"]) if speaker_from == "table" else None
+    table = find_table(paths["speakers"]) if speaker_from == "table" else None
+    tables = [texts, read_speakers(table) if table else {}]
+    named = [source for rows in tables for source in match_names(rows, survey.recordings)]
     frozen = read_splits(paths["splits"]) if paths["splits"].exists() else {}
-    return Counter([*texts, *annotated, *frozen, *(read_speakers(speakers) if speakers else ())])
+    return Counter([*named, *annotated, *frozen])
 
 
 def leave_out_copies(survey: Survey, mentions: Counter[str]) -> dict[str, str]:
@@ -364,9 +366,9 @@ def print_left_out(tally: ManifestTally, reasons: dict[str, str]) -> None:
 
 
 def print_report(
-    tally: ManifestTally, failed: dict[str, str], n_sources: int, paths: dict[str, Path], vad: str
+    tally: ManifestTally, failed: dict[str, str], there: Collection[str], paths: dict[str, Path], vad: str
 ) -> None:
-    counts, seconds = tally.counts, tally.seconds
+    counts, seconds, n_sources = tally.counts, tally.seconds, len(there)
     print(
         f"{n_sources - len(failed)} of {n_sources} recordings, {say_length(seconds['in'])} in, "
         f"{say_length(seconds['kept'])} kept in {counts['segments']} segments ({counts['with_text']} with text)"
@@ -392,7 +394,8 @@ def print_report(
     if tally.texts_lost:
         print_lost_texts(tally.texts_lost, find_table(paths["transcripts"]))
     if tally.unknown:
-        print(f"in the tables but not among the recordings: {name_some(list(map(printable, tally.unknown)))}")
+        named = name_some(list(map(printable, tally.unknown)))
+        print(f"in the tables but not among the recordings: {named}{say_missing_folders(tally.unknown, there)}")
     if tally.empty:
         print(f"nothing kept of {len(tally.empty)} recordings: {name_some(list(map(printable, tally.empty)))}")
     for source, reason in failed.items():
@@ -454,7 +457,9 @@ def main() -> int:
     survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
     annotated = read_annotation_files(survey.recordings, args.annotations)
     say_ignored(survey, paths["raw"], annotated.values())
-    copies = leave_out_copies(survey, count_mentions(paths, texts, annotated, args.speaker_from))
+    copies = leave_out_copies(survey, count_mentions(paths, survey, texts, annotated, args.speaker_from))
+    there = {*survey.recordings, *survey.unreadable}
+    texts = match_names(texts, there)
     options = {"keep_truncated": args.keep_truncated, "text_tiers": tuple(args.text_tier), "vad": args.vad}
     options["keep_level"] = args.keep_level
     if args.vad != ENERGY:
@@ -469,7 +474,7 @@ def main() -> int:
     paths["cache"].mkdir(parents=True, exist_ok=True)
     # Two runs at once would clean up each other's files.
     with only_run(paths["data"]):
-        left_out = find_gone(paths["splits"], {*survey.recordings, *survey.unreadable})
+        left_out = find_gone(paths["splits"], there)
         gone = [name for name in left_out if name not in copies]
         clean_up(jobs, paths["segments"], paths["cache"] / "segments")
         failed = survey.unreadable | cut_all(jobs, args.num_workers, quiet=args.quiet)
@@ -485,7 +490,7 @@ def main() -> int:
         summary = {"failed": failed, "n_sources": n_sources, "too_many_failed": too_many}
         summary |= {"ignored": survey.ignored, "copies": copies, "flags": kept, "made_from": made_from}
         write_json(paths["data"] / "segmentation.json", tally._asdict() | summary)
-    print_report(tally, failed, n_sources, paths, args.vad)
+    print_report(tally, failed, there, paths, args.vad)
     if gone:
         print(describe_gone(gone, made_before(args.language)))
     if too_many:

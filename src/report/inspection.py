@@ -12,6 +12,7 @@ from core.records import InspectedRecording
 from report.expected_voice import expected_voice, spoken_minutes
 from report.recording_texts import KnownTexts
 from segmentation.folder_survey import printable
+from segmentation.tables import say_missing_folders
 
 SPEAKERS_SHOWN = 12
 LONGEST_NAME = 60  # characters of a recording in tables
@@ -151,9 +152,11 @@ def list_advice(folder: Folder) -> list[str]:
     for name, reason in texts.unreadable.items():
         lines.append(f"{name} cannot be used: {reason.partition('; ')[0].removeprefix('expected ')}")
     if texts.unmatched:
+        names = [entry.rpartition(" (")[0] for entry in texts.unmatched]
+        sources = [row["source"] for row in folder.rows]
         lines.append(
             f"{count_of(len(texts.unmatched), 'annotation file or row')} of no recording; "
-            f"use the names of the recordings: {name_some(texts.unmatched)}"
+            f"use the names of the recordings: {name_some(texts.unmatched)}{say_missing_folders(names, sources)}"
         )
     if texts.outside:
         lines.append(

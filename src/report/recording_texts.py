@@ -17,7 +17,7 @@ from core.composed_names import composed
 from core.errors import UserError
 from segmentation.annotated_pieces import is_outside
 from segmentation.folder_survey import printable
-from segmentation.tables import TABLE_NAMES, read_speakers, read_transcripts
+from segmentation.tables import TABLE_NAMES, match_names, read_speakers, read_transcripts
 
 ANNOTATION_SUFFIXES = tuple(suffix for suffix in READERS if suffix not in (*TABLES, ".txt"))
 
@@ -86,11 +86,11 @@ def relative_name(path: Path, folder: Path) -> str:
 
 def _add_table(path: Path, sources: Mapping[str, Path], known: KnownTexts) -> None:
     if path.stem == "speakers":
-        rows = read_speakers(path)
+        rows = match_names(read_speakers(path), sources)
         known.speaker_of.update({source: speaker for source, speaker in rows.items() if source in sources})
         known.speakers.update(known.speaker_of.values())
     else:
-        rows = read_transcripts(path)
+        rows = match_names(read_transcripts(path), sources)
         known.texts.update({source: len(texts) for source, texts in rows.items() if source in sources})
     known.unmatched.extend(f"{source} ({path.name})" for source in rows if source not in sources)
 

@@ -14,7 +14,7 @@ from segmentation.cut_recording import SILERO, CutJob, result_file
 from segmentation.joined_clips import describe_clip, join_rows, plan_joins, remove_other_joined
 from segmentation.pauses import is_noise_or_music
 from segmentation.splits import Split, assign_group_splits, assign_splits, read_splits, split_at
-from segmentation.tables import find_table, read_speakers, read_transcripts, texts_of_segments
+from segmentation.tables import find_table, match_names, read_speakers, read_transcripts, texts_of_segments
 
 NOISE_OR_MUSIC, OVERLAPPING_SPEECH = "noise_or_music", "overlapping_speech"
 OF_FAILED, NOT_FOUND = "of a recording that failed", "recording not found"
@@ -125,6 +125,7 @@ def read_known(
     """The tables, where there are any, and the splits: extended by new recordings, never changed for old ones."""
     speakers = find_table(paths["speakers"])
     named = read_speakers(speakers) if speaker_from == "table" and speakers else {}
+    named = match_names(named, {*failed, *(job.source for job in jobs)})
     groups = {job.source: group_of(job.source, named, speaker_from, split_by) for job in jobs}
     splits = freeze_splits(jobs, paths["splits"], groups if split_by != "source" else None, failed)
     return Known(splits, texts, named)

@@ -3,11 +3,14 @@
 import bisect
 import logging
 from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import UserError
 from core.tables import name_cells, parse_seconds, read_rows
 
+Row = TypeVar("Row")  # what a table says of a recording
 log = logging.getLogger("oral_units")
 
 INSIDE_SHARE = 0.9  # a text belongs to a segment that holds this share of its speech
@@ -71,6 +74,37 @@ def name_source(cell: str, place: str) -> str:
     return source
 
 
+def match_names(table: Mapping[str, Row], sources: Collection[str]) -> dict[str, Row]:
+    """``table`` by the names of recordings: a name without its folder is that of the one recording of this name.
+
+    What names no recording, or several, keeps its name.
+    """
+    folders = _in_folders(sources)
+    found = {}
+    for name, row in table.items():
+        there = folders.get(name, ())
+        is_short = name not in sources and len(there) == 1 and there[0] not in table
+        found[there[0] if is_short else name] = row
+    return found
+
+
+def say_missing_folders(names: Iterable[str], sources: Iterable[str]) -> str:
+    """What to do about ``names`` that recordings in several folders have; nothing where there are none."""
+    folders = _in_folders(sources)
+    several = [name for name in names if len(folders.get(name, ())) > 1]
+    if not several:
+        return ""
+    return f"; in several folders there is {several[0]}: write the folder too, as in {folders[several[0]][0]}"
+
+
+def _in_folders(sources: Iterable[str]) -> dict[str, list[str]]:
+    """Name without folders -> the recordings of this name."""
+    folders: dict[str, list[str]] = {}
+    for source in sources:
+        folders.setdefault(source.rpartition("/")[2], []).append(source)
+    return folders
+
+
 def _parse_times(place: str, start: str, end: str) -> tuple[float, float]:
     """Seconds or h:mm:ss, with a point or a comma."""
     begin = parse_seconds(start, place) if start else 0.0
@@ -92,7 +126,7 @@ def read_speakers(path: Path) -> dict[str, str]:
         if speaker and speakers.setdefault(source, speaker) != speaker:
             raise UserError(
                 f"{place}: expected one speaker of {source}, found {speakers[source]} and {speaker}; keep one line, or "
-                "annotate who speaks when (docs/usage.md)"
+                "annotate who speaks when (docs/usage.md); where several folders hold that name, write the folder too"
             )
     return speakers
 

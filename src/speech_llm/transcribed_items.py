@@ -23,7 +23,15 @@ from languages import open_resolver
 from segmentation.manifest import read_manifest
 from segmentation.recordings import list_sources
 from segmentation.splits import assign_splits, split_at
-from segmentation.tables import TABLE_SUFFIXES, find_table, is_past_end, read_speakers, read_transcripts
+from segmentation.tables import (
+    TABLE_SUFFIXES,
+    find_table,
+    is_past_end,
+    match_names,
+    read_speakers,
+    read_transcripts,
+    say_missing_folders,
+)
 from speech_llm.disk_datasets import is_disk_dataset, read_disk_dataset, refuse_unknown_splits
 from speech_llm.tar_shards import list_shards, read_tar_shards
 
@@ -182,17 +190,18 @@ def _read_transcripts(
     """Items of the table of texts: one a row, over recordings that lie in the folder or in its ``raw``."""
     table, speaker_table = find_table(folder / "transcripts.tsv"), find_table(folder / "speakers.tsv")
     recordings = folder / "raw" if (folder / "raw").is_dir() else folder
-    texts, sources = read_transcripts(table), list_sources(recordings)
+    sources = list_sources(recordings)
+    texts = match_names(read_transcripts(table), sources)
     missing = [source for source in texts if source not in sources]
     if missing:
         raise UserError(
             f"{table}: expected the recordings it names under {recordings}, found no {name_some(missing)}; "
-            "'source' is the path from that folder on"
+            f"'source' is the path from that folder on{say_missing_folders(missing, sources)}"
         )
     frozen = read_json(folder / "splits.json") if (folder / "splits.json").is_file() else {}
     spans = {source: [(start, end) for start, end, _ in rows] for source, rows in texts.items()}
     placed = assign_splits(spans, frozen)
-    speakers = read_speakers(speaker_table) if speaker_table else {}
+    speakers = match_names(read_speakers(speaker_table), sources) if speaker_table else {}
     found: dict[str, list[TranscribedItem]] = {}
     for source, rows in sorted(texts.items()):
         for split, item in _source_items(facts, sources[source], (source, speakers.get(source)), rows, placed[source]):

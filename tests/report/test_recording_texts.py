@@ -35,6 +35,15 @@ def test_texts_belong_to_the_recording_of_their_name_or_link(known: KnownTexts) 
     assert known.spoken_seconds == {"ana": 3.0, "eva": 1.0}
 
 
+def test_bare_names_find_the_one_recording_and_several_are_asked_for_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "speakers.csv").write_text("source,speaker\nb.wav,ana\na.wav,eva\n", encoding="utf-8")
+    sources = {name: tmp_path / name for name in ("x/a.wav", "y/a.wav", "y/b.wav")}
+    found = read_known_texts(tmp_path, [tmp_path / "speakers.csv"], sources)
+    assert found.speaker_of == {"y/b.wav": "ana"}
+    (line,) = list_advice(Folder("x", [{"source": name, "speech_seconds": 900.0} for name in sources], {}, {}, found))
+    assert line.endswith("a.wav (speakers.csv); in several folders there is a.wav: write the folder too, as in x/a.wav")
+
+
 def test_a_link_in_letters_of_a_mac_is_followed(tmp_path: Path) -> None:
     path, as_on_a_mac = tmp_path / "renamed.eaf", unicodedata.normalize("NFD", "é.wav")
     write_annotations(path, [Span("text", 0, 1, "x")], form="eaf", media=tmp_path / as_on_a_mac, seconds=1.0)

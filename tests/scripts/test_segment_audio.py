@@ -401,6 +401,27 @@ def test_adding_recordings_moves_no_split(raw, monkeypatch):
     assert len(after) == 9 and {source: after[source] for source in before} == before
 
 
+def test_bare_names_in_tables_are_those_of_recordings_in_folders(raw, monkeypatch, capsys):
+    for number in range(4):
+        record(raw / f"day_{number % 2}" / f"tape_{number}.wav", 3.0, seed=number)
+        record(raw / f"day_{number}" / "again.wav", 3.0, seed=10 + number)
+    rows = [
+        *(f"tape_{number}.wav\tana\n" for number in range(4)),
+        *(f"lost_{number}.wav\tana\n" for number in range(66)),
+    ]
+    (raw.parent / "speakers.csv").write_text("".join(["again.wav\tana\n", *rows]).replace("\t", ","))
+    (raw.parent / "transcripts.tsv").write_text("source\ttext\ntape_1.wav\tone\n")
+    segment(monkeypatch)
+    assert {row["source"]: row.get("text") for row in read_manifest(raw) if row["speaker"]} == {
+        "day_0/tape_0.wav": None,
+        "day_1/tape_1.wav": "one",
+        "day_0/tape_2.wav": None,
+        "day_1/tape_3.wav": None,
+    }
+    printed = capsys.readouterr().out
+    assert "and 47 more; in several folders there is again.wav: write the folder too, as in day_0/again.wav" in printed
+
+
 def test_copies_of_a_recording_are_left_out_and_named(raw, monkeypatch, capsys):
     for number in range(8):
         record(raw / f"tape_{number}.wav", 3.0, seed=number)
