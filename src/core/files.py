@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_unfinished: set[Path] = set()  # what this process is writing
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary neighbour of ``path``, then rename it into place; nothing is left of a failure.
 
@@ -27,6 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes on other machines may write to the same folder, and have the same number.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    _unfinished.add(temporary)
     try:
         write(temporary)
         os.replace(temporary, path)
@@ -36,6 +40,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         if isinstance(error, Exception) and (number := disk_error_number(error)):
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
+    finally:
+        _unfinished.discard(temporary)
+
+
+def delete_unfinished() -> None:
+    """Delete what this process is writing: it is about to end. What its parent wrote as it began stays."""
+    for temporary in [path for path in _unfinished if f".{os.getpid()}." in path.name]:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_if_changed(path: Path, write: Callable[[Path], None]) -> None:

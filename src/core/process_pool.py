@@ -4,18 +4,22 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from core.errors import UserError
+from core.files import delete_unfinished
 from core.interrupts import ignore_interrupts
 
 Job = TypeVar("Job")
 CRASHED = "the decoder crashed on it"
+ENDING_SECONDS = 5.0
 
 
 def run_in_processes(
@@ -69,9 +73,19 @@ def ended_at_once(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
 
 
 def _end_at_once(pool: ProcessPoolExecutor) -> None:
-    """Waiting for the jobs in hand may take minutes; whoever interrupts wants none of them."""
-    for process in list((pool._processes or {}).values()):
+    """Waiting for the jobs in hand may take minutes; whoever interrupts wants none of them.
+
+    A worker deletes first what it is writing; one that does not answer within ``ENDING_SECONDS`` is killed.
+    """
+    processes = {process.sentinel: process for process in (pool._processes or {}).values()}
+    for process in processes.values():
         process.terminate()
+    give_up = time.monotonic() + ENDING_SECONDS
+    while processes and (left := give_up - time.monotonic()) > 0:
+        for ended in multiprocessing.connection.wait(list(processes), left):
+            del processes[ended]
+    for process in processes.values():
+        process.kill()
     pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -103,13 +117,20 @@ def start_pool(n_workers: int, **settings: object) -> ProcessPoolExecutor:
 def follow_parent() -> None:
     """End this process when its parent is killed: a pool's worker would wait for ever otherwise.
 
-    Ctrl-C reaches every process of a terminal; the parent alone answers it, and ends these.
+    Ctrl-C reaches every process of a terminal; the parent alone answers it, and ends these. What this process is
+    writing then goes with it.
     """
     ignore_interrupts()
     sentinel = multiprocessing.parent_process().sentinel
 
+    def end(*_: object) -> None:
+        delete_unfinished()
+        os._exit(1)
+
     def watch() -> None:
         multiprocessing.connection.wait([sentinel])
-        os._exit(1)
+        end()
+
+    signal.signal(signal.SIGTERM, end)
 
     threading.Thread(target=watch, daemon=True).start()
