@@ -94,7 +94,7 @@ def say_missing_folders(names: Iterable[str], sources: Iterable[str]) -> str:
     several = [name for name in names if len(folders.get(name, ())) > 1]
     if not several:
         return ""
-    return f"; in several folders there is {several[0]}: write the folder too, as in {folders[several[0]][0]}"
+    return f"; in several folders there is {several[0]}: write the folder too, as in {min(folders[several[0]])}"
 
 
 def _in_folders(sources: Iterable[str]) -> dict[str, list[str]]:

@@ -4,13 +4,22 @@ import openpyxl
 import pytest
 
 from core.errors import UserError
-from segmentation.tables import find_table, match_names, read_speakers, read_transcripts, texts_of_segments
+from segmentation.tables import (
+    find_table,
+    match_names,
+    read_speakers,
+    read_transcripts,
+    say_missing_folders,
+    texts_of_segments,
+)
 
 
 def test_a_bare_name_is_that_of_the_one_recording_that_has_it():
     sources = ["x/a.wav", "y/a.wav", "y/b.wav", "c.wav", "z/c.wav"]
     table = {"a.wav": 1, "b.wav": 2, "c.wav": 3, "x/a.wav": 4, "gone.wav": 5}
     assert match_names(table, sources) == {"a.wav": 1, "y/b.wav": 2, "c.wav": 3, "x/a.wav": 4, "gone.wav": 5}
+    said = "; in several folders there is a.wav: write the folder too, as in x/a.wav"
+    assert say_missing_folders(["gone.wav", "a.wav"], sources) == said == say_missing_folders(["a.wav"], sources[::-1])
     assert match_names({"b.wav": 1, "y/b.wav": 2}, sources) == {"b.wav": 1, "y/b.wav": 2}
 
 
