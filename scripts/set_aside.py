@@ -21,9 +21,9 @@ import core.quiet_start
 from core.cli import HELP_FORMATTER, parse_flags, run_main
 from core.locks import only_run
 from languages import add_language_flags, language_paths
+from segmentation.withdrawn import EARLIER
 from training.experiment import has_begun, is_finished, is_input, read_arguments
 
-BEFORE = "before"
 PHASES = ("units", "bpe", "vocoder", "unit_lm")
 
 
@@ -55,7 +55,7 @@ def find_outdated(manifest: Path, folders: dict[str, Path]) -> list[Path]:
 
 def set_aside(exp: Path) -> Path:
     """Move an experiment to the folder ``before`` beside it, in place of an earlier one; returns where it is now."""
-    kept = exp.parent / BEFORE / exp.name
+    kept = exp.parent / EARLIER / exp.name
     with only_run(exp):
         kept.parent.mkdir(exist_ok=True)
         if kept.exists():
@@ -73,7 +73,7 @@ def main() -> int:
         print(f"{exp}: its recordings have changed; it is made again, and the earlier one is now {set_aside(exp)}")
     if outdated:
         print(
-            f"{outdated[0].parent / BEFORE}: holds what was made of the earlier recordings, also of those taken away; "
+            f"{outdated[0].parent / EARLIER}: holds what was made of the earlier recordings, also of those taken away; "
             "delete it when you no longer need it"
         )
     return 0

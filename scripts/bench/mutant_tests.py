@@ -3,6 +3,7 @@
 Every run is a copy of this process, which has imported PyTorch. Scripts that tests start are copies of the test's.
 """
 
+import gc
 import importlib
 import logging
 import os
@@ -15,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
+from types import ModuleType
 
 from core.files import read_json, write_json
 from languages import REPOSITORY
@@ -76,6 +78,16 @@ def run_tests(copy: Path, words: Sequence[str], limit_seconds: float, plugin: ob
     return (None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code), (failed or [""])[-1][:200]
 
 
+def is_inside(path: str) -> bool:
+    """Whether a file or folder is the repository's own; an environment inside it is not."""
+    return path.startswith(str(REPOSITORY)) and not path.startswith(sys.prefix)
+
+
+def is_of_repository(module: ModuleType) -> bool:
+    folders = vars(module).get("__path__") or []  # of a folder without __init__.py, which has no file
+    return any(map(is_inside, [vars(module).get("__file__") or "", *folders]))
+
+
 def be_pytest(copy: Path, words: Sequence[str], screen: Path, plugin: object) -> int:
     import pytest
 
@@ -83,11 +95,12 @@ def be_pytest(copy: Path, words: Sequence[str], screen: Path, plugin: object) ->
     os.dup2(written, 1)
     os.dup2(written, 2)
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY_BYTES,) * 2)
-    for name, module in list(sys.modules.items()):
-        where = f"{vars(module).get('__file__')} {vars(module).get('__path__')}"  # folders have a path alone
-        if str(REPOSITORY) in where and name != "__main__":
-            del sys.modules[name]
-    sys.path[:] = [folder for folder in sys.path if not folder.startswith(str(REPOSITORY))]
+    # What this process was copied from may hold objects that wait for its threads as they end: none of them ends here.
+    gc.freeze()
+    ours = {name: module for name, module in sys.modules.items() if name != "__main__" and is_of_repository(module)}
+    for name in ours:
+        del sys.modules[name]
+    sys.path[:] = [folder for folder in sys.path if not is_inside(folder)]
     os.environ["PYTHONPATH"] = f"{copy / 'src'}"
     sys.dont_write_bytecode = plugin is None  # where two changes of one size fall into one second
     os.chdir(copy)
