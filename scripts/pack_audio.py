@@ -36,7 +36,16 @@ from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
 from core.files import write_atomically, write_text
 from core.locks import only_run
-from core.packed_files import MEMBER, REMOTE, end_of, index_file, is_packed, name_key, scan_tar, write_index
+from core.packed_files import (
+    REMOTE,
+    end_of,
+    index_file,
+    is_packed,
+    name_key,
+    read_index,
+    scan_tar,
+    write_index,
+)
 from languages import data_root, language_help, language_paths, resolve_in
 from segmentation.manifest import check_manifest, read_manifest
 from units.unit_table import map_units, open_table, read_column
@@ -142,9 +151,9 @@ def is_whole(tar: Path, members: Sequence[tuple[str, str]]) -> bool:
     """Whether an earlier start has written just this tar; the index is written last."""
     if not (tar.exists() and index_file(tar).exists()):
         return False
-    index = np.load(index_file(tar), allow_pickle=False)
+    index = read_index(index_file(tar))
     wanted = sorted(name_key(name) for pair in members for name in pair)
-    return index.dtype == MEMBER and index["key"].tolist() == wanted and end_of(index) <= tar.stat().st_size
+    return index is not None and index["key"].tolist() == wanted and end_of(index) <= tar.stat().st_size
 
 
 def write_tar(tar: Path, rows: Sequence[dict], members: Sequence[tuple[str, str]], units: UnitSpans | None) -> None:

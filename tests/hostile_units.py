@@ -167,6 +167,11 @@ def pickled_array(world: World, path: Path) -> None:
     np.savez(path, centroids=np.array([Payload(world.root / MARK)], object), mean=np.zeros(39), scale=np.ones(39))
 
 
+def member_of_text(path: Path, name: str) -> None:
+    with zipfile.ZipFile(path, "a") as out:
+        out.writestr(name, "3 3 5")
+
+
 def pickled(world: World) -> None:
     (world.root / "kmeans.pkl").write_bytes(pickle.dumps(Payload(world.root / MARK)))
 
@@ -186,6 +191,10 @@ KMEANS = {
     "an archive of something else": (
         clusters(lambda world, path: zipfile.ZipFile(path, "w").writestr("a.txt", "x")),
         "kmeans.npz",
+    ),
+    "clusters with a member that is no array": (
+        clusters(lambda world, path: member_of_text(path, "residual_centroids.npy")),
+        "kmeans.npz: expected the arrays of a k-means, found: residual_centroids is no array",
     ),
     "a description that is no JSON": (books(description=np.array("mfcc")), "kmeans.npz: expected"),
     "clusters of another encoder": (
@@ -254,6 +263,7 @@ CORPORA = {
     "a duration of no frame": (first_units(lambda found: {"durations": [0, *found["durations"][1:]]}), "tale_000_0000"),
     "durations below zero": (first_units(lambda found: {"durations": [-9, *found["durations"][1:]]}), "tale_000_0000"),
     "fewer durations than units": (first_units(lambda found: {"durations": found["durations"][1:]}), "tale_000_0000"),
+    "a corpus with a line break in a split": (utterance(split="train\n"), r"found 'train\\n'"),
     "a corpus with a split nobody knows": (utterance(split="learning"), "tale_000_0000.*learning|line 2.*learning"),
     "another unit rate": (utterance(unit_rate=25), "25 Hz in tale_000_0000"),
     "an utterance without units": (utterance(units=None), "corpus_timestamped.json, line 2: expected keys"),

@@ -65,7 +65,10 @@ def time_extraction(args: argparse.Namespace, root: Path, n_processes: int) -> t
         time.sleep(POLL_SECONDS)
     if process.returncode:
         tail = screen.read_text(errors="replace")[-2000:]
-        raise UserError(f"{' '.join(words)}: exit code {process.returncode}; the end of what it said:\n{tail}")
+        print(tail, file=sys.stderr)
+        raise UserError(
+            f"{' '.join(words)}: expected exit code 0, found {process.returncode}; its last words are above"
+        )
     return time.monotonic() - clock, busiest
 
 

@@ -183,7 +183,8 @@ def _end_group(process: int) -> None:
 def require_success(code: int | None, stage: Stage, root: Path) -> None:
     if code:
         tail = root.with_name("screen.txt").read_text(errors="replace")[-2000:]
-        raise UserError(f"{stage.command[0]}: expected exit code 0, found {code}; the end of its screen:\n{tail}")
+        print(tail, file=sys.stderr)
+        raise UserError(f"{stage.command[0]}: expected exit code 0, found {code}; its last words are above")
 
 
 def put_back(folders: Sequence[str], source: Path, target: Path) -> None:

@@ -9,14 +9,10 @@ import secrets
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.disk_errors import disk_error_number
 from core.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 _unfinished: set[Path] = set()  # what this process is writing
 
@@ -134,25 +130,3 @@ def hash_files(paths: Iterable[Path]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def read_features(path: Path, shape: tuple[int, ...] | None = None) -> "np.ndarray | None":
-    """What ``write_features`` wrote; None where it is damaged, or not of ``shape``: a cache is then filled again."""
-    import numpy as np
-
-    try:
-        features = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    whole = isinstance(features, np.ndarray) and (shape is None or features.shape == shape)
-    return features if whole else None
-
-
-def write_features(path: Path, features: "np.ndarray") -> None:
-    import numpy as np  # not above: launchers read JSON through this module, and start without it
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as out:
-            np.save(out, features, allow_pickle=False)
-
-    write_atomically(path, write)

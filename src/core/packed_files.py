@@ -18,8 +18,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from core.arrays import read_array, write_array
 from core.errors import UserError
-from core.files import write_features
 
 MARK = ".tar/"
 INDEX = ".index.npy"  # beside each tar; without it the tar is read through once
@@ -76,15 +76,24 @@ def _read_index(tar: str, size: int, changed: int) -> np.ndarray:
     """(members,) of ``MEMBER``; ``size``, ``changed``: of the tar."""
     kept = index_file(Path(tar))
     if kept.exists():
-        index = np.load(kept, allow_pickle=False)
-        if index.dtype != MEMBER:
-            raise UserError(f"{kept}: expected the index of {Path(tar).name}, found other numbers; delete it")
+        index = read_index(kept)
+        if index is None:
+            raise UserError(f"{kept}: expected the index of {Path(tar).name}, found something else; delete it")
         if size and end_of(index) > size:
             raise UserError(f"{tar}: expected {end_of(index)} bytes, as its index says, found {size}; copy it again")
         return index
     if not size:
         raise UserError(f"{kept}: expected the index of a tar that lies elsewhere, found none; pack the audio again")
     return scan_tar(Path(tar))
+
+
+def read_index(path: Path) -> np.ndarray | None:
+    """(members,) of ``MEMBER``; None where the file is damaged, or holds something else."""
+    try:
+        index = read_array(path)
+    except ValueError:
+        return None
+    return index if index.dtype == MEMBER and index.ndim == 1 else None
 
 
 def end_of(index: np.ndarray) -> int:
@@ -107,7 +116,7 @@ def scan_tar(tar: Path) -> np.ndarray:
 
 
 def write_index(tar: Path, index: np.ndarray) -> None:
-    write_features(index_file(tar), index)
+    write_array(index_file(tar), index)
 
 
 def is_file(path: Path | str) -> bool:

@@ -16,8 +16,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from core.arrays import read_array, write_array
 from core.errors import UserError
-from core.files import read_json, write_features, write_json
+from core.files import read_json, write_json
 from core.frames import HOP_SAMPLES, samples_to_frames
 from core.read_ahead import map_ahead
 from core.records import AudioItem, FailedItem, FeatureSettings
@@ -68,7 +69,7 @@ class LoadedAudio(NamedTuple):
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def open_shard(path: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return read_array(path, mapped=True)
 
 
 def open_part(folder: Path, encoder_id: str, settings: FeatureSettings, speed: float) -> Part:
@@ -225,7 +226,7 @@ def _encode_shard(part: Part, loaded: list[LoadedAudio], encode: EncodeFeatures)
     rows = [(audio.audio_hash, len(found)) for audio, found in zip(usable, features)]
     failures = {audio.audio_hash: audio.reason for audio in loaded if audio.waveform is None}
     path = part.folder / f"{_shard_name(audio.audio_hash for audio in loaded)}.npy"
-    write_features(path, np.concatenate(features or [np.zeros((0, part.dim), np.float16)]))
+    write_array(path, np.concatenate(features or [np.zeros((0, part.dim), np.float16)]))
     write_json(path.with_suffix(".json"), {"items": rows, "failures": failures})
 
 

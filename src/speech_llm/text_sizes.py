@@ -4,6 +4,7 @@ Of hundreds of thousands of texts this takes minutes, and every start asks for i
 letters of the CTC head, to see whether the texts have room in their audio.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from tqdm import tqdm
 
-from core.files import write_atomically
+from core.arrays import read_arrays, write_arrays
 from core.text_normalisation import normalise_text
 
 VERSION = 1  # of what is counted, and of normalise_text
@@ -40,12 +41,13 @@ def measure_texts(tokenizer, texts: Sequence[str], folder: Path | None = None) -
     """
     path = folder / f"texts_{_key(tokenizer, texts)}.npz" if folder else None
     if path is not None and path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            return TextSizes(kept["n_tokens"], kept["n_letters"], kept["n_path"], _as_text(kept["characters"]))
+        with contextlib.suppress(ValueError):
+            kept = read_arrays(path, *TextSizes._fields)
+            return TextSizes(**kept | {"characters": _as_text(kept["characters"])})
     found = _count(tokenizer, texts)
     if path is not None:
         try:
-            write_atomically(path, lambda temporary: _write(temporary, found))
+            _write(path, found)
         except OSError as error:
             log.warning("%s: cannot be written (%s); the next start counts again", path, error.strerror)
     return found
@@ -96,5 +98,4 @@ def _as_text(codes: np.ndarray) -> str:
 
 def _write(path: Path, sizes: TextSizes) -> None:
     arrays = sizes._asdict() | {"characters": np.array(list(map(ord, sizes.characters)), np.int32)}
-    with open(path, "wb") as out:
-        np.savez(out, **arrays)
+    write_arrays(path, **arrays)

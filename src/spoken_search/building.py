@@ -5,7 +5,6 @@ A run that was killed goes on after its last whole shard, and ends with the same
 
 import logging
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from audio.audio_io import read_waveform
+from core.arrays import read_arrays, write_array, write_arrays
 from core.errors import UserError
-from core.files import read_json, write_atomically, write_features, write_json
+from core.files import read_json, write_atomically, write_json
 from core.hashing import hash_fraction
 from core.locks import only_run
 from core.read_ahead import map_ahead
@@ -145,10 +145,10 @@ def _write_parts(
 
 def _is_readable(path: Path) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as part:
-            return "reasons" in part
-    except (OSError, ValueError, zipfile.BadZipFile):
+        read_arrays(path, "reasons")
+    except (OSError, ValueError):
         return False
+    return True
 
 
 def _write_part(path: Path, encoded: Sequence[tuple[Segment, np.ndarray | None, str]], transform: Transform) -> None:
@@ -161,12 +161,7 @@ def _write_part(path: Path, encoded: Sequence[tuple[Segment, np.ndarray | None, 
         "lengths": np.array([len(one) for one in frames], np.int64),
         "reasons": np.array([reason for *_, reason in encoded], np.str_),
     }
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as out:
-            np.savez(out, **arrays)
-
-    write_atomically(path, write)
+    write_arrays(path, **arrays)
 
 
 def _merge(folder: Path, origin: dict[str, object], segments: Sequence[Segment]) -> None:
@@ -186,7 +181,7 @@ def _merge(folder: Path, origin: dict[str, object], segments: Sequence[Segment])
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     for name in ("features", "codes"):
         _join_arrays(folder / f"{name}.npy", parts, name, int(bounds[-1]))
-    write_features(folder / "bounds.npy", bounds)
+    write_array(folder / "bounds.npy", bounds)
     summary = {"n_segments": len(segments), "n_frames": int(bounds[-1]), "failed": failed}
     described = {"features": origin["features"], "segments": origin["segments"]}
     write_json(folder / "index.json", {"format": FORMAT, "format_version": FORMAT_VERSION, **described, **summary})
@@ -198,8 +193,7 @@ def _concatenate(parts: Sequence[Path], name: str) -> np.ndarray:
 
 
 def _read_array(path: Path, name: str) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as part:
-        return part[name]
+    return read_arrays(path, name)[name]
 
 
 def _join_arrays(out: Path, parts: Sequence[Path], name: str, n_frames: int) -> None:

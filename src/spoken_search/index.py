@@ -6,16 +6,16 @@ no frames. Axes: F frames of all segments in a row, P features, U segments, in t
 """
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from core.arrays import read_array, read_arrays, write_arrays
 from core.commands import as_typed
 from core.errors import UserError
-from core.files import read_json, write_atomically
+from core.files import read_json
 from core.frames import frames_to_seconds
 from core.records import SearchFeatures, SearchIndex, Segment
 from languages import exp_root
@@ -86,9 +86,9 @@ def open_index(folder: Path, segments: Sequence[Segment]) -> Index:
             f"{described['n_segments']} others: recordings were added or cut again; run: {command}"
         )
     try:
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("features", "codes")]
-        bounds, transform = np.load(folder / "bounds.npy", allow_pickle=False), read_transform(folder)
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        arrays = [read_array(folder / f"{name}.npy", mapped=True) for name in ("features", "codes")]
+        bounds, transform = read_array(folder / "bounds.npy"), read_transform(folder)
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder}: expected a whole search index, found {error}; run: {command}") from error
     lengths = {len(arrays[0]), len(arrays[1]), int(bounds[-1]) if bounds.ndim == 1 and len(bounds) else -1}
     if len(lengths) > 1 or len(bounds) != len(segments) + 1:
@@ -112,14 +112,9 @@ def seconds_of(index: Index) -> float:
 
 def write_transform(folder: Path, transform: Transform) -> None:
     arrays = {name: value for name, value in transform._asdict().items() if value is not None}
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as out:
-            np.savez(out, **arrays)
-
-    write_atomically(folder / "transform.npz", write)
+    write_arrays(folder / "transform.npz", **arrays)
 
 
 def read_transform(folder: Path) -> Transform:
-    with np.load(folder / "transform.npz", allow_pickle=False) as arrays:
-        return Transform(**{name: arrays[name] if name in arrays else None for name in Transform._fields})
+    arrays = read_arrays(folder / "transform.npz")
+    return Transform(**{name: arrays.get(name) for name in Transform._fields})

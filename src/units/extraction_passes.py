@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from audio.audio_io import read_waveform
-from core.files import write_features
+from core.arrays import write_array
 from core.frames import samples_to_frames
 from core.hashing import hash_fraction
 from core.read_ahead import map_ahead
@@ -101,7 +101,7 @@ def fit_pass(
         if by_speaker:
             write_speakers(path, [(speaker_key(clip.row), len(frames)) for clip, frames in sampled])
         features = [frames for _, frames in sampled]
-        write_features(path, np.concatenate([np.zeros((0, n_features(encoder)), np.float32), *features]))
+        write_array(path, np.concatenate([np.zeros((0, n_features(encoder)), np.float32), *features]))
         write_record(path, origin, failed)
 
 

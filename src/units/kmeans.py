@@ -11,8 +11,6 @@ Axes: F frames, D features, K units, N streams, S speakers.
 
 import json
 import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from safetensors.numpy import save
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from core.arrays import read_arrays, write_arrays
 from core.errors import UserError
 from core.files import write_atomically
 from core.hashing import hash_fraction
@@ -236,13 +235,9 @@ def save_kmeans(folder: Path, clusters: UnitClusters, description: EncoderOrigin
     def write_pickle(path: Path) -> None:
         path.write_bytes(pickle.dumps(as_estimator(clusters)))
 
-    def write_arrays(path: Path) -> None:
-        with open(path, "wb") as out:
-            np.savez(out, **_named_arrays(clusters), description=np.array(_description_text(description)))
-
     if clusters.speakers is None:
         write_atomically(folder / "kmeans.pkl", write_pickle)
-    write_atomically(folder / "kmeans.npz", write_arrays)
+    write_arrays(folder / "kmeans.npz", **_named_arrays(clusters), description=np.array(_description_text(description)))
 
 
 def _named_arrays(clusters: UnitClusters) -> dict[str, np.ndarray]:
@@ -294,10 +289,8 @@ def load_kmeans(path: Path, *, trust_pickle: bool = False) -> UnitClusters:
 
 def _read_npz(path: Path) -> UnitClusters:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    # RuntimeError: a zip that is encrypted, or of a kind that Python does not know.
-    except (ValueError, OSError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected the arrays of a k-means, found: {error}; rerun phase 1") from error
     description = arrays.get("description")
     return _from_arrays(path, arrays, None if description is None else str(description))

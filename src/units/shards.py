@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.arrays import read_array
 from core.errors import UserError
 from core.files import hash_files, read_json, write_json, write_text
 from core.frames import SAMPLE_RATE, UNIT_RATE, samples_to_frames
@@ -132,7 +133,7 @@ def read_speakers(paths: Iterable[Path]) -> list[tuple[str | None, int]]:
 
 def read_features(path: Path, start: int, n_frames: int) -> np.ndarray:
     """``n_frames`` rows of a (n, D) float32 file from row ``start``, without reading the rest."""
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start : start + n_frames])
+    return np.array(read_array(path, mapped=True)[start : start + n_frames])
 
 
 def gather_features(paths: list[Path]) -> np.ndarray:
@@ -143,7 +144,7 @@ def gather_features(paths: list[Path]) -> np.ndarray:
     n_frames, n_features = 0, 0
     with tempfile.TemporaryFile(dir=paths[0].parent) as out:
         for path in paths:
-            part = np.load(path, allow_pickle=False).astype(np.float32, order="C", copy=False)
+            part = read_array(path).astype(np.float32, order="C", copy=False)
             out.write(part.data)
             n_frames, n_features = n_frames + len(part), part.shape[1]
         out.flush()

@@ -4,6 +4,7 @@ Features lie in ``folder``/features, clusters in ``folder``/clusters, both by th
 D features, K units.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
@@ -16,8 +17,8 @@ from rapidfuzz.distance import Levenshtein
 
 from audio.audio_io import read_waveform
 from audio.disturbances import DISTURBANCES
+from core.arrays import read_arrays, write_arrays
 from core.errors import UserError
-from core.files import write_atomically
 from core.frames import frames_to_samples
 from core.hashing import hash_content, hash_fraction
 from core.records import EncoderOrigin, Segment, SweepRow
@@ -113,19 +114,14 @@ def _read(path: Path) -> np.ndarray:
 
 
 def cached_features(path: Path, make: Callable[[], Iterable[np.ndarray]]) -> list[np.ndarray]:
-    """The (F, D) arrays of ``path`` (.npz), made and written first where it is not there."""
-    if not path.exists():
-        found = list(make())
-        bounds = np.cumsum([0, *(len(features) for features in found)])
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as out:
-                np.savez(out, features=np.concatenate(found), bounds=bounds)
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write)
-    with np.load(path, allow_pickle=False) as stored:
+    """The (F, D) arrays of ``path`` (.npz), made and written where there is none, or a damaged one."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        stored = read_arrays(path, "features", "bounds")
         return np.split(stored["features"], stored["bounds"][1:-1])
+    found = list(make())
+    bounds = np.cumsum([0, *(len(features) for features in found)])
+    write_arrays(path, features=np.concatenate(found), bounds=bounds)
+    return found
 
 
 def load_sample(encoder: Encoder, path: Path, rows: Sequence[Segment], root: Path, *, seed: int) -> Sample:

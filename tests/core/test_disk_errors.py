@@ -14,10 +14,11 @@ import torch
 import pytest
 
 from audio.audio_io import save_audio, save_audio_pieces
+from core.arrays import write_array
 from core.cli import run_main
 from core.disk_errors import describe_disk_error, disk_error_number, disk_of
 from core.errors import UserError
-from core.files import write_atomically, write_features, write_text
+from core.files import write_atomically, write_text
 from synthetic import REPOSITORY, run_script, script_environment, write_recordings
 
 
@@ -36,7 +37,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 NOISE = np.random.default_rng(0).uniform(-1, 1, 1 << 19)
 WRITERS = {
     "text": lambda path: write_text(path, "a" * 1_000_000),
-    "features": lambda path: write_features(path, NOISE),
+    "features": lambda path: write_array(path, NOISE),
     "checkpoint": lambda path: write_atomically(
         path, lambda temporary: torch.save({"a": torch.zeros(1 << 19)}, temporary)
     ),

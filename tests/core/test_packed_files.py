@@ -76,6 +76,13 @@ def test_a_tar_that_was_cut_short_gives_no_sound(tar: Path) -> None:
         load_audio(tar / "clip2.wav")
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", "another array"])
+def test_a_damaged_index_is_named(tar: Path, content: bytes | str) -> None:
+    np.save(index_file(tar), np.arange(3)) if content == "another array" else index_file(tar).write_bytes(content)
+    with pytest.raises(UserError, match=r"clips.index.npy: expected the index of clips.tar, found something else; del"):
+        read_packed(tar / "clip1.wav")
+
+
 def test_sound_that_cannot_be_decoded_names_its_place(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "bad.tar", "w") as out:
         member = tarfile.TarInfo("a.wav")

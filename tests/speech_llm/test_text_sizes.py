@@ -1,5 +1,6 @@
 """Sizes of texts are those of the plain ways to count, and are counted once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,18 @@ def test_they_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     after = measure_texts(tokenizer, TEXTS, tmp_path)
     assert all(np.array_equal(one, other) for one, other in zip(before[:3], after[:3]))
     assert after.characters == before.characters and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:50], lambda content: b""])
+def test_a_damaged_file_is_counted_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    tokenizer = tiny_tokenizer()
+    before = measure_texts(tokenizer, TEXTS, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    after = measure_texts(tokenizer, TEXTS, tmp_path)
+    assert after.n_tokens.tolist() == before.n_tokens.tolist() and after.characters == before.characters
+    assert kept.read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", ["texts", "order", "tokenizer"])

@@ -16,8 +16,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
+from core.arrays import write_array
 from core.errors import UserError
-from core.files import write_features
 from core.hashing import hash_fraction
 from segmentation.manifest import (
     check_manifest,
@@ -351,7 +351,7 @@ def test_shards_and_chunks_hold_every_row_once() -> None:
 def test_features_are_gathered_in_order(tmp_path: Path) -> None:
     parts = [np.full((size, 2), size, np.float32) for size in (3, 0, 5)]
     for index, part in enumerate(parts):
-        write_features(tmp_path / f"{index}.npy", part)
+        write_array(tmp_path / f"{index}.npy", part)
     gathered = gather_features([tmp_path / f"{i}.npy" for i in range(3)])
     np.testing.assert_array_equal(gathered, np.concatenate(parts))
     assert isinstance(gathered, np.memmap) and len(list(tmp_path.iterdir())) == 3, "mapped, and no file is left"
@@ -360,7 +360,7 @@ def test_features_are_gathered_in_order(tmp_path: Path) -> None:
 def test_a_fit_holds_the_sample_once_beside_the_mapped_one(tmp_path: Path) -> None:
     """Peak memory of numpy's arrays while a fit runs, against the size of the sample."""
     features = np.random.default_rng(0).standard_normal((20_000, 64), np.float32)
-    write_features(tmp_path / "0.npy", features)
+    write_array(tmp_path / "0.npy", features)
     fit_kmeans(features[:100], 2)  # what the libraries hold from their first call on
     mapped = gather_features([tmp_path / "0.npy"])
     tracemalloc.start()
