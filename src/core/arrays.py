@@ -31,7 +31,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as out:
-            np.savez(out, **arrays)
+            np.savez(out, allow_pickle=False, **arrays)
 
     write_atomically(path, write)
 

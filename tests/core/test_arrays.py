@@ -11,6 +11,17 @@ import pytest
 
 from core.arrays import read_array, read_arrays, write_array, write_arrays
 
+
+class Trap:
+    """What an attacker would put into a pickle."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.path,))
+
+
 SOME = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
@@ -81,3 +92,17 @@ def test_no_file_is_the_systems_error(tmp_path: Path) -> None:
     for read in (read_array, read_arrays):
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "none.npz")
+
+
+def test_nothing_in_an_array_can_run(tmp_path: Path) -> None:
+    trapped = np.array([Trap(tmp_path / "sprung")], object)
+    np.save(tmp_path / "a.npy", trapped, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", a=trapped)
+    for read, path in ((read_array, tmp_path / "a.npy"), (read_arrays, tmp_path / "a.npz")):
+        with pytest.raises(ValueError, match="allow_pickle"):
+            read(path)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_array(tmp_path / "b.npy", trapped)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_arrays(tmp_path / "b.npz", b=trapped)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "a.npz"]

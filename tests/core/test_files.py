@@ -7,33 +7,19 @@ import os
 import tarfile
 from pathlib import Path
 
-import numpy as np
-
 import pytest
 
 from core.errors import UserError
 from core.files import (
     hash_files,
     is_current,
-    read_features,
     read_json,
     read_lines,
     unpack_tar,
     write_atomically,
-    write_features,
     write_if_changed,
     write_text,
 )
-
-
-class Trap:
-    """What an attacker would put into a pickle."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (self.path,))
 
 
 @pytest.mark.parametrize("failure", [ValueError("bad"), KeyboardInterrupt(), SystemExit(2)])
@@ -140,28 +126,3 @@ def test_a_hash_is_of_all_bytes_in_the_order_given(tmp_path: Path) -> None:
         path.write_bytes(content)
     assert hash_files(paths) == hashlib.sha256(b"".join(contents)).hexdigest()
     assert hash_files(paths[::-1]) == hashlib.sha256(b"".join(contents[::-1])).hexdigest()
-
-
-def test_features_come_back_or_are_none(tmp_path: Path) -> None:
-    path, features = tmp_path / "cache" / "a.npy", np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert read_features(path) is None
-    write_features(path, features)
-    for shape in (None, (2, 3)):
-        found = read_features(path, shape)
-        assert found.dtype == np.float32 and (found == features).all()
-    assert read_features(path, (3, 2)) is None and read_features(path, ()) is None
-    whole = path.read_bytes()
-    for damaged in (whole[:-1], whole[:7], b"", b"garbage" * 40):
-        path.write_bytes(damaged)
-        assert read_features(path) is None
-    np.savez(tmp_path / "several.npz", a=features)
-    assert read_features(tmp_path / "several.npz") is None
-
-
-def test_nothing_in_features_can_run(tmp_path: Path) -> None:
-    trapped = np.array([Trap(tmp_path / "sprung")], object)
-    np.save(tmp_path / "a.npy", trapped, allow_pickle=True)
-    assert read_features(tmp_path / "a.npy") is None and not (tmp_path / "sprung").exists()
-    with pytest.raises(ValueError, match="allow_pickle"):
-        write_features(tmp_path / "b.npy", trapped)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
