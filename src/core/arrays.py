@@ -28,10 +28,13 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Several named arrays as ``.npz``."""
+    for name, array in arrays.items():
+        if array.dtype.hasobject:  # numpy before 2.1 has no allow_pickle here
+            raise ValueError(f"{name}: expected numbers or words, found objects, which only a pickle holds")
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as out:
-            np.savez(out, allow_pickle=False, **arrays)
+            np.savez(out, **arrays)
 
     write_atomically(path, write)
 
