@@ -30,6 +30,7 @@ from models.ctc import (
     noisy_log_probs,
     view_differences,
 )
+from models.token_losses import sum_token_losses
 
 ALL_PROJECTIONS = "all-linear"  # of the LLM but its output, as peft calls them
 ROUNDING_LOGITS = 0.05  # by which logits of a bf16 model may differ when they are computed in two ways
@@ -240,12 +241,17 @@ class SpeechLLMBase(nn.Module):
 
     def _answer_losses(self, prompts: list[torch.Tensor], batch: SpeechBatch) -> dict[str, torch.Tensor]:
         """The sums of ``LossSums`` that are the LLM's."""
-        logits, targets = self.answer_logits(prompts, batch.answers)
-        return {
-            "ce": functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=batch.smoothing),
-            "n_correct": (logits.argmax(-1) == targets).sum().float(),
-            "n_tokens": torch.tensor(float(len(targets)), device=self.device),
-        }
+        hidden, targets = self._answer_hidden(prompts, batch.answers)
+        ce, n_correct = self.sum_losses(hidden, targets, smoothing=batch.smoothing)
+        return {"ce": ce, "n_correct": n_correct, "n_tokens": torch.tensor(float(len(targets)), device=self.device)}
+
+    def sum_losses(
+        self, hidden: torch.Tensor, targets: torch.Tensor, *, smoothing: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of (N, E) states before the LLM's output and the (N,) tokens that follow: nats, and tokens that are right."""
+        n_vocabulary = self.llm.config.get_text_config().vocab_size
+        output = self.llm.get_output_embeddings()
+        return sum_token_losses(output, hidden, targets, n_vocabulary=n_vocabulary, smoothing=smoothing)
 
     def answer_logits(
         self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]], cache=None
@@ -254,6 +260,13 @@ class SpeechLLMBase(nn.Module):
 
         cache: of ``_read_prompts``, of what stands before all the prompts.
         """
+        hidden, targets = self._answer_hidden(prompts, answers, cache)
+        return self.llm.get_output_embeddings()(hidden).float(), targets
+
+    def _answer_hidden(
+        self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]], cache=None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, E) states before the LLM's output that foretell the N answer tokens, and (N,) tokens."""
         embed = self.llm.get_input_embeddings()
         tokens = [torch.tensor(answer, device=self.device) for answer in answers]
         # The last token is predicted and never read.
@@ -269,7 +282,7 @@ class SpeechLLMBase(nn.Module):
             inputs_embeds=inputs, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
         wanted = (places >= first[:, None]) & (places < lengths[:, None])
-        return self.llm.get_output_embeddings()(hidden[wanted]).float(), torch.cat(tokens)
+        return hidden[wanted], torch.cat(tokens)
 
     @torch.inference_mode()
     def score(self, prompts: list[torch.Tensor], answers: Sequence[Sequence[int]]) -> list[float]:

@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 
 import torch
-from torch.nn import functional
 
 from models.speech_llm_model import SpeechLLMBase
+from models.token_losses import LOGITS_AT_ONCE
 
 PROBED = (16, 48)  # positions of the two passes
 USED_SHARE = 0.75  # of the memory; the rest is for the libraries, for gaps between tensors, and for evaluation
 BACKWARD = 1.5  # gradients on the way back come on top of what was kept
-ANSWER_SHARE = 0.5  # of the positions have logits, at most: the others are prompt and audio
+ANSWER_SHARE = 0.5  # of the positions are answers, at most: the others are prompt and audio
+LOGIT_BYTES = 16  # a logit of those in memory at once: itself, its share, and a gradient of each
 HEARD_SHARE = 2.0  # positions of the connector for one of the LLM, which may read letters instead
 ADAM_BYTES = 12  # a trained weight: gradient and two moments in float32
 
@@ -71,8 +72,7 @@ def bytes_a_position(model: SpeechLLMBase, autocast: Callable) -> float:
 
     def write(n: int) -> torch.Tensor:
         hidden = torch.zeros(n, dim, dtype=dtype, device=device, requires_grad=True)
-        logits = model.llm.get_output_embeddings()(hidden).float()
-        return functional.cross_entropy(logits, torch.zeros(n, dtype=torch.long, device=device), reduction="sum")
+        return model.sum_losses(hidden, torch.zeros(n, dtype=torch.long, device=device))[0]
 
     def hear(n: int) -> torch.Tensor:
         shape = (1, n * factor) if model.units is not None else (1, n * factor, model.config["in_dim"])
@@ -100,5 +100,6 @@ def positions_that_fit(model: SpeechLLMBase, autocast: Callable) -> int:
     """LLM positions a batch may hold, padding included, in the memory of the model's device; at least one."""
     weights = sum(value.nbytes for value in model.parameters())
     trained = sum(value.numel() for value in model.trained_parameters())
-    free = USED_SHARE * device_memory(model.device) - weights - ADAM_BYTES * trained
+    fixed = weights + ADAM_BYTES * trained + LOGIT_BYTES * LOGITS_AT_ONCE
+    free = USED_SHARE * device_memory(model.device) - fixed
     return max(1, int(free / (BACKWARD * bytes_a_position(model, autocast))))

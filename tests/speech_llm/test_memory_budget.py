@@ -41,7 +41,7 @@ def test_more_layers_and_adapters_take_more() -> None:
 def test_a_smaller_device_holds_less_and_always_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build()
     numbers = []
-    for memory in (2**32, 2**31, 1):
+    for memory in (2**36, 2**35, 1):
         monkeypatch.setattr(memory_budget, "device_memory", lambda device, memory=memory: memory)
         numbers.append(positions_that_fit(model, contextlib.nullcontext))
     assert numbers[0] == pytest.approx(2 * numbers[1], rel=0.01) and numbers[2] == 1
