@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core.composed_names import find_typed
 from core.disk_errors import describe_disk_error, disk_error_number
 from core.errors import UserError
 from core.exit_codes import EXIT_STOPPED, EXIT_USER_MISTAKE
@@ -76,10 +77,13 @@ def parse_flags(
 
 
 def _path_of(text: str) -> Path:
-    """An empty word, as an unset variable of a shell leaves it, would silently be the folder one is in."""
+    """The file or folder that a word means, whatever the form of its accents (core.composed_names).
+
+    An empty word, as an unset variable of a shell leaves it, would silently be the folder one is in.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError("expected a path, found an empty word; name it, or . for this folder")
-    return Path(text)
+    return find_typed(Path(text))
 
 
 def says_next() -> bool:

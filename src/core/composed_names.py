@@ -3,6 +3,7 @@
 Tables and manifests hold the composed form (NFC); a disk holds whatever was written to it.
 """
 
+import contextlib
 import unicodedata
 from pathlib import Path
 
@@ -13,14 +14,26 @@ def composed(name: str) -> str:
 
 
 def find_composed(folder: Path, name: str) -> Path:
-    """The file below ``folder`` whose relative name is ``name`` but for its form; ``folder / name`` where none is."""
+    """``folder / name``, each part of the name as it lies on the disk in any form, and as it is where it does not."""
     path = folder / name
-    if path.exists() or name.isascii():
+    if name.isascii() or path.exists():
         return path
     found = folder
     for part in Path(name).parts:
-        inside = found.iterdir() if found.is_dir() else ()
-        found = next((file for file in inside if composed(file.name) == composed(part)), None)
-        if found is None:
-            return path
+        found = found / part if (found / part).exists() else _find_child(found, part)
     return found
+
+
+def find_typed(path: Path) -> Path:
+    """A path that a person typed, as it lies on the disk; what nobody may look at stays as it is."""
+    if str(path).isascii():
+        return path
+    with contextlib.suppress(OSError):
+        known = path if path.exists() else next((above for above in path.parents if above.exists()), None)
+        return path if known is None else find_composed(known, str(path.relative_to(known)))
+    return path
+
+
+def _find_child(folder: Path, name: str) -> Path:
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return next((child for child in inside if composed(child.name) == composed(name)), folder / name)

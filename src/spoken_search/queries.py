@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from audio.audio_io import load_audio
+from core.composed_names import find_typed
 from core.errors import UserError
 from core.frames import HOP_SAMPLES, SAMPLE_RATE, UNIT_RATE
 from core.tables import parse_seconds
@@ -43,8 +44,8 @@ def parse_query(text: str) -> QueryClip:
     """``clip.wav``, or ``recording.mp3@12.3-13.1`` for a part of a longer one."""
     name, at, times = text.rpartition("@")
     first, dash, last = times.partition("-")
-    if not at or Path(text).exists():
-        return QueryClip(Path(text))
+    if not at or find_typed(Path(text)).exists():
+        return QueryClip(find_typed(Path(text)))
     try:
         start, end = (parse_seconds(time, f"--query {text}") for time in (first, last))
     except UserError as error:
@@ -54,7 +55,7 @@ def parse_query(text: str) -> QueryClip:
         ) from error
     if not 0 <= start < end:
         raise UserError(f"--query {text}: expected a start before the end, found {first} and {last}")
-    return QueryClip(Path(name), start, end)
+    return QueryClip(find_typed(Path(name)), start, end)
 
 
 def find_speech(waveform: np.ndarray) -> tuple[int, int]:
