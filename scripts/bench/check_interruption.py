@@ -123,9 +123,12 @@ def link_inputs(language: str, root: Path, n_recordings: int) -> None:
 def start(stage: Stage, language: str, root: Path, fault: Fault | None = None) -> int:
     """Start a stage below ``root`` in a copy of this process, which leads a process group; returns its number."""
     words = words_of(stage, language, root)
+    # A signal that comes before the copy has its own answer would get that of this process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     process = os.fork()
     if process == 0:
         _be_script(words, root / stage.below, root.with_name("screen.txt"), fault)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     return process
 
 
@@ -134,6 +137,7 @@ def _be_script(words: list[str], root: Path, screen_path: Path, fault: Fault | N
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         screen = os.open(screen_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(screen, 1)
         os.dup2(screen, 2)
