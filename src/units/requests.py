@@ -80,15 +80,17 @@ def _timed_request(
         raise UserError(f"{path}, {id}: expected durations, found none; --deduplicated does without them")
     numbers, frames = (_numbers(path, id, values) for values in (units, durations))
     if len(numbers) != len(frames) or (frames < 1).any():
+        found = f"{len(frames)} from {frames.min()} on" if len(frames) else "none"
         raise UserError(
-            f"{path}, {id}: expected a duration of 1 frame or more for each of {len(numbers)} units, found "
-            f"{len(frames)} from {frames.min(initial=0)} on; --deduplicated speaks units without durations"
+            f"{path}, {id}: expected a duration of 1 frame or more for each of {len(numbers)} units, found {found}; "
+            "--deduplicated speaks units without durations"
         )
     if (n_frames := int(frames.sum())) > LONGEST_FRAMES:
         raise UserError(f"{path}, {id}: expected at most 24 hours, found {n_frames} frames of 20 ms; repair durations")
     if any(len(_numbers(path, id, stream)) != n_frames for stream in residual_units or ()):
         raise UserError(f"{path}, {id}: expected residual_units of {n_frames} frames each; repair them")
-    _check_pitch(path, id, f0 or [0] * n_frames, n_frames)
+    if f0:
+        _check_pitch(path, id, f0, n_frames)
     return Request(id, numbers, frames, residual_units or (), f0 or None, audio or None, speaker or None)
 
 

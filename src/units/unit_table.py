@@ -44,7 +44,6 @@ COLUMNS = {
     "speaker": "i4",
     "flags": "i4",
 }
-OTHER_SPLIT = -1
 BATCH = 4096  # utterances that are written together
 
 log = logging.getLogger("oral_units")
@@ -189,8 +188,6 @@ def _describe(
             f"{corpus}: expected {totals['n_streams']} streams of units everywhere, found {units.shape[1]} in "
             f"{utterance['id']}; rerun phase 1"
         )
-    if len(units) and units.min() < 0:
-        raise UserError(f"{corpus}: expected units from 0 on, found {units.min()} in {utterance['id']}; rerun phase 1")
     first, place = totals["n_frames"], totals["n_bytes"]
     units_file.write(np.ascontiguousarray(units, "<i4").tobytes())
     line = (json.dumps([utterance["id"], utterance["audio"]]) + "\n").encode("utf-8")
@@ -200,11 +197,10 @@ def _describe(
         totals["largest"] = max(totals["largest"], int(units.max()))
     totals["n_frames"], totals["n_bytes"] = first + len(units), place + len(line)
     totals["n_utterances"] += 1
-    split = SPLITS.index(utterance["split"]) if utterance["split"] in SPLITS else OTHER_SPLIT
     speaker, flags = utterance.get("speaker"), utterance.get("flags") or []
     row = growing.speakers.setdefault(speaker, len(growing.speakers)) if speaker else -1
     bits = sum(1 << growing.flags.setdefault(flag, len(growing.flags)) for flag in set(flags))
-    key = name_key(utterance["id"])
+    split, key = SPLITS.index(utterance["split"]), name_key(utterance["id"])
     return first, len(units), place, len(line), key, utterance["duration"], split, row, bits
 
 

@@ -208,3 +208,77 @@ def test_ids_are_file_names_and_come_once() -> None:
         with pytest.raises(UserError, match=message):
             list(check_ids((Request(name, UNITS) for name in names), Path("units.txt")))
     assert len(list(check_ids((Request(name, UNITS) for name in ("a", "b.1", "Sateré 2")), Path("units.txt")))) == 3
+
+
+DAY = 24 * 3600 * 50  # frames
+
+
+def timed(**changed: object) -> str:
+    return json.dumps([{"id": "a", "units": [5, 7], "durations": [2, 1]} | changed])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"durations": [DAY - 1, 1]}, ""),
+        ({"durations": [DAY, 1]}, f"a: expected at most 24 hours, found {DAY + 1} frames of 20 ms; repair durations"),
+        ({"durations": [3]}, "a: expected a duration of 1 frame or more for each of 2 units, found 1 from 3 on;"),
+        ({"durations": [2, 0]}, "for each of 2 units, found 2 from 0 on; --deduplicated speaks units without"),
+        ({"durations": []}, "for each of 2 units, found none; --deduplicated"),
+        ({"residual_units": [[1, 2, 3], [4, 5, 6]]}, ""),
+        ({"residual_units": [[1, 2, 3], [4, 5]]}, "a: expected residual_units of 3 frames each; repair them"),
+        ({"residual_units": [[1, 2, "x"]]}, "a: expected unit ids, found invalid literal"),
+        ({"residual_units": []}, ""),
+        ({"units": [5.0, 7]}, ""),
+        ({"units": [5.5, 7]}, "a: expected unit ids, found 5.5, which is no whole number; --tokens reads BPE tokens"),
+        ({"units": [5, None]}, "a: expected unit ids, found"),
+        ({"units": [5, 10**30]}, "a: expected unit ids, found"),
+        ({"units": [5, -3]}, "a: expected unit ids of 0 or more, found -3"),
+        ({"f0": [0, 90, 91.5]}, ""),
+        ({"f0": []}, ""),
+        ({"f0": [0, 90]}, "a: expected f0 in Hz, 0 or more, for each of 3 frames; leave f0 out"),
+        ({"f0": [0, 90, -1]}, "a: expected f0 in Hz"),
+        ({"f0": [0, 90, True]}, "a: expected f0 in Hz"),
+        ({"f0": [0, 90, float("inf")]}, "a: expected f0 in Hz"),
+        ({"f0": [0, 90, float("nan")]}, "a: expected f0 in Hz"),
+        ({"f0": "no "}, "a: expected f0 in Hz"),
+    ],
+    ids=str,
+)
+def test_what_is_an_utterance_to_speak_and_what_just_is_none(
+    write: Callable[[str], Path], changed: dict, said: str
+) -> None:
+    path = write(timed(**changed))
+    if not said:
+        (request,) = read_units(path)
+        assert request.units.tolist() == [5, 7] and request.durations.sum() == sum(changed.get("durations", [3]))
+        return
+    with pytest.raises(UserError, match=re.escape(said)) as refused:
+        list(read_units(path))
+    assert str(refused.value).startswith(f"{path}, a: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_json_is_known_in_any_encoding_and_behind_blank_lines(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.json"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    for text in ("\n \r\n\t" + timed(), '\n{"id": "a", "units": [5, 7], "durations": [2, 1]}\n\n'):
+        path.write_text(mark + text, encoding=encoding)
+        (request,) = read_units(path)
+        assert request.durations.tolist() == [2, 1]
+
+
+def test_a_long_wrong_line_is_told_by_its_beginning(write: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match=rf"line 2: expected 'id<TAB>12 45 …', found '{'7 ' * 20}'$"):
+        list(read_units(write("a\t1\n" + "7 " * 50 + "\n")))
+    with pytest.raises(UserError, match="expected utterances, found none of 0$"):
+        list(read_units(write("\n# nothing\n")))
+
+
+def test_names_are_told_where_they_cannot_be_files() -> None:
+    for names, said in (
+        (["a/b"], "units.txt: id 'a/b': expected a file name, short and without '/'; rename it"),
+        (["a", "b", "a"], "units.txt: id 'a' comes twice and would overwrite itself; rename one"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            list(check_ids((Request(name, UNITS) for name in names), Path("units.txt")))
