@@ -7,6 +7,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -38,17 +39,27 @@ def import_once() -> float:
 
 def tests_of(module: str, line: int, source: str, reached: Mapping[str, dict], most_seconds: float) -> list[str]:
     """The tests that reach the changed line, the quickest first, within so many seconds; for a line that runs when the
-    module is imported, those that reach any."""
+    module is imported, those that reach any, and where it has constants alone, those of the modules that import it."""
     lines, seconds = reached["lines"].get(module, {}), reached["seconds"]
     tests = {test for part in statement_lines(source, line) for test in lines.get(str(part), [])}
     if not is_in_function(source, line):
         tests = {test for tests in lines.values() for test in tests}
+        tests = tests - {"import"} or tests_of_importers(module, reached)
     chosen, total = [], 0.0
     for test in sorted(tests - {"import"}, key=lambda test: seconds[test]):
         total += seconds[test]
         if total <= most_seconds or not chosen:
             chosen.append(test)
     return chosen
+
+
+def tests_of_importers(module: str, reached: Mapping[str, dict]) -> set[str]:
+    """The tests that reach any line of a module that imports this one."""
+    name = ".".join(Path(module).with_suffix("").parts[1:])
+    imports = re.compile(rf"^from {re.escape(name)} import ", re.MULTILINE)
+    sources = {path: REPOSITORY / path for path in reached["lines"]}
+    importing = [path for path, file in sources.items() if file.is_file() and imports.search(file.read_text("utf-8"))]
+    return {test for path in importing for tests in reached["lines"][path].values() for test in tests}
 
 
 def run_tests(copy: Path, words: Sequence[str], limit_seconds: float, plugin: object = None) -> tuple[int | None, str]:

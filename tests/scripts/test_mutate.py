@@ -100,6 +100,19 @@ def test_the_quickest_tests_of_a_line_are_chosen_within_their_seconds() -> None:
     assert choose_tests("b.py", line, SOURCE, reached, 9.0) == []
 
 
+def test_constants_are_looked_at_by_the_tests_of_those_who_import_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutant_tests, "REPOSITORY", tmp_path)
+    (tmp_path / "src" / "deep").mkdir(parents=True)
+    (tmp_path / "src" / "deep" / "one.py").write_text("import os\n\nfrom deep.limits import LIMIT\n")
+    (tmp_path / "src" / "deep" / "other.py").write_text("from deep.limits_of_others import LIMIT\n")
+    lines = {f"src/deep/{name}.py": {"9": [name]} for name in ("one", "other", "gone")}
+    reached = {"seconds": {"one": 1.0, "other": 1.0, "gone": 1.0}, "lines": lines}
+    reached["lines"]["src/deep/limits.py"] = {"1": ["import"]}
+    assert choose_tests("src/deep/limits.py", 1, "LIMIT = 3\n", reached, 9.0) == ["one"]
+
+
 def test_mutants_that_lived_are_run_again_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(SOURCE)
     change = ["-    return left", "+    return right"]
