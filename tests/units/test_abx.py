@@ -10,8 +10,8 @@ import validate_units
 from core.errors import UserError
 from independent_scores import make_abx_example, our_abx
 from synthetic import write_units
-from units.abx import average_cells, find_items, list_cells, score_abx
-from units.abx_distance import align, angular_distance, as_unit_vectors, unequal_distance
+from units.abx import Cell, _cell_error, _chunks, average_cells, find_items, list_cells, score_abx
+from units.abx_distance import AbxItems, align, angular_distance, as_unit_vectors, unequal_distance
 from units.phone_labels import PhoneLabels
 
 # fastabx 0.9.0, torchdtw 0.4.2 on Python 3.12: OTHER/bin/python scripts/bench/independent_scores.py
@@ -114,6 +114,77 @@ def test_cells_within_and_across_speakers() -> None:
             assert len(set(items.speaker[cell.x])) == 1 and (speaker in items.speaker[cell.x]) != across
     alone = score_abx(items._replace(speaker=np.zeros_like(items.speaker)), example.units, unequal_distance)
     assert alone.across is None and alone.within.low is None
+
+
+def test_five_other_speakers_at_most_are_asked() -> None:
+    """Eight speakers of one context, each with two phones: X is of five of the seven others."""
+    speakers, phones = (column.ravel() for column in np.meshgrid(np.arange(8), [1, 2], indexing="ij"))
+    nothing = np.zeros(16, np.int64)
+    items = AbxItems(nothing, nothing, nothing + 1, phones, nothing, speakers)
+    (cells,) = list_cells(items, across=True)
+    asked = {}
+    for cell in cells:
+        asked.setdefault(cell.key, set()).update(items.speaker[cell.x].tolist())
+    assert len(asked) == 16 and {len(others) for others in asked.values()} == {5}
+    assert list(list_cells(items, across=False)) == [], "one item of a phone has no other one to be compared with"
+    assert list(list_cells(items._replace(phone=nothing), across=True)) == []
+    (other,) = list_cells(items, across=True, seed=1)
+    assert [cell.x.tolist() for cell in other] != [cell.x.tolist() for cell in cells]
+
+
+def test_memory_bounds_change_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = make_abx_example(2)
+    items = find_items(example.labels, example.spans, example.speakers)
+    frames = [as_unit_vectors(one) for one in example.features]
+    whole = score_abx(items, frames, angular_distance)
+    assert whole.n_items == len(items.phone) > 0
+    n_cells = [sum(map(len, list_cells(items, across=across))) for across in (False, True)]
+    assert whole.n_cells == sum(n_cells) and min(n_cells) > 0
+    monkeypatch.setattr("units.abx.PAIRS_AT_ONCE", 40)
+    monkeypatch.setattr("units.abx_distance.ALIGNED_AT_ONCE", 3)
+    parts = score_abx(items, frames, angular_distance)
+    assert parts.within.value == pytest.approx(whole.within.value)
+    assert parts.across.value == pytest.approx(whole.across.value) and parts[2:] == whole[2:]
+
+
+def test_chunks_end_as_soon_as_they_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell of two X, three A and four B makes 14 pairs."""
+    cell = Cell(np.arange(2), np.arange(3), np.arange(4), (0, 0, 0, 0))
+    for limit, sizes in ((14, [1, 1, 1]), (15, [2, 1]), (28, [2, 1]), (43, [3])):
+        monkeypatch.setattr("units.abx.PAIRS_AT_ONCE", limit)
+        assert [len(chunk) for chunk in _chunks([[cell]] * 3)] == sizes
+
+
+def test_a_draw_counts_half_and_an_item_is_not_its_own_neighbour() -> None:
+    own = np.array([[np.inf, 0.2], [0.4, np.inf]])
+    other = np.array([[0.3, 0.2], [0.1, 0.4]])
+    # The first: 0.2 is right against 0.3, a draw with 0.2. The second: 0.4 is wrong against 0.1, a draw with 0.4.
+    assert _cell_error(own, other, same=True) == pytest.approx(1 - (1.5 + 0.5) / 4)
+    assert _cell_error(np.array([[0.2], [0.4]]), other, same=False) == pytest.approx(1 - (1.5 + 0.5) / 4)
+
+
+@pytest.mark.parametrize(("gap", "found"), [(0.0, 1), (0.009, 1), (0.011, 0)])
+def test_phones_are_neighbours_within_a_step(gap: float, found: int) -> None:
+    starts = np.array([0.1, 0.2 + gap, 0.3 + gap])
+    labels = PhoneLabels(["SIL", "a", "b"], {"x": (starts, np.array([0.2, 0.3 + gap, 0.41]), np.array([1, 2, 1]))})
+    items = find_items(labels, [("x", 0.0, 99)], ["s"])
+    assert len(items.phone) == found
+    if found:
+        # Middles of frames lie at 10, 30, 50 … ms: those from 110 to 410 ms.
+        assert (items.start[0], items.stop[0], items.phone[0], items.context[0]) == (5, 21, 2, 1 * 3 + 1)
+        # A second utterance that begins within the triphone, or ends before its last frame, does not hold it.
+        spans = [("x", 0.0, 21), ("x", 0.0, 20), ("x", 0.1, 99), ("x", 0.12, 99)]
+        assert find_items(labels, spans, ["s"] * 4).utterance.tolist() == [0, 2]
+
+
+def test_an_interval_draws_contexts_again() -> None:
+    keys = np.array([[context, 1, 2, 0] for context in range(30)])
+    errors = np.random.default_rng(0).random(30)
+    found, mean = average_cells(keys, errors, n_resamples=200, seed=3), errors.mean()
+    drawn = np.random.default_rng(3).multinomial(30, np.full(30, 1 / 30), size=200)
+    means = (drawn @ errors) / 30
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert found == pytest.approx((mean, low - means.mean() + mean, high - means.mean() + mean))
 
 
 def test_means_are_over_contexts_then_speakers_then_phones() -> None:

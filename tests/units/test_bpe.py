@@ -13,6 +13,7 @@ from units.bpe import (
     N_SPECIAL,
     SPECIAL_TOKENS,
     TRAINING_PIECE_UNITS,
+    check_vocab_size,
     decode_tokens,
     encode_batch,
     encode_units,
@@ -246,6 +247,68 @@ def test_choose_motifs_takes_frequent_and_long_ones() -> None:
     motifs = [motif(4, 1, 900, 9.0), motif(5, 2, 50, 0.1), motif(6, 3, 5, 0.9), motif(7, 9, 2, 3.0, n_examples=1)]
     assert [chosen["token"] for chosen in choose_motifs(motifs, 1)] == [5, 6]
     assert [chosen["token"] for chosen in choose_motifs(motifs, 5)] == [5, 6, 7]
+
+
+def test_of_equally_frequent_or_long_motifs_the_first_tokens_are_chosen() -> None:
+    def motif(token: int, count: int, seconds: float) -> dict:
+        examples = [{"utterance": "a"}, {"utterance": "b"}]
+        return {"token": token, "units": [1, 2], "count": count, "mean_duration": seconds, "examples": examples}
+
+    motifs = [motif(8, 5, 0.2), motif(6, 9, 0.1), motif(7, 9, 0.1), motif(5, 1, 0.9), motif(4, 2, 0.9)]
+    assert [chosen["token"] for chosen in choose_motifs(motifs, 1)] == [6, 4]
+    assert [chosen["token"] for chosen in choose_motifs(motifs, 3)] == [6, 7, 8, 4, 5]
+    assert choose_motifs([motif(4, 2, 0.9) | {"examples": []}], 3) == []
+
+
+def test_fewer_examples_are_the_first_of_more() -> None:
+    """So many as asked for, as long as there are utterances, and none of an utterance twice."""
+
+    def examples(n: int) -> list[dict]:
+        motifs = new_motif_counts([[0], [1]], n_examples=n)
+        for number in range(7):
+            count_motifs(motifs, np.array([0, 1, 0, 0]), utterance(f"u{number}", [1, 2, 3, 4]))
+        return next(list_motifs(motifs))["examples"]
+
+    most = examples(9)
+    assert sorted(example["utterance"] for example in most) == [f"u{number}" for number in range(7)]
+    for n in range(8):
+        assert examples(n) == most[:n]
+    assert {(example["start"], example["end"]) for example in most} <= {(0.0, 0.02), (0.06, 0.12), (0.12, 0.2)}
+
+
+def test_mean_durations_have_four_digits() -> None:
+    motifs = new_motif_counts([[0]], n_examples=1)
+    count_motifs(motifs, np.zeros(3, np.int64), utterance("a", [1, 1, 2]))
+    assert next(list_motifs(motifs))["mean_duration"] == 0.0267
+
+
+def test_a_motifs_file_that_is_none_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "motifs.json").write_text("[{")
+    with pytest.raises(UserError, match=r"motifs\.json: expected JSON, found .*; rerun phase 2 with --overwrite"):
+        read_motifs(tmp_path / "motifs.json")
+
+
+@pytest.mark.parametrize(("n_units", "vocab_size"), [(50, 55), (MAX_UNITS, MAX_UNITS + 5)])
+def test_a_vocabulary_with_room_for_one_merge_is_taken(n_units: int, vocab_size: int) -> None:
+    check_vocab_size(vocab_size, n_units)
+    with pytest.raises(UserError, match=f"--vocab_size {vocab_size - 1}: expected more than {vocab_size - 1}, which"):
+        check_vocab_size(vocab_size - 1, n_units)
+
+
+def test_mistakes_of_units_say_the_numbers() -> None:
+    with pytest.raises(UserError, match="the 50 units and 4 special tokens fill .* merge; try --vocab_size 354$"):
+        check_vocab_size(54, 50)
+    with pytest.raises(UserError, match="expected at most 65534 units, found 65535; fit fewer in phase 1"):
+        check_vocab_size(10**6, MAX_UNITS + 1)
+    with pytest.raises(UserError, match="expected unit ids from 0 to 65533, found 3 … 65534"):
+        units_to_text([3, 65_534])
+    with pytest.raises(UserError, match="expected unit ids below 4, found 7; rerun phase 1"):
+        train_tokenizer([[0, 1, 7]], n_units=4, vocab_size=50)
+
+
+def test_five_strangers_are_named_in_order(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(UserError, match=r"^units \[70, 71, 72, 73, 74\]: not among the tokenizer's"):
+        encode_batch(tokenizer, [[1, 2], [75, 3, 74, 73, 72, 71, 70, 70]])
 
 
 def test_nothing_half_made_lies_in_the_folder(tmp_path: Path) -> None:

@@ -109,3 +109,55 @@ def test_each_missing_key_is_named() -> None:
         short = {name: value for name, value in utterance("a").items() if name != key}
         assert f"missing {key}" in find_fault(short)
     assert "found ['a']" in find_fault(["a"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": "../a"}, "expected an id that may be a file's name, found '../a'"),
+        ({"id": 7}, "expected an id that may be a file's name, found 7"),
+        ({"split": "dev"}, "expected split train, val, test, found 'dev' in a"),
+        ({"unit_rate": 25}, "expected a unit rate of 50 Hz, found 25 Hz in a"),
+        ({"duration": "x" * 99}, f"expected seconds in 'duration', found {repr('x' * 99)[:40]} in a"),
+        ({"units": [3]}, "expected unit ids from 0 on, and as many durations of 1 frame or more, in a"),
+        ({"residual_units": [[1]]}, "expected residual_units of 6 frames each in a"),
+        ({"audio": None}, "expected a path as audio of a"),
+    ],
+)
+def test_a_fault_says_what_was_found_and_in_which_line(tmp_path: Path, change: dict, said: str) -> None:
+    assert find_fault(utterance("a") | change) == said
+    path = tmp_path / "corpus.json"
+    write_corpus(path, [utterance("first"), utterance("a") | change])
+    found = read_corpus(path)
+    assert next(found)["id"] == "first"
+    with pytest.raises(UserError) as refused:
+        next(found)
+    assert str(refused.value) == f"{path}, line 3: {said}; rerun phase 1"
+    assert is_corpus(path), "the first utterance tells"
+
+
+def test_lines_that_are_none_are_told_and_empty_ones_are_no_matter(tmp_path: Path) -> None:
+    path = tmp_path / "spanish_units" / "corpus.json"
+    with pytest.raises(UserError, match=r"expected phase 1's corpus, found none; run: bash .*phase1\.sh spanish"):
+        list(read_corpus(path))
+    path.parent.mkdir()
+    line = json.dumps(utterance("a"))
+    path.write_text(f"\n[\n\n  {line},\n\n{line}\n]\n\n")
+    with pytest.raises(UserError, match="cut short"):
+        list(read_corpus(path))
+    path.write_text(f"\n[\n\n  {line},\n\n{line}\n]\n")
+    assert len(list(read_corpus(path))) == 2 and not is_corpus(path), "a bracket comes first"
+    path.write_text(f"[\n{line[:-9]},\n{line}\n]\n")
+    with pytest.raises(UserError, match="corpus.json, line 2: expected one utterance a line, found .*; rerun phase 1$"):
+        list(read_corpus(path))
+    for text in ("", "[", "[\n", "{\n" + line, "[\n7", "[\n{}\n", f"[{line}]"):
+        path.write_text(text)
+        assert not is_corpus(path)
+    path.write_bytes(b"[\n\xff\n]\n")
+    assert not is_corpus(path)
+
+
+def test_units_and_durations_go_in_pairs() -> None:
+    with pytest.raises(UserError, match="expected one duration a unit, found 2 units and 1 durations"):
+        expand([1, 2], [3])
+    assert deduplicate(np.array([2, 2, 0], np.int16))[0].dtype == np.int64

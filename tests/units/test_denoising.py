@@ -12,7 +12,7 @@ from models.feature_denoiser import FeatureDenoiser
 from units.assignment import assign
 from units.carried_embeddings import same_clusters
 from units.clusters import UnitClusters
-from units.denoising import _closeness, denoise, denoiser_arrays, fit_denoiser
+from units.denoising import CROP_FRAMES, _closeness, _draw, denoise, denoiser_arrays, fit_denoiser, read_denoiser
 from units.kmeans import load_kmeans, quantize_to_units, save_kmeans, save_safetensors
 
 CENTROIDS = np.random.default_rng(0).normal(0, 1, (8, 4)).astype(np.float32)
@@ -90,3 +90,51 @@ def test_the_closest_centroid_is_the_nearest_whatever_its_length() -> None:
     assert (
         _closeness(frames, book).argmax(dim=1).tolist() == torch.cdist(frames, book).argmin(dim=1).tolist() == [1, 0, 2]
     )
+
+
+def test_crops_are_stretches_of_one_copy_with_the_units_of_its_clean_one() -> None:
+    """A short utterance is filled up with nothing, whose unit is -1; long ones are drawn more often."""
+    lengths = (40, 300)
+    copies = [[np.full((n, 3), 10 * n + number, np.float32) for number in range(3)] for n in lengths]
+    for utterance in copies:
+        for one in utterance:
+            one[:, 0] = np.arange(len(one))
+    units = [torch.arange(n) for n in lengths]
+    around = [[torch.full((6,), float(10 * n + number)) for number in range(3)] for n in lengths]
+    features, beside, targets, clean = _draw(copies, units, around, 400, np.random.default_rng(0))
+    assert features.shape == (400, CROP_FRAMES, 3) and beside.shape == (400, 6) and targets.shape == (400, CROP_FRAMES)
+    of_copy = features[:, 0, 1]
+    assert torch.equal(beside[:, 0], of_copy) and set(of_copy.tolist()) == {400, 401, 402, 3000, 3001, 3002}
+    assert torch.equal(clean, (of_copy % 10 == 0).float()) and 0.2 < clean.mean() < 0.4
+    short = of_copy < 1000
+    assert 0.05 < short.float().mean() < 0.2, "40 of 340 frames"
+    assert (targets[short, 40:] == -1).all() and (features[short, 40:] == 0).all()
+    assert torch.equal(targets[short, :40], torch.arange(40).expand(int(short.sum()), 40))
+    assert torch.equal(targets[~short].float(), features[~short, :, 0])
+    starts = targets[~short, 0]
+    assert 0 <= starts.min() < 10 and 300 - CROP_FRAMES - 10 < starts.max() <= 300 - CROP_FRAMES
+    assert torch.equal(targets[~short, -1], starts + CROP_FRAMES - 1)
+
+
+def test_arrays_without_a_denoiser_have_none_and_a_foreign_one_is_named(denoiser: FeatureDenoiser) -> None:
+    assert denoiser_arrays(None) == {} and read_denoiser({"centroids": CENTROIDS}) is None
+    arrays = denoiser_arrays(denoiser)
+    assert all(name.startswith("denoiser.") for name in arrays)
+    again = read_denoiser(arrays | {"centroids": CENTROIDS})
+    assert not again.training and not any(value.requires_grad for value in again.parameters())
+    for broken, said in (
+        (
+            {name: value for name, value in arrays.items() if name != "denoiser.leave.weight"},
+            "no denoiser.leave.weight",
+        ),
+        (arrays | {"denoiser.leave.weight": np.zeros(3, np.float32)}, "no denoiser.leave.weight"),
+        (arrays | {"denoiser.more": np.zeros(3, np.float32)}, "other or no denoiser.more"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read_denoiser(broken)
+
+
+def test_learning_leaves_the_random_numbers_of_others_alone() -> None:
+    state = torch.random.get_rng_state()
+    fit_denoiser(utterances(2), CENTROIDS, 3, steps=1, n_crops=2)
+    assert torch.equal(torch.random.get_rng_state(), state)

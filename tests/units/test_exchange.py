@@ -12,17 +12,19 @@ from core.errors import UserError
 from core.records import Utterance
 from synthetic import write_segments
 from units.corpus import frame_units
-from units.exchange_formats import FORMATS, Surroundings, as_json, describe_loss
+from units.exchange_formats import FORMATS, Surroundings, acoustemes, as_json, csv_lines, describe_loss
 from units.exchange_import import (
+    ImportCounts,
     _count_samples,
     complete_utterances,
+    describe_counts,
     fit_frames,
     new_counts,
     read_segments,
     survey_units,
 )
-from units.exchange_reading import ForeignUtterance, find_files, read_foreign
-from units.exchange_writing import check_out, check_streams, count_utterances, write_units
+from units.exchange_reading import ForeignUtterance, as_frames, find_files, read_foreign, split_of
+from units.exchange_writing import check_out, check_streams, count_utterances, first_stream, write_units
 from units.shards import describe_utterance
 
 WITH_STREAMS = [name for name, form in FORMATS.items() if "streams" in form.holds]
@@ -370,3 +372,247 @@ def test_the_length_is_the_audio_s_else_the_list_s_else_the_file_s_else_the_unit
     assert _count_samples(foreign, segment | {"duration": 0.5}, audio.with_name("none.wav")) == 8000
     assert _count_samples(foreign, None, None) == 1120
     assert _count_samples(foreign._replace(seconds=None), None, None) == 960
+
+
+# Every byte that is written, of two utterances of one language.
+
+KNOWN = {"unit_rate": 50, "source": "a.mp3", "start": 0.0, "end": 0.1}
+WRITTEN = [
+    KNOWN
+    | {"id": "a", "audio": "x/a.wav", "duration": 0.0801, "split": "train", "speaker": "ana"}
+    | {"units": [3, 1], "durations": [3, 1]},
+    KNOWN
+    | {"id": "b", "audio": "", "duration": 0.04, "split": "val", "speaker": "bel", "text": "uno"}
+    | {"units": [1], "durations": [2]},
+]
+A, B = '"audio":"/data/x/a.wav"', '"audio":"b.wav"'
+BYTES = {
+    "csv": {
+        "units.csv": "id,start,end,unit,split,speaker,audio\na,0.00,0.06,3,train,ana,x/a.wav\n"
+        "a,0.06,0.08,1,train,ana,x/a.wav\nb,0.00,0.04,1,val,bel,\n"
+    },
+    "discophon": {
+        "units-spanish-train.jsonl": '{"file":"a","units":[3,3,3,1]}\n',
+        "units-spanish-dev.jsonl": '{"file":"b","units":[1,1]}\n',
+    },
+    "fairseq": {"train.txt": "a|3 3 3 1\n", "val.txt": "b|1 1\n"},
+    "slamkit": {
+        "train_features.jsonl": '{"units":[3,1],"duration":[3,1],"file_name":"/data/x/a.wav"}\n',
+        "val_features.jsonl": '{"units":[1],"duration":[2],"file_name":"b.wav"}\n',
+        "train_tokens.jsonl": '{"file_name":"/data/x/a.wav","audio_repr":"<Un3><Un1>"}\n',
+        "val_tokens.jsonl": '{"file_name":"b.wav","audio_repr":"<Un1>"}\n',
+    },
+    "speech-resynthesis": {
+        "train.txt": "{'audio': '/data/x/a.wav', 'hubert': '3 3 3 1', 'duration': 0.080125}\n",
+        "val.txt": "{'audio': 'b.wav', 'hubert': '1 1', 'duration': 0.04}\n",
+    },
+    "textless": {
+        "train.units": "a\t3 1\n",
+        "val.units": "b\t1\n",
+        "train.durations": "a\t3 1\n",
+        "val.durations": "b\t2\n",
+        "train.tsv": "/data\nx/a.wav\t1282\n",
+        "val.tsv": "/data\nb.wav\t640\n",
+    },
+    "unit-hifigan": {
+        "train.jsonl": f'{{{A},"units":[3,3,3,1],"speaker":"ana"}}\n',
+        "val.jsonl": f'{{{B},"units":[1,1],"speaker":"bel"}}\n',
+    },
+    "acoustemes": {
+        "train/a_acoustemes.json": '{"duration_sec":0.0801,"num_frames":4,"segments":['
+        '{"start":0.0,"end":0.06,"unit_id":3},{"start":0.06,"end":0.08,"unit_id":1}]}\n',
+        "val/b_acoustemes.json": '{"duration_sec":0.04,"num_frames":2,"segments":['
+        '{"start":0.0,"end":0.04,"unit_id":1}]}\n',
+    },
+}
+
+
+def write_known(folder: Path, form: str) -> int:
+    splits, _, all_speak = count_utterances(WRITTEN)
+    around = Surroundings("spanish", Path("/data"), 1, all_speak)
+    return write_units(folder, form, lambda wanted: [row for row in WRITTEN if row["split"] in wanted], splits, around)
+
+
+@pytest.mark.parametrize("form", sorted(BYTES))
+def test_what_is_written_to_the_letter(tmp_path: Path, form: str) -> None:
+    assert write_known(tmp_path / "out", form) == len(BYTES[form])
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path / "out")): path.read_text() for path in files} == BYTES[form]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_a_parquet_file_has_its_columns_whatever_is_held_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    from pyarrow import parquet
+
+    monkeypatch.setattr("units.exchange_writing.ROWS_AT_ONCE", rows)
+    monkeypatch.setattr("units.exchange_reading.PARQUET_ROWS", rows)
+    (tmp_path / "out" / "data").mkdir(parents=True)
+    splits, around = ["train"], Surroundings("spanish", Path("/data"), 1, True)
+    both = [row | {"split": "train"} for row in WRITTEN]
+    assert write_units(tmp_path / "out", "hf", lambda _: both, splits, around) == 1
+    path = tmp_path / "out" / "data" / "train-00000-of-00001.parquet"
+    names = ["id", "audio", "source", "speaker", "text", "duration", "start", "end", "unit_rate", "units", "durations"]
+    table = parquet.read_table(path)
+    assert table.column_names == names and parquet.ParquetFile(path).num_row_groups == (2 if rows == 1 else 1)
+    assert table.to_pylist() == [{name: row.get(name) for name in names} for row in both]
+    assert [one.id for one in read("hf", tmp_path / "out")] == ["a", "b"]
+
+
+def test_an_utterance_of_nothing_has_no_row() -> None:
+    nothing = WRITTEN[0] | {"units": [], "durations": []}
+    assert csv_lines(nothing, None) == "" and acoustemes(nothing)["segments"] == []
+    assert acoustemes(nothing)["num_frames"] == 0
+
+
+@pytest.mark.parametrize(("n_names", "end"), [(5, "a0, a1, a2, a3, a4)"), (6, "a0, a1, a2, a3, a4, …)")])
+def test_what_was_done_to_the_units_is_told_with_five_names(n_names: int, end: str) -> None:
+    names = [f"a{number}" for number in range(n_names)]
+    counts = ImportCounts([*names, "z"], names, ["z"], names)
+    assert describe_counts(counts, has_manifest=True) == [
+        f"{n_names} of {n_names + 1} utterances are not in segments.jsonl: kept as their file describes them ({end}",
+        f"1 of {n_names + 1} utterances have no audio under DATA_ROOT: motifs and scores work, a voice needs the audio "
+        "(z)",
+        f"{n_names} of {n_names + 1} utterances were up to two frames longer or shorter than their audio: the end was "
+        f"cut, or its last unit repeated ({end}",
+    ]
+    assert len(describe_counts(counts, has_manifest=False)) == 2
+    assert describe_counts(new_counts(), has_manifest=True) == []
+
+
+def test_units_are_surveyed_over_all_streams(tmp_path: Path) -> None:
+    def foreign(name: str, *rows: list[int]) -> ForeignUtterance:
+        return ForeignUtterance(name, np.array(rows, np.int64).reshape(len(rows), -1))
+
+    assert survey_units([foreign("a", [3, 9], [0, 1]), foreign("b", [4, 4])], tmp_path) == (10, 2)
+    for found, said in (
+        ([foreign("a", [3, 9]), foreign("b", [4])], r"as many streams, found \[1, 2\]"),
+        ([ForeignUtterance("a", np.zeros((0, 1), np.int64))], r"expected units, .* found \[1\]"),
+        ([], r"expected units, .* found \[\]"),
+    ):
+        with pytest.raises(UserError, match=said):
+            survey_units(found, tmp_path)
+
+
+def test_audio_of_another_tool_is_known_by_where_it_lies(place: dict, tmp_path: Path) -> None:
+    segments, counts = read_segments(place["manifest"]), new_counts()
+    row = next(iter(segments.by_id.values()))
+    frames = np.ones((round(row["duration"] * 16000) // 320, 1), np.int64)
+
+    def complete(**known: object) -> dict:
+        foreign = ForeignUtterance("other", frames, split="test", speaker="eva", **known)
+        return next(iter(complete_utterances([foreign], segments, place["root"], None, counts)))
+
+    for audio in (row["audio"], str(place["root"] / row["audio"]), f"spanish/../{row['audio']}"):
+        found = complete(audio=audio)
+        assert (found["id"], found["audio"], found["split"]) == (row["id"], row["audio"], row["split"])
+        assert found["speaker"] == "eva", "segments.jsonl says nothing of it"
+    assert (counts.unknown, counts.without_audio, counts.fitted) == ([], [], [])
+    for audio in (str(tmp_path / "a.wav"), "../a.wav", None, ""):
+        assert (complete(audio=audio)["id"], complete(audio=audio)["audio"]) == ("other", "")
+    assert len(counts.unknown) == len(counts.without_audio) == 8 and counts.fitted == []
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.txt", "train"),
+        ("Valid_units.txt", "val"),
+        ("dev-clean.km100.txt", "val"),
+        ("training.txt", None),
+        ("train_to_test.txt", "test"),
+        ("test/units.txt", "test"),
+        ("my test/units.txt", None),
+        ("test/val1.txt", "val"),
+    ],
+)
+def test_a_file_s_name_tells_its_split(name: str, split: str | None) -> None:
+    assert split_of(Path("data") / name) == split
+
+
+@pytest.mark.parametrize(
+    ("units", "durations", "said"),
+    [
+        ([3, 1], [2, 0], ""),
+        ([3.0, 1], None, ""),
+        ([], [], ""),
+        ([3.5], None, "units or durations that are no whole numbers"),
+        ([2**53], None, "units or durations that are no whole numbers"),
+        (["a"], None, "units or durations that are no whole numbers"),
+        ([True], None, "units or durations that are no whole numbers"),
+        ([-1, -4], None, "the unit -4"),
+        ([1, 2], [1], "2 units and 1 durations"),
+        ([1, 2], [1, -1], "a duration below 0"),
+        ([1], [24 * 3600 * 50 + 1], "4320001 frames of 20 ms, more than 24 hours"),
+    ],
+    ids=str,
+)
+def test_units_become_frames_or_a_reason(units: list, durations: list | None, said: str) -> None:
+    if not said:
+        expected = np.repeat(units, durations if durations is not None else 1).tolist()
+        assert as_frames(units, 50, durations)[:, 0].tolist() == expected
+        return
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        as_frames(units, 50, durations)
+
+
+def test_a_day_of_units_is_the_longest_and_counted_at_our_rate() -> None:
+    day = 24 * 3600 * 25
+    assert len(as_frames([1], 25, [day])) == 2 * day
+    with pytest.raises(ValueError, match="^4320002 frames"):
+        as_frames([1], 25, [day + 1])
+    assert as_frames([2**53 - 1], 50)[0, 0] == 2**53 - 1
+
+
+@pytest.mark.parametrize(("end", "fits"), [("0.0249", True), ("0.0251", False), ("0.0151", True), ("0.0149", False)])
+def test_times_may_miss_their_frame_by_a_quarter(tmp_path: Path, end: str, fits: bool) -> None:
+    (tmp_path / "units.csv").write_text(f"id,start,end,unit\na,0,{end},3\na,{end},0.06,1\n")
+    if fits:
+        assert read("csv", tmp_path)[0].frame_units[:, 0].tolist() == [3, 1, 1]
+        return
+    with pytest.raises(UserError, match=r"a: expected rows that follow each other from 0 s in steps of 0\.02 s"):
+        read("csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a,0.02,0.04,3\n", "follow each other from 0 s"),
+        ("a,0,0,3\n", "follow each other from 0 s"),
+        ("a,0,0.04,3\na,0.02,0.06,1\n", "follow each other from 0 s"),
+        ("a,0,inf,3\n", "a: expected start and end in seconds, found NaN or Inf"),
+    ],
+)
+def test_rows_that_leave_or_share_time_are_refused(tmp_path: Path, rows: str, said: str) -> None:
+    (tmp_path / "units.csv").write_text("id,start,end,unit\n" + rows)
+    with pytest.raises(UserError, match=said):
+        read("csv", tmp_path)
+
+
+def test_a_spreadsheet_s_splits_are_its_column_s_or_its_name_s(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(
+        "\ufeffid,start,end,unit,unit_2,unit_x,split,audio,speaker\n"
+        "a,0,0.02,3,5,x,dev,a.wav,\nb,0,0.02,4,6,x,other,,eva\nb,0.02,0.06,7,8,x,,,\n"
+    )
+    first, second = read("csv", tmp_path)
+    assert (first.split, first.audio, first.speaker) == ("val", "a.wav", None)
+    assert (second.split, second.audio, second.speaker) == ("train", None, "eva")
+    assert second.frame_units.tolist() == [[4, 6], [7, 8], [7, 8]]
+
+
+def test_folders_that_hold_something_are_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file: expected a folder, found a file; give another name"):
+        check_out(tmp_path / "file", overwrite=True)
+    with pytest.raises(UserError, match=r"holds files already; give --overwrite to replace those of the same name"):
+        check_out(tmp_path, overwrite=False)
+    check_out(tmp_path, overwrite=True)
+    check_out(tmp_path / "new", overwrite=False)
+    check_streams("fairseq", 1)
+    with pytest.raises(UserError, match="--format fairseq: holds one stream of units, found 3; choose one of csv, hf"):
+        check_streams("fairseq", 3)
+    assert first_stream(WRITTEN[0] | {"residual_units": [[1]]}) == WRITTEN[0]
+    with pytest.raises(UserError, match=r"--input .*empty: expected a file, or a folder with \*\.units \(textl"):
+        find_files("textless", tmp_path / "empty")

@@ -15,7 +15,7 @@ import extract_units
 from core.errors import UserError
 from launching.extraction_jobs import extraction_stages
 from synthetic import REPOSITORY, run_script
-from units.extraction_stages import NAMED_FAILURES, check_failures
+from units.extraction_stages import check_failures, finished_shards, warn_if_idle
 
 SMALL = ("--language", "spanish", "--n_units", "12", "--n_shard_utterances", "2", "--num_workers", "1", "--quiet")
 OUTPUTS = ("corpus_timestamped.json", "kmeans.npz", "kmeans.pkl")
@@ -30,13 +30,60 @@ def test_some_of_what_failed_is_named_and_the_rest_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("oral_units"), "propagate", True)  # pytest may then hear a line twice
-    failed = [{"id": f"clip {number}", "reason": "is silent"} for number in range(NAMED_FAILURES + 7)]
+    failed = [{"id": f"clip {number}", "reason": "is silent"} for number in range(27)]
     check_failures(tmp_path, failed, n_utterances=1000, max_failed=5.0)
     named = {record.getMessage() for record in caplog.records if record.getMessage().startswith("skipped clip ")}
-    assert len(named) == NAMED_FAILURES and "… and 7 more" in caplog.text
+    assert len(named) == 20 and "… and 7 more" in caplog.text
     caplog.clear()
-    check_failures(tmp_path, failed[:NAMED_FAILURES], n_utterances=1000, max_failed=5.0)
+    check_failures(tmp_path, failed[:20], n_utterances=1000, max_failed=5.0)
     assert "more" not in caplog.text
+
+
+def test_failures_stop_a_run_only_above_the_share_and_leave_nothing_that_looks_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    monkeypatch.setattr("units.extraction_stages.log.error", lambda text, *values: said.append(text % values))
+    for name in ("fit", "shards"):
+        (tmp_path / name).mkdir()
+    for name in ("kmeans.npz", "kmeans.pkl", "config.json"):
+        (tmp_path / name).touch()
+    failed = [{"id": f"clip {number}", "reason": "is silent"} for number in range(3)]
+    check_failures(tmp_path, failed[:2], n_utterances=40, max_failed=5.0)
+    assert not said and len(list(tmp_path.iterdir())) == 5
+    with pytest.raises(SystemExit) as stopped:
+        check_failures(tmp_path, failed, n_utterances=40, max_failed=5.0)
+    assert stopped.value.code == 3 and [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert said == [
+        "error: 3 of 40 segments failed, more than --max_failed 5 %; repair the audio or the manifest, or raise it"
+    ]
+
+
+def test_many_shards_that_are_missing_are_named_in_part(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    settings = {"n_shard_utterances": 2, "max_failed": 5.0}
+    for n_shards, rest in ((8, ""), (9, ", …")):
+        named = ", ".join(f"{index:04d} is missing" for index in range(8))
+        for n_jobs in (1, 20):
+            with pytest.raises(UserError) as refused:
+                finished_shards(tmp_path, "shards", {}, n_utterances=2 * n_shards - 1, n_jobs=n_jobs, **settings)
+            again = [f"after --stage assign --shards {n_jobs} --shard_index {job}" for job in range(min(8, n_jobs))]
+            assert str(refused.value) == (
+                f"{tmp_path / 'shards'}: expected {n_shards} finished shards of this run, found {n_shards} that are "
+                f"not ({named}{rest}); run again, {', '.join(again)}"
+            )
+    assert finished_shards(tmp_path, "shards", {}, n_utterances=0, n_jobs=1, **settings) == ([], [])
+
+
+@pytest.mark.parametrize(("n_utterances", "job", "idle"), [(4, 1, False), (4, 2, True), (5, 2, False), (0, 0, True)])
+def test_a_job_behind_the_last_shard_has_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, n_utterances: int, job: int, idle: bool
+) -> None:
+    said = []
+    monkeypatch.setattr("units.extraction_stages.log.warning", lambda text, *values: said.append(text % values))
+    warn_if_idle(n_utterances, 2, job=job, n_jobs=9)
+    line = f"nothing to do for job {job} of 9: {n_utterances} segments, --n_shard_utterances 2 at a time"
+    assert said == [line] * idle
 
 
 def contents(exp: Path) -> dict[str, bytes]:

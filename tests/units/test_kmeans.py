@@ -429,3 +429,84 @@ def test_a_sample_can_be_even_over_speakers_and_languages(tmp_path: Path) -> Non
     assert share_evenly({"a": 90, "b": 10}, 40) == {"a": 30 / 90, "b": 1.0}
     assert share_evenly({"a": 5, "b": 10}, 40) == {"a": 1.0, "b": 1.0}
     assert share_evenly({"a": 100, "b": 100}, 40) == {"a": 0.2, "b": 0.2}
+
+
+def test_every_stream_is_fitted_from_a_seed_of_its_own() -> None:
+    features = np.random.default_rng(0).standard_normal((600, 3)).astype(np.float32)
+    both = fit_kmeans(features, 8, n_streams=2, normalize="off", seed=3)
+    left = features - both.books[0][assign(features, both.books[0])]
+    np.testing.assert_array_equal(both.books[1], fit_kmeans(left, 8, normalize="off", seed=4).books[0])
+    np.testing.assert_array_equal(both.books[0], fit_kmeans(features, 8, normalize="off", seed=3).books[0])
+
+
+def test_a_constant_feature_keeps_its_scale_and_as_many_frames_as_units_are_enough() -> None:
+    features = np.stack([np.arange(6.0), np.full(6, 7.0), 2e-6 * np.arange(6)], axis=1).astype(np.float32)
+    clusters = fit_kmeans(features, 6)
+    assert clusters.scale[1] == 1 and clusters.scale[2] == pytest.approx(2e-6 * clusters.scale[0])
+    assert len({*quantize_to_units(features, clusters)[:, 0].tolist()}) == 6
+
+
+def test_a_feature_set_that_never_changes_is_left_as_it_is() -> None:
+    features, _ = blobs()
+    for sets in (np.hstack([features, np.full((600, 2), 3.0)]), np.hstack([np.full((600, 2), 3.0), features])):
+        widths = (3, 2) if sets[0, 0] != 3 else (2, 3)
+        scale = fit_kmeans(sets.astype(np.float32), 6, widths=widths).scale
+        still = slice(3, 5) if widths == (3, 2) else slice(0, 2)
+        assert scale[still].tolist() == [1, 1] and np.isfinite(scale).all()
+
+
+def write_arrays(path: Path, **changed: object) -> Path:
+    """Clusters of three units of two features, with ``changed`` arrays; None leaves one out."""
+    arrays = {"centroids": np.zeros((3, 2), np.float32), "mean": np.zeros(2, np.float32), "scale": np.ones(2)}
+    np.savez(path, **{name: array for name, array in (arrays | changed).items() if array is not None})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"mean": None, "centroids": None}, "expected the arrays centroids, mean, scale, missing centroids, mean$"),
+        ({"mean": np.array([0, np.nan])}, "expected finite numbers, found others; copy it again, or rerun phase 1"),
+        ({"mean": np.array(["a", "b"])}, "expected finite numbers, found others"),
+        ({"scale": np.zeros(2)}, r"a scale above 0 \(D,\), found \(3, 2\), \(2,\), \(2,\)$"),
+        ({"scale": np.array([1.0, -1.0])}, r"a scale above 0"),
+        ({"scale": np.ones(3)}, r"found \(3, 2\), \(2,\), \(3,\)$"),
+        ({"mean": np.zeros((1, 2)), "scale": np.ones((1, 2))}, r"found \(3, 2\), \(1, 2\), \(1, 2\)$"),
+        ({"centroids": np.zeros((3, 4))}, r"found \(3, 4\), \(2,\), \(2,\)$"),
+        ({"centroids": np.zeros((0, 2))}, r"found \(0, 2\), \(2,\), \(2,\)$"),
+        ({"centroids": np.zeros(2)}, r"found \(2,\), \(2,\), \(2,\)$"),
+        ({"residual_centroids": np.zeros((2, 3, 4))}, r"found \(3, 2\), \(3, 4\), \(3, 4\), \(2,\), \(2,\)$"),
+        ({"projection": np.zeros((2, 4))}, r"found \(3, 2\), \(2,\), \(2,\), \(2, 4\)$"),
+        ({"description": np.array("{")}, "expected a description in JSON, found .*; copy it again"),
+        ({"description": np.array("[1]")}, r"expected an encoder in its description, found \[1\]; copy it again"),
+    ],
+)
+def test_arrays_that_are_no_clusters_are_refused_by_their_shapes(tmp_path: Path, changed: dict, said: str) -> None:
+    with pytest.raises(UserError, match=rf"kmeans\.npz: {said if said[0] == 'e' else '.*' + said}"):
+        load_kmeans(write_arrays(tmp_path / "kmeans.npz", **changed))
+
+
+def test_arrays_that_are_clusters_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "kmeans.npz"
+    assert unit_counts(load_kmeans(write_arrays(path, residual_centroids=np.zeros((2, 3, 2))))) == (3, 3)
+    known = load_kmeans(write_arrays(path, centroids=np.zeros((3, 4)), projection=np.zeros((2, 4))))
+    assert known.projection.shape == (2, 4) and known.description is None and list(known.switch_costs) == []
+    centroids = np.array([[0.0, 0.0], [3.0, 0.0], [6.0, 0.0]])
+    described = load_kmeans(write_arrays(path, centroids=centroids, description=np.array('{"duration_penalty": 2}')))
+    assert described.switch_costs == [18.0] and read_description(described) == {"duration_penalty": 2}
+    path.write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"kmeans\.npz: expected the arrays of a k-means, found: .*; rerun phase 1"):
+        load_kmeans(path)
+    path.rename(tmp_path / "units.safetensors")
+    with pytest.raises(UserError, match=r"expected the arrays of a k-means, found: .*; export the voice again"):
+        load_kmeans(tmp_path / "units.safetensors")
+
+
+def test_a_sample_of_frames_is_rounded_by_chance_of_its_name() -> None:
+    """2.5 of ten frames: two or three, as the hash of the name says."""
+    features = np.arange(10, dtype=np.float32)[:, None]
+    for name in ("a", "b", "c", "d"):
+        extra = hash_fraction(7, "round", name)
+        assert len(sample_frames(features, 0.25, 7, name)) == int(2.5 + extra)
+    assert sample_frames(features, 1.0, 0, "x") is features
+    assert len(sample_frames(features, 0.0, 0, "x")) == 0 == len(sample_frames(features[:0], 0.5, 0, "x"))

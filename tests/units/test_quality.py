@@ -144,6 +144,12 @@ def test_run_lengths_by_hand() -> None:
     assert stats.single_frame_percent == pytest.approx(40.0)
 
 
+def test_percentiles_are_the_first_length_that_so_many_runs_do_not_exceed() -> None:
+    units = [number % 4 for number in range(100)]
+    stats = run_length_stats(tally_of(utterance(units, list(range(1, 101)))))
+    assert stats == (50.5, 10, 25, 50, 75, 90, 99, 100, 1.0)
+
+
 def test_transitions_by_hand() -> None:
     stats = transition_stats(tally_of(utterance([0, 1, 0, 1, 2], [2, 1, 1, 1, 1]), utterance([3], [4], "b")))
     assert (stats.pairs, stats.distinct) == (4, 3)
@@ -151,6 +157,23 @@ def test_transitions_by_hand() -> None:
     # Stays: 1 in the first, 3 in the second; changes: 4.
     assert stats.self_percent == pytest.approx(50.0)
     assert stats.commonest[0] == {"from": 0, "to": 1, "count": 2, "percent": 50.0}
+
+
+def test_the_ten_commonest_are_listed_and_of_equals_the_first() -> None:
+    """Twelve units one after the other, twice, the last two once more."""
+    units = [*range(12), *range(12), 10, 11]
+    counts = tally_of(utterance(units, [1] * 26), n_units=14)
+    stats, usage = transition_stats(counts), summarize_counts(counts).most_used
+    assert [(row["from"], row["to"], row["count"]) for row in stats.commonest] == [
+        (10, 11, 3),
+        *((unit, unit + 1, 2) for unit in range(9)),
+    ]
+    assert [(row.unit, row.frames) for row in usage] == [(10, 3), (11, 3), *((unit, 2) for unit in range(8))]
+    assert (stats.pairs, stats.distinct, stats.self_percent) == (25, 13, 0.0)
+    alone = transition_stats(tally_of(utterance([0], [1]), n_units=1))
+    assert alone == (0, 0, 0.0, 0.0, [])
+    with pytest.raises(ValueError, match="expected at least one frame, found none"):
+        summarize_counts(tally_of())
 
 
 def test_residual_streams_add_to_the_bitrate() -> None:
@@ -233,6 +256,21 @@ def test_interval_without_resamples_is_none() -> None:
     assert with_interval(2.0, np.ones(10)) == Interval(2.0, 2.0, 2.0)
 
 
+def test_an_interval_has_the_width_of_the_resamples_and_their_mean_at_the_value() -> None:
+    low, high = np.quantile([1.0, 2.0, 6.0], [0.025, 0.975])
+    assert with_interval(10.0, np.array([1.0, 2.0, 6.0])) == pytest.approx((10.0, 10 + low - 3, 10 + high - 3))
+
+
+def test_a_resample_that_draws_nothing_does_not_count() -> None:
+    counts = tally_of(utterance([0, 1], [3, 1]))._replace(
+        resampled_frames=np.array([[0.0, 0, 0, 0], [3, 1, 0, 0], [6, 2, 0, 0]]),
+        resampled_runs=np.array([[0.0, 0, 0, 0], [1, 1, 0, 0], [2, 2, 0, 0]]),
+    )
+    summary = summarize_counts(counts)
+    for found in (summary.entropy_bits, summary.effective_units, *summary.bits_per_second[1:4:2]):
+        assert found.low == pytest.approx(found.value) == found.high
+
+
 def test_speaker_dependence_by_hand() -> None:
     found = speaker_dependence(np.array([[8, 0], [0, 8]]), np.array([[4, 4], [4, 4]]))
     assert found == SpeakerDependence(
@@ -242,6 +280,39 @@ def test_speaker_dependence_by_hand() -> None:
         speaker_entropy_bits=pytest.approx(1.0),
         percent_of_speaker_entropy=pytest.approx(100.0),
     )
+
+
+def test_what_chance_tells_of_speakers_is_taken_off() -> None:
+    """0.3113 bits, as above, of which chance makes 1 - H(3/4, 1/4); speakers themselves have one bit."""
+    table, shuffled = np.array([[2, 0], [1, 1], [0, 0]]), np.array([[3, 1], [1, 3]])
+    chance = 1 - 0.8112781245
+    found = speaker_dependence(table, shuffled)
+    assert found.n_speakers == 2 and found.by_chance_bits == pytest.approx(chance)
+    assert found.percent_of_speaker_entropy == pytest.approx(100 * (0.3112781245 - chance))
+    assert speaker_dependence(shuffled, table).percent_of_speaker_entropy == 0.0
+    assert speaker_dependence(table[:1], table[:1]) == SpeakerDependence(1, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5, 6])
+def test_the_length_may_miss_the_seconds_by_a_frame(frames: int) -> None:
+    one = utterance([0, 1], [1, frames - 1], "tale_7") | {"duration": 0.08}
+    if frames in (3, 5):
+        check_utterance(one, 4)
+        return
+    with pytest.raises(UserError, match=rf"tale_7: found {frames} frames for 0\.08 s; rerun phase 1 with --overwrite"):
+        check_utterance(one, 4)
+
+
+def test_streams_are_as_many_and_as_long_as_said() -> None:
+    one = utterance([0, 1], [2, 2], residual_units=[[0, 1, 2, 3], [3, 3, 3, 3]])
+    check_utterance(one, 4, 3)
+    with pytest.raises(UserError, match=r"residual streams of \[4, 4\], not 1 of 4 frames"):
+        check_utterance(one, 4, 2)
+    with pytest.raises(UserError, match=r"residual streams of \[3\], not 1 of 4 frames"):
+        check_utterance(one | {"residual_units": [[0, 1, 2]]}, 4, 2)
+    with pytest.raises(UserError, match=r"units 0 … 4, not 0 … 3"):
+        check_utterance(one | {"residual_units": [[0, 1, 2, 4]]}, 4, 2)
+    check_utterance(utterance([], []), 4)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +396,30 @@ def test_what_the_length_of_a_split_explains_is_no_problem() -> None:
 def test_chance_is_not_measured_where_there_is_nothing_to_deal() -> None:
     rows = [utterance([0, 1], [2, 3]) | {"split": "train"}] * 3
     assert measure_chance(rows, n_units=2, seed=0) == measure_chance([], n_units=2, seed=0) == NO_CHANCE
+
+
+def test_chance_is_measured_up_to_so_many_frames_and_between_every_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [utterance([0, 1], [2, 3]) | {"split": split} for split in ("test", "train", "val")]
+    rows.append(utterance([], []) | {"split": "train"})
+    monkeypatch.setattr("units.random_splits.MOST_FRAMES", 15)
+    chance = measure_chance(rows, n_units=2, seed=0)
+    assert chance.drift_bits == {name: pytest.approx(0.0) for name in ("train-val", "train-test", "val-test")}
+    assert chance.bits_per_second == {"val": 0.0, "test": 0.0}
+    assert measure_chance(rows[::2], n_units=2, seed=0).bits_per_second == {}, "without train there is no difference"
+    monkeypatch.setattr("units.random_splits.MOST_FRAMES", 14)
+    assert measure_chance(rows, n_units=2, seed=0) == NO_CHANCE
+
+
+def test_what_chance_makes_is_the_95th_percentile_of_forty_deals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deals are numbered, and each differs by its number: a bit for a deal."""
+    numbers = iter(range(1, 41))
+    monkeypatch.setattr("units.random_splits._deal", lambda *_: {"train": next(numbers), "val": 0})
+    monkeypatch.setattr("units.random_splits.divergence_bits", lambda one, other: float(one - other))
+    monkeypatch.setattr("units.random_splits.entropy_bits", lambda number: float(number) / 50)
+    rows = [utterance([0, 1], [2, 3]) | {"split": split} for split in ("train", "val")]
+    chance = measure_chance(rows, n_units=2, seed=0)
+    assert chance.drift_bits["train-val"] == pytest.approx(38.05) == chance.bits_per_second["val"]
+    assert next(numbers, None) is None
 
 
 def test_splits_dealt_by_chance_hold_as_many_frames_as_the_real_ones() -> None:

@@ -15,6 +15,7 @@ from units.selection import (
     Selection,
     add_selection_flags,
     check_selection,
+    read_selected,
     read_selection,
     say_splits,
     select_rows,
@@ -116,6 +117,27 @@ def test_the_log_names_speakers_and_what_is_left_out(corpus: Callable) -> None:
 def test_nothing_left_is_one_clear_line(corpus: Callable, rows: list, selection: Selection, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_selection(corpus(rows), selection, splits=Path("splits.json"))
+
+
+def test_twenty_speakers_are_listed_those_who_speak_most_first(corpus: Callable) -> None:
+    rows = [utterance(f"{number:02}", "train", f"s{number:02}") for number in range(22)]
+    rows += [utterance("more", "val", "s21"), utterance("nobody's", "train")]
+    listed = ["s21 (2.0 min)", *(f"s{number:02} (1.0 min)" for number in range(19))]
+    for n_speakers, more in ((22, " and 2 more"), (20, "")):
+        chosen = [row for row in rows if row.get("speaker", "s21") > f"s{21 - n_speakers:02}"] if not more else rows
+        expected = listed if more else ["s21 (2.0 min)", *(f"s{number:02} (1.0 min)" for number in range(2, 21))]
+        with pytest.raises(UserError) as refused:
+            check_selection(corpus(chosen), Selection(("anna", "s20", "ben")), splits=Path("splits.json"))
+        said = str(refused.value)
+        assert said.startswith("--speaker anna, ben: not in ")
+        assert said.endswith(f": expected one of {', '.join(expected)}{more}")
+
+
+def test_an_utterance_is_selected_by_itself_as_by_the_table(corpus: Callable) -> None:
+    for selection in (EVERYTHING, Selection(), Selection(("ana",)), Selection(("Jos\u00e9",), keep_flagged=True)):
+        table = corpus(ROWS)
+        found = [row["id"] for row in read_selected(table.corpus, TRAIN_AND_VAL, selection)]
+        assert found == [ROWS[row]["id"] for row in select_rows(table, TRAIN_AND_VAL, selection)]
 
 
 def test_the_corpus_keeps_the_flags_of_segments() -> None:

@@ -4,8 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+import pytest
+
 from units.kmeans import fit_kmeans, load_kmeans, quantize_to_units, refit_on_paths, save_kmeans, save_safetensors
-from units.speaker_statistics import measure_speakers, normalise_spans, normalise_speaker, speaker_key
+from units.speaker_statistics import (
+    SpeakerStatistics,
+    measure_speakers,
+    normalise_spans,
+    normalise_speaker,
+    speaker_key,
+)
 
 SOUNDS = np.array([[-3.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, -2.0]])
 
@@ -73,6 +81,36 @@ def test_unknown_recordings_are_drawn_towards_everybody() -> None:
     assert normalise_speaker(long[:0], statistics, None).shape == (0, 2)
     still = np.concatenate([features, np.full((len(features), 1), 3.0, np.float32)], axis=1)
     assert np.isfinite(normalise_spans(still, measure_speakers(still, spans), spans)).all()
+
+
+def test_a_strangers_two_seconds_count_half() -> None:
+    """100 frames of a stranger are drawn half-way to everybody's 100, mean and variance alike."""
+    statistics = SpeakerStatistics(["x"], np.zeros((2, 1), np.float32), np.array([[5.0], [2.0]], np.float32))
+    stranger = np.repeat([[3.0], [9.0]], 50, axis=0).astype(np.float32)  # mean 6, variance 9
+    found = normalise_speaker(stranger, statistics, None)
+    expected = (stranger - 3.0) * 2.0 / np.sqrt((9 + 4) / 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    known = normalise_speaker(stranger, statistics, "x")
+    np.testing.assert_allclose(known, stranger * 2 / 5, rtol=1e-5)
+
+
+def test_what_never_changes_loses_its_mean_and_keeps_its_scale() -> None:
+    deviations = np.array([[1e-7, 2e-6], [3.0, 3.0]], np.float32)
+    statistics = SpeakerStatistics(["x"], np.array([[1.0, 1.0], [0.0, 0.0]], np.float32), deviations)
+    found = normalise_speaker(np.array([[3.0, 3.0]], np.float32), statistics, "x")
+    np.testing.assert_allclose(found, [[2.0, 2.0 * 3.0 / 2e-6]], rtol=1e-5)
+
+
+def test_who_is_not_named_counts_by_utterance() -> None:
+    """Two utterances of nobody are two people: their difference is none within speakers."""
+    features = np.array([[0.0], [2.0], [10.0], [12.0], [5.0], [5.0]], np.float32)
+    apart = measure_speakers(features, [(None, 2), (None, 2), ("x", 2), ("empty", 0)])
+    assert apart.names == ["x", "empty"] and apart.deviations[-1] == pytest.approx(np.sqrt(4 / 6))
+    assert apart.means[-1] == pytest.approx(34 / 6)
+    together = measure_speakers(features, [("x", 4), (None, 2)])
+    assert together.deviations[-1] == pytest.approx(np.sqrt(4 * 26 / 6))
+    own = 4 / 104
+    assert together.means[0] == pytest.approx(own * 6 + (1 - own) * 34 / 6)
 
 
 def test_names_stay_at_home_and_units_stay_the_same(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.packed_files import name_key
 from synthetic import write_segments, write_units
 from units.corpus import frame_units, read_corpus, write_corpus
-from units.utterances import load_utterances
+from units.utterances import count_frames, known_speakers, load_utterances, named_speakers
 
 
 @pytest.mark.parametrize(("n_units", "kind"), [(300, np.int16), (65_534, np.int32)])
@@ -51,3 +51,38 @@ def test_an_utterance_without_units_is_left_out(tmp_path: Path) -> None:
     write_corpus(corpus, [first | {"units": [], "durations": [], "duration": 0.0}, *others])
     loaded = load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
     assert [utterance.id for utterance in loaded] == [others[0]["id"]]
+
+
+def test_a_table_is_a_sequence_that_reads_what_it_is_asked_for(tmp_path: Path) -> None:
+    rows = write_segments(tmp_path / "data", n_train=3, n_val=1, n_test=0)
+    rows = [row | {"speaker": name} for row, name in zip(rows, ("ben", None, "ana", "eva"))]
+    corpus = write_units(tmp_path / "exp", rows, n_units=12) / "corpus_timestamped.json"
+    loaded = load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
+    assert len(loaded) == 3 and [one.speaker for one in loaded] == ["ben", None, "ana"]
+    assert [one.id for one in loaded[1:]] == [row["id"] for row in rows[1:3]] and loaded[-1].id == rows[2]["id"]
+    assert [loaded.recording(place) for place in range(3)] == [
+        (row["id"], tmp_path / "data" / row["audio"]) for row in rows[:3]
+    ]
+    lengths = [len(one.frame_units) for one in loaded]
+    assert [len(one.f0) for one in loaded] == lengths and all(one.f0.any() for one in loaded)
+    for some in (loaded, list(loaded)):
+        assert count_frames(some).tolist() == lengths and named_speakers(some) == {"ana", "ben"}
+
+
+def test_units_longer_than_their_audio_are_refused(tmp_path: Path) -> None:
+    rows = write_segments(tmp_path / "data", n_train=2, n_val=0, n_test=0)
+    corpus = write_units(tmp_path / "exp", rows, n_units=12) / "corpus_timestamped.json"
+    first, second = read_corpus(corpus)
+    second["durations"][-1] += 3
+    n_frames = sum(second["durations"])
+    write_corpus(corpus, [first, second])
+    with pytest.raises(UserError, match=rf"expected {n_frames} frames as in .*, found {n_frames - 3}; rerun"):
+        load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
+    with pytest.raises(UserError, match="expected utterances in split val or test, found none; add recordings"):
+        load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["val", "test"])
+
+
+def test_speakers_of_a_corpus_are_named_once_and_sorted() -> None:
+    assert known_speakers(["b", None, "a", "", "b"], Path("speakers.tsv")) == ["a", "b"]
+    with pytest.raises(UserError, match=r"found none; write speakers\.tsv, segment, and rerun phase 1"):
+        known_speakers([None, ""], Path("speakers.tsv"))
