@@ -1,13 +1,16 @@
 """The recogniser: windows, batches, cache, refusals; on a tiny random Whisper, and on a real one where given."""
 
+import io
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 import pytest
+from tqdm import tqdm
 from transformers import WhisperFeatureExtractor
 
 from audio.audio_io import load_audio, save_audio
@@ -17,7 +20,9 @@ from evaluation.asr import (
     BEAMS,
     TEMPERATURES,
     WINDOW_SAMPLES,
+    Recogniser,
     _fingerprint,
+    _transcribe_batch,
     find_windows,
     load_asr,
     repeats_itself,
@@ -194,3 +199,128 @@ def test_both_sides_are_read_in_the_language_of_the_originals(tiny_whisper_asr, 
     expected = settle_language(asr, [load_audio(files[0][1])]).language
     add_readings(asr, [{"id": "a", "duration": 0.5}], files, texts=[None])
     assert languages == [expected] * 2
+
+
+def test_the_cut_is_the_middle_of_the_quietest_fifth_of_a_second():
+    """It is looked for from 20 s on and before 30 s; nothing of 30 s or less is cut."""
+    fifth = SAMPLE_RATE // 5
+    for quiet in (20 * SAMPLE_RATE, 25 * SAMPLE_RATE + 7, 30 * SAMPLE_RATE - fifth):
+        waveform = np.ones(30 * SAMPLE_RATE + 1, np.float32)
+        waveform[quiet : quiet + fifth] = 0.1
+        cut = quiet + fifth // 2
+        assert find_windows(waveform) == [(0, cut), (cut, len(waveform))]
+        assert find_windows(waveform[:-1]) == [(0, len(waveform) - 1)]
+    assert find_windows(waveform[:0]) == [(0, 0)]
+
+
+def test_three_characters_are_enough_for_a_second_of_sound_and_none_for_the_quiet():
+    second = np.ones(SAMPLE_RATE, np.float32)
+    assert stopped_early("ab", second) and not stopped_early("abc", second)
+    for level, n_characters in ((0.0179, 6), (0.0177, 3)):  # 35 dB below lies between
+        both = np.concatenate([second, level * second])
+        assert stopped_early("a" * (n_characters - 1), both) and not stopped_early("a" * n_characters, both)
+    assert not stopped_early("abc", np.concatenate([second, np.ones(SAMPLE_RATE // 50 - 1, np.float32)]))
+    assert stopped_early("abc", np.concatenate([second, np.ones(SAMPLE_RATE // 50, np.float32)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("abcdef" * 4, True), ("abcde" * 4, False), ("abcdefgh" * 3, False), ("so " + "abcdef" * 4 + " on", True)],
+)
+def test_four_times_the_same_of_24_characters_in_all_is_a_loop(text, expected):
+    assert repeats_itself(text) == expected
+
+
+class Stand:
+    """In place of a Whisper: says how many tokens it was allowed, and notes what it was asked for."""
+
+    def __init__(self, **config):
+        self.device, self.dtype, self.asked = "cpu", torch.float32, []
+        self.generation_config = SimpleNamespace(**config)
+
+    def generate(self, features, **asked):
+        self.asked.append(asked)
+        return torch.zeros((len(features), 600), dtype=torch.long)
+
+    def __call__(self, features, decoder_input_ids):
+        self.asked.append(decoder_input_ids.tolist())
+        return SimpleNamespace(logits=features[:, None])
+
+
+def listener(model, language="es"):
+    def extract(windows, **_):
+        rows = torch.stack([torch.from_numpy(np.asarray(window[:4], np.float32)) for window in windows])
+        return SimpleNamespace(input_features=rows, attention_mask=torch.ones(len(windows), 1))
+
+    def decode(rows, skip_special_tokens):
+        return [f" {len(row)} {skip_special_tokens} " for row in rows]
+
+    return Recogniser("x", model, extract, SimpleNamespace(batch_decode=decode), language, "fp32", "")
+
+
+def test_a_text_has_at_most_the_tokens_that_fit_its_seconds():
+    windows = [np.zeros(round(seconds * SAMPLE_RATE), np.float32) for seconds in (1.0, 0.5, 25.5, 30.0)]
+    model = Stand(is_multilingual=True, no_timestamps_token_id=7)
+    assert _transcribe_batch(listener(model), windows) == ["48 True", "40 True", "440 True", "440 True"]
+    (asked,) = model.asked
+    assert torch.equal(asked.pop("attention_mask"), torch.ones(4, 1))
+    assert asked == {
+        "do_sample": False,
+        "num_beams": 1,
+        "max_new_tokens": 440,
+        "language": "es",
+        "task": "transcribe",
+        "return_timestamps": True,
+    }
+    plain = Stand()
+    _transcribe_batch(listener(plain), windows[:2], n_beams=3, temperature=0.4)
+    (asked,) = plain.asked
+    assert {name: asked[name] for name in asked if name != "attention_mask"} == {
+        "do_sample": True,
+        "num_beams": 3,
+        "max_new_tokens": 48,
+        "temperature": 0.4,
+    }
+
+
+def test_the_language_is_the_likeliest_on_average_of_the_first_thirty_seconds():
+    """Two hear the second language a little, one hears the first for sure: probabilities, not scores, are added."""
+    model = Stand(is_multilingual=True, lang_to_id={"<|es|>": 1, "<|pt|>": 2, "<|th|>": 3}, decoder_start_token_id=9)
+    model.state_dict = dict
+    heard = [np.array(scores, np.float32) for scores in ([5, 0, 0.5, 0], [5, 0, 0.5, 0], [0, 40, 0, 0])]
+    asr = listener(model, None)
+    for batch_size, batches in ((8, [3]), (2, [2, 1]), (1, [1, 1, 1])):
+        model.asked.clear()
+        settled = settle_language(asr, [*heard, np.zeros(0, np.float32)], batch_size=batch_size)
+        assert settled.language == "es" and [len(one) for one in model.asked] == batches
+        assert all(row == [9] for one in model.asked for row in one)
+    assert settle_language(asr, heard[:2]).language == "pt"
+
+
+def test_windows_are_heard_longest_first_and_the_bar_moves_by_their_seconds(monkeypatch):
+    batches = []
+
+    def read(asr, windows, **_):
+        batches.append([len(window) for window in windows])
+        return [f"{len(window)} characters are many of them" if len(window) > 400 else "" for window in windows]
+
+    monkeypatch.setattr("evaluation.asr._transcribe_batch", read)
+    monkeypatch.setattr("evaluation.asr.stopped_early", lambda text, window: False)
+    bar = tqdm(total=1, disable=False, file=io.StringIO())
+    sizes = (800, 1600, 400, 0, 1200)
+    texts = transcribe(None, [np.ones(size, np.float32) for size in sizes], batch_size=2, bar=bar)
+    assert batches == [[1600, 1200], [800, 400]] and bar.n == pytest.approx(4000 / SAMPLE_RATE)
+    assert texts == [f"{size} characters are many of them" if size > 400 else "" for size in sizes]
+
+
+def test_a_model_that_is_nowhere_or_no_whisper_says_what_to_run(tmp_path):
+    name = str(tmp_path / "nothing")
+    with pytest.raises(UserError) as refused:
+        load_asr(name)
+    assert str(refused.value) == (
+        f"{name}: expected a Whisper, by folder or hub id, found none; where there is a network, run: "
+        f"python scripts/fetch_models.py --model {name}"
+    )
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"expected a Whisper, by folder or hub id, found (?!none)[^\n]+; where"):
+        load_asr(str(tmp_path))

@@ -1,11 +1,14 @@
 """Judgements kept by the hash of the audio."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+
+from tqdm import tqdm
 
 from audio.audio_io import save_audio
 from evaluation.judgement_cache import fingerprint, hash_audio, judge_cached
@@ -79,3 +82,19 @@ def test_originals_are_judged_once_for_all_experiments(tmp_path: Path) -> None:
         assert rows[0]["mos"] != rows[0]["mos_original"] > 0 and model.heard == heard
         add_mos(judge, rows, files, caches=(tmp_path / "cache", tmp_path / folder))
         assert model.heard == heard
+
+
+def test_audio_is_known_by_its_16_bits() -> None:
+    one = np.array([0.5, -0.25, 0.1])
+    assert hash_audio(one) == hash_audio(one + 0.4 / 32768) == hash_audio(one.astype(np.float32)) != hash_audio(-one)
+    assert hash_audio(one) != hash_audio(one + 0.6 / 32768) and len(hash_audio(one)) == 32
+    assert len(fingerprint(Loudness(), "x")) == 16
+
+
+def test_the_bar_moves_by_what_is_known_already(tmp_path: Path) -> None:
+    path, bar = tmp_path / "judge.json", tqdm(total=1, disable=False, file=io.StringIO())
+    known, new = speech_like(0.5, seed=0), speech_like(0.25, seed=1)
+    judge_cached(lambda waveforms: [1.0] * len(waveforms), [known], path, bar)
+    assert bar.n == 0, "the judge moves it by what it hears"
+    judge_cached(lambda waveforms: [1.0] * len(waveforms), [known, new, known, new], path, bar)
+    assert bar.n == 1.25, "twice the one, and the new one's second time"

@@ -166,3 +166,103 @@ def test_grades_are_compared_with_two_others_on_twelve_clips(n: int, n_others: i
     (row,) = describe_listeners([{"listener": "l", "listener_id": "l", "finished": None, "answers": []}], rows)
     assert row.with_others == (pytest.approx(-1.0) if known else None)
     assert ("as nobody else does (correlation -1.00)" in " ".join(row.warnings)) == known
+
+
+def test_a_judgement_names_what_the_key_hides() -> None:
+    key = make_test()
+    trials = {trial["kind"]: trial for trial in key["trials"]}
+    answers = {}
+    for kind, trial in trials.items():
+        given = {"mos": "4", "words": trial.get("right"), "abx": trial["clips"][0]}.get(kind, trial["clips"][-1])
+        shown = trial["clips"][::-1]
+        answers[kind] = {"trial": trial["id"], "answer": given, "shown": shown, "seconds": 2, "repeat": kind == "mos"}
+    found = {row.kind: row for row in read_judgements({"listener_id": "l", "answers": [*answers.values()]}, key)}
+    for kind, trial in trials.items():
+        clips, row = [key["clips"][clip] for clip in trial["clips"]], found[kind]
+        compared = clips[:2] if kind in ("preference", "abx") else clips[:1]
+        assert row.systems == [clip["system"] for clip in compared] and row.utterance == clips[0]["utterance"]
+        assert (row.listener, row.trial, row.answer) == ("l", trial["id"], answers[kind]["answer"])
+        assert row.seconds == 2.0 and row.repeat == (kind == "mos")
+        assert row.n_choices == {"preference": 2, "abx": 2, "mos": 1, "words": 4}[kind]
+    assert {kind: row.side for kind, row in found.items()} == {"preference": 0, "abx": 2, "mos": None, "words": None}
+    assert found["preference"].said == found["preference"].systems[1] and found["words"].said == "right"
+
+
+def test_systems_are_compared_with_the_first_where_one_person_heard_both() -> None:
+    """Of b, one grade has no fellow; c was heard by nobody else."""
+    given = [("l", "u0", "a", 2), ("l", "u0", "b", 4), ("m", "u0", "a", 3), ("m", "u0", "b", 3), ("m", "u1", "b", 5)]
+    given += [("n", "u2", "c", 1), ("n", "u2", "original", 5)]
+    rows = [
+        judged("mos", grade, number, listener=listener, utterance=utterance, systems=[system])
+        for number, (listener, utterance, system, grade) in enumerate(given)
+    ]
+    found = {row.system: row for row in score_systems(rows, "mos", ["nobody", "a", "b", "c", "original"])}
+    assert {name: row.mean.mean for name, row in found.items()} == {"a": 2.5, "b": 4.0, "c": 1.0, "original": 5.0}
+    assert found["a"].difference is found["c"].difference is None
+    assert (found["b"].difference.mean, found["b"].difference.n) == (1.0, 2)
+    assert (found["c"].mean.low, found["c"].mean.high) == (1.0, 5.0), "one answer tells nothing of others"
+    assert hardest_items(rows, "mos", 3) == [("c", "u2", 1.0, 1), ("a", "u0", 2.5, 2), ("b", "u0", 3.5, 2)]
+    assert len(hardest_items(rows, "mos", 9)) == 4, "not the originals"
+
+
+def test_shares_of_pairs_count_who_was_preferred_and_who_was_told() -> None:
+    def compared(said: list[str], kind: str = "preference") -> list[Judgement]:
+        return [judged(kind, one, number, systems=["a", "b"]) for number, one in enumerate(said)]
+
+    (pair,) = score_pairs(compared(["a", "b", "a", SAME, "a"]), "preference")
+    assert (pair.share.mean, pair.ties, pair.share.n) == (0.7, 0.2, 5)
+    (told,) = score_pairs(compared(["right", "wrong", "right", "right"], "abx"), "abx")
+    assert (told.share.mean, told.ties) == (0.75, 0.0)
+    words = [judged("words", said, number) for number, said in enumerate(["right", "wrong", "wrong"])]
+    (row,) = score_systems(words, "words", ["a"])
+    assert row.mean.mean == pytest.approx(1 / 3) and chance_of_words(words) == 0.25
+    assert hardest_items(words, "words", 1) == [("a", "u1", 0.0, 1)]
+    both = compared(["a"]) + [row._replace(systems=["a", "c"]) for row in compared(["c"])]
+    assert [(one.first, one.second, one.share.mean) for one in score_pairs(both, "preference")] == [
+        ("a", "b", 1.0),
+        ("a", "c", 0.0),
+    ]
+
+
+def test_people_agree_on_words_by_what_they_answered_and_on_grades_by_how_near_they_are() -> None:
+    def asked(kind: str, said: list[tuple[str, str]]) -> list[Judgement]:
+        return [
+            judged(kind, one, number, answer=one, listener=name)
+            for number, pair in enumerate(said)
+            for name, one in zip("lm", pair)
+        ]
+
+    assert agreement(asked("words", [("x", "x"), ("y", "y")]), "words") == 1.0
+    right = [row._replace(said="right") for row in asked("words", [("x", "y"), ("y", "x")])]
+    assert agreement(right, "words") == pytest.approx(-0.5)
+    near, far = asked("mos", [("1", "2"), ("5", "4")]), asked("preference", [("1", "2"), ("5", "4")])
+    assert agreement(near, "mos") == pytest.approx(0.85) and agreement(far, "preference") == pytest.approx(0.0)
+
+
+def test_grades_given_again_may_miss_by_one() -> None:
+    first = [judged("mos", 3, number) for number in range(6)]
+    for said, n_agree in ((4, 6), (2, 6), (5, 0), (1, 0)):
+        again = [row._replace(repeat=True, said=str(said)) for row in first]
+        (row,) = describe_listeners([LISTENER], first + again)
+        assert row.repeats_agree == (n_agree, 6) and row.n_answers == 12 and not row.finished
+    (row,) = describe_listeners([LISTENER | {"finished": "today"}], [])
+    assert (row.n_answers, row.median_seconds, row.finished, row.repeats_agree) == (0, 0.0, True, (0, 0))
+
+
+def test_of_two_files_of_a_session_the_longer_counts_and_equals_the_later() -> None:
+    def answers(session: str, name: str, n: int) -> dict:
+        return {"listener_id": session, "listener": name, "answers": list(range(n))}
+
+    people, said = merge_listeners(
+        [
+            ("a", answers("1", "eva", 3)),
+            ("b", answers("1", "eva", 3)),
+            ("c", answers("1", "eva", 2)),
+            ("d", answers("2", "ana", 1)),
+        ]
+    )
+    assert [(row["listener"], len(row["answers"])) for row in people] == [("eva", 3), ("ana", 1)]
+    assert said == ["a: the same session of eva is in b; used that", "c: the same session of eva is in b; used that"]
+
+
+LISTENER = {"listener": "l", "listener_id": "l", "finished": None, "answers": []}

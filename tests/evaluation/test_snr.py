@@ -46,3 +46,25 @@ def test_unrelated_silent_and_empty_signals():
 
 def test_a_short_overlap_is_no_match():
     assert compute_snr(colored(40, 0), colored(40, 5)) < 6
+
+
+@pytest.mark.parametrize(("lag", "found"), [(800, True), (-800, True), (801, False), (-801, False)])
+def test_50_ms_either_way_are_undone_and_not_a_sample_more(lag, found):
+    signal = np.random.default_rng(0).standard_normal(12_000)
+    snr = compute_snr(signal[1000:11_000], signal[1000 - lag : 11_000 - lag])
+    assert (snr == CEILING_DB) == found and (found or snr < 1)
+
+
+@pytest.mark.parametrize(("lag", "found"), [(100, True), (101, False)])
+def test_a_quarter_of_a_short_recording_is_undone(lag, found):
+    signal = np.random.default_rng(1).standard_normal(1000)
+    assert (compute_snr(signal[200:600], signal[200 - lag : 600 - lag]) == CEILING_DB) == found
+
+
+def test_the_ceiling_is_100_db_and_a_little_noise_stays_below_it():
+    signal, noise = colored(40_000, 0), np.random.default_rng(1).standard_normal(40_000)
+    noise -= signal * (noise @ signal) / (signal @ signal)
+    for level_db in (60, 90):
+        heard = signal + noise * np.sqrt((signal @ signal) / (noise @ noise) / 10 ** (level_db / 10))
+        assert compute_snr(signal, heard) == pytest.approx(level_db, abs=1e-3)
+    assert compute_snr(signal, 2 * signal) == 100.0

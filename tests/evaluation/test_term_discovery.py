@@ -47,3 +47,17 @@ def test_edges_are_right_where_a_word_begins_or_ends() -> None:
     assert (scores["precision"], scores["recall"]) == (pytest.approx(2 / 3), pytest.approx(2 / 6))
     assert scores["f1"] == pytest.approx(2 * 2 / 9)
     assert boundary_scores(TIERS, [])["f1"] == 0
+
+
+@pytest.mark.parametrize(("length", "held", "just_not"), [(0.04, 0.02, 0.0199), (0.2, 0.03, 0.0299)])
+def test_half_of_a_short_phone_or_30_ms_of_a_long_one(length: float, held: float, just_not: float) -> None:
+    tier = PhoneTier(np.array([0.0]), np.array([length]), ["a"], np.array([0.0, length]))
+    assert len(phones_of(tier, Stretch("x", 0.0, held))) == 1 and not phones_of(tier, Stretch("x", 0.0, just_not))
+
+
+def test_edges_are_the_same_within_a_millisecond() -> None:
+    tiers = {"a": PhoneTier(np.array([0.1]), np.array([0.2]), ["a"], np.array([0.1004, 0.2006]))}
+    assert boundary_scores(tiers, [Stretch("a", 0.1, 0.2)]) == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    silence = {"a": tiers["a"]._replace(phones=[""], words=np.zeros(0))}
+    assert coverage(silence, [Stretch("a", 0.1, 0.2)]) == 0
+    assert boundary_scores(silence, []) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}

@@ -4,6 +4,7 @@ import numpy as np
 
 import pytest
 from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import t as student
 
 from evaluation.two_way_interval import GRADE, SHARE, two_way_interval
 
@@ -56,3 +57,49 @@ def test_independent_answers_of_few_people_count_each() -> None:
     found = two_way_interval(values, listeners, items, SHARE)
     expected, of_ten = (binomtest(n // 2, n).proportion_ci(method="wilson") for n in (80, 10))
     assert found.high - found.low < 1.5 * (expected.high - expected.low) < of_ten.high - of_ten.low
+
+
+PEOPLE, SENTENCES = list("aabb"), list("uvuv")
+REACH = student.ppf(0.975, 2)  # two people and two sentences: 2 + 2 - 2 degrees of freedom
+
+
+def test_a_share_by_hand() -> None:
+    """Right, wrong, right, right: .75, of which people, sentences and single answers each have a variance of 1/16.
+
+    So three answers' worth is told, by the one that differs; against four times two people that is 11/5.
+    """
+    found = two_way_interval([1.0, 0.0, 1.0, 1.0], PEOPLE, SENTENCES, SHARE)
+    assert found.mean == 0.75 and 0 < found.low < 0.75 < found.high < 1
+    for end in (found.low, found.high):  # Wilson's ends
+        assert (end - 0.75) ** 2 == pytest.approx(REACH**2 * end * (1 - end) / 2.2)
+
+
+def test_a_share_of_people_who_differ_in_nothing_by_hand() -> None:
+    """Each of two people is right as often: the variance of people is 0, and that of the whole 1/4, of sentences."""
+    found = two_way_interval([1.0, 0.0, 1.0, 0.0], PEOPLE, SENTENCES, SHARE)
+    n = (4 * 2 + 2 * 1) / (4 + 2)  # one answer's worth is told, by the two of four that differ
+    for end in (found.low, found.high):
+        assert (end - 0.5) ** 2 == pytest.approx(REACH**2 * end * (1 - end) / n)
+
+
+def test_shares_are_of_sentences_where_one_person_listened() -> None:
+    found = two_way_interval([1.0] * 4, ["a"] * 4, list("uvwx"), SHARE)
+    reach = student.ppf(0.975, 3)
+    assert found.high == 1 and found.low == pytest.approx(4 / (4 + reach**2))
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "variance", "ends"),
+    [
+        ([3.0, 4.0, 3.0, 4.0], GRADE, 1 / 4, (None, 5.0)),
+        ([3.0, 3.0, 3.0, 3.0], GRADE, 1 / 24, (None, None)),
+        ([1.0, 1.0, 1.0, 2.0], GRADE, 1 / 16, (1.0, None)),
+        ([1.0, 1.0, 1.0, 1.0], (-4.0, 4.0), 1 / 12, (None, None)),
+    ],
+)
+def test_grades_by_hand(values: list[float], bounds: tuple, variance: float, ends: tuple) -> None:
+    """The spread is at least what rounding brings to the grades of two people; differences are rounded twice."""
+    found, reach = two_way_interval(values, PEOPLE, SENTENCES, bounds), REACH * np.sqrt(variance)
+    mean = np.mean(values)
+    expected = [end if end is not None else mean + side * reach for end, side in zip(ends, (-1, 1))]
+    assert (found.mean, found.low, found.high, found.n) == pytest.approx((mean, *expected, 4))

@@ -6,7 +6,13 @@ import random
 import pytest
 
 from evaluation.text_errors import count_word_edits
-from evaluation.word_alignment import align_words, display_width, format_alignment, wants_colour
+from evaluation.word_alignment import (
+    align_words,
+    display_width,
+    format_alignment,
+    terminal_width,
+    wants_colour,
+)
 
 
 def test_plain_lines_mark_every_kind():
@@ -69,3 +75,52 @@ def test_colour_is_for_terminals_that_want_it(terminal, variables, expected, mon
     stream = io.StringIO()
     stream.isatty = lambda: terminal
     assert wants_colour(stream) is expected
+
+
+def test_a_line_is_filled_to_its_last_column():
+    """A label of six columns, then each word with a space behind it."""
+    aligned = align_words("ab cd e", "ab cd e")
+    assert format_alignment(aligned, colour=False, width=14).splitlines() == [
+        "ref   ab cd e",
+        "hyp   ab cd e",
+    ]
+    assert format_alignment(aligned, colour=False, width=13).splitlines() == [
+        "ref   ab cd",
+        "hyp   ab cd",
+        "ref   e",
+        "hyp   e",
+    ]
+    assert format_alignment(align_words("abcdefgh", "ab"), colour=False, width=9).splitlines() == [
+        "ref   abcdefgh",
+        "hyp   ab",
+        "      S",
+    ], "a word that is wider than the line stands alone"
+    assert len(format_alignment(align_words("a " * 99, "a " * 99), colour=False).splitlines()[0]) == 119
+
+
+def test_kinds_have_their_colours_and_gaps_have_the_width_of_the_word():
+    assert format_alignment(align_words("uno dos", "dos"), colour=True).splitlines() == [
+        "ref   \033[31muno\033[0m dos",
+        "hyp   \033[31m***\033[0m dos",
+        "      D",
+    ]
+    assert format_alignment(align_words("dos", "dos tres"), colour=True).splitlines() == [
+        "ref   dos \033[34m****\033[0m",
+        "hyp   dos \033[34mtres\033[0m",
+        "          I",
+    ]
+
+
+def test_the_width_is_the_terminals_else_120(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "77")
+    assert terminal_width() == 77
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setattr("os.get_terminal_size", lambda *_: (_ for _ in ()).throw(OSError))
+    assert terminal_width() == 120
+
+
+@pytest.mark.parametrize(
+    ("character", "width"), [("a", 1), ("\u20dd", 0), ("\u200d", 0), ("Ａ", 2), ("ｱ", 1), ("が", 2)]
+)
+def test_columns_of_a_character(character, width):
+    assert display_width(character) == width

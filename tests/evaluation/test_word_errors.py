@@ -9,10 +9,12 @@ import pytest
 
 from core.errors import UserError
 from core.files import write_json
+from evaluation.bootstrap import bootstrap_ratio
 from evaluation.word_errors import (
     Prediction,
     compare_errors,
     count_errors,
+    count_search_errors,
     normalise_predictions,
     order_like_first,
     read_predictions,
@@ -99,3 +101,69 @@ def test_what_the_origin_of_the_trainer_writes_is_read(tmp_path: Path) -> None:
     write_json(path, {"dev": dev | {"labels": ["a c"]}})
     with pytest.raises(UserError, match="dev: expected as many predictions as labels, found 2 and 1"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize(("n_more", "listed"), [(5, "a0, a1, a2, a3, a4;"), (7, "a0, a1, a2, a3, a4 and 2 more;")])
+def test_five_ids_that_differ_are_listed(n_more: int, listed: str) -> None:
+    more = [Prediction(f"a{number}", "uno", "uno") for number in range(n_more)]
+    changed = [one._replace(reference="dos") for one in more]
+    for first, other, said in (
+        ([*PREDICTIONS, *more], PREDICTIONS, f"y and x: expected the same utterances, found {n_more} only in x: "),
+        (
+            PREDICTIONS,
+            [*more[::-1], *PREDICTIONS],
+            f"y and x: expected the same utterances, found {n_more} only in y: ",
+        ),
+        (
+            [*PREDICTIONS, *more],
+            [*PREDICTIONS, *changed],
+            f"y and x: expected the same references, found {n_more} that ",
+        ),
+    ):
+        with pytest.raises(UserError) as refused:
+            order_like_first(first, other, ("x", "y"))
+        assert str(refused.value).startswith(said) and listed in str(refused.value)
+        assert str(refused.value).endswith("; give predictions of one test set, or --unpaired for a table alone")
+
+
+def test_intervals_and_differences_are_of_the_corpus() -> None:
+    counts = np.array([[1, 0, 0, 4, 3, 20], [0, 2, 0, 6, 5, 30], [0, 0, 1, 2, 4, 10]])
+    found = summarise_errors(counts, n_resamples=500, seed=3)
+    words = bootstrap_ratio([1, 2, 1], [4, 6, 2], n_resamples=500, seed=3)
+    characters = bootstrap_ratio([3, 5, 4], [20, 30, 10], n_resamples=500, seed=3)
+    assert (found.wer, found.cer) == (4 / 12, 12 / 60)
+    assert found.wer_ci == (words.low, words.high) and found.cer_ci == (characters.low, characters.high)
+    assert (found.deletions, found.n_words, found.n_characters) == (2, 12, 60)
+    (difference,) = compare_errors(
+        counts, [counts[:, [0, 1, 2, 3, 4, 5]] * [2, 1, 1, 1, 1, 1]], n_resamples=500, seed=3
+    )
+    assert difference.wer_difference == pytest.approx(1 / 12) and difference.ci[0] == 0 and difference.p == 1
+
+
+def test_long_mistakes_are_told_by_their_beginning(tmp_path: Path) -> None:
+    path, long = tmp_path / "test_predictions.json", list(range(100))
+    for row, said in (
+        (long, f"prediction 1: expected an object with id, reference, hypothesis, found {repr(long)[:60]}; run the"),
+        (
+            {"id": "a", "reference": long},
+            f"prediction 1: expected text in 'reference', found {repr(long)[:60]}; run the",
+        ),
+    ):
+        write_json(path, [row])
+        with pytest.raises(UserError) as refused:
+            read_predictions(path)
+        assert said in str(refused.value)
+    with pytest.raises(UserError, match="expected a test_predictions.json, found a folder; name the file in it"):
+        read_predictions(tmp_path)
+    dev = {"predictions": ["a"], "labels": ["a"], "uuids": ["x", "y"]}
+    write_json(path, {"dev": dev})
+    with pytest.raises(UserError, match="as many predictions as labels, found 1 and 1, with 2 ids; run the trainer"):
+        read_predictions(path)
+
+
+def test_search_errors_are_counted_among_those_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "test_predictions.json"
+    write_json(path, [{"id": "a"}, {"search_error": True}, {"search_error": False}, {"search_error": True}])
+    assert count_search_errors(path) == (2, 3)
+    write_json(path, [{"id": "a"}])
+    assert count_search_errors(path) is None
