@@ -8,7 +8,7 @@ import numpy as np
 
 import pytest
 
-from core.files import write_features
+from core.arrays import write_array
 from units.corpus import read_corpus
 from units.shards import (
     describe_utterance,
@@ -132,7 +132,7 @@ def test_features_are_found_by_utterance_and_read_by_row(tmp_path: Path) -> None
         "c": ("0001.npy", 0, 320),
     }
     features = np.arange(12, dtype=np.float32).reshape(6, 2)
-    write_features(tmp_path / "0000.npy", features)
+    write_array(tmp_path / "0000.npy", features)
     assert read_features(tmp_path / "0000.npy", 2, 3).tolist() == features[2:5].tolist()
     assert read_index(tmp_path / "nowhere") == {}
 
@@ -147,6 +147,6 @@ def test_speakers_of_several_files_follow_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_frames", [0, 1])
 def test_features_of_no_frame_have_their_width(tmp_path: Path, n_frames: int) -> None:
     for index in range(2):
-        write_features(tmp_path / f"{index}.npy", np.ones((n_frames * index, 3), np.float64))
+        write_array(tmp_path / f"{index}.npy", np.ones((n_frames * index, 3), np.float64))
     found = gather_features([tmp_path / "0.npy", tmp_path / "1.npy"])
     assert found.shape == (n_frames, 3) and found.dtype == np.float32 and (found == 1).all()
