@@ -81,7 +81,6 @@ from speech_llm.training_flags import (
     add_generation_flags,
     add_machine_flags,
     add_training_flags,
-    add_watching_flags,
     check_args,
     trains_ctc,
 )
@@ -90,6 +89,7 @@ from speech_llm.unit_inputs import hash_ids
 from speech_llm.validation import validate, warn_if_audio_unused
 from training.checkpoints import load_checkpoint, restore_random_state, seed_step
 from training.experiment import is_input, noting_failed_start, open_experiment, read_arguments
+from training.flags import add_watching_flags
 from training.processes import any_process, broadcast, least, open_team, start_accelerator
 from training.resuming import (
     Run,
@@ -172,7 +172,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_connector_flags(parser.add_argument_group("connector"))
     add_ctc_flags(parser.add_argument_group("listening by CTC"))
     add_training_flags(parser.add_argument_group("training"))
-    add_watching_flags(parser.add_argument_group("watching"))
+    add_watching_flags(parser.add_argument_group("watching"), log_every=10, eval_every=100, save_every=100)
     add_generation_flags(parser.add_argument_group("generation"))
     add_machine_flags(parser.add_argument_group("machine"))
     args = recall_training(parse_flags(parser, argv, everyday=EVERYDAY_FLAGS), given_flags(parser, argv))

@@ -17,7 +17,6 @@ import argparse
 import copy
 import logging
 import os
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +30,6 @@ from core.cli import (
     add_experiment_flags,
     configure_log,
     parse_flags,
-    require_not_negative,
     require_positive,
     require_share,
     run_main,
@@ -63,7 +61,16 @@ from prosody.losses import add_total, prosody_losses
 from prosody.warm_start import OldProsody, check_same_predictor, start_from
 from training.checkpoints import load_checkpoint, restore_random_state, seed_step, update_ema
 from training.experiment import noting_failed_start, open_experiment, read_derived, require_finished
+from training.flags import (
+    add_machine_flags,
+    add_patience_flag,
+    add_validation_flag,
+    add_watching_flags,
+    check_training_flags,
+    settle_budget,
+)
 from training.initial_weights import NOISE, add_init_flag, choose_start, load_start
+from training.loop import Work, run_loop
 from training.resuming import (
     Run,
     check_borrowed,
@@ -74,16 +81,10 @@ from training.resuming import (
     has_finished,
     is_own,
     note_changes,
-    note_plan,
-    note_step,
-    save_progress,
     start_run,
-    training_seconds,
-    write_losses,
-    write_row,
 )
-from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
-from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
+from training.schedule import add_budget_flags, learning_rate, plan_steps
+from training.training_state import Losses, Progress, restore_progress
 from units.kmeans import load_kmeans
 from units.phase1_inputs import copy_clusters, describe_inputs, hash_units, lacks_clusters
 from units.selection import Selection, add_selection_flags, check_selection, read_selection
@@ -93,7 +94,6 @@ from vocoder.saved_voice import included_prosody, load_clusters, load_voice_pros
 
 log = logging.getLogger("oral_units")
 
-CALIBRATION_STEPS = range(5, 25)  # timed to turn --max_minutes into steps; the ones before warm the caches
 DEFAULT_STEPS = 150
 FULL_CHANNELS = 96
 OLD_SIZES = {"habits": False, "channels": 160}  # of checkpoints that do not name them
@@ -132,8 +132,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_model_flags(parser)
     add_budget_flags(parser, DEFAULT_STEPS)
     add_training_flags(parser)
-    add_watching_flags(parser)
-    add_machine_flags(parser)
+    add_watching_flags(watching := parser.add_argument_group("watching"), log_every=20, eval_every=25, save_every=100)
+    add_validation_flag(watching, 600.0)
+    add_machine_flags(machine := parser.add_argument_group("machine"))
+    add_deterministic_flag(machine)
     everyday = [
         "language",
         "tag",
@@ -148,14 +150,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "cpu",
     ]
     args = parse_flags(parser, argv, everyday=everyday)
-    if args.steps is None and args.epochs is None and args.max_minutes is None:
-        args.steps = DEFAULT_STEPS
+    settle_budget(args, DEFAULT_STEPS)
     args.flag_defaults["init"] = NOISE  # as runs began before there was the flag
     if args.init not in (None, NOISE) and args.random_embeddings:
         raise UserError("--random_embeddings: --init gives the units their embeddings; leave one of the two out")
-    require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_units")
-    require_positive(args, "log_every", "eval_every", "save_every", "validation_seconds")
-    require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip")
+    check_training_flags(args)
+    require_positive(args, "channels", "crop_units", "validation_seconds")
     require_share(args, "dropout")
     return args
 
@@ -184,40 +184,8 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     training.add_argument("--f0_weight", type=float, default=1.0, help="weight of the F0 error; 1 for durations")
     training.add_argument("--slope_weight", type=float, default=1.0, help="weight of the error of F0's movement")
-    training.add_argument(
-        "--patience",
-        "--early_stopping",
-        type=int,
-        default=0,
-        help="stop after so many validations without gain; 0 = never",
-    )
+    add_patience_flag(training)
     training.add_argument("--seed", type=int, default=0, help="seed of weights, crops and dropout")
-
-
-def add_watching_flags(parser: argparse.ArgumentParser) -> None:
-    watching = parser.add_argument_group("watching")
-    watching.add_argument(
-        "--log_every", "--logging_steps", type=int, default=20, help="steps between rows of metrics.jsonl"
-    )
-    watching.add_argument("--eval_every", "--eval_steps", type=int, default=25, help="steps between validations")
-    watching.add_argument(
-        "--validation_seconds", type=float, default=600.0, help="seconds of the val split to judge on"
-    )
-    watching.add_argument(
-        "--save_every", "--save_steps", type=int, default=100, help="steps between writings of latest.pt"
-    )
-
-
-def add_machine_flags(parser: argparse.ArgumentParser) -> None:
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--mixed_precision",
-        choices=("auto", "no", "bf16"),
-        default="auto",
-        help="autocast while training; auto: bf16 where the device computes in it",
-    )
-    machine.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
-    add_deterministic_flag(machine)
 
 
 # %% [markdown]
@@ -405,8 +373,7 @@ def validate(args: argparse.Namespace, predictor: ProsodyPredictor, data: Data) 
 # %% [markdown]
 # ## The loop
 #
-# Every step: validate → save → (stop) → update, as in the vocoder's trainer. What the loops of all trainers share is in
-# `training/resuming.py`.
+# Every step: validate → save → (stop) → update (`training/loop.py`).
 
 
 # %%
@@ -414,38 +381,17 @@ def train(
     args: argparse.Namespace, run: Run, progress: Progress, *, data: Data, models: Models
 ) -> tuple[Progress, bool]:
     """Train to the end or to a stop signal; returns where the training stands, and whether it was told to stop."""
-    step_seconds, device = [], next(models.predictor.parameters()).device
-    while True:
-        last, stopping = is_last(progress), bool(run.signals)
-
-        # A stopped run is not kept waiting: it validates when it is resumed.
-        if (last or not stopping) and is_due(progress, args.eval_every, since=progress.validated, ending=last):
-            distances = validate(args, models.predictor_ema, data)
-            progress = note_validation(progress, distances["validation_loss"])
-            write_row(run, progress.step, distances)
-            if progress.stale == 0:
-                save_progress(run, "best", progress, **model_state(models, data))
-        gives_up = has_stalled(progress, args.patience)
-        ending = last or stopping or gives_up
-        if is_due(progress, args.save_every, since=run.first_step, ending=ending):
-            save_progress(run, "latest", progress, **model_state(models, data))
-        if ending:
-            return progress, stopping
-
-        clock = time.monotonic()
-        batch = read_batch(args, data, progress.step, device)
-        progress = note_step(run, progress, train_step(args, models, batch, progress))
-        step_seconds.append(time.monotonic() - clock)
-        if is_due(progress, args.log_every, ending=is_last(progress)):
-            rate = {"learning_rate": models.optimizer.param_groups[0]["lr"]}
-            progress = write_losses(run, progress, rate, shown=["train_loss"], prefix="train_")
-        if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            clock = time.monotonic()
-            validate(args, models.predictor_ema, data)
-            evaluation_seconds = time.monotonic() - clock
-            left = 60 * args.max_minutes - training_seconds(run)
-            more = calibrate(left, step_seconds[CALIBRATION_STEPS.start :], evaluation_seconds, args.eval_every)
-            progress = note_plan(run, progress, progress.step + more, args.max_minutes)
+    device = next(models.predictor.parameters()).device
+    work = Work(
+        update=lambda now: train_step(args, models, read_batch(args, data, now.step, device), now),
+        validate=lambda: validate(args, models.predictor_ema, data),
+        judged_by="validation_loss",
+        state=lambda: model_state(models, data),
+        optimizer=models.optimizer,
+        shown=["train_loss"],
+        prefix="train_",
+    )
+    return run_loop(args, run, progress, work)
 
 
 # %% [markdown]

@@ -18,7 +18,6 @@ import core.quiet_start
 import argparse
 import logging
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +49,15 @@ from languages import data_root, exp_root
 from models.translator import Translator
 from training.checkpoints import load_checkpoint, seed_step
 from training.experiment import noting_failed_start, open_experiment
-from training.processes import any_process, broadcast, launched_processes, start_accelerator
+from training.flags import (
+    add_machine_flags,
+    add_patience_flag,
+    add_watching_flags,
+    check_training_flags,
+    settle_budget,
+)
+from training.loop import Work, run_loop
+from training.processes import launched_processes, start_accelerator
 from training.resuming import (
     Run,
     check_borrowed,
@@ -61,16 +68,10 @@ from training.resuming import (
     has_finished,
     is_own,
     note_changes,
-    note_plan,
-    note_step,
-    save_progress,
     start_run,
-    training_seconds,
-    write_losses,
-    write_row,
 )
-from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
-from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
+from training.schedule import add_budget_flags, learning_rate, plan_steps
+from training.training_state import Losses, Progress, restore_progress
 from translation.examples import Example, PairBatch, move_batch, places_of_step, shuffle_targets, stack_examples
 from translation.hearing import FEATURES, Hearing, describe_hearing
 from translation.pairs import Pair, both_sides, has_length, of_split, read_pairs
@@ -102,7 +103,6 @@ from unit_lm.warm_start import NOISE, start_model
 
 log = logging.getLogger("oral_units")
 
-CALIBRATION_STEPS = range(3, 13)  # timed to turn --max_minutes into steps
 DEFAULT_STEPS = 400
 
 # %% [markdown]
@@ -135,22 +135,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_budget_flags(parser, DEFAULT_STEPS)
     add_loss_flags(parser.add_argument_group("losses"))
     add_training_flags(parser.add_argument_group("training"))
+    add_watching_flags(parser.add_argument_group("watching"), log_every=10, eval_every=25, save_every=50)
+    add_machine_flags(parser.add_argument_group("machine"))
     everyday = ["source", "target", "pairs", "tag", "exp", "resume", "overwrite", "features", "init", "steps"]
     args = parse_flags(
         parser, argv, everyday=[*everyday, "max_minutes", "batch_size", "contrast_weight", "seed", "cpu"]
     )
     args.pairs = args.pairs or data_root() / "prompt_pairs" / "pairs.tsv"
-    if args.steps is None and args.epochs is None and args.max_minutes is None:
-        args.steps = DEFAULT_STEPS
+    settle_budget(args, DEFAULT_STEPS)
     check_args(args)
     return args
 
 
 def check_args(args: argparse.Namespace) -> None:
     """Refuse what cannot be obeyed."""
-    require_positive(args, "encoder_layers", "layers", "width", "heads", "context", "steps", "epochs", "max_minutes")
-    require_positive(args, "batch_size", "log_every", "eval_every", "save_every", "stack", "max_seconds")
-    require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip", "seed")
+    check_training_flags(args)
+    require_positive(args, "encoder_layers", "layers", "width", "heads", "context", "stack", "max_seconds")
     require_not_negative(args, "text_weight", "token_weight", "alone_weight", "contrast_weight", "min_seconds")
     require_share(args, "dropout", "source_dropout", "ema")
     if args.target in args.source or len(set(args.source)) < len(args.source):
@@ -233,23 +233,8 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--warmup", type=int, default=30, help="steps of linear warm-up")
     group.add_argument("--weight_decay", "--wdecay", type=float, default=0.1, help="decoupled, of matrices")
     group.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    group.add_argument(
-        "--patience",
-        "--early_stopping",
-        type=int,
-        default=0,
-        help="stop after so many validations without gain; 0: never",
-    )
-    group.add_argument(
-        "--log_every", "--logging_steps", type=int, default=10, help="steps between rows of metrics.jsonl"
-    )
-    group.add_argument("--eval_every", "--eval_steps", type=int, default=25, help="steps between validations")
-    group.add_argument("--save_every", "--save_steps", type=int, default=50, help="steps between writings of latest.pt")
-    group.add_argument(
-        "--mixed_precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 where it is fast"
-    )
+    add_patience_flag(group)
     group.add_argument("--seed", type=int, default=0, help="seed of weights, order and dropout")
-    group.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
 
 
 # %% [markdown]
@@ -411,7 +396,7 @@ def validate(args: argparse.Namespace, model: Translator, data: Data) -> dict[st
 # %% [markdown]
 # ## The loop
 #
-# Every step: validate → save → (stop) → update, as in the other trainers.
+# Every step: validate → save → (stop) → update (`training/loop.py`).
 
 
 # %%
@@ -419,54 +404,15 @@ def train(
     args: argparse.Namespace, accelerator: Accelerator, run: Run, progress: Progress, *, data: Data, learner: Learner
 ) -> tuple[Progress, bool]:
     """Train to the end or to a stop signal; returns where the training stands, and whether it was told to stop."""
-    step_seconds: list[float] = []
-    while True:
-        last, stopping = is_last(progress), bool(run.signals)
-
-        # A stopped run is not kept waiting: it validates when it is resumed.
-        validating = run.rank0 and (last or not stopping)
-        if validating and is_due(progress, args.eval_every, since=progress.validated, ending=last):
-            found = validate(args, learner.model_ema, data)
-            progress = note_validation(progress, found["validation_loss_nat"])
-            write_row(run, progress.step, found)
-            if progress.stale == 0:
-                save_progress(run, "best", progress, **model_state(args, learner, data))
-        stalled = has_stalled(progress, args.patience)
-        gives_up = bool(args.patience) and any_process(accelerator, stalled)
-        stopping = any_process(accelerator, stopping)
-        ending = last or gives_up or stopping
-        if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=ending):
-            save_progress(run, "latest", progress, **model_state(args, learner, data))
-        if ending:
-            return progress, stopping
-
-        clock = time.monotonic()
-        progress = note_step(run, progress, train_step(args, accelerator, learner, data, progress))
-        step_seconds.append(time.monotonic() - clock)
-        if is_due(progress, args.log_every, ending=is_last(progress)):
-            rate = {"learning_rate": learner.optimizer.param_groups[0]["lr"]}
-            progress = write_losses(run, progress, rate, shown=["train_token_nat", "train_contrast_nat"])
-        if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            progress = plan_budget(args, accelerator, run, progress, data=data, learner=learner, seconds=step_seconds)
-
-
-def plan_budget(
-    args: argparse.Namespace,
-    accelerator: Accelerator,
-    run: Run,
-    progress: Progress,
-    *,
-    data: Data,
-    learner: Learner,
-    seconds: list[float],
-) -> Progress:
-    """Turn --max_minutes into a number of steps, by the seconds of the first ones and of a validation."""
-    clock = time.monotonic()
-    if run.rank0:
-        validate(args, learner.model_ema, data)
-    left = 60 * args.max_minutes - training_seconds(run)
-    more = calibrate(left, seconds[CALIBRATION_STEPS.start :], time.monotonic() - clock, args.eval_every)
-    return note_plan(run, progress, broadcast(accelerator, progress.step + more), args.max_minutes)
+    work = Work(
+        update=lambda now: train_step(args, accelerator, learner, data, now),
+        validate=lambda: validate(args, learner.model_ema, data),
+        judged_by="validation_loss_nat",
+        state=lambda: model_state(args, learner, data),
+        optimizer=learner.optimizer,
+        shown=["train_token_nat", "train_contrast_nat"],
+    )
+    return run_loop(args, run, progress, work, accelerator=accelerator)
 
 
 # %% [markdown]

@@ -16,7 +16,6 @@ import core.quiet_start
 
 import argparse
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,6 @@ from core.cli import (
     add_experiment_flags,
     configure_log,
     parse_flags,
-    require_not_negative,
     require_positive,
     require_share,
     run_main,
@@ -46,7 +44,16 @@ from core.locks import only_run
 from languages import add_language_flags, language_paths
 from training.checkpoints import load_checkpoint, seed_step
 from training.experiment import noting_failed_start, open_experiment
-from training.processes import any_process, broadcast, launched_processes, start_accelerator
+from training.flags import (
+    add_machine_flags,
+    add_patience_flag,
+    add_validation_flag,
+    add_watching_flags,
+    check_training_flags,
+    settle_budget,
+)
+from training.loop import Work, run_loop
+from training.processes import launched_processes, start_accelerator
 from training.resuming import (
     Run,
     check_borrowed,
@@ -57,16 +64,10 @@ from training.resuming import (
     has_finished,
     is_own,
     note_changes,
-    note_plan,
-    note_step,
-    save_progress,
     start_run,
-    training_seconds,
-    write_losses,
-    write_row,
 )
-from training.schedule import add_budget_flags, calibrate, learning_rate, plan_steps
-from training.training_state import Losses, Progress, has_stalled, is_due, is_last, note_validation, restore_progress
+from training.schedule import add_budget_flags, learning_rate, plan_steps
+from training.training_state import Losses, Progress, restore_progress
 from unit_lm.batches import (
     PackedBatch,
     Piece,
@@ -107,7 +108,6 @@ from units.unit_table import open_table
 
 log = logging.getLogger("oral_units")
 
-CALIBRATION_STEPS = range(3, 13)  # timed to turn --max_minutes into steps
 DEFAULT_STEPS = 1000
 SHAPE_FLAGS = ("architecture", "layers", "width", "heads", "feedforward")
 
@@ -141,21 +141,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_model_flags(parser.add_argument_group("model"))
     add_budget_flags(parser, DEFAULT_STEPS)
     add_training_flags(parser.add_argument_group("training"))
-    add_watching_flags(parser.add_argument_group("watching"))
+    add_watching_flags(watching := parser.add_argument_group("watching"), log_every=20, eval_every=100, save_every=100)
+    add_validation_flag(watching, 600.0)
     add_machine_flags(parser.add_argument_group("machine"))
     everyday = ["language", "tag", "more_languages", "input", "exp", "resume", "overwrite", "init", "layers", "width"]
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "seed", "cpu"])
-    if args.steps is None and args.epochs is None and args.max_minutes is None:
-        args.steps = DEFAULT_STEPS
+    settle_budget(args, DEFAULT_STEPS)
     check_args(args)
     return args
 
 
 def check_args(args: argparse.Namespace) -> None:
     """Refuse what cannot be obeyed."""
-    require_positive(args, "layers", "width", "heads", "feedforward", "context", "steps", "epochs", "max_minutes")
-    require_positive(args, "batch_size", "log_every", "eval_every", "save_every", "validation_seconds")
-    require_not_negative(args, "patience", "warmup", "weight_decay", "lr", "clip", "seed")
+    check_training_flags(args)
+    require_positive(args, "layers", "width", "heads", "feedforward", "context", "validation_seconds")
     require_share(args, "dropout", "ema")
     if args.context < 8:
         raise UserError(f"--context {args.context}: expected 8 or more")
@@ -226,35 +225,8 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
     group.add_argument("--weight_decay", "--wdecay", type=float, default=0.1, help="decoupled, of matrices")
     group.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    group.add_argument(
-        "--patience",
-        "--early_stopping",
-        type=int,
-        default=0,
-        help="stop after so many validations without gain; 0: never",
-    )
+    add_patience_flag(group)
     group.add_argument("--seed", type=int, default=0, help="seed of weights, order and dropout")
-
-
-def add_watching_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--log_every", "--logging_steps", type=int, default=20, help="steps between rows of metrics.jsonl"
-    )
-    group.add_argument("--eval_every", "--eval_steps", type=int, default=100, help="steps between validations")
-    group.add_argument("--validation_seconds", type=float, default=600.0, help="seconds of the val split to judge on")
-    group.add_argument(
-        "--save_every", "--save_steps", type=int, default=100, help="steps between writings of latest.pt"
-    )
-
-
-def add_machine_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--mixed_precision",
-        choices=("auto", "no", "bf16"),
-        default="auto",
-        help="autocast; auto: bf16 where the device computes in it",
-    )
-    group.add_argument("--cpu", action="store_true", help="stay on the CPU where there is a GPU")
 
 
 # %% [markdown]
@@ -374,7 +346,7 @@ def validate(args: argparse.Namespace, model: PreTrainedModel, data: Data) -> di
 # %% [markdown]
 # ## The loop
 #
-# Every step: validate → save → (stop) → update, as in the other trainers.
+# Every step: validate → save → (stop) → update (`training/loop.py`).
 
 
 # %%
@@ -382,54 +354,15 @@ def train(
     args: argparse.Namespace, accelerator: Accelerator, run: Run, progress: Progress, *, data: Data, learner: Learner
 ) -> tuple[Progress, bool]:
     """Train to the end or to a stop signal; returns where the training stands, and whether it was told to stop."""
-    step_seconds: list[float] = []
-    while True:
-        last, stopping = is_last(progress), bool(run.signals)
-
-        # A stopped run is not kept waiting: it validates when it is resumed.
-        validating = run.rank0 and (last or not stopping)
-        if validating and is_due(progress, args.eval_every, since=progress.validated, ending=last):
-            found = validate(args, learner.model_ema, data)
-            progress = note_validation(progress, found["validation_bits_per_second"])
-            write_row(run, progress.step, found)
-            if progress.stale == 0:
-                save_progress(run, "best", progress, **model_state(args, learner, data))
-        stalled = has_stalled(progress, args.patience)
-        gives_up = bool(args.patience) and any_process(accelerator, stalled)
-        stopping = any_process(accelerator, stopping)
-        ending = last or gives_up or stopping
-        if run.rank0 and is_due(progress, args.save_every, since=run.first_step, ending=ending):
-            save_progress(run, "latest", progress, **model_state(args, learner, data))
-        if ending:
-            return progress, stopping
-
-        clock = time.monotonic()
-        progress = note_step(run, progress, train_step(args, accelerator, learner, data, progress))
-        step_seconds.append(time.monotonic() - clock)
-        if is_due(progress, args.log_every, ending=is_last(progress)):
-            rate = {"learning_rate": learner.optimizer.param_groups[0]["lr"]}
-            progress = write_losses(run, progress, rate, shown=["train_token_nat"])
-        if progress.total_steps is None and len(step_seconds) >= CALIBRATION_STEPS.stop:
-            progress = plan_budget(args, accelerator, run, progress, data=data, learner=learner, seconds=step_seconds)
-
-
-def plan_budget(
-    args: argparse.Namespace,
-    accelerator: Accelerator,
-    run: Run,
-    progress: Progress,
-    *,
-    data: Data,
-    learner: Learner,
-    seconds: list[float],
-) -> Progress:
-    """Turn --max_minutes into a number of steps, by the seconds of the first ones and of a validation."""
-    clock = time.monotonic()
-    if run.rank0:
-        validate(args, learner.model_ema, data)
-    left = 60 * args.max_minutes - training_seconds(run)
-    more = calibrate(left, seconds[CALIBRATION_STEPS.start :], time.monotonic() - clock, args.eval_every)
-    return note_plan(run, progress, broadcast(accelerator, progress.step + more), args.max_minutes)
+    work = Work(
+        update=lambda now: train_step(args, accelerator, learner, data, now),
+        validate=lambda: validate(args, learner.model_ema, data),
+        judged_by="validation_bits_per_second",
+        state=lambda: model_state(args, learner, data),
+        optimizer=learner.optimizer,
+        shown=["train_token_nat"],
+    )
+    return run_loop(args, run, progress, work, accelerator=accelerator)
 
 
 # %% [markdown]

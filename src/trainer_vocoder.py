@@ -47,6 +47,7 @@ from encoders.speaker_vectors import SPEAKER_ENCODER, require_speaker_encoder
 from languages import add_language_flags, command_for, data_root, language_paths
 from training.checkpoints import load_checkpoint, update_ema
 from training.experiment import noting_failed_start, open_experiment, read_arguments, read_derived, require_finished
+from training.flags import add_validation_flag, add_watching_flags, settle_budget
 from training.initial_weights import BASE_VOICE, BASE_VOICES, NOISE, Start, choose_start, load_start
 from training.processes import any_process, broadcast, launched_processes, mean_over_processes, start_accelerator
 from training.resuming import (
@@ -125,8 +126,8 @@ from vocoder.training_flags import (
     add_adversarial_flags,
     add_machine_flags,
     add_model_flags,
+    add_sample_flags,
     add_training_flags,
-    add_watching_flags,
     check_args,
     choose_condition,
     chosen_sizes,
@@ -181,13 +182,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_budget_flags(parser, DEFAULT_STEPS)
     add_training_flags(parser)
     add_adversarial_flags(parser)
-    add_watching_flags(parser)
+    add_watching_flags(watching := parser.add_argument_group("watching"), log_every=20, eval_every=200, save_every=200)
+    add_validation_flag(watching, 90.0)
+    add_sample_flags(watching)
     add_machine_flags(parser)
     everyday = ["language", "tag", "exp", "resume", "overwrite", "generator", "init", "speaker", "speaker_embedding"]
     everyday += ["speaker_vectors"]
     args = parse_flags(parser, argv, everyday=[*everyday, "steps", "max_minutes", "batch_size", "cpu"])
-    if args.steps is None and args.epochs is None and args.max_minutes is None:
-        args.steps = DEFAULT_STEPS
+    settle_budget(args, DEFAULT_STEPS)
     # As runs began before there were the flags.
     args.flag_defaults |= {
         "init": NOISE,

@@ -79,16 +79,6 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
 
 
-def add_watching_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--log_every", "--logging_steps", type=int, default=10, help="steps between rows of metrics.jsonl"
-    )
-    group.add_argument("--eval_every", "--eval_steps", type=int, default=100, help="steps between evaluations")
-    group.add_argument(
-        "--save_every", "--save_steps", type=int, default=100, help="steps between writings of latest.pt"
-    )
-
-
 def add_generation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--decoder", choices=DECODERS, default=None, help="default: joint with a CTC head, else llm")
     group.add_argument(

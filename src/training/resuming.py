@@ -1,6 +1,6 @@
 """What the loops of all trainers share: starting, stopping on a signal, checkpoints, rows of metrics, finishing.
 
-The loop itself stays in each trainer, with the same parts in the same order:
+Every loop (``training/loop.py``, and those of the voice and the speech LLM) has the same parts in the same order:
 
     progress = Progress(total_steps=plan_steps(...))                   # or restore_progress(state, progress, ...)
     run = start_run(exp, progress, conditions, rank0=...)

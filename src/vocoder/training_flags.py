@@ -10,6 +10,7 @@ from core.frames import frames_to_samples
 from languages import DEFAULT_GENERATOR
 from models.discriminator_v3 import FURTHER, longest_window
 from training.checkpoints import LARGEST_EMA_DECAY
+from training.flags import add_patience_flag, check_training_flags
 from training.initial_weights import NOISE, add_init_flag
 from training.schedule import ADVERSARIAL_SHARE, REGRESSION_STEPS
 from vocoder.generators import GENERATORS
@@ -107,13 +108,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--weight_decay", "--wdecay", type=float, default=0.01, help="decoupled weight decay")
     training.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    training.add_argument(
-        "--patience",
-        "--early_stopping",
-        type=int,
-        default=0,
-        help="stop after so many validations without gain; 0 = never",
-    )
+    add_patience_flag(training)
     training.add_argument(
         "--mel_windows",
         type=int,
@@ -184,16 +179,7 @@ def add_adversarial_flags(parser: argparse.ArgumentParser) -> None:
     adversarial.add_argument("--hearing_weight", type=float, default=3.0, help="weight of what --hearing tells apart")
 
 
-def add_watching_flags(parser: argparse.ArgumentParser) -> None:
-    watching = parser.add_argument_group("watching")
-    watching.add_argument(
-        "--log_every", "--logging_steps", type=int, default=20, help="steps between rows of metrics.jsonl"
-    )
-    watching.add_argument("--eval_every", "--eval_steps", type=int, default=200, help="steps between validations")
-    watching.add_argument("--validation_seconds", type=float, default=90.0, help="seconds of the val split to judge on")
-    watching.add_argument(
-        "--save_every", "--save_steps", type=int, default=200, help="steps between writings of latest.pt"
-    )
+def add_sample_flags(watching: argparse._ArgumentGroup) -> None:
     watching.add_argument("--sample_every", type=int, default=1000, help="steps between sample recordings")
     watching.add_argument("--num_samples", type=int, default=4, help="recordings in each sampling")
 
@@ -222,12 +208,11 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
 
 def check_args(args: argparse.Namespace) -> None:
     """Refuse what cannot be obeyed."""
-    require_positive(args, "channels", "steps", "epochs", "max_minutes", "batch_size", "crop_frames")
-    require_positive(args, "discriminator_frames", "discriminator_width", "log_every", "eval_every", "save_every")
-    require_positive(args, "sample_every", "validation_seconds")
-    require_not_negative(args, "patience", "warmup", "num_samples", "num_workers", "adversarial_after", "weight_decay")
-    require_not_negative(args, "lr", "unit_lr", "discriminator_lr", "clip", "mel_weight", "feature_weight")
-    require_not_negative(args, "hearing_weight")
+    check_training_flags(args)
+    require_positive(args, "channels", "crop_frames", "sample_every", "validation_seconds")
+    require_positive(args, "discriminator_frames", "discriminator_width")
+    require_not_negative(args, "num_samples", "num_workers", "adversarial_after", "unit_lr", "discriminator_lr")
+    require_not_negative(args, "mel_weight", "feature_weight", "hearing_weight")
     require_share(args, "ema", "unit_noise")
     if args.discriminator_share is not None and not 0 < args.discriminator_share <= 1:
         raise UserError(f"--discriminator_share {args.discriminator_share}: expected a number above 0, up to 1")
