@@ -16,7 +16,6 @@ largest that was resident, with ``anonymous`` what belongs to the process alone,
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -29,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import core.quiet_start
 
 import numpy as np
+
+from own_memory import look_on
 
 from audio.audio_io import save_audio
 from audio.pitch import f0_store
@@ -248,20 +249,6 @@ def watch(command: Sequence[str], environment: Mapping[str, str], ready: str) ->
     cpu = usage.ru_utime + usage.ru_stime
     said = {"cpu_seconds_until_ready": until_ready, "cpu_seconds": cpu, "peak_mib": usage.ru_maxrss / 1024}
     return {key: round(value, 1) for key, value in (said | peaks).items()}
-
-
-def look_on(process: subprocess.Popen, peaks: dict[str, float]) -> None:
-    """Note the largest memory of the process alone, ten times a second."""
-    while True:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-        except OSError:
-            return
-        found = re.search(r"RssAnon:\s+(\d+)", status)
-        if not found:
-            return
-        peaks["anonymous_mib"] = max(peaks.get("anonymous_mib", 0.0), int(found[1]) / 1024)
-        time.sleep(0.1)
 
 
 def cpu_seconds(pid: int) -> float:

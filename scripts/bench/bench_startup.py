@@ -21,7 +21,6 @@ import os
 import resource
 import shlex
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import core.quiet_start
 
 import numpy as np
+
+from own_memory import run_watched
 
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
 from core.errors import UserError
@@ -278,7 +279,7 @@ def peak_mb(who: int) -> int:
 
 
 def run_trainer(args: argparse.Namespace, exp: Path, *flags: object) -> dict[str, object]:
-    """A training with the tiny LLM: CPU and wall seconds, and the largest process's memory."""
+    """A training with the tiny LLM: CPU and wall seconds, the largest process's memory, and what of it is its own."""
     words = ["--data", args.folder / "data" / "synthetic", "--exp", exp, "--do_train", "--cpu"]
     words += ["--speech_enc_id", args.speech_enc_id, "--llm_id", args.folder / "llm", "--mixed_precision", "no"]
     words += ["--width", 64, "--n_layers", 1, "--max_validation", 2, "--log_every", 1, *flags]
@@ -286,13 +287,15 @@ def run_trainer(args: argparse.Namespace, exp: Path, *flags: object) -> dict[str
     command = [sys.executable, *(torchrun if args.processes > 1 else []), REPOSITORY / "src" / "trainer_base.py"]
     command = [str(word) for word in [*command, *words, *shlex.split(args.trainer_args)]]
     before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done, own_mib = run_watched(command)
     wall, after = time.monotonic() - clock, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise UserError(f"{shlex.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = {"processes": args.processes, "cpu_seconds_a_process": round(cpu / args.processes, 1)}
-    return found | {"wall_seconds": round(wall, 1), "peak_mb": peak_mb(resource.RUSAGE_CHILDREN)}
+    # Of several processes, the one that is watched is torchrun's.
+    own = {"own_mb": round(own_mib * 2**20 / 1e6)} if args.processes == 1 else {}
+    return found | {"wall_seconds": round(wall, 1), "peak_mb": peak_mb(resource.RUSAGE_CHILDREN)} | own
 
 
 def start_trainer(args: argparse.Namespace) -> dict[str, object]:

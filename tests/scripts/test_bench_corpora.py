@@ -264,7 +264,7 @@ def test_two_processes_must_be_faster_and_write_the_same(
         bench_processes.main(["--language", "spanish", "--repeats", "1"])
 
 
-def test_the_seconds_of_a_process_and_what_it_said_where_it_fails(tmp_path: Path, monkeypatch) -> None:
+def test_the_seconds_of_a_process_and_what_it_said_where_it_fails(tmp_path: Path, monkeypatch, capsys) -> None:
     script = tmp_path / "src" / "extract_units.py"
     script.parent.mkdir()
     script.write_text("import sys, time\nbegan = time.process_time()\nwhile time.process_time() - began < 0.3: pass\n")
@@ -273,8 +273,9 @@ def test_the_seconds_of_a_process_and_what_it_said_where_it_fails(tmp_path: Path
     wall, cpu = bench_processes.time_extraction(args, tmp_path, 1)
     assert wall >= 0.3 and 0.1 <= cpu < wall + 0.2
     script.write_text("raise SystemExit('no such language')\n")
-    with pytest.raises(UserError, match="no such language"):
+    with pytest.raises(UserError, match="expected exit code 0, found 1; its last words are above"):
         bench_processes.time_extraction(args, tmp_path, 1)
+    assert "no such language" in capsys.readouterr().err
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     assert bench_processes.cpu_seconds(ended.pid) == 0 and bench_processes.children(ended.pid) == []
@@ -345,15 +346,16 @@ def test_a_start_is_measured_part_by_part(startup: list[str], tmp_path: Path, mo
 def test_the_trainer_is_started_for_two_steps(startup: list[str], tmp_path: Path, monkeypatch) -> None:
     commands = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+    def run(command: list[str]) -> tuple[subprocess.CompletedProcess, float]:
         commands.append(command)
-        return subprocess.CompletedProcess(command, len(commands) - 1, "", "out of memory")
+        return subprocess.CompletedProcess(command, len(commands) - 1, "", "out of memory"), 100.0
 
-    monkeypatch.setattr(bench_startup.subprocess, "run", run)
+    monkeypatch.setattr(bench_startup, "run_watched", run)
     flags = [*startup, "--processes", "2", "--trainer_args", "--lr 1", "--out", str(tmp_path / "found.json")]
     assert run_startup(monkeypatch, "trainer", flags) == 0
     assert "--nproc-per-node=2" in commands[0] and commands[0][-2:] == ["--lr", "1"]
-    assert read_json(tmp_path / "found.json")["processes"] == 2
+    found = read_json(tmp_path / "found.json")
+    assert found["processes"] == 2 and "own_mb" not in found  # what is watched is torchrun itself
     with pytest.raises(UserError, match="ended with 1: out of memory"):
         run_startup(monkeypatch, "trainer", flags)
 
@@ -361,16 +363,17 @@ def test_the_trainer_is_started_for_two_steps(startup: list[str], tmp_path: Path
 def test_the_share_of_waiting_is_read_from_the_trainers_own_rows(
     startup: list[str], tmp_path: Path, monkeypatch
 ) -> None:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+    def run(command: list[str]) -> tuple[subprocess.CompletedProcess, float]:
         exp, threads = (Path(command[command.index(flag) + 1]) for flag in ("--exp", "--num_workers"))
         wait = {"0": 0.5, "2": 0.01}[str(threads)]
         rows = [{"data_seconds": 9.0, "step_seconds": 9.0}] * 2 + [{"data_seconds": wait, "step_seconds": 1.0}] * 3
         exp.mkdir(parents=True)
         (exp / "metrics.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"validation_wer": 1.0}])))
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return subprocess.CompletedProcess(command, 0, "", ""), 100.0
 
-    monkeypatch.setattr(bench_startup.subprocess, "run", run)
+    monkeypatch.setattr(bench_startup, "run_watched", run)
     assert run_startup(monkeypatch, "waits", [*startup, "--steps", "5", "--out", str(tmp_path / "found.json")]) == 0
     found = read_json(tmp_path / "found.json")
     assert [found[f"{n}_threads"]["share_of_time_waiting"] for n in (0, 2)] == [0.5, 0.01]
+    assert found["0_threads"]["own_mb"] == 105  # 100 MiB
     assert found["0_threads"]["median_wait_ms"] == 500 and found["2_threads"]["longest_wait_ms"] == 10
