@@ -33,7 +33,6 @@ import numpy as np
 from tqdm import tqdm
 
 from core.cli import HELP_FORMATTER, parse_flags, require_positive, run_main
-from core.errors import UserError
 from core.files import write_atomically, write_text
 from core.locks import only_run
 from core.packed_files import (
@@ -93,15 +92,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = language_paths(args.language)
     manifest, folder = paths["manifest"], paths["data"] / FOLDER
     check_manifest(manifest, data_root(), needs_train=False)
-    first = next(read_manifest(manifest))
-    if is_packed(first["audio"]):
-        raise UserError(f"{manifest}: names packed audio already ({first['audio']}); nothing to do")
     folder.mkdir(exist_ok=True)
     with only_run(paths["data"]):
-        units = open_units(args.units, paths["cache"]) if args.units else None
-        tars = pack(manifest, folder, units, largest=round(args.shard_mb * 1e6), most=args.shard_clips)
         if args.remote:
             write_text(folder / REMOTE, args.remote + "\n")
+        # An earlier start may have been killed after its last file.
+        first = next(read_manifest(manifest))
+        if is_packed(first["audio"]):
+            print(f"{manifest}: names packed audio already ({first['audio']}); nothing to pack")
+            return
+        units = open_units(args.units, paths["cache"]) if args.units else None
+        tars = pack(manifest, folder, units, largest=round(args.shard_mb * 1e6), most=args.shard_clips)
         n_clips = replace_manifest(manifest, tars)
     print(f"{folder}: {n_clips} clips in tar files; {manifest} names them, {OLD_LIST} is the list of before")
     print(f"{paths['segments']} is no longer read and may be deleted, after a look at docs/data_formats.md")

@@ -14,7 +14,6 @@ import extract_units
 import pack_audio
 
 from core import packed_files
-from core.errors import UserError
 from core.files import read_json
 from core.packed_files import read_packed
 from languages import language_paths
@@ -149,10 +148,19 @@ def test_a_start_after_a_kill_keeps_the_whole_tars(tiny_language: dict, monkeypa
     assert not [*folder.glob(".*.tmp")]
 
 
-def test_packing_twice_is_refused(tiny_language: dict) -> None:
+def test_packing_twice_changes_nothing(tiny_language: dict, capsys: pytest.CaptureFixture) -> None:
+    """As after a kill behind the last file: the same command ends well."""
+    folder = pack()
+    before = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
     pack()
-    with pytest.raises(UserError, match="names packed audio already"):
-        pack()
+    assert "names packed audio already" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()} == before
+
+
+def test_an_address_may_be_given_later(tiny_language: dict) -> None:
+    folder = pack()
+    pack("--remote", "memory://corpus/packed")
+    assert (folder / "remote.txt").read_text() == "memory://corpus/packed\n"
 
 
 def test_ids_with_dots_keep_their_own_clip(tiny_language: dict) -> None:
