@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -33,10 +33,10 @@ from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.locks import only_run
 from core.process_pool import run_in_processes
+from core.wording import name_some, printable
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.copied_recordings import find_copies
 from segmentation.cut_recording import (
-    AUTO,
     DETECTORS,
     ENERGY,
     CutFlags,
@@ -48,15 +48,23 @@ from segmentation.cut_recording import (
     is_current,
     result_file,
 )
-from segmentation.folder_survey import Survey, describe_ignored, printable, survey_folder
+from segmentation.cutting_report import (
+    NAMED,
+    NAMED_AMOUNTS,
+    describe_failures,
+    describe_gone,
+    describe_too_many,
+    print_report,
+)
+from segmentation.folder_survey import Survey, describe_ignored, survey_folder
 from segmentation.joined_clips import JOIN_SECONDS
 from segmentation.levelling import SPEECH_DB, TOLERATED_DB
 from segmentation.manifest import read_manifest
-from segmentation.manifest_writing import ManifestTally, Texts, read_texts, write_manifest
+from segmentation.manifest_writing import Texts, read_texts, write_manifest
 from segmentation.pauses import MAX_SEGMENT_DURATION, MIN_SEGMENT_DURATION
 from segmentation.recordings import name_stems
 from segmentation.splits import read_splits
-from segmentation.tables import CUT_THROUGH, TABLE_NAMES, find_table, match_names, read_speakers, say_missing_folders
+from segmentation.tables import TABLE_NAMES, find_table, match_names, read_speakers
 from segmentation.voice_activity import load_network
 from segmentation.withdrawn import clean_caches, made_before
 
@@ -65,9 +73,7 @@ EVERYDAY += ("vad", "join_clips", "num_workers")
 KEPT = (*CutFlags._fields, "drop_flagged", "keep_truncated", "keep_level", "max_failed", "speaker_from", "split_by")
 KEPT += ("annotations", "text_tier", "vad", "join_clips")
 BESIDE, NOWHERE = "beside", "none"
-NAMED_AMOUNTS = 8  # recordings
 WHOLE_FILE = (0.0, float("inf"))  # times of a text
-CUT_ADVICE = "raise --min_pause so that less is cut, or give each recording up to --max_duration one text without times"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -255,7 +261,7 @@ def read_annotation_files(sources: dict[str, Path], where: str) -> dict[str, Pat
         return {}
     found, unused = find_annotations(sources, None if where == BESIDE else Path(where))
     if unused:
-        names = name_some([path.name for path in unused])
+        names = name_some([path.name for path in unused], NAMED)
         print(f"annotations of no recording here: {names}; name them after the recordings", file=sys.stderr)
     return found
 
@@ -305,17 +311,6 @@ def find_gone(splits: Path, there: set[str]) -> list[str]:
     return sorted(read_splits(splits).keys() - there) if splits.is_file() else []
 
 
-def describe_gone(gone: list[str], experiments: list[Path]) -> str:
-    """Which recordings were taken away, and which experiments may still hold what was learned from them."""
-    names = ", ".join(map(printable, gone[:NAMED_AMOUNTS])) + (" …" if len(gone) > NAMED_AMOUNTS else "")
-    said = f"taken away: {len(gone)} recordings ({names}), with their segments and what was computed from them"
-    if not experiments:
-        return said
-    return (
-        f"{said}; made before, and still there: {', '.join(map(str, experiments))} (docs/usage.md: A speaker withdraws)"
-    )
-
-
 def cut_all(jobs: list[CutJob], n_workers: int, *, quiet: bool = True) -> dict[str, str]:
     """Cut every recording that has no current result; returns source -> reason of those that failed."""
     waiting = [job for job in jobs if not is_current(job)]
@@ -334,95 +329,6 @@ def cut_all(jobs: list[CutJob], n_workers: int, *, quiet: bool = True) -> dict[s
 def size_of(path: Path) -> int:
     """Bytes; 0 for a file that has gone since it was found."""
     return os.path.getsize(path) if path.exists() else 0
-
-
-def describe_failures(failed: dict[str, str]) -> str:
-    source, reason = next(iter(failed.items()))
-    return f"the first: {printable(source)}: {reason}"
-
-
-def say_length(seconds: float) -> str:
-    """ "3.6 s", "4.2 min", "3.25 h": in what a person would count it."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.2f} h"
-
-
-def name_some(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def name_amounts(seconds: Counter[str]) -> str:
-    """The recordings of which the most was left out, with how much; the others counted."""
-    named = [f"{printable(source)} {say_length(amount)}" for source, amount in seconds.most_common()]
-    return name_some(named, NAMED_AMOUNTS)
-
-
-def print_left_out(tally: ManifestTally, reasons: dict[str, str]) -> None:
-    """How long what is left out is, by reason, and of which recordings the annotations leave something out."""
-    print("dropped: " + ", ".join(f"{say_length(tally.seconds[key])} {name}" for key, name in reasons.items()))
-    if tally.not_annotated:
-        print(f"not annotated: {name_amounts(tally.not_annotated)}")
-
-
-def print_report(
-    tally: ManifestTally, failed: dict[str, str], there: Collection[str], paths: dict[str, Path], vad: str
-) -> None:
-    counts, seconds, n_sources = tally.counts, tally.seconds, len(there)
-    print(
-        f"{n_sources - len(failed)} of {n_sources} recordings, {say_length(seconds['in'])} in, "
-        f"{say_length(seconds['kept'])} kept in {counts['segments']} segments ({counts['with_text']} with text)"
-    )
-    reasons = {"silence": "silence", "clicks": "clicks", "too_short": "too short", "flagged": "noise or music"}
-    if counts["annotated"]:
-        reasons["not_annotated"] = "not annotated"
-        print(f"{counts['annotated']} recordings are cut at their annotations (--annotations none cuts at pauses)")
-    if counts["joined_clips"]:
-        print(f"{counts['joined_clips']} short clips are joined in {counts['joined_segments']} segments")
-    if vad != ENERGY:
-        print(describe_detectors(vad, tally.by_network, n_sources - len(failed) - counts["annotated"]))
-    if counts["lowered"]:
-        print(f"{counts['lowered']} recordings of 32-bit float go over full scale: each was lowered as a whole to fit")
-    if counts["levelled"]:
-        print(f"{counts['levelled']} recordings are raised or lowered to the usual level of speech (or --keep_level)")
-    if counts["several_tracks"]:
-        print(f"of {counts['several_tracks']} recordings with several sound tracks the first was taken")
-    print_left_out(tally, reasons)
-    print("splits: " + ", ".join(f"{name} {value / 60:.1f} min" for name, value in tally.split_seconds.items()))
-    if counts["flagged"] and not seconds["flagged"]:
-        print(f"{counts['flagged']} segments look like noise or music; --drop_flagged leaves them out")
-    if tally.texts_lost:
-        print_lost_texts(tally.texts_lost, find_table(paths["transcripts"]))
-    if tally.unknown:
-        named = name_some(list(map(printable, tally.unknown)))
-        print(f"in the tables but not among the recordings: {named}{say_missing_folders(tally.unknown, there)}")
-    if tally.empty:
-        print(f"nothing kept of {len(tally.empty)} recordings: {name_some(list(map(printable, tally.empty)))}")
-    for source, reason in failed.items():
-        print(f"failed: {printable(source)}: {reason}")
-    print(f"wrote {paths['manifest']}")
-
-
-def describe_too_many(n_failed: int, n_sources: int, allowed: float) -> str:
-    """What went wrong, and the two ways on: mending the recordings, or leaving them out."""
-    enough = f"--max_failed {-(-100 * n_failed // n_sources)}"
-    return (
-        f"{n_failed} of {n_sources} recordings failed, over --max_failed {allowed:g} %; mend those named above or take "
-        f"them away; to go on without them: {enough} (with run_all.sh: DATA_ARGS='{enough}')"
-    )
-
-
-def describe_detectors(vad: str, by_network: list[str], n_cut: int) -> str:
-    """Which of the ways to find speech was taken, in how many recordings."""
-    names = f": {name_some(list(map(printable, by_network)))}" if vad == AUTO and by_network else ""
-    counted = f"by loudness in {n_cut - len(by_network)} recordings, by the network in {len(by_network)}"
-    return f"--vad {vad}: speech {counted}{names}"
-
-
-def print_lost_texts(lost: Counter[str], table: Path | None) -> None:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items(), key=lambda pair: -pair[1]))
-    advice = f"; to keep those, {CUT_ADVICE}" if lost[CUT_THROUGH] else ""
-    print(f"texts left out: {lost.total()}{f' of {table.name}' if table else ''}: {reasons}{advice}")
 
 
 def fingerprint_inputs(jobs: list[CutJob], survey: Survey, paths: dict[str, Path], kept: dict[str, object]) -> str:

@@ -7,11 +7,14 @@ from annotations.spans import Span
 from annotations.write_annotations import write_annotations
 from core.records import Alignment, TranscriptLine
 from core.tables import write_table
+from core.wording import name_some
 from speech_llm.subtitles import SUFFIXES, TEXT_TIER, WORD_TIER, write_transcript
 
 FORMATS = ("eaf", "textgrid", "srt", "vtt")
 VERSE_TIER, CONFIDENCE_TIER, UNKNOWN_TIER = "ref", "note", "not in the text"
 TABLE_COLUMNS = ("source", "start", "end", "text", "name", "confidence")
+
+NAMED = 10  # sources of each kind
 
 
 def alignment_spans(alignment: Alignment) -> list[Span]:
@@ -91,20 +94,15 @@ def render_report(alignment: Alignment) -> str:
         lines.append(f"{source}: this text does not seem to be read here; is it the right page?")
     for key, what in (("unsaid_lines", "not said"), ("unsure_lines", "unsure, listen to")):
         if summary[key]:
-            lines.append(f"{source}: {what}: {name_some(summary[key])}")
+            lines.append(f"{source}: {what}: {name_some(summary[key], NAMED)}")
     if partly := [line["name"] for line in alignment["lines"] if line["start"] is not None and line["missing"]]:
-        lines.append(f"{source}: words missing in: {name_some(partly)}")
+        lines.append(f"{source}: words missing in: {name_some(partly, NAMED)}")
     for one in alignment["not_in_text"][:20]:
         after = f" (after {one['after']})" if one["after"] else ""
         lines.append(f"{source}: speech that is not in the text: {clock(one['start'])} to {clock(one['end'])}{after}")
     if len(alignment["not_in_text"]) > 20:
         lines.append(f"{source}: and {len(alignment['not_in_text']) - 20} stretches more in alignment.json")
     return "\n".join([*lines, *(f"{source}: {note}" for note in alignment["notes"])])
-
-
-def name_some(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from core.errors import UserError
 from core.files import read_json
+from core.wording import name_some
 from evaluation.bootstrap import (
     N_RESAMPLES,
     adjust_for_many,
@@ -25,6 +26,7 @@ from evaluation.text_errors import character_distance, count_word_edits, split_c
 
 N_COLUMNS = 6  # of the counts: substitutions, deletions, insertions, words, character edits, characters
 MAX_LISTED_IDS = 5  # in an error
+ONE_SET = "give predictions of one test set, or --unpaired for a table alone"
 
 
 class Prediction(NamedTuple):
@@ -189,20 +191,15 @@ def order_like_first(
         if extra:
             raise UserError(
                 f"{names[1]} and {names[0]}: expected the same utterances, found {len(extra)} only in {name}: "
-                f"{_list_some(extra)}; give predictions of one test set, or --unpaired for a table alone"
+                f"{name_some(sorted(extra), MAX_LISTED_IDS)}; {ONE_SET}"
             )
     differing = [item.id for item in first if item.reference != by_id[item.id].reference]
     if differing:
         raise UserError(
             f"{names[1]} and {names[0]}: expected the same references, found {len(differing)} that differ: "
-            f"{_list_some(differing)}; give predictions of one test set, or --unpaired for a table alone"
+            f"{name_some(sorted(differing), MAX_LISTED_IDS)}; {ONE_SET}"
         )
     return [by_id[item.id] for item in first]
-
-
-def _list_some(ids: Sequence[str] | Set[str]) -> str:
-    more = f" and {len(ids) - MAX_LISTED_IDS} more" if len(ids) > MAX_LISTED_IDS else ""
-    return ", ".join(sorted(ids)[:MAX_LISTED_IDS]) + more
 
 
 def compare_errors(

@@ -9,9 +9,9 @@ import numpy as np
 
 from core.estimates import phase_minutes, spoken_time
 from core.records import InspectedRecording
+from core.wording import name_some, printable
 from report.expected_voice import expected_voice, spoken_minutes
 from report.recording_texts import KnownTexts
-from segmentation.folder_survey import printable
 from segmentation.tables import say_missing_folders
 
 SPEAKERS_SHOWN = 12
@@ -128,12 +128,11 @@ def list_findings(folder: Folder) -> list[Finding]:
 def say_finding(flag: str, sources: Sequence[str], n_recordings: int) -> str:
     one, several, remedy = REMEDIES[flag]
     verb = one if len(sources) == 1 else several
-    return f"{len(sources)} of {n_recordings} recordings {verb}; {remedy}: {name_some(sources)}"
+    return f"{len(sources)} of {n_recordings} recordings {verb}; {remedy}: {name_recordings(sources)}"
 
 
-def name_some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(map(short_name, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
+def name_recordings(names: Iterable[str]) -> str:
+    return name_some(list(map(short_name, names)), NAMED)
 
 
 def short_name(name: str) -> str:
@@ -156,17 +155,17 @@ def list_advice(folder: Folder) -> list[str]:
         sources = [row["source"] for row in folder.rows]
         lines.append(
             f"{count_of(len(texts.unmatched), 'annotation file or row')} of no recording; "
-            f"use the names of the recordings: {name_some(texts.unmatched)}{say_missing_folders(names, sources)}"
+            f"use the names of the recordings: {name_recordings(texts.unmatched)}{say_missing_folders(names, sources)}"
         )
     if texts.outside:
         lines.append(
             f"{count_of(texts.outside.total(), 'annotation')} outside the recording, left out; check that the file and "
-            f"the recording belong together: {name_some(list(texts.outside))}"
+            f"the recording belong together: {name_recordings(texts.outside)}"
         )
     if texts.plain:
         lines.append(
             f"{count_of(len(texts.plain), 'text file')} without times, not read; put the words into transcripts.tsv: "
-            f"{name_some(texts.plain)}"
+            f"{name_recordings(texts.plain)}"
         )
     minutes = speech_hours(folder) * 60
     if folder.rows and minutes < FEW_SPEECH_MINUTES:
@@ -261,9 +260,8 @@ def say_speakers(folder: Folder) -> str:
             seconds[speaker] += row["speech_seconds"]
         elif row["source"] not in texts.texts or not texts.spoken_seconds:
             of_nobody += row["speech_seconds"]
-    named = ", ".join(f"{name} {say_hours(amount / 3600)}" for name, amount in seconds.most_common(SPEAKERS_SHOWN))
-    more = f" and {len(seconds) - SPEAKERS_SHOWN} more" if len(seconds) > SPEAKERS_SHOWN else ""
-    return f"{named}{more}" + (f"; {say_hours(of_nobody / 3600)} of nobody named" if of_nobody else "")
+    named = name_some([f"{name} {say_hours(amount / 3600)}" for name, amount in seconds.most_common()], SPEAKERS_SHOWN)
+    return named + (f"; {say_hours(of_nobody / 3600)} of nobody named" if of_nobody else "")
 
 
 def folder_rows(folder: Folder) -> list[tuple[str, str]]:

@@ -15,8 +15,8 @@ from annotations.read_annotations import (
 from annotations.spans import Span, choose_text_tiers, speaker_of_tier
 from core.composed_names import composed
 from core.errors import UserError
+from core.wording import printable
 from segmentation.annotated_pieces import is_outside
-from segmentation.folder_survey import printable
 from segmentation.tables import TABLE_NAMES, match_names, read_speakers, read_transcripts
 
 ANNOTATION_SUFFIXES = tuple(suffix for suffix in READERS if suffix not in (*TABLES, ".txt"))

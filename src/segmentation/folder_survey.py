@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from audio.audio_io import probe_audio
 from core.composed_names import composed
+from core.wording import printable
 
 # fmt: off
 AUDIO = frozenset((
@@ -155,9 +156,3 @@ def describe_ignored(ignored: Counter[str]) -> str:
     """One line: "12 .jpg, 3 .docx ignored", or nothing."""
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items(), key=lambda pair: (-pair[1], pair)))
     return f"{counts} ignored: no recordings" if counts else ""
-
-
-def printable(name: str) -> str:
-    """A name on one line: what is not UTF-8, and control characters, as escapes."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from core.composed_names import composed
 from core.errors import UserError
-from segmentation.folder_survey import describe_ignored, printable, survey_folder
+from core.wording import printable
+from segmentation.folder_survey import describe_ignored, survey_folder
 
 log = logging.getLogger("oral_units")
 

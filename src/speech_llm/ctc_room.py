@@ -12,7 +12,8 @@ import numpy as np
 from core.errors import UserError
 from core.records import TranscribedItem
 from core.text_normalisation import normalise_text
-from speech_llm.transcribed_items import name_some
+from core.wording import name_some
+from speech_llm.transcribed_items import N_NAMED
 
 LARGEST_FACTOR = 6  # frames a position: 8 positions a second, near the rate of an LLM's tokens
 SPARE_POSITIONS = 1.5  # times as many as letters, so that blanks and long sounds have room
@@ -62,7 +63,7 @@ def settle_factor(
     chosen = factor or suiting
     crowded = find_crowded(needed, n_frames, chosen)
     if crowded:
-        names = name_some([items[place]["id"] for place in crowded])
+        names = name_some([items[place]["id"] for place in crowded], N_NAMED)
         told = f"--factor {chosen}: {len(crowded)} of {len(items)} texts have more letters than their audio positions"
         if len(crowded) > MAX_CROWDED_SHARE * len(items):
             remedy = f"give --factor {suiting}" if suiting < chosen else "these texts cannot be those of this audio"

@@ -19,6 +19,7 @@ from core.file_facts import Facts, open_facts, recall, recall_all
 from core.files import read_json
 from core.hashing import hash_audio_file
 from core.records import Segment, TranscribedItem
+from core.wording import name_some
 from languages import open_resolver
 from segmentation.manifest import read_manifest
 from segmentation.recordings import list_sources
@@ -108,7 +109,7 @@ def _check_split(folder: Path, split: str, items: list[TranscribedItem], text_fi
     silent = [item["id"] for item in items if not item.get("failure") and not item["text"]]
     if silent:
         told = f"{folder}, {split}: {len(silent)} of {len(items)} items without text are left out"
-        log.warning("%s: %s", told, name_some(silent))
+        log.warning("%s: %s", told, name_some(silent, N_NAMED))
     if unusable:
         _refuse_too_many(f"{folder}, {split}", unusable, len(items))
     kept = [item for item in items if item["text"] and not item.get("failure")]
@@ -125,14 +126,10 @@ def _check_split(folder: Path, split: str, items: list[TranscribedItem], text_fi
 def _refuse_too_many(where: str, unusable: list[tuple[str, str]], n_items: int) -> None:
     """Name the items without usable audio, (id, why); UserError where they are too large a share."""
     names, reasons = zip(*unusable)
-    told = f"{where}: {len(unusable)} of {n_items} items have no usable audio: {name_some(names)}"
+    told = f"{where}: {len(unusable)} of {n_items} items have no usable audio: {name_some(names, N_NAMED)}"
     if len(unusable) > MAX_FAILED_SHARE * n_items:
         raise UserError(f"{told}; the first: {reasons[0]}")
     log.warning("%s; left out", told)
-
-
-def name_some(names: Sequence[str]) -> str:
-    return ", ".join(names[:N_NAMED]) + (f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else "")
 
 
 def _read_segments(
@@ -195,7 +192,7 @@ def _read_transcripts(
     missing = [source for source in texts if source not in sources]
     if missing:
         raise UserError(
-            f"{table}: expected the recordings it names under {recordings}, found no {name_some(missing)}; "
+            f"{table}: expected the recordings it names under {recordings}, found no {name_some(missing, N_NAMED)}; "
             f"'source' is the path from that folder on{say_missing_folders(missing, sources)}"
         )
     frozen = read_json(folder / "splits.json") if (folder / "splits.json").is_file() else {}

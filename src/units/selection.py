@@ -14,6 +14,7 @@ import numpy as np
 from core.composed_names import composed
 from core.errors import UserError
 from core.records import SPLITS, Utterance
+from core.wording import name_some
 from units.corpus import read_corpus
 from units.unit_table import UnitTable, read_column
 
@@ -153,9 +154,8 @@ def _refuse_unknown(corpus: Path, wanted: Collection[str], seconds: Mapping[str,
     if not unknown:
         return
     named = sorted((name for name in seconds if name), key=lambda name: (-seconds[name].total(), name))
-    listed = ", ".join(f"{name} ({seconds[name].total() / 60:.1f} min)" for name in named[:LISTED])
-    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
-    found = f"expected one of {listed}{more}" if named else "nobody is named; write speakers.tsv and rerun phase 1"
+    listed = name_some([f"{name} ({seconds[name].total() / 60:.1f} min)" for name in named], LISTED)
+    found = f"expected one of {listed}" if named else "nobody is named; write speakers.tsv and rerun phase 1"
     raise UserError(f"--speaker {', '.join(unknown)}: not in {corpus}: {found}")
 
 

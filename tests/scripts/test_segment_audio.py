@@ -28,7 +28,7 @@ from core.errors import UserError
 from core.frames import SAMPLE_RATE
 from core.packed_files import name_key
 from languages import resolve_in
-from segmentation import cut_recording
+from segmentation import cut_recording, cutting_report
 from segmentation.recordings import list_sources
 from synthetic import REPOSITORY, speech_like
 
@@ -748,10 +748,10 @@ def test_auto_says_what_it_took(raw, monkeypatch, capsys):
     ("seconds", "said"), [(0, "0.0 s"), (3.6, "3.6 s"), (252, "4.2 min"), (5400, "90.0 min"), (11_700, "3.25 h")]
 )
 def test_lengths_are_said_as_a_person_counts_them(seconds: float, said: str) -> None:
-    assert segment_audio.say_length(seconds) == said
+    assert cutting_report.say_length(seconds) == said
 
 
 def test_of_many_recordings_the_longest_are_named() -> None:
     seconds = Counter({f"{number}.wav": float(number) for number in range(1, 11)})
-    said = segment_audio.name_amounts(seconds)
+    said = cutting_report.name_amounts(seconds)
     assert said.startswith("10.wav 10.0 s, 9.wav 9.0 s") and said.endswith("3.wav 3.0 s and 2 more")
