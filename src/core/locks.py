@@ -17,7 +17,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -54,9 +54,8 @@ def only_run(folder: Path, *, part: str = "", patience: float | None = None) -> 
         yield
         return
     patience, busy = PATIENCE_SECONDS if patience is None else patience, f"{folder}: another run is at work here"
-    with left_as_found(folder), only_one(lock_of(folder, part), patience=patience, busy=busy) as left:
-        if left:
-            _remove_torn(Path(folder), left["pid"])
+    clear = functools.partial(_remove_torn, Path(folder))
+    with left_as_found(folder), only_one(lock_of(folder, part), patience=patience, busy=busy, clear=clear):
         yield
 
 
@@ -77,17 +76,19 @@ def left_as_found(folder: Path) -> Iterator[None]:
         raise
 
 
-def _remove_torn(folder: Path, pid: int) -> None:
+def _remove_torn(folder: Path, left: LockNote) -> None:
     """Delete the temporary files (core.files.write_atomically) of a process that is gone."""
-    for leftover in folder.rglob(f".*.{pid}.*.tmp"):
+    for leftover in folder.rglob(f".*.{left['pid']}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def only_one(lock_file: Path, *, patience: float, busy: str) -> Iterator[LockNote | None]:
+def only_one(
+    lock_file: Path, *, patience: float, busy: str, clear: Callable[[LockNote], None] = lambda left: None
+) -> Iterator[None]:
     """Hold ``lock_file``, which goes with its process. Waits at most ``patience`` seconds for another that holds it.
 
-    Gives what a holder that is gone has written of itself, where it was taken over from one.
+    clear: cleans up behind a holder that is gone, by what it has written of itself.
 
     UserError that begins with ``busy`` where it stays held. A process that was stopped for so long that another took
     its lock ends as soon as it goes on: two writers in one folder would be worse. Where no lock can be written it goes
@@ -99,7 +100,8 @@ def only_one(lock_file: Path, *, patience: float, busy: str) -> Iterator[LockNot
     lease = SoftFileLease(lock_file, lease_duration=LEASE_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=lost)
     _acquire(lease, lock_file, patience, busy)
     try:
-        yield _sign(lock_file)
+        _sign(lock_file, clear)
+        yield
     finally:
         with contextlib.suppress(OSError):
             note_of(lock_file).unlink(missing_ok=True)
@@ -176,13 +178,16 @@ def note_of(lock_file: Path) -> Path:
     return lock_file.with_name(lock_file.name.removesuffix(SUFFIX) + NOTE_SUFFIX)
 
 
-def _sign(lock_file: Path) -> LockNote | None:
-    """Say from whom the lock was taken over, if from anybody, and write down who has it now."""
+def _sign(lock_file: Path, clear: Callable[[LockNote], None]) -> None:
+    """Say from whom the lock was taken over, if from anybody, clean up behind it, and write down who has it now.
+
+    In this order: who is killed before the end leaves the older note, and the next one cleans up behind both.
+    """
     if left := read_note(note_of(lock_file)):
         print(f"{lock_file}: taken over from {describe_note(left)}, which is gone", file=sys.stderr)
+        clear(left)
     with contextlib.suppress(PermissionError):
         note_of(lock_file).write_text(json.dumps(_own_note()), encoding="utf-8")
-    return left
 
 
 def read_note(note: Path) -> LockNote | None:

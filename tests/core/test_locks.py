@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -77,6 +78,33 @@ def test_what_a_killed_holder_was_writing_goes_and_what_others_write_stays(tmp_p
     first.wait()
     with only_run(folder, patience=5):
         assert not torn.exists() and others.exists() and (folder / "a.tmp").exists()
+
+
+KILLED_WHILE_CLEARING = """
+import os, signal, sys
+from pathlib import Path
+from core import locks
+locks._remove_torn = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with locks.only_run(Path(sys.argv[1]), patience=5):
+    pass
+"""
+
+
+def test_what_a_killed_holder_was_writing_goes_though_the_next_one_was_killed_before_it_cleared_up(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = hold(lock_of(folder))
+    torn = folder / f".a.wav.{first.pid}.0123abcd.tmp"
+    torn.touch()
+    first.kill()
+    first.wait()
+    environment = script_environment({}) | {"PYTHONPATH": str(REPOSITORY / "src")}
+    second = subprocess.run([sys.executable, "-c", KILLED_WHILE_CLEARING, str(folder)], env=environment, check=False)
+    assert second.returncode == -signal.SIGKILL and torn.exists()
+    with only_run(folder, patience=5):
+        assert not torn.exists()
 
 
 def test_it_holds_where_the_file_system_knows_no_flock(tmp_path: Path, without_locks: dict[str, str]) -> None:
