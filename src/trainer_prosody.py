@@ -48,6 +48,7 @@ from prosody.batches import (
     ProsodyTable,
     ProsodyUtterance,
     Statistics,
+    choose_counted,
     collate_prosody,
     count_crops,
     crop_utterance,
@@ -195,6 +196,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
 # %%
 class Data(NamedTuple):
     train: ProsodyTable
+    counted: np.ndarray  # rows of ``train`` that averages are taken over
     crops: np.ndarray  # of an epoch: the index in ``train`` of each
     validation: list[ProsodyUtterance]
     statistics: Statistics  # of F0
@@ -209,9 +211,10 @@ def load_data(args: argparse.Namespace, paths: dict[str, Path]) -> Data:
     validation = choose_validation(load_split(paths, "val", selection), args.validation_seconds)
     named = named_speakers(train.utterances)
     speakers = known_speakers(named, paths["speakers"]) if args.speaker_embedding else []
-    statistics = pitch_statistics(train)
-    habits = cross_habits(train, statistics, count_units(paths))
-    return Data(train, count_crops(train, args.crop_units), validation, statistics, habits, speakers)
+    counted = choose_counted(train)
+    statistics = pitch_statistics(train[row] for row in counted)
+    habits = cross_habits(train, statistics, count_units(paths), counted)
+    return Data(train, counted, count_crops(train, args.crop_units), validation, statistics, habits, speakers)
 
 
 def count_units(paths: dict[str, Path]) -> int:
@@ -293,7 +296,7 @@ def build_models(
     warm: or from another predictor's weights.
     """
     predictor = ProsodyPredictor(**sizes)
-    predictor.set_durations(*duration_statistics(data.train))
+    predictor.set_durations(*duration_statistics(data.train[row] for row in data.counted))
     if sizes["habits"]:
         predictor.set_habits(torch.from_numpy(data.habits[0]))
     found = None if lacks_clusters(clusters.parent) else load_kmeans(clusters)

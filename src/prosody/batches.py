@@ -14,15 +14,17 @@ import numpy as np
 import torch
 
 from models.pitch_embedding import REFERENCE_F0
-from models.prosody_predictor import DURATION_EDGES, class_midpoints, duration_classes
+from models.prosody_predictor import DURATION_EDGES, class_midpoints
 from units.corpus import deduplicate
 from units.selection import EVERYTHING, Selection
-from units.utterances import PADDING_UNIT, UtteranceTable, load_utterances
+from units.utterances import PADDING_UNIT, UtteranceTable, count_units, load_utterances, speaker_numbers
 
 CORPUS = ""  # the name under which the statistics of all speakers together are kept
 FEWEST_VOICED_FRAMES = 100  # 2 s: a speaker with less takes the corpus' statistics
 SMALLEST_DEVIATION = 0.02  # of log F0, a third of a semitone: a monotone corpus must not divide by zero
 N_FOLDS = 10  # of the training data: each learns with the habits that units have in the others
+MOST_COUNTED = 20_000  # utterances, some 40 hours, whose averages stand for all; nothing is gained by more
+FEWEST_COUNTED = 20  # of a speaker, where there are so many speakers
 UNKNOWN_SHARE = 0.1  # crops spoken by "unknown", so that unseen speakers have a trained fallback
 Statistics = dict[str, list[float]]  # by speaker: mean and standard deviation of log F0 (natural, of Hz)
 
@@ -86,6 +88,18 @@ def load_prosody_utterances(
     return ProsodyTable(load_utterances(corpus, data_root, cache, splits, selection))
 
 
+def choose_counted(table: ProsodyTable) -> np.ndarray:
+    """Rows of the utterances whose averages stand for all: every one or, of many, an even spread of each speaker's."""
+    if len(table) <= MOST_COUNTED:
+        return np.arange(len(table))
+    speakers = speaker_numbers(table.utterances)
+    order = np.argsort(speakers, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(speakers[order])) + 1)
+    most = max(FEWEST_COUNTED, MOST_COUNTED // len(groups))
+    chosen = [rows[np.arange(min(most, len(rows))) * len(rows) // min(most, len(rows))] for rows in groups]
+    return np.sort(np.concatenate(chosen))
+
+
 def pitch_statistics(utterances: Iterable[ProsodyUtterance]) -> Statistics:
     """Mean and standard deviation of log F0 over the voiced frames of each speaker, and of all as ``CORPUS``.
 
@@ -110,12 +124,12 @@ def duration_statistics(utterances: Iterable[ProsodyUtterance]) -> tuple[torch.T
 
     A class that never occurs keeps its middle and counts as a hundredth of an occurrence.
     """
-    counts, sums = torch.zeros((2, len(DURATION_EDGES)), dtype=torch.float64)
+    counts, sums = np.zeros((2, len(DURATION_EDGES)))
     for utterance in utterances:
-        durations = torch.from_numpy(utterance.durations)
-        classes = duration_classes(durations)
-        counts += torch.bincount(classes, minlength=len(DURATION_EDGES))
-        sums += torch.bincount(classes, weights=durations.double(), minlength=len(DURATION_EDGES))
+        classes = np.searchsorted(DURATION_EDGES, utterance.durations, side="right") - 1
+        counts += np.bincount(classes, minlength=len(DURATION_EDGES))
+        sums += np.bincount(classes, weights=utterance.durations, minlength=len(DURATION_EDGES))
+    counts, sums = torch.from_numpy(counts), torch.from_numpy(sums)
     means = torch.where(counts > 0, sums / counts.clamp_min(1), class_midpoints().double())
     return means.float(), (counts.clamp_min(0.01) / counts.sum()).log().float()
 
@@ -128,7 +142,10 @@ def normalise_f0(f0: np.ndarray, statistics: Statistics, speaker: str | None) ->
 
 def count_crops(utterances: Iterable[ProsodyUtterance], crop_units: int) -> np.ndarray:
     """The utterance of every crop of an epoch: as many slots as ``crop_units`` fit into it, at least one."""
-    n_units = np.fromiter((len(utterance.units) for utterance in utterances), np.int32)
+    if isinstance(utterances, ProsodyTable):
+        n_units = count_units(utterances.utterances)
+    else:
+        n_units = np.fromiter((len(utterance.units) for utterance in utterances), np.int32)
     slots = np.maximum(1, np.round(n_units / crop_units)).astype(np.int32)
     return np.repeat(np.arange(len(slots), dtype=np.int32), slots)
 

@@ -6,7 +6,7 @@ predictor gets each utterance's habits from the other utterances (cross-fitting)
 Axes: U deduplicated units, F frames (50 Hz), K duration classes, H = K + 3 habits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +28,16 @@ from prosody.batches import N_FOLDS, ProsodyUtterance, Statistics, fold_of, norm
 CORPUS_WEIGHT = 4.0
 
 
-def cross_habits(utterances: Iterable[ProsodyUtterance], statistics: Statistics, n_units: int) -> np.ndarray:
-    """(N_FOLDS + 1, n_units, H) float32: of all utterances, then of those outside each fold (``fold_of``)."""
+def cross_habits(
+    utterances: Sequence[ProsodyUtterance], statistics: Statistics, n_units: int, rows: Iterable[int] | None = None
+) -> np.ndarray:
+    """(N_FOLDS + 1, n_units, H) float32: of all utterances, then of those outside each fold (``fold_of``).
+
+    rows: of the utterances that are counted; by default all.
+    """
     parts = [_no_counts(n_units) for _ in range(N_FOLDS)]
-    for row, utterance in enumerate(utterances):
-        _count(utterance, statistics, parts[fold_of(row) - 1])
+    for row in range(len(utterances)) if rows is None else rows:
+        _count(utterances[row], statistics, parts[fold_of(row) - 1])
     total = [sum(column) for column in zip(*parts)]
     kept = [total, *([whole - own for whole, own in zip(total, part)] for part in parts)]
     return np.stack([_average(*sums) for sums in kept]).astype(np.float32)

@@ -128,6 +128,19 @@ def named_speakers(utterances: Sequence[LoadedUtterance]) -> set[str]:
     return {utterance.speaker for utterance in utterances if utterance.speaker}
 
 
+def speaker_numbers(utterances: UtteranceTable) -> np.ndarray:
+    """(U,) a number for who speaks, -1 where nobody is named, without reading the utterances."""
+    return read_column(utterances.table, "speaker")[utterances.rows]
+
+
+def count_units(utterances: UtteranceTable) -> np.ndarray:
+    """(U,) int32 deduplicated units of the first stream, without reading names or F0."""
+    first, n_frames = (read_column(utterances.table, name)[utterances.rows] for name in ("first_frame", "n_frames"))
+    units = map_units(utterances.table)[:, 0]
+    spans = (units[start : start + length] for start, length in zip(first.tolist(), n_frames.tolist()))
+    return np.fromiter((1 + np.count_nonzero(span[1:] != span[:-1]) for span in spans), np.int32, len(first))
+
+
 def known_speakers(speakers: Iterable[str | None], table: Path) -> list[str]:
     """The named ``speakers`` of a corpus, each once, sorted; refuses a corpus that names none."""
     known = sorted({speaker for speaker in speakers if speaker})

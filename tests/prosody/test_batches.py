@@ -8,14 +8,18 @@ import pytest
 from audio.pitch import fill_f0_cache
 from core.frames import UNIT_RATE
 from models.prosody_predictor import duration_classes
+from prosody import batches
 from prosody.batches import (
     CORPUS,
     FEWEST_VOICED_FRAMES,
+    ProsodyTable,
+    choose_counted,
     collate_prosody,
     count_crops,
     crop_utterance,
     draw_batch,
     duration_statistics,
+    fold_of,
     load_prosody_utterances,
     normalise_f0,
     pitch_statistics,
@@ -106,3 +110,34 @@ def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
     assert np.array_equal(cross_habits(table, statistics, 12), cross_habits(held, statistics, 12))
     for first, second in zip(duration_statistics(table), duration_statistics(held)):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "most", "fewest", "expected"),
+    [
+        ([0, 0, 1, 0], 4, 1, [0, 1, 2, 3]),  # no more than can be counted
+        ([0] * 10, 4, 1, [0, 2, 5, 7]),  # an even spread
+        ([0] * 8 + [1, -1], 6, 1, [0, 4, 8, 9]),  # two of each: nobody named is one of three
+        ([0, 1, 2, 3, 0, 1, 2, 3], 4, 2, list(range(8))),  # so many speakers that each keeps the fewest
+        ([1, 0, 1, 0, 1, 0, 1, 0], 4, 1, [0, 1, 4, 5]),  # two of each, wherever they stand
+    ],
+)
+def test_averages_of_a_large_corpus_are_taken_over_each_speakers_share(
+    monkeypatch: pytest.MonkeyPatch, speakers: list[int], most: int, fewest: int, expected: list[int]
+) -> None:
+    monkeypatch.setattr(batches, "MOST_COUNTED", most)
+    monkeypatch.setattr(batches, "FEWEST_COUNTED", fewest)
+    monkeypatch.setattr(batches, "speaker_numbers", np.array)
+    assert choose_counted(ProsodyTable(speakers)).tolist() == expected
+
+
+def test_habits_of_some_rows_are_those_of_the_rows_in_their_folds() -> None:
+    utterances = make_utterances()
+    statistics, rows = pitch_statistics(utterances), [0, 2]
+    some = cross_habits(utterances, statistics, 30, rows)
+    whole = cross_habits([utterances[0], utterances[2]], statistics, 30)
+    np.testing.assert_allclose(some[0], whole[0], rtol=1e-6)
+    # Row 0 is of the first fold in both; row 2 is of the third, and of the second where it is the second of two.
+    np.testing.assert_allclose(some[fold_of(0)], whole[fold_of(0)], rtol=1e-6)
+    np.testing.assert_allclose(some[fold_of(2)], whole[fold_of(1)], rtol=1e-6)
+    np.testing.assert_allclose(some[fold_of(1)], some[0], rtol=1e-6)  # nothing of this fold was counted
