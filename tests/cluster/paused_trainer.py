@@ -4,6 +4,7 @@ After each of STEPS ("5,9") it leaves a mark in FOLDER and waits until a schedul
 whose mark is there is passed without waiting, so that a resumed run gets further.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -17,8 +18,13 @@ from training import resuming
 
 
 def main() -> int:
-    folder, steps = Path(sys.argv[1]), {int(step) for step in sys.argv[2].split(",")}
-    sys.argv = ["trainer_vocoder.py", *sys.argv[3:]]
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("steps", type=lambda text: {int(step) for step in text.split(",")})
+    parser.add_argument("--resume")  # a job that goes on adds it, where the script's text has it
+    args, flags = parser.parse_known_args()
+    folder, steps = args.folder, args.steps
+    sys.argv = ["trainer_vocoder.py", *flags, *(["--resume", args.resume] if args.resume else [])]
     caught, update_ema, catch_stop_signals = [], trainer_vocoder.update_ema, resuming.catch_stop_signals
 
     def watch_signals() -> list[int]:

@@ -50,6 +50,11 @@ def test_scripts_that_know_resume_are_known(path: Path, capsys: pytest.CaptureFi
     assert takes_resume(path) == ("--resume" in capsys.readouterr().out)
 
 
+def test_the_trainer_of_the_cluster_tests_is_one_that_resumes() -> None:
+    """Those tests run on real engines alone, and rarely: nothing else would tell."""
+    assert takes_resume(REPOSITORY / "tests" / "cluster" / "paused_trainer.py")
+
+
 def test_shell_scripts_that_know_resume_are_known() -> None:
     known = {
         name: takes_resume(REPOSITORY / "scripts" / f"{name}.sh") for name in ("run_phase1", "run_phase3", "run_all")
