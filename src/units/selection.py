@@ -119,8 +119,8 @@ def _seconds_of_speakers(table: UnitTable) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for number, name in enumerate(SPLITS):
         inside = split == number
-        sums = np.bincount(spoken_by[inside] + 1, seconds[inside], minlength=1 + len(table.speakers))
-        counts = np.bincount(spoken_by[inside] + 1, minlength=1 + len(table.speakers))
+        sums = np.bincount(spoken_by[inside] + 1, seconds[inside])
+        counts = np.bincount(spoken_by[inside] + 1)
         for row in np.flatnonzero(counts):
             speaker = composed(table.speakers[row - 1]) if row else ""
             found.setdefault(speaker, Counter())[name] += float(sums[row])

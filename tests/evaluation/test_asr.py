@@ -239,10 +239,12 @@ class Stand:
         self.generation_config = SimpleNamespace(**config)
 
     def generate(self, features, **asked):
+        assert torch.is_inference_mode_enabled(), "nothing is kept for gradients"
         self.asked.append(asked)
         return torch.zeros((len(features), 600), dtype=torch.long)
 
     def __call__(self, features, decoder_input_ids):
+        assert torch.is_inference_mode_enabled(), "nothing is kept for gradients"
         self.asked.append(decoder_input_ids.tolist())
         return SimpleNamespace(logits=features[:, None])
 

@@ -60,9 +60,12 @@ def test_what_cannot_be_read_is_told_by_id_or_ends_it(pair: Pair, tmp_path: Path
     assert score_files([]) == []
 
 
-@pytest.mark.parametrize(("n_pairs", "num_workers", "n_started"), [(64, 3, 3), (63, 3, 0), (64, 1, 0), (66, 80, 66)])
+@pytest.mark.parametrize(
+    ("n_pairs", "num_workers", "n_started"),
+    [(64, 3, 3), (63, 3, 0), (64, 2, 2), (64, 1, 0), (66, 80, 66), (64, None, 5)],
+)
 def test_processes_are_started_for_64_pairs_and_not_more_than_pairs(
-    monkeypatch: pytest.MonkeyPatch, n_pairs: int, num_workers: int, n_started: int
+    monkeypatch: pytest.MonkeyPatch, n_pairs: int, num_workers: int | None, n_started: int
 ) -> None:
     started = []
 
@@ -71,6 +74,7 @@ def test_processes_are_started_for_64_pairs_and_not_more_than_pairs(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("evaluation.signal_scores.start_pool", start)
+    monkeypatch.setattr("evaluation.signal_scores.os.cpu_count", lambda: 5)
     monkeypatch.setattr("evaluation.signal_scores._score_files", lambda pair: {"id": pair[0]})
     pairs = [(str(number), Path(), Path()) for number in range(n_pairs)]
     if n_started:

@@ -37,6 +37,8 @@ def test_what_everybody_says_is_not_certain() -> None:
     grades = two_way_interval([3.0] * 80, people, items, GRADE)
     assert 0.1 < grades.high - grades.mean < 0.5
     assert two_way_interval([5.0] * 80, people, items, GRADE).high == 5.0
+    right = two_way_interval([1.0], ["a"], ["u"], SHARE)
+    assert (right.low, right.high, SHARE, GRADE) == (0.0, 1.0, (0.0, 1.0), (1.0, 5.0))
     one = two_way_interval([4.0], ["a"], ["u"], GRADE)
     assert (one.low, one.high) == GRADE, "one answer tells nothing of others"
     with pytest.raises(ValueError, match="found none"):

@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.locks import only_run
 from prosody.prediction import load_prosody
 from training.checkpoints import (
+    build_saved,
     ema_decay,
     load_checkpoint,
     random_state,
@@ -163,3 +164,40 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     with pytest.raises((pickle.PicklingError, AttributeError)):
         save_checkpoint(path, {"step": 2, "bad": lambda: None})
     assert load_checkpoint(path, command="") == {"step": 1}
+
+
+def test_what_is_no_checkpoint_or_of_another_model_is_told_in_a_line(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "a.pt")
+    with pytest.raises(UserError, match="a.pt: expected a checkpoint of this project, found a list; delete it$"):
+        load_checkpoint(tmp_path / "a.pt", command="")
+    (tmp_path / "b.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(
+        UserError, match=r"b\.pt: expected .*, found something unreadable \(.*; delete it and resume from"
+    ):
+        load_checkpoint(tmp_path / "b.pt", command="")
+    path, linear = tmp_path / "c.pt", nn.Linear(2, 2)
+    assert torch.equal(
+        build_saved(path, lambda: nn.Linear(2, 2), linear.state_dict(), kind="a voice").bias, linear.bias
+    )
+    for build, weights in (
+        (lambda: nn.Linear(3, 2), linear.state_dict()),
+        (lambda: nn.Linear(2, 2, sizes=3), {}),
+        (lambda: {}["v9"], {}),
+        (lambda: nn.Linear(2, 2), None),
+    ):
+        with pytest.raises(
+            UserError, match=r"^.*c\.pt: expected a voice, found another: .+; is it of a later version\?$"
+        ):
+            build_saved(path, build, weights, kind="a voice")
+    with pytest.raises(UserError, match="found a, b, c, d, e, f, g, h; copy it again"):
+        require_keys(path, dict.fromkeys("jihgfedcba", 1), "step")
+
+
+def test_old_names_of_tables_come_back_as_todays_in_their_order(tmp_path: Path) -> None:
+    weights = {"units.0.weight": 1, "rest.units": 2, "pitch.weight": 3, "speakers.weight": 4, "unit_embedding.x": 5}
+    torch.save({"step": 1, "generator": weights, "predictor_ema": weights, "discriminator": weights}, tmp_path / "a.pt")
+    loaded = load_checkpoint(tmp_path / "a.pt", command="")
+    today = ["unit_embedding.0.weight", "rest.units", "pitch_embedding.weight", "speaker_embedding.weight"]
+    for name in ("generator", "predictor_ema"):
+        assert [*loaded[name].items()] == [*zip([*today, "unit_embedding.x"], range(1, 6))]
+    assert loaded["discriminator"] == weights and loaded["step"] == 1

@@ -9,6 +9,7 @@ import torch
 import pytest
 
 from core.errors import UserError
+from core.files import read_json
 from training.checkpoints import load_checkpoint
 from training.experiment import append_metrics, is_finished, mark_finished, read_metrics
 from training.resuming import (
@@ -27,6 +28,7 @@ from training.resuming import (
     start_run,
     training_seconds,
     write_losses,
+    write_row,
 )
 from training.training_state import Progress
 
@@ -184,3 +186,40 @@ def test_conditions_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("training.resuming.log.warning", lambda text, *values: said.append(text % values))
     note_changes({"threads": 2, "precision": "no"}, {"threads": 4, "precision": "no", "processes": 2})
     assert said == ["threads: 2 when stopped, 4 now; results differ in the last bits"]
+
+
+def test_the_bar_stands_where_the_training_does_and_shows_the_best(run: Run) -> None:
+    assert (run.bar.total, run.bar.n) == (20, 10)
+    for best in (0.12345, (0.12345, 7.0)):
+        progress = Progress(step=11, since_log=rows(1.0, 2.0), best=best)
+        write_losses(run, progress, {}, shown=["train_loss", "unknown"], prefix="train_")
+        assert run.bar.postfix == "loss=1.500, best=0.123"
+
+
+def test_what_is_written_at_the_end_has_minutes_and_tenths_of_seconds(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("training.resuming.log.info", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr("training.resuming.training_seconds", lambda _: 99.16789)
+    write_row(run, 11, {"loss": 2.0})
+    (row,) = read_metrics(run.exp)
+    assert row == {"step": 11, "seconds": 99.168, "loss": 2.0}
+    finish_run(run, Progress(step=20), {"best_loss": 0.5}, "loss 0.500")
+    assert read_json(run.exp / "finished.json") == {"step": 20, "best_loss": 0.5, "seconds": 99.2}
+    note_plan(run, Progress(), 300, 0.25)
+    assert has_finished(run.exp, None)
+    assert said == [
+        f"wrote {run.exp}: 20 steps in 1.7 minutes, best loss 0.500",
+        "0.2 minutes stand for 300 steps",
+        f"{run.exp}: already finished with this configuration; nothing to do",
+    ]
+
+
+def test_a_second_press_within_two_seconds_is_the_same_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, ended = [0.0], []
+    monkeypatch.setattr("training.resuming.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("training.resuming.end_interrupted", lambda: ended.append(clock[0]))
+    for clock[0] in (50.0, 52.0, 52.1):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert ended == [52.1] and run.signals == [signal.SIGINT]

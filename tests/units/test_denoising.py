@@ -134,7 +134,7 @@ def test_arrays_without_a_denoiser_have_none_and_a_foreign_one_is_named(denoiser
             read_denoiser(broken)
 
 
-def test_learning_leaves_the_random_numbers_of_others_alone() -> None:
+def test_learning_is_quiet_and_leaves_the_random_numbers_of_others_alone(capsys: pytest.CaptureFixture) -> None:
     state = torch.random.get_rng_state()
     fit_denoiser(utterances(2), CENTROIDS, 3, steps=1, n_crops=2)
-    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(torch.random.get_rng_state(), state) and capsys.readouterr().err == ""

@@ -42,7 +42,7 @@ def test_copies_follow_the_clean_features_and_depend_on_seed_and_name_alone(rows
 
 
 def test_what_disturbs_a_copy_is_drawn_by_its_number(
-    rows: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rows: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     asked = []
 
@@ -55,6 +55,7 @@ def test_what_disturbs_a_copy_is_drawn_by_its_number(
     lengths = [len(load_audio(tmp_path / row["audio"])) for row in rows]
     assert [others for _, others in asked[::2]] == [lengths[1:], lengths[::2], lengths[:2]], "babble of the others"
     assert len({number for number, _ in asked}) == 6
+    assert capsys.readouterr().err == "", "quiet shows no bar"
 
 
 def test_what_cannot_be_read_is_left_out_and_told(

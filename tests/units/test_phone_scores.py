@@ -61,6 +61,7 @@ def test_table_scores_by_hand() -> None:
     # Unit 1 is drawn between both, unit 3 is never used: the commoner phone.
     assert phone_of_units(table).tolist() == [0, 1, 1, 1]
     assert pnmi(np.array([[3, 2], [0, 0]])) == 0.0 and pnmi(np.stack([table, table * 2])).shape == (2,)
+    assert pnmi(np.zeros((0, 2, 4))).shape == (0,)
     with pytest.raises(ValueError, match="2 phones a frame"):
         count_phones(np.array([0, 1]), np.array([0, 0, 0]), 4, 2)
 
