@@ -14,7 +14,7 @@ from validate_units import build_unit_report
 
 from core.errors import UserError
 from units.kmeans import load_kmeans
-from units.sweep import name_of, unit_error_rate
+from units.sweep import SETTING_KEYS, name_of, unit_error_rate
 
 SMALL = ("--language", "spanish", "--n_units", "12", "--n_disturbed", "1", "--n_resamples", "0", "--split", "train")
 
@@ -79,12 +79,29 @@ def test_scores_are_those_of_phase_1(tiny_language: dict, tmp_path: Path, monkey
     phones = tiny_language["data"] / "spanish" / "phones.tsv"
     report = build_unit_report(units, n_resamples=0, seed=0, phones=phones, abx="train")
     usage, heard = report.splits["train"], report.phones["train"]
-    assert row["bits_per_second"] == pytest.approx(usage.bits_per_second.frames.value)
-    assert row["units_per_second"] == pytest.approx(usage.units_per_second)
-    assert row["pnmi"] == pytest.approx(heard.pnmi.value)
-    assert row["abx_within"] == pytest.approx(report.abx.units.within.value)
-    assert row["abx_across"] == pytest.approx(report.abx.units.across.value)
-    assert row["unit_boundary_f1"] == pytest.approx(heard.unit_boundaries.f1.value)
+    bits, cuts, read = usage.bits_per_second, heard.unit_boundaries, heard.phone_boundaries
+    expected = {
+        "seconds": usage.seconds,
+        "units_per_second": usage.units_per_second,
+        "bits_per_second": bits.frames.value,
+        "bits_per_second_deduplicated": bits.deduplicated.value,
+        "bits_per_second_timed": bits.deduplicated_timed,
+        "one_frame_runs_percent": usage.run_frames.single_frame_percent,
+        "mean_run_frames": usage.run_frames.mean,
+        "pnmi": heard.pnmi.value,
+        "phone_error_rate": heard.phone_error_rate.value,
+        "unit_boundary_precision": cuts.precision.value,
+        "unit_boundary_recall": cuts.recall.value,
+        "unit_boundary_f1": cuts.f1.value,
+        "unit_boundary_r_value": cuts.r_value.value,
+        "phone_boundary_f1": read.f1.value,
+        "phone_boundary_r_value": read.r_value.value,
+        "random_boundary_f1": heard.controls.random_cuts.f1.value,
+        "abx_within": report.abx.units.within.value,
+        "abx_across": report.abx.units.across.value,
+    }
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert row.keys() - expected.keys() == set(SETTING_KEYS), "nothing else is scored"
 
 
 def test_unit_errors_by_hand() -> None:

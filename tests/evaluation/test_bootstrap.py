@@ -71,7 +71,8 @@ def test_one_utterance_has_an_interval_without_width():
 
 
 @pytest.mark.parametrize(
-    ("numerators", "denominators"), [([], []), ([1.0], [1.0, 2.0]), ([np.nan], [1.0]), ([1.0], [-1.0])]
+    ("numerators", "denominators"),
+    [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0]), ([np.nan], [1.0]), ([1.0], [-1.0])],
 )
 def test_what_has_no_ratio_is_refused(numerators, denominators):
     with pytest.raises(ValueError, match="expected"):

@@ -205,6 +205,19 @@ def test_systems_are_compared_with_the_first_where_one_person_heard_both() -> No
     assert len(hardest_items(rows, "mos", 9)) == 4, "not the originals"
 
 
+@pytest.mark.parametrize(("kind", "low", "high", "most"), [("words", "wrong", "right", 1.0), ("mos", 1, 5, 4.0)])
+def test_a_difference_is_no_larger_than_can_be(kind: str, low: object, high: object, most: float) -> None:
+    rows = [
+        judged(kind, said, 0, listener=listener, utterance=f"u{number}", systems=[system])
+        for system, said in (("a", low), ("b", high))
+        for listener in "lm"
+        for number in range(2)
+    ]
+    for systems, mean in ((["a", "b"], most), (["b", "a"], -most)):
+        difference = score_systems(rows, kind, systems)[1].difference
+        assert difference.mean == mean and sorted((abs(difference.low), abs(difference.high)))[1] == most
+
+
 def test_shares_of_pairs_count_who_was_preferred_and_who_was_told() -> None:
     def compared(said: list[str], kind: str = "preference") -> list[Judgement]:
         return [judged(kind, one, number, systems=["a", "b"]) for number, one in enumerate(said)]

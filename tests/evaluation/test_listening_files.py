@@ -25,7 +25,10 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 def test_a_key_is_read_and_nothing_else(tmp_path: Path) -> None:
     write_json(tmp_path / "a.key.json", KEY)
     assert read_key(tmp_path / "a.key.json") == KEY
-    for text in ("[]", "{}", "", json.dumps(ANSWERS), "[" * 100_000 + "{"):
+    assert (KEY["format"], KEY["format_version"]) == ("oral-units listening key", 1), "as earlier pages wrote them"
+    assert (ANSWERS["format"], ANSWERS["format_version"]) == ("oral-units listening answers", 1)
+    others = [json.dumps(KEY | {"format_version": version}) for version in (0, 2)]
+    for text in (*others, "[]", "{}", "", json.dumps(ANSWERS), "[" * 100_000 + "{"):
         with pytest.raises(UserError, match=r"answers\.json: expected"):
             read_key(write(tmp_path, text))
 
@@ -78,6 +81,7 @@ def test_answers_come_by_mail_and_by_any_editor(tmp_path: Path, encoding: str) -
     [
         ({"format": "x"}, "expected answers of a listening test, found another file"),
         ({"format_version": 2}, "expected answers of a listening test"),
+        ({"format_version": 0}, "expected answers of a listening test"),
         ({"test": "other"}, "expected answers of test test0, found those of other"),
         ({"listener": None}, "expected a listener and answers, found None"),
         ({"listener": " "}, "expected a listener and answers"),

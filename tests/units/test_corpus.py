@@ -85,6 +85,7 @@ LARGEST = 2**31 - 1
         ({"units": [-1, 0], "durations": [1, 2]}, "expected unit ids"),
         ({"units": [1, 0], "durations": [0, 3]}, "expected unit ids"),
         ({"units": [1, 0], "durations": [3]}, "expected unit ids"),
+        ({"units": [1], "durations": [1, 2]}, "expected unit ids"),
         ({"units": [1.0, 0], "durations": [1, 2]}, "expected unit ids"),
         ({"units": [True, 0], "durations": [1, 2]}, "expected unit ids"),
         ({"units": [1, 2], "durations": [1, 2], "residual_units": [[0, 1, 2]]}, ""),
@@ -92,7 +93,9 @@ LARGEST = 2**31 - 1
         ({"units": [1, 2], "durations": [1, 2], "residual_units": [[0, 1, -2]]}, "residual_units of 3 frames"),
         ({"units": [1, 2], "durations": [1, 2], "residual_units": {}}, "residual_units of 3 frames"),
         ({"duration": -1.0}, "expected seconds"),
+        ({"units": [1, 2], "durations": [1, 2], "residual_units": [[0, 1, 2, 3]]}, "residual_units of 3 frames"),
         ({"unit_rate": 49}, "expected a unit rate of 50 Hz"),
+        ({"unit_rate": 51}, "expected a unit rate of 50 Hz"),
         ({"split": "dev"}, "expected split"),
         ({"id": "../a"}, "expected an id"),
         ({"audio": None}, "expected a path"),
@@ -158,6 +161,8 @@ def test_lines_that_are_none_are_told_and_empty_ones_are_no_matter(tmp_path: Pat
 
 
 def test_units_and_durations_go_in_pairs() -> None:
-    with pytest.raises(UserError, match="expected one duration a unit, found 2 units and 1 durations"):
-        expand([1, 2], [3])
+    for units, durations in (([1, 2], [3]), ([1], [3, 4])):
+        said = f"expected one duration a unit, found {len(units)} units and {len(durations)} durations"
+        with pytest.raises(UserError, match=said):
+            expand(units, durations)
     assert deduplicate(np.array([2, 2, 0], np.int16))[0].dtype == np.int64

@@ -544,6 +544,7 @@ def test_a_file_s_name_tells_its_split(name: str, split: str | None) -> None:
         ([True], None, "units or durations that are no whole numbers"),
         ([-1, -4], None, "the unit -4"),
         ([1, 2], [1], "2 units and 1 durations"),
+        ([1], [1, 2], "1 units and 2 durations"),
         ([1, 2], [1, -1], "a duration below 0"),
         ([1], [24 * 3600 * 50 + 1], "4320001 frames of 20 ms, more than 24 hours"),
     ],

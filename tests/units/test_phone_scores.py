@@ -64,6 +64,8 @@ def test_table_scores_by_hand() -> None:
     assert pnmi(np.zeros((0, 2, 4))).shape == (0,)
     with pytest.raises(ValueError, match="2 phones a frame"):
         count_phones(np.array([0, 1]), np.array([0, 0, 0]), 4, 2)
+    with pytest.raises(ValueError, match="found 5 for 2 frames"):
+        count_phones(np.array([0, 1]), np.array([0, 0, 0, 0, 0]), 4, 2)
 
 
 def test_phone_errors_count_edits_of_merged_phones() -> None:

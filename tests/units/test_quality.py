@@ -308,8 +308,9 @@ def test_streams_are_as_many_and_as_long_as_said() -> None:
     check_utterance(one, 4, 3)
     with pytest.raises(UserError, match=r"residual streams of \[4, 4\], not 1 of 4 frames"):
         check_utterance(one, 4, 2)
-    with pytest.raises(UserError, match=r"residual streams of \[3\], not 1 of 4 frames"):
-        check_utterance(one | {"residual_units": [[0, 1, 2]]}, 4, 2)
+    for n_frames in (3, 5):
+        with pytest.raises(UserError, match=rf"residual streams of \[{n_frames}\], not 1 of 4 frames"):
+            check_utterance(one | {"residual_units": [[0] * n_frames]}, 4, 2)
     with pytest.raises(UserError, match=r"units 0 … 4, not 0 … 3"):
         check_utterance(one | {"residual_units": [[0, 1, 2, 4]]}, 4, 2)
     check_utterance(utterance([], []), 4)
@@ -324,7 +325,9 @@ def test_streams_are_as_many_and_as_long_as_said() -> None:
         ({"durations": [2, 1]}, "3 units and 2 durations"),
         ({"durations": [2, 0, 1]}, "below 1 frame"),
         ({"duration": 1.0}, "4 frames for 1.0 s"),
+        ({"durations": [2, 1, 1, 1]}, "3 units and 4 durations"),
         ({"unit_rate": 100}, "100 Hz"),
+        ({"unit_rate": 25}, "25 Hz, not 50"),
         ({"split": "dev"}, "split 'dev'"),
         ({"residual_units": [[0, 0, 0, 0]]}, "residual"),
     ],

@@ -69,14 +69,15 @@ def test_a_table_is_a_sequence_that_reads_what_it_is_asked_for(tmp_path: Path) -
         assert count_frames(some).tolist() == lengths and named_speakers(some) == {"ana", "ben"}
 
 
-def test_units_longer_than_their_audio_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [3, -1])
+def test_units_longer_or_shorter_than_their_audio_are_refused(tmp_path: Path, more: int) -> None:
     rows = write_segments(tmp_path / "data", n_train=2, n_val=0, n_test=0)
     corpus = write_units(tmp_path / "exp", rows, n_units=12) / "corpus_timestamped.json"
     first, second = read_corpus(corpus)
-    second["durations"][-1] += 3
+    second["durations"][int(np.argmax(second["durations"]))] += more
     n_frames = sum(second["durations"])
     write_corpus(corpus, [first, second])
-    with pytest.raises(UserError, match=rf"expected {n_frames} frames as in .*, found {n_frames - 3}; rerun"):
+    with pytest.raises(UserError, match=rf"expected {n_frames} frames as in .*, found {n_frames - more}; rerun"):
         load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["train"])
     with pytest.raises(UserError, match="expected utterances in split val or test, found none; add recordings"):
         load_utterances(corpus, tmp_path / "data", tmp_path / "cache", ["val", "test"])
