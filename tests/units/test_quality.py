@@ -198,6 +198,17 @@ def test_codes_are_counted_across_merges() -> None:
     np.testing.assert_array_equal(counts, expected)
 
 
+def test_utterances_are_held_until_there_are_128() -> None:
+    tally, sizes = new_tally(4, n_resamples=2), []
+    for _ in range(HELD_UTTERANCES + 1):
+        count_utterance(tally, utterance([0, 1], [1, 2]))
+        sizes.append(len(tally.held))
+    assert sizes == [*range(1, 128), 0, 1]
+    counts = finish_tally(tally)
+    assert counts.n_utterances == 129 and (counts.resampled_frames[:, 1] == 2 * counts.resampled_frames[:, 0]).all()
+    assert (counts.resampled_runs[:, 1] == counts.resampled_frames[:, 0]).all() and not tally.held
+
+
 @pytest.mark.parametrize("n_units", [2, 3, 5, 12])
 def test_pairs_and_run_lengths_are_those_of_the_runs(n_units: int) -> None:
     utterances = random_utterances(5, n_units, seed=n_units)
