@@ -150,9 +150,9 @@ def test_memory_bounds_change_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chunks_end_as_soon_as_they_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell of two X, three A and four B makes 14 pairs."""
     cell = Cell(np.arange(2), np.arange(3), np.arange(4), (0, 0, 0, 0))
-    for limit, sizes in ((14, [1, 1, 1]), (15, [2, 1]), (28, [2, 1]), (43, [3])):
+    for limit, sizes in ((14, [1, 1, 1, 1]), (15, [2, 2]), (28, [2, 2]), (29, [3, 1]), (99, [4])):
         monkeypatch.setattr("units.abx.PAIRS_AT_ONCE", limit)
-        assert [len(chunk) for chunk in _chunks([[cell]] * 3)] == sizes
+        assert [len(chunk) for chunk in _chunks([[cell]] * 4)] == sizes
 
 
 def test_a_draw_counts_half_and_an_item_is_not_its_own_neighbour() -> None:

@@ -114,6 +114,14 @@ def test_frames_runs_and_bitrates_by_hand() -> None:
     assert conditional_entropy_bits(tally, self_transitions=True) == pytest.approx(expected)
 
 
+def test_bits_given_the_one_before_by_hand() -> None:
+    """Units 0 1 0 2, two frames each: 25 a second. After 0 comes 1 or 2; of its four frames' followers two are 0."""
+    bits = bitrates(tally_of(utterance([0, 1, 0, 2], [2, 2, 2, 2])))
+    assert bits.deduplicated_conditional == pytest.approx(2 / 3 * 25)
+    assert bits.frames_conditional == pytest.approx((4 * 1.5 + 2 * 1) / 7 * 50)
+    assert bits.deduplicated_timed == pytest.approx(1.5 * 25) == bits.deduplicated.value
+
+
 def test_summary_by_hand() -> None:
     summary = summarize_counts(tally_of(utterance([0, 1], [3, 1]), utterance([1, 2, 0], [2, 1, 1], "b")))
     assert (summary.n_utterances, summary.seconds, summary.units) == (2, pytest.approx(0.16), 5)
