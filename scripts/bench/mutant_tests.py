@@ -86,7 +86,7 @@ def run_tests(copy: Path, words: Sequence[str], limit_seconds: float, plugin: ob
     shutil.rmtree(copy.parent / "tmp", ignore_errors=True)
     failed = [line for line in screen.read_text(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR"))]
     code = os.waitstatus_to_exitcode(status) if ended else None
-    return (None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code), (failed or [""])[-1][:200]
+    return (None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code), (failed or [""])[-1][:500]
 
 
 def is_inside(path: str) -> bool:
@@ -105,6 +105,7 @@ def be_pytest(copy: Path, words: Sequence[str], screen: Path, plugin: object) ->
     written = os.open(screen, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(written, 1)
     os.dup2(written, 2)
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY_BYTES,) * 2)
     # What this process was copied from may hold objects that wait for its threads as they end: none of them ends here.
     gc.freeze()

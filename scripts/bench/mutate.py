@@ -66,10 +66,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     copy, warm, modules = copy_repository(args.work), import_once(), find_modules(args.modules)
     reached = read_reached(args.work / "reached.json", copy, args.tests)
     changes = repeat_changes(args.again, modules, copy) if args.again else draw_changes(modules, args, copy)
+    sound: dict[str, bool] = {}  # of each test that failed: whether it passes on the unchanged code
     done = {tuple(row["key"]): row for row in (read_json(args.out, list) if args.out.is_file() else [])}
     for key, after in changes:
         if key not in done:
-            done[key] = {"key": list(key)} | judge(key[0], after, copy, reached, args)
+            done[key] = {"key": list(key)} | judge(key[0], after, copy, reached, args, sound=sound)
             write_json(args.out, list(done.values()))
             print(f"{done[key]['end']:9} {done[key]['seconds']:5.1f} s  {' '.join(map(str, key))}", flush=True)
     print(f"imports took {warm:.0f} s\n" + describe(list(done.values()), modules))
@@ -117,24 +118,46 @@ def repeat_changes(earlier: Path, modules: Sequence[str], copy: Path) -> Iterato
 
 
 def judge(
-    module: str, after: str | None, copy: Path, reached: Mapping[str, dict], args: argparse.Namespace
+    module: str,
+    after: str | None,
+    copy: Path,
+    reached: Mapping[str, dict],
+    args: argparse.Namespace,
+    *,
+    sound: dict[str, bool],
 ) -> dict[str, object]:
-    """How a mutant ends: killed, hangs, survived, unreached by any test, or gone from the code; the change's lines."""
+    """How a mutant ends: killed, hangs, survived, unreached by any test, or gone from the code; the change's lines.
+
+    A test that fails after the same others on the unchanged code too kills nothing, and is left out from then on.
+    """
     path = copy / module
     before = path.read_text(encoding="utf-8")
     if after is None:
         return {"diff": [], "n_tests": 0, "end": "gone", "seconds": 0.0}
     tests, began = tests_of(module, first_changed(before, after), before, reached, args.test_seconds), time.monotonic()
+    tests = [test for test in tests if sound.get(test, True)]
     said = {"diff": change_of(before, after), "n_tests": len(tests)}
-    if not tests:
-        return said | {"end": "unreached", "seconds": 0.0}
-    path.write_text(after, encoding="utf-8")
-    try:
-        code, last = run_tests(copy, ["-x", *tests], args.limit_seconds)
-    finally:
-        path.write_text(before, encoding="utf-8")
-    end = "hangs" if code is None else "survived" if code == 0 else "killed"
-    return said | {"end": end, "seconds": round(time.monotonic() - began, 1), "by": last}
+    while tests:
+        path.write_text(after, encoding="utf-8")
+        try:
+            code, last = run_tests(copy, ["-x", *tests], args.limit_seconds)
+        finally:
+            path.write_text(before, encoding="utf-8")
+        failed = failed_test(last, tests)
+        if failed and failed not in sound:
+            same = tests[: tests.index(failed) + 1]
+            sound[failed] = run_tests(copy, ["-x", *same], args.limit_seconds)[0] == 0
+        if not failed or sound[failed]:
+            end = "hangs" if code is None else "survived" if code == 0 else "killed"
+            return said | {"end": end, "seconds": round(time.monotonic() - began, 1), "by": last}
+        tests.remove(failed)
+    return said | {"end": "unreached", "seconds": 0.0}
+
+
+def failed_test(said: str, tests: Sequence[str]) -> str | None:
+    """Which of ``tests`` pytest's line FAILED or ERROR names; None where it names none of them."""
+    name = said.partition(" ")[2].partition(" - ")[0]
+    return name if name in tests else None
 
 
 # The score.

@@ -36,6 +36,8 @@ def test_a_fifth_of_the_originals_unread_is_a_problem() -> None:
     (problem,) = name_reading_problems(make_rows(*["hola"] * 4, "(sings)"))
     assert "1 of 5 originals" in problem and "(sings)" in problem and "does not seem to know this language" in problem
     assert "nothing" in name_reading_problems(make_rows("", ""))[0]
+    long = "[" + "m" * 80 + "]"
+    assert f"(it wrote: {long[:60]}): it does" in name_reading_problems(make_rows("", long))[0]
 
 
 def test_readings_that_were_kept_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:

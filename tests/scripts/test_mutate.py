@@ -202,6 +202,29 @@ def test_a_mutant_is_killed_by_the_test_that_reaches_it(repository: Path, tmp_pa
     assert out.read_bytes() == first
 
 
+def test_a_test_that_fails_without_a_change_too_kills_nothing(repository: Path, tmp_path: Path) -> None:
+    """It passed as the map was made, and fails after the tests that are run before it here."""
+    (repository / "tests" / "test_calc.py").write_text(TESTS + "\n\ndef test_that_fails():\n    assert add(1) == 9\n")
+    reached = read_json(tmp_path / "work" / "reached.json")
+    good, bad = "tests/test_calc.py::test_a_sum", "tests/test_calc.py::test_that_fails"
+    lines = {line: [good, bad] for line in reached["lines"]["src/calc.py"]} | {str(line_of("    return left")): [bad]}
+    write_json(tmp_path / "work" / "reached.json", {"lines": {"src/calc.py": lines}, "seconds": {good: 0.1, bad: 0.2}})
+    changes = {
+        "survived": ["-    if left > LIMIT:", "+    if left > LIMIT - 1:"],
+        "killed": ["-            + right", "+            - right"],
+        "unreached": ["-    return left", "+    return left + 1"],
+    }
+    rows = [
+        {"key": ["src/calc.py", 16, place, "x"], "end": "survived", "diff": diff}
+        for place, diff in enumerate(changes.values())
+    ]
+    write_json(tmp_path / "found.json", rows)
+    out = tmp_path / "again.json"
+    flags = ["--modules", "src", "--work", tmp_path / "work", "--again", tmp_path / "found.json", "--out", out]
+    mutate.main([*map(str, flags)])
+    assert [row["end"] for row in read_json(out, list)] == [*changes]
+
+
 def test_the_map_says_which_test_reaches_which_line(repository: Path, tmp_path: Path) -> None:
     pytest.importorskip("coverage")
     more = "\n\ndef test_a_small_sum():\n    assert add(2) == 2\n\n\ndef test_that_fails():\n    assert add(1) == 9\n"
