@@ -61,6 +61,7 @@ from speech_llm.model_flags import (
     add_llm_flags,
     add_memory_flags,
 )
+from speech_llm.noisy_copies import all_noisy, keep_known_copies, with_noisy_copies
 from speech_llm.predictions import copy_single_split, write_predictions
 from speech_llm.recalled_flags import recall_flags
 from speech_llm.saved_model import (
@@ -294,10 +295,12 @@ def load_data(args: argparse.Namespace, accelerator: Accelerator) -> Data:
     )
     hashes = functools.partial(known_hashes, args)
     training = add_datasets(items[args.train_split], args.more_data, args.train_split, hashes, **named_fields(args))
-    training = choose_evenly(training, args.max_train)
+    training = with_noisy_copies(choose_evenly(training, args.max_train), args.noise_perturb)
     validation = choose_evenly(items[args.validation_split], args.max_validation)
-    source = open_features(args, accelerator, [(training, training_speeds(args)), (validation, (1.0,))])
+    heard = [*training, *all_noisy(training)]
+    source = open_features(args, accelerator, [(heard, training_speeds(args)), (validation, (1.0,))])
     training, validation = source.keep_known(training), source.keep_known(validation)
+    training = keep_known_copies(training, source.keep_known)
     if args.shuffle_audio:
         training = shuffle_audio(training, args.seed)
     tokenizer = load_tokenizer(args.llm_id, args.llm_revision)

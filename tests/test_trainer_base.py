@@ -34,7 +34,7 @@ PHRASES = ("bad cab", "dead head", "a cage", "be a hag", "face", "gab", "had", "
 TINY = ["--factor", 6, "--width", 32, "--n_layers", 1, "--batch_size", 3, "--log_every", 1, "--eval_every", 4]
 TINY += ["--save_every", 2, "--warmup", 2, "--cpu", "--mixed_precision", "no", "--num_beams", 2]
 LISTENING = ["--ctc_warmup_steps", 4, "--ctc_compress", "--ctc_embedding", "--ctc_draft", "--draft_noise", 1]
-LISTENING += ["--lora_r", 2, "--frame_dropout", 0.2]
+LISTENING += ["--lora_r", 2, "--frame_dropout", 0.2, "--noise_perturb", 1]
 
 
 @pytest.fixture(scope="module")
@@ -476,6 +476,11 @@ def test_an_experiment_of_the_old_flag_names_continues(world):
         (
             ["--do_train", "--frame_dropout", ".2", "--front_end", "units", "--units_exp", "x"],
             "--frame_dropout changes",
+        ),
+        (["--do_train", "--noise_perturb", "-1"], "--noise_perturb -1: expected 0 or more"),
+        (
+            ["--do_train", "--noise_perturb", "1", "--front_end", "units", "--units_exp", "x"],
+            "--noise_perturb changes",
         ),
         (["--do_train", "--label_smoothing", "1"], "--label_smoothing"),
         (["--do_train", "--lora_r", "-4"], "--lora_r -4: expected 0 or more"),

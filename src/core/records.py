@@ -495,6 +495,7 @@ class TranscribedItem(AudioItem):
     failure: NotRequired[str]  # why the audio cannot be read
     dataset: NotRequired[int]  # its place among several data sets
     heard: NotRequired["TranscribedItem"]  # whose audio goes with this text, in controls
+    noisy: NotRequired[list["TranscribedItem"]]  # the same in noise (speech_llm.noisy_copies), to train on
 
 
 class Candidate(TypedDict):

@@ -20,6 +20,7 @@ from speech_llm.characters import text_labels
 from speech_llm.decoding import pad_rows, send
 from speech_llm.feature_sources import FeatureSource
 from speech_llm.length_buckets import bucket_steps
+from speech_llm.noisy_copies import draw_copy
 from speech_llm.text_sizes import TextSizes, measure_texts
 
 ENDLESS = 10**9  # batches: a training ends by its steps
@@ -143,12 +144,13 @@ def load_batch(
     views: copies of the items, all of them behind each other, at the same speed and otherwise disturbed.
     """
     chosen, augment, items = [1.0] * len(items) * views, None, [*items] * views
+    heard, texts = [item.get("heard", item) for item in items], [item["text"] for item in items]
     if key is not None:
         random = np.random.default_rng(key)
         chosen = [float(speed) for speed in random.choice(speeds, len(items) // views)] * views
+        heard = [draw_copy(item, random) for item in heard]
         if frame_dropout and model.units is None:
             augment = functools.partial(_drop_all, frame_dropout, random)
-    heard, texts = [item.get("heard", item) for item in items], [item["text"] for item in items]
     if source.encode is None:
         features = source.read(heard, chosen)
         features = pad_rows(augment(features) if augment else features, pinned=model.device.type == "cuda")

@@ -68,6 +68,12 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--frame_dropout", type=float, default=0.0, help="share of frames set to zero, in spans")
     group.add_argument("--speed_perturb", action="store_true", help="speeds .9, 1 and 1.1, each cached once")
     group.add_argument(
+        "--noise_perturb",
+        type=int,
+        default=0,
+        help="noisy copies of each training utterance, cached once; a batch holds the original or one of them",
+    )
+    group.add_argument(
         "--patience",
         *("--early_stopping", "--early_stopping_patience"),
         type=int,
@@ -166,7 +172,14 @@ def check_numbers(args: argparse.Namespace) -> None:
     require_positive(args, "ctc_temperature")
     require_not_negative(args, "lora_r", "warmup", "ctc_warmup_steps", "ctc_loss_weight", "draft_noise", "patience")
     require_not_negative(
-        args, "look_ahead", "ctc_consistency", "weight_decay", "num_workers", "seed", "speech_enc_layer"
+        args,
+        "noise_perturb",
+        "look_ahead",
+        "ctc_consistency",
+        "weight_decay",
+        "num_workers",
+        "seed",
+        "speech_enc_layer",
     )
     require_share(args, "dropout", "lora_dropout", "frame_dropout", "label_smoothing")
     if args.seed > LARGEST_SEED:
@@ -217,7 +230,7 @@ def check_front_end(args: argparse.Namespace) -> None:
         raise UserError(f"--front_end {args.front_end} needs --units_exp, the folder of a finished phase 1")
     if (args.front_end == "bpe") != (args.bpe_exp is not None):
         raise UserError("--front_end bpe and --bpe_exp, the folder of a finished phase 2, belong together")
-    for flag in ("speed_perturb", "frame_dropout"):
+    for flag in ("speed_perturb", "noise_perturb", "frame_dropout"):
         if args.front_end != "features" and getattr(args, flag):
             raise UserError(f"--{flag} changes audio or its features; --front_end {args.front_end} reads units")
 
