@@ -26,7 +26,7 @@ import core.quiet_start
 
 from tqdm import tqdm
 
-from annotations.find_annotations import find_annotations
+from annotations.find_annotations import find_annotations, holds_drafts_alone, is_table_of_recordings
 from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main, says_next
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
@@ -36,6 +36,7 @@ from core.process_pool import run_in_processes
 from core.wording import name_some, printable
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.copied_recordings import find_copies
+from segmentation.copied_tables import copy_tables
 from segmentation.cut_recording import (
     DETECTORS,
     ENERGY,
@@ -256,13 +257,23 @@ def plan(
 
 
 def read_annotation_files(sources: dict[str, Path], where: str) -> dict[str, Path]:
-    """Recording -> its annotation file; says which files belong to none."""
+    """Recording -> its annotation file; says which files belong to none.
+
+    A folder comes before what lies beside a recording. A queue in which nothing is corrected counts for nothing.
+    """
     if where == NOWHERE:
         return {}
-    found, unused = find_annotations(sources, None if where == BESIDE else Path(where))
-    if unused:
-        names = name_some([path.name for path in unused], NAMED)
-        print(f"annotations of no recording here: {names}; name them after the recordings", file=sys.stderr)
+    found, _ = find_annotations(sources)
+    if where != BESIDE:
+        named, unused = find_annotations(sources, Path(where))
+        found |= {source: path for source, path in named.items() if not holds_drafts_alone(path)}
+        tables = [path for path in unused if is_table_of_recordings(path, sources)]
+        if others := [path.name for path in unused if path not in tables]:
+            told = name_some(others, NAMED)
+            print(f"annotations of no recording here: {told}; name them after the recordings", file=sys.stderr)
+        if tables:
+            told = f"expected annotations of one recording each, found a table with 'source' ({tables[0].name})"
+            raise UserError(f"{where}: {told}; put its lines below those of transcripts.tsv beside the recordings")
     return found
 
 
@@ -360,7 +371,10 @@ def main() -> int:
     args = parse_args()
     paths = language_paths(args.language, args.tag)
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
-    survey, texts = survey_recordings(args.language, paths["raw"]), read_texts(paths)
+    survey = survey_recordings(args.language, paths["raw"])
+    with only_run(paths["data"]):
+        copy_tables(paths["raw"], paths, known_only=True)
+    texts = read_texts(paths)
     annotated = read_annotation_files(survey.recordings, args.annotations)
     say_ignored(survey, paths["raw"], annotated.values())
     copies = leave_out_copies(survey, count_mentions(paths, survey, texts, annotated, args.speaker_from))

@@ -63,7 +63,7 @@ from speech_llm.model_flags import (
 )
 from speech_llm.noisy_copies import all_noisy, keep_known_copies, with_noisy_copies
 from speech_llm.predictions import copy_single_split, write_predictions
-from speech_llm.recalled_flags import recall_flags
+from speech_llm.recalled_flags import recall_flags, recall_model
 from speech_llm.saved_model import (
     DTYPES,
     add_heads,
@@ -79,6 +79,7 @@ from speech_llm.starting_weights import take_over
 from speech_llm.text_sizes import TextSizes, measure_texts
 from speech_llm.train_step import Learner, build_optimizer, update_weights
 from speech_llm.training_flags import (
+    DEFAULT_STEPS,
     add_generation_flags,
     add_machine_flags,
     add_training_flags,
@@ -182,10 +183,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def recall_training(args: argparse.Namespace, given: set[str]) -> argparse.Namespace:
-    """A model that only writes needs none of the flags it was trained with; a run that goes on keeps its --factor."""
+    """A model that only writes needs none of the flags it was trained with; a run that goes on keeps its --factor.
+
+    One that starts from another model is made as that one is, but for the flags that are given.
+    """
     if args.do_generate and not args.do_train:
         changeable = {*DATA_FLAGS, *GENERATION_FLAGS, *DECODING_FLAGS, *MACHINE_FLAGS, *LENGTH_FLAGS}
         return argparse.Namespace(**recall_flags(args.exp, vars(args), given, changeable=changeable))
+    if args.from_pretrained and args.do_train:
+        args.steps = DEFAULT_STEPS if args.steps is None and args.max_minutes is None else args.steps
+        args = argparse.Namespace(**recall_model(Path(args.from_pretrained), vars(args), given))
     if args.factor is None and args.resume is not None and not args.overwrite:
         args.factor = read_arguments(args.exp).get("factor")
     return args

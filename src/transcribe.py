@@ -92,7 +92,8 @@ def add_output_flags(out: argparse._ArgumentGroup) -> None:
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="annotation files corrected before: their texts stay, and are not asked for again",
+        help="a prepared language (data/guarani), or annotation files corrected before: texts that are there stay, "
+        "and are not asked for again",
     )
     out.add_argument("--overwrite", action="store_true", help="replace files that exist already")
 
@@ -253,8 +254,10 @@ def write_outputs(
     """Write every file that has a source that did not fail; ``media``: the recording of each source."""
     for path, sources in outputs.items():
         kept = [source for source in sources if source not in failed]
-        if kept:
-            own = [line for line in lines if line["source"] in kept]
+        own = [line for line in lines if line["source"] in kept]
+        # A queue has no file for a recording of which it asks nothing: its texts, if any, stay where they are.
+        asked = any(line.get("rank", 1) for line in own)
+        if kept and (asked or not own):
             write_transcript(path, own, kind_of(path), (media or {}).get(kept[0]))
 
 

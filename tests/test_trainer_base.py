@@ -188,6 +188,18 @@ def test_training_goes_on_from_other_weights(world, finished):
     assert "taken over, but for" in said and "connector." in said
 
 
+def test_a_training_that_starts_from_a_model_is_made_as_that_one_is(world, finished):
+    """Nothing but the data, the model and a name: as in the rounds of docs/speech_llm.md."""
+    given = ["--data", world["data"], "--from_pretrained", finished, "--do_train", "--steps", 2, "--cpu", "--lr", 1e-9]
+    exp = world["root"] / "exp" / "round_2"
+    run_to_end("trainer_base", ["--exp", exp, *given, "--eval_every", 2, "--warmup", 1], roots=world["root"])
+    assert "taken over, but for 0 weights" in (exp / "train.log").read_text()
+    saved = [read_json(folder / "best" / "config.json")["model"] for folder in (finished, exp)]
+    assert saved[0] == saved[1]
+    began = read_json(exp / "config.json")["arguments"]
+    assert began["ctc_warmup_steps"] == 0 and began["ctc_loss_weight"] == 0.3 and began["batch_size"] == 16
+
+
 def test_a_language_model_is_taught_texts_behind_a_head_that_stays_as_it_is(world, tmp_path):
     heard_twice = ["--ctc_warmup_steps", 2, "--ctc_compress", "--ctc_embedding", "--ctc_consistency", 0.2]
     run(world, "twice", "--do_train", "--steps", 2, *heard_twice)

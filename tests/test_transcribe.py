@@ -240,6 +240,11 @@ def test_what_was_corrected_in_another_tool_is_read_as_text(suffix: str, tmp_pat
     tiers = {tier: [span.text for span in spans if span.tier == tier] for tier in ("draft", "word", "note")}
     assert tiers == {"draft": ["uno dos"], "word": ["uno", "dos"], "note": ["0.90", "1: 0.25"]}
 
+    silent = [line | {"rank": 0} for line in lines]
+    outputs = transcribe.plan_outputs(tmp_path / "none", suffix.lower(), {"a.wav": Path("x")}, overwrite=False)
+    transcribe.write_outputs(outputs, silent, {}, {"a.wav": tmp_path / "a.wav"})
+    assert not (tmp_path / "none").exists(), "nothing is asked of this recording"
+
     corrected = read_corrected({"a.wav": tmp_path / "a.wav"}, tmp_path / "out")
     again = rank_least_sure(keep_corrected([TIMED[0], TIMED[1] | {"text": "seis"}, TIMED[2]], corrected), 0.01)
     assert [(line["text"], line.get("rank")) for line in again] == [("uno dos", 0), ("tres", None), ("", 1)]

@@ -1,10 +1,7 @@
 """Make a user's folder of recordings the ``raw`` folder of a language, by a link: nothing is copied or changed."""
 
 import argparse
-import filecmp
-import itertools
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,11 +11,10 @@ import core.quiet_start
 
 from core.cli import parse_flags, run_main
 from core.errors import UserError
-from core.files import hash_files, read_json, write_json
 from core.locks import only_run
 from languages import add_language_flags, language_paths
+from segmentation.copied_tables import copy_tables
 from segmentation.folder_survey import describe_ignored, survey_folder
-from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES, find_table
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -66,60 +62,6 @@ def link_folder(folder: Path, raw: Path) -> None:
             f"{raw}: expected a drive that knows links, found one that does not ({error.strerror}); copy the "
             "recordings into that folder, or set DATA_ROOT to a folder on another drive"
         ) from error
-
-
-def copy_tables(folder: Path, paths: dict[str, Path]) -> list[str]:
-    """Copy the tables of texts and speakers, where ``folder`` holds them, to where segment_audio.py reads them.
-
-    What was copied is remembered by its content, not by its date. A table there that somebody changed since stays, and
-    that is said; one that is gone from ``folder`` goes there too.
-    """
-    record = paths["cache"] / "copied_tables.json"
-    copied = read_json(record) if record.is_file() else {}
-    names, hashes = [], {}
-    for name in TABLE_NAMES:
-        given = find_table(folder / f"{name}.tsv")
-        there = [table for suffix in TABLE_SUFFIXES if (table := paths[name].with_suffix(suffix)).is_file()]
-        edited = [table for table in there if is_edited(table, given, copied.get(name))]
-        if given and not edited:
-            replace_tables(there, given, paths[name].with_suffix(given.suffix), known=name in copied)
-            names.append(given.name)
-            hashes[name] = hash_files([given])
-        elif given:
-            print(f"{edited[0]}: was changed here, kept; delete it to take {given}", file=sys.stderr)
-            names.append(given.name)
-        elif name in copied and not edited:
-            for table in there:
-                print(f"{table}: is no longer in {folder}; removed here too", file=sys.stderr)
-                table.unlink()
-    if hashes != copied:
-        write_json(record, hashes)
-    return names
-
-
-def replace_tables(there: list[Path], given: Path, target: Path, *, known: bool) -> None:
-    """Put ``given`` in the place of the tables ``there``; one that is no known copy is moved aside, never deleted."""
-    for table in there:
-        if table.samefile(given):
-            continue
-        if known or filecmp.cmp(given, table, shallow=False):
-            table.unlink()
-            continue
-        names = (table.with_name(f"{table.stem}_replaced_{number}{table.suffix}") for number in itertools.count(1))
-        aside = next(name for name in names if not name.exists())
-        table.rename(aside)
-        print(f"{table}: is older than {given}, which replaces it; moved to {aside}", file=sys.stderr)
-    if not target.exists():
-        shutil.copy2(given, target)
-
-
-def is_edited(table: Path, given: Path | None, copied: str | None) -> bool:
-    """Whether ``table`` is somebody's work: neither what was copied once (its SHA-256) nor what would be now."""
-    if given and filecmp.cmp(given, table, shallow=False):
-        return False
-    if copied:
-        return hash_files([table]) != copied
-    return given is None or table.stat().st_mtime > given.stat().st_mtime
 
 
 def main() -> int:

@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from annotations.read_annotations import linked_media
+from annotations.read_annotations import linked_media, read_annotations
+from annotations.spans import choose_text_tiers, kind_of_tier, tier_names
 from core.composed_names import composed
 from core.errors import UserError
+from core.tables import read_table
 
 # In this order where a recording has several: what holds speakers and tiers comes first.
 SUFFIXES = (".eaf", ".textgrid", ".srt", ".vtt")
 # Tables and text files may be anything: they count only where the user names their folder.
-NAMED_SUFFIXES = (*SUFFIXES, ".txt", ".csv", ".tsv", ".xlsx")
+TABLES = (".csv", ".tsv", ".xlsx")
+NAMED_SUFFIXES = (*SUFFIXES, ".txt", *TABLES)
+DRAFT = "draft"  # kind of tier
 
 
 def find_annotations(sources: Mapping[str, Path], folder: Path | None = None) -> tuple[dict[str, Path], list[Path]]:
@@ -34,6 +38,26 @@ def find_annotations(sources: Mapping[str, Path], folder: Path | None = None) ->
         else:
             found.setdefault(source, []).append(path)
     return {source: _best(paths) for source, paths in found.items()}, unused
+
+
+def holds_drafts_alone(path: Path) -> bool:
+    """Whether a file is of a queue (``transcribe.py --least_sure``) in which no line is to be read as text."""
+    try:
+        spans = read_annotations(path)
+    except UserError:  # told where it is read to be used
+        return False
+    return bool(spans) and not choose_text_tiers(spans) and DRAFT in map(kind_of_tier, tier_names(spans))
+
+
+def is_table_of_recordings(path: Path, sources: Iterable[str]) -> bool:
+    """Whether a file is a table that names some of the recordings, as transcripts.tsv does."""
+    if path.suffix.lower() not in TABLES:
+        return False
+    known = {_key(Path(source)) for source in sources}
+    try:
+        return any(_key(Path(row["source"])) in known for _, row in read_table(path, ("source", "text")))
+    except UserError:
+        return False
 
 
 def _find_beside(sources: Mapping[str, Path]) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,9 @@ def write_eaf(path: Path, spans: Sequence[Span], media: Path, seconds: float) ->
         document.remove_tier("default")
         suffix = media.suffix.lower()
         kind = MEDIA_TYPES.get(suffix, "application/octet-stream")
-        document.add_linked_file(media.resolve().as_uri(), relpath=f"./{media.name}", mimetype=kind)
+        beside = Path(os.path.relpath(media.absolute(), path.absolute().parent)).as_posix()
+        beside = beside if beside.startswith("../") else f"./{beside}"
+        document.add_linked_file(media.resolve().as_uri(), relpath=beside, mimetype=kind)
         for name, speaker, row in spread_overlaps(spans):
             document.add_tier(name, part=speaker)
             for span in row:

@@ -547,6 +547,7 @@ class TranscriptLine(TypedDict):
     confidence: NotRequired[float]  # 0 to 1
     words: NotRequired[list[TimedWord]]  # with times of the recording
     rank: NotRequired[int]  # in the queue of what to correct, from 1 on; 0: not in it
+    speaker: NotRequired[str]  # of a text that was there before (--corrected)
 
 
 class AlignedLine(TypedDict):

@@ -11,8 +11,11 @@ from pathlib import Path
 from annotations.find_annotations import find_annotations
 from annotations.read_annotations import read_annotations
 from annotations.spans import Span, choose_text_tiers
+from core.composed_names import composed
 from core.records import TranscriptLine
 from core.text_normalisation import normalise_text
+from segmentation.manifest import read_manifest
+from speech_llm.transcribed_items import clean_text
 
 SHORTEST = 0.1  # s that a line counts for at least
 COVERED_SHARE = 0.5  # of a line, from which on earlier corrections stand for it
@@ -51,10 +54,25 @@ def queue_of(lines: Sequence[TranscriptLine]) -> list[TranscriptLine]:
 
 
 def read_corrected(sources: Mapping[str, Path], folder: Path) -> dict[str, list[Span]]:
-    """Recording -> the spans of the tiers that hold what is said, from the annotation files in ``folder``."""
+    """Recording -> the spans that hold what is said, from the annotation files in ``folder``, or from its segments."""
+    if (folder / "segments.jsonl").is_file():
+        return _read_segments(sources, folder / "segments.jsonl")
     found, _ = find_annotations(sources, folder)
     spans = {source: read_annotations(path) for source, path in found.items()}
     return {source: [span for span in own if span.tier in choose_text_tiers(own)] for source, own in spans.items()}
+
+
+def _read_segments(sources: Mapping[str, Path], manifest: Path) -> dict[str, list[Span]]:
+    """The texts of ``segments.jsonl`` where they stand in the recordings."""
+    by_name = {composed(source): source for source in sources}
+    found: dict[str, list[Span]] = {}
+    for row in read_manifest(manifest):
+        for part in row.get("parts") or [row]:
+            source, text = by_name.get(composed(part["source"])), clean_text(part.get("text"))
+            if source and text:
+                speaker = row.get("speaker")
+                found.setdefault(source, []).append(Span("transcription", part["start"], part["end"], text, speaker))
+    return found
 
 
 def keep_corrected(lines: Sequence[TranscriptLine], corrected: Mapping[str, Sequence[Span]]) -> list[TranscriptLine]:
@@ -63,6 +81,7 @@ def keep_corrected(lines: Sequence[TranscriptLine], corrected: Mapping[str, Sequ
     order = {source: place for place, source in enumerate(dict.fromkeys(line["source"] for line in lines))}
     own: list[TranscriptLine] = [
         {"source": source, "start": span.start, "end": span.end, "text": span.text}
+        | ({"speaker": span.speaker} if span.speaker else {})
         for source, spans in corrected.items()
         if source in order
         for span in spans

@@ -41,7 +41,10 @@ def line_spans(lines: Sequence[TranscriptLine]) -> list[Span]:
     for line in lines:
         rank, bounds = line.get("rank"), (line["start"], line["end"])
         if line["text"] or rank:
-            spans.append(Span(DRAFT_TIER if rank == 0 else TEXT_TIER, *bounds, line["text"] or UNHEARD))
+            tier = DRAFT_TIER if rank == 0 else TEXT_TIER
+            # A name behind "@", as ELAN's users write it, keeps tiers of several speakers readable.
+            tier += f"@{line['speaker']}" if line.get("speaker") else ""
+            spans.append(Span(tier, *bounds, line["text"] or UNHEARD, line.get("speaker")))
         if "confidence" in line:
             spans.append(Span(NOTE_TIER, *bounds, (f"{rank}: " if rank else "") + f"{line['confidence']:.2f}"))
         spans += [Span(WORD_TIER, word["start"], word["end"], word["text"]) for word in line.get("words", ())]

@@ -707,6 +707,67 @@ def test_annotations_that_change_or_lack_the_tier_asked_for(raw, monkeypatch, ca
     assert "expected the tier gloss, found ref@Ana, tx@Ana" in capsys.readouterr().out
 
 
+def texts_by_source(raw):
+    rows = [row for row in read_manifest(raw) if row.get("text")]
+    return {source: [row["text"] for row in rows if row["source"] == source] for source in {r["source"] for r in rows}}
+
+
+def test_corrections_leave_the_texts_of_other_recordings(raw, tmp_path, monkeypatch, capsys):
+    """A queue asks for lines of some recordings: those with texts of their own keep them."""
+    for number in range(4):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    annotate(raw / "session_0.eaf", SESSION[:2])
+    (raw.parent / "transcripts.tsv").write_text("source\ttext\nsession_1.wav\tsa’o\n", encoding="utf-8")
+    queue = tmp_path / "queue"
+    queue.mkdir()
+    drafts = [Span("draft", 1.0, 4.0, "heard"), Span("note", 1.0, 4.0, "0.91")]
+    for number, spans in ((1, drafts), (2, [Span("transcription", 1.0, 4.0, "corrected"), *drafts])):
+        write_annotations(
+            queue / f"session_{number}.eaf", spans, form="eaf", media=raw / f"session_{number}.wav", seconds=16.0
+        )
+    assert segment(monkeypatch, "--annotations", str(queue)) == 0
+    assert texts_by_source(raw) == {
+        "session_0.wav": ["wakʼa toi"],
+        "session_1.wav": ["sa’o"],
+        "session_2.wav": ["corrected"],
+    }
+    (queue / "queue.tsv").write_text("source\tstart\tend\ttext\nsession_3.wav\t0\t4\tmore\n", encoding="utf-8")
+    before = fingerprint(raw)
+    with pytest.raises(
+        UserError, match=r"found a table with 'source' \(queue.tsv\); put its lines below those of tran"
+    ):
+        segment(monkeypatch, "--annotations", str(queue))
+    assert fingerprint(raw) == before
+
+
+def test_a_table_beside_the_recordings_is_taken_again_where_it_has_changed(raw, monkeypatch, capsys):
+    for number in range(3):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    table, copy = raw / "transcripts.csv", raw.parent / "transcripts.csv"
+    for text in ("one", "two"):
+        table.write_text(f"source,text\nsession_1.wav,{text}\n", encoding="utf-8")
+        assert segment(monkeypatch) == 0
+        assert texts_by_source(raw) == {"session_1.wav": [text]} and copy.read_bytes() == table.read_bytes()
+    copy.write_text("source,text\nsession_1.wav,mine\n", encoding="utf-8")
+    table.write_text("source,text\nsession_1.wav,three\n", encoding="utf-8")
+    capsys.readouterr()
+    assert segment(monkeypatch) == 0
+    assert texts_by_source(raw) == {"session_1.wav": ["mine"]}
+    assert f"{copy}: was changed here, kept; delete it to take {table}" in capsys.readouterr().err
+    copy.unlink()
+    table.unlink()
+    assert segment(monkeypatch) == 0 and texts_by_source(raw) == {}
+
+
+def test_a_table_of_a_recipe_is_not_replaced_by_one_beside_the_recordings(raw, monkeypatch):
+    for number in range(3):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    (raw.parent / "transcripts.tsv").write_text("source\ttext\nsession_1.wav\tmade\n", encoding="utf-8")
+    (raw / "transcripts.csv").write_text("source,text\nsession_1.wav,other\n", encoding="utf-8")
+    assert segment(monkeypatch) == 0
+    assert texts_by_source(raw) == {"session_1.wav": ["made"]}
+
+
 def test_steady_noise_is_no_speech_for_the_network(raw, monkeypatch, capsys):
     """Loudness takes bursts of noise for speech; the network does not, and auto finds out by itself."""
     pytest.importorskip("silero_vad", reason="needs the optional package silero-vad")

@@ -8,7 +8,7 @@ import pytest
 from core.errors import UserError
 from core.files import write_json
 from speech_llm.prepared_data import choose_data
-from speech_llm.recalled_flags import recall_flags
+from speech_llm.recalled_flags import recall_flags, recall_model
 
 
 @pytest.fixture
@@ -43,6 +43,38 @@ FLAGS = {"data": None, "text_field": "text", "lr": 0.2, "batch_size": 16, "num_b
 
 def recall(exp: Path, **given: object) -> dict[str, object]:
     return recall_flags(exp, FLAGS | given, set(given), changeable={"data", "text_field", "num_beams"})
+
+
+@pytest.mark.parametrize(
+    ("began", "given", "expected"),
+    [
+        ({"factor": 2, "ctc_warmup_steps": 4, "steps": 8, "ctc_loss_weight": 0.3}, {}, (2, 0, 0.3)),
+        ({"factor": 2, "ctc_warmup_steps": 8, "steps": 8, "ctc_loss_weight": 0.3}, {}, (2, 50, None)),
+        ({"factor": 2, "ctc_warmup_steps": 8, "steps": 8}, {"ctc_warmup_steps": 5, "factor": 3}, (3, 5, None)),
+        ({"factor": 2, "text_only": True}, {"ctc_loss_weight": 0.1}, (2, 0, 0.1)),
+        ({}, {}, (None, 0, None)),
+    ],
+    ids=["beside the LLM", "alone", "as given", "texts, and how to go on", "no flags of it"],
+)
+def test_a_training_that_starts_from_a_model_is_made_as_that_one_is(
+    tmp_path: Path, began: dict, given: dict, expected: tuple
+) -> None:
+    write_json(
+        tmp_path / "config.json", {"arguments": began | {"lr": 0.1, "steps": began.get("steps")}} if began else {}
+    )
+    flags = {"factor": None, "ctc_warmup_steps": 0, "ctc_loss_weight": None, "text_only": False, "lr": 0.2, "steps": 50}
+    found = recall_model(tmp_path, flags | given, set(given))
+    assert (found["factor"], found["ctc_warmup_steps"], found["ctc_loss_weight"]) == expected
+    assert found["lr"] == 0.2 and found["steps"] == 50
+
+
+def test_where_nothing_says_how_a_training_goes_on_it_is_asked(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"arguments": {"text_only": True, "from_pretrained": "exp/head"}})
+    with pytest.raises(UserError, match=r"learnt texts alone, .* go on from exp/head, or say how: --text_only"):
+        recall_model(tmp_path, {"steps": 9}, set())
+    write_json(tmp_path / "config.json", {"arguments": {"ctc_warmup_steps": 8, "steps": 8}})
+    with pytest.raises(UserError, match="a CTC head alone; give --steps in place of --max_minutes"):
+        recall_model(tmp_path, {"steps": None}, set())
 
 
 def test_a_model_is_used_with_the_flags_it_was_trained_with(tmp_path: Path) -> None:
