@@ -131,7 +131,7 @@ def bring(args: argparse.Namespace, exp: Path, manifest: Path) -> None:
     }
     # What a stopped or refused run left is no phase 1; a finished one is kept unless --overwrite.
     if is_finished(exp) and not args.overwrite:
-        raise UserError(f"{exp}: exists already; --overwrite starts over, --tag or --exp names another")
+        raise UserError(f"{exp}: exists already; --overwrite starts over, --exp names another")
     flags = vars(args) | {"resume": None, "overwrite": (exp / "config.json").exists()}
     inputs = [*files, *([manifest] if manifest.is_file() else []), *([args.kmeans] if args.kmeans else [])]
     open_experiment(exp, flags, inputs=inputs, derived=derived | describe_kmeans(args.kmeans))

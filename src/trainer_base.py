@@ -42,7 +42,7 @@ from core.records import SpeechLLMConfig, TranscribedItem
 from encoders.top_layers import read_top_layers
 from models.speech_llm_model import SpeechBatch, SpeechLLMBase
 from speech_llm.batches import PERTURBED_SPEEDS, channel_statistics, planned_lengths, shuffle_audio, stream_steps
-from speech_llm.characters import choose_characters, choose_text_form
+from speech_llm.characters import choose_apostrophe, choose_characters, choose_text_form
 from speech_llm.ctc_room import LARGEST_FACTOR, settle_factor
 from speech_llm.data_flags import add_data_flags
 from speech_llm.decoding import (
@@ -368,6 +368,7 @@ def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]]
         },
         "characters": choose_characters(texts, known, data.sizes.characters) if trains_ctc(args) else "",
         "text_form": choose_text_form(texts),
+        "apostrophe": choose_apostrophe(texts),
         "ctc_compress": args.ctc_compress,
         "ctc_embedding": args.ctc_embedding,
         "ctc_draft": args.ctc_draft,

@@ -193,7 +193,7 @@ def test_a_training_that_starts_from_a_model_is_made_as_that_one_is(world, finis
     given = ["--data", world["data"], "--from_pretrained", finished, "--do_train", "--steps", 2, "--cpu", "--lr", 1e-9]
     exp = world["root"] / "exp" / "round_2"
     run_to_end("trainer_base", ["--exp", exp, *given, "--eval_every", 2, "--warmup", 1], roots=world["root"])
-    assert "taken over, but for 0 weights" in (exp / "train.log").read_text()
+    assert f"{finished}: taken over whole" in (exp / "train.log").read_text()
     saved = [read_json(folder / "best" / "config.json")["model"] for folder in (finished, exp)]
     assert saved[0] == saved[1]
     began = read_json(exp / "config.json")["arguments"]

@@ -649,6 +649,7 @@ class SpeechLLMConfig(TypedDict):
     connector: ConnectorConfig
     characters: NotRequired[str]  # of the CTC head; "": no head
     text_form: NotRequired[str]  # NFC or NFD, of the transcripts; the LLM itself writes NFC
+    apostrophe: NotRequired[str]  # the mark of the transcripts: what the CTC head alone writes
     ctc_compress: NotRequired[bool]
     ctc_embedding: NotRequired[bool]
     ctc_draft: NotRequired[bool]

@@ -171,11 +171,10 @@ def describe_recording(job: CutJob, known: Known, speaker_from: str, tally: Mani
         tally.not_annotated[job.source] += left_out
     is_annotated = "texts_lost" in result
     detector = result.get("detector")
-    tally.counts.update({"annotated": is_annotated, "heard_by_network": detector == SILERO})
+    tally.counts.update({"annotated": int(is_annotated), "heard_by_network": int(detector == SILERO)})
     tally.by_network.extend([job.source] * (detector == SILERO))
-    tally.counts.update(
-        {"lowered": "lowered_db" in result, "levelled": "levelled_db" in result, "several_tracks": "n_tracks" in result}
-    )
+    noted = {"lowered": "lowered_db", "levelled": "levelled_db", "several_tracks": "n_tracks"}
+    tally.counts.update({name: int(key in result) for name, key in noted.items()})
     said = [] if is_annotated else known.texts.get(job.source, [])
     texts, lost = texts_of_segments(_bounds(segments), said, result["n_samples"] / SAMPLE_RATE)
     tally.texts_lost.update(result["texts_lost"] if is_annotated else lost)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from core.errors import UserError
-from core.text_normalisation import normalise_text
+from core.text_normalisation import APOSTROPHES, drop_quotations, normalise_text
 
 
 def find_characters(texts: Sequence[str]) -> str:
@@ -29,6 +29,21 @@ def choose_text_form(texts: Sequence[str]) -> str:
     """The Unicode form that the texts are written in: NFD where letters and marks stand apart in all, else NFC."""
     composed = all(unicodedata.is_normalized("NFC", text) for text in texts)
     return "NFD" if not composed and all(unicodedata.is_normalized("NFD", text) for text in texts) else "NFC"
+
+
+def choose_apostrophe(texts: Sequence[str]) -> str:
+    """The mark that the texts write an apostrophe, a glottal stop or the like with: their commonest; "'" where none is.
+
+    A CTC head has one character for all of them (core.text_normalisation).
+    """
+    plain = [drop_quotations(text) for text in texts if any(mark in text for mark in APOSTROPHES)]
+    counts = {mark: sum(text.count(mark) for text in plain) for mark in APOSTROPHES}
+    return max(counts, key=counts.__getitem__)
+
+
+def write_apostrophes(text: str, mark: str) -> str:
+    """A normalised text with ``mark`` for each apostrophe."""
+    return text.replace("'", mark).replace("ʼ", mark)
 
 
 def text_labels(text: str, characters: str) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from core.errors import UserError
 from core.records import Candidate, TranscribedItem
 from models.speech_llm_model import EncodedSpeech, SpeechLLMBase
+from speech_llm.characters import write_apostrophes
 from speech_llm.joint_decoding import CtcScorer, joint_processor, open_ctc_scorer, score_answer
 from speech_llm.mending import mend_text
 from speech_llm.spellings import TokenTree, build_token_tree
@@ -170,7 +171,9 @@ def transcribe_batch(
     with computing(model):
         speech = model.encode_speech(*pad_features(features, device))
         if decoder == "ctc":
-            return [[{"text": text}] for text in model.drafts(speech)]
+            mark = model.config.get("apostrophe", "'")
+            texts = [write_apostrophes(text, mark) for text in model.drafts(speech)]
+            return [[{"text": _in_text_form(model, text)}] for text in texts]
         prompts = model.prompts(speech)
         weight = ctc_weight if decoder == "joint" else 0.0
         scorers = open_ctc_scorers(tree, speech, ctc_temperature, look_ahead) if weight else [None] * len(prompts)
@@ -229,7 +232,10 @@ def open_ctc_scorers(
 
 def _write(model: SpeechLLMBase, ids: list[int]) -> str:
     """The text of an answer, in the Unicode form of the transcripts."""
-    text = model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    return _in_text_form(model, model.tokenizer.decode(ids, skip_special_tokens=True).strip())
+
+
+def _in_text_form(model: SpeechLLMBase, text: str) -> str:
     form = model.config.get("text_form")
     return unicodedata.normalize(form, text) if form else text
 

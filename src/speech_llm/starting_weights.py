@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from core.records import SpeechLLMConfig
+from core.wording import name_some
 from models.ctc import BLANK
 from models.speech_llm_model import SpeechLLMBase
 from speech_llm.saved_model import read_saved, read_weights
@@ -33,7 +34,8 @@ def take_over(model: SpeechLLMBase, folder: Path) -> list[str]:
         if name in weights and name in own and weights[name].shape[1:] == own[name].shape[1:]:
             weights[name] = match_letters(own[name], weights[name], model.characters, characters, n_first)
     left_out = model.load_trained(weights, strict=False)
-    log.info("%s: taken over, but for %d weights %s", folder, len(left_out), left_out[:4])
+    but = f", but for {len(left_out)} weights: {name_some(left_out, 4)}" if left_out else " whole"
+    log.info("%s: taken over%s", folder, but)
     if new := sorted(set(model.characters) - set(characters)):
         log.info(
             "%s: has never heard %d letters, which are learnt from the beginning: %s", folder, len(new), "".join(new)

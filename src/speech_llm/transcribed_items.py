@@ -20,7 +20,7 @@ from core.files import read_json
 from core.hashing import hash_audio_file
 from core.records import Segment, TranscribedItem
 from core.wording import name_some
-from languages import open_resolver
+from languages import data_root, open_resolver
 from segmentation.manifest import read_manifest
 from segmentation.recordings import list_sources
 from segmentation.splits import assign_splits, split_at
@@ -96,9 +96,11 @@ def _reader_of(folder: Path) -> Callable:
         return _read_transcripts
     if list_shards(folder):
         return read_tar_shards
+    there = data_root() / folder.name
+    elsewhere = f"; DATA_ROOT has {there}" if there.is_dir() and not folder.exists() else ""
     raise UserError(
         f"{folder}: expected a data set written by datasets.save_to_disk, or a folder with segments.jsonl, "
-        f"transcripts.tsv or tar files, found {'none of them' if folder.is_dir() else 'no such folder'}; "
+        f"transcripts.tsv or tar files, found {'none of them' if folder.is_dir() else 'no such folder'}{elsewhere}; "
         "see docs/speech_llm_data.md"
     )
 

@@ -101,7 +101,7 @@ def open_experiment(
     if has_begun(exp):
         if resume is None:
             raise UserError(
-                f"{exp}: exists already; --resume continues it, --overwrite starts over, --tag or --exp names another"
+                f"{exp}: exists already; --resume continues it, --overwrite starts over, --exp names another"
             )
         _compare_configurations(exp, flags, input_hash, EXECUTION_FLAGS | set(ignore))
         if not shared:
@@ -219,7 +219,7 @@ def _compare_configurations(exp: Path, flags: Mapping[str, object], input_hash: 
     old = [_as_flag(name, before.get(name)) for name in asked]
     raise UserError(
         f"{exp}: was made with another configuration ({'; '.join(said)}{also}); --overwrite starts over, "
-        f"--tag or --exp names another{', or give the old flags: ' + ', '.join(old) if old else ''}"
+        f"--exp names another{', or give the old flags: ' + ', '.join(old) if old else ''}"
     )
 
 

@@ -99,7 +99,7 @@ def test_items_without_text_are_named(segments: Path, warnings_seen: pytest.LogC
         load_transcribed(segments, ["train"])
 
 
-def test_mistakes_in_segments_are_told(segments: Path) -> None:
+def test_mistakes_in_segments_are_told(segments: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="expected a split 'dev5', found train, val, test"):
         load_transcribed(segments, ["dev5"])
     with pytest.raises(UserError, match=r"texts under 'translation'.*its keys: .*text"):
@@ -107,8 +107,12 @@ def test_mistakes_in_segments_are_told(segments: Path) -> None:
     (segments / "segments" / "tale_006_0000.wav").unlink()
     with pytest.raises(UserError, match=r"1 of 2 items have no usable audio: tale_006_0000.*No such file"):
         load_transcribed(segments, ["val"])
-    with pytest.raises(UserError, match="found no such folder"):
+    with pytest.raises(UserError, match="found no such folder; see"):
         load_transcribed(segments / "nothing", ["val"])
+    monkeypatch.setenv("DATA_ROOT", str(segments.parent))
+    monkeypatch.chdir(segments)
+    with pytest.raises(UserError, match=f"found no such folder; DATA_ROOT has {segments}; see"):
+        load_transcribed(Path("data") / segments.name, ["val"])
 
 
 def test_a_repeated_id_is_refused(segments: Path) -> None:
