@@ -87,11 +87,20 @@ ALIGN = ("{raw}/good.wav", "--text", "{root}/good.txt", "--model", "{root}/model
 HEAR = ("{raw}", "--model", "{root}/model", "--out", "{root}/out", "--device", "cpu")
 LEARN = ("--data", "{data}", "--exp", "{root}/out", "--do_train", "--cpu", "--llm_id", "{root}/none")
 LEARN += ("--speech_enc_id", "{root}/none")
+LATER = {"format": "oral-units speech LLM", "format_version": 9}
 MODELS = {
     "no model": (nothing, "model: expected a trained speech LLM"),
     "a model of another project": (
         model(lambda folder: (folder / "config.json").write_text('{"format": "x"}')),
-        "model: expected '.*' up to version 1, found 'x'",
+        "model: expected a speech LLM that trainer_base.py has trained, found something else",
+    ),
+    "a model of a later version": (
+        model(lambda folder: (folder / "config.json").write_text(json.dumps(LATER))),
+        "model: expected 'oral-units speech LLM' up to version 1, found version 9; update this project",
+    ),
+    "a Whisper in its place": (
+        model(lambda folder: (folder / "config.json").write_text('{"model_type": "whisper"}')),
+        "model: expected a speech LLM that trainer_base.py has trained, found whisper; name another",
     ),
     "half a config of a model": (
         model(lambda folder: (folder / "config.json").write_text('{"for')),

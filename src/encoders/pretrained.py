@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 import torch
 
+from core.commands import how_to_get_model
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
 
@@ -35,7 +36,7 @@ def read_pretrained_config(name: str, families: Collection[str], others: Collect
     except OSError as error:
         raise UserError(
             f"{name}: expected a speech encoder in this folder or in the local cache, found none (offline, or no such "
-            f"model{without}); where there is a network run: python scripts/fetch_models.py --model {name}"
+            f"model{without}); {how_to_get_model(name)}"
         ) from error
     except (ValueError, KeyError) as error:
         raise UserError(f"{name}: expected a model of {', '.join(families)}, found: {_first_line(error)}") from error
@@ -66,8 +67,7 @@ def load_weights(load: Callable, name: str, config, key_mapping: dict[str, str] 
         model, found = load(name, config=config, **options)
     except OSError as error:
         raise UserError(
-            f"{name}: expected weights (safetensors), found: {_first_line(error)}; "
-            f"where there is a network run: python scripts/fetch_models.py --model {name}"
+            f"{name}: expected weights (safetensors), found: {_first_line(error)}; {how_to_get_model(name)}"
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)

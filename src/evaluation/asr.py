@@ -19,6 +19,7 @@ import torch
 
 from tqdm import tqdm
 
+from core.commands import how_to_get_model
 from core.device import has_fast_bf16
 from core.errors import UserError
 from core.frames import SAMPLE_RATE
@@ -73,8 +74,7 @@ def load_asr(name: str, *, language: str | None = None, device: str = "cpu", dty
         missing = isinstance(error, OSError) and not Path(name).exists()
         reason = "none" if missing else str(error).strip().splitlines()[0]
         raise UserError(
-            f"{name}: expected a Whisper, by folder or hub id, found {reason}; "
-            f"where there is a network, run: python scripts/fetch_models.py --model {name}"
+            f"{name}: expected a Whisper, by folder or hub id, found {reason}; {how_to_get_model(name)}"
         ) from error
     finally:
         transformers_logging.enable_progress_bar()

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from core.commands import as_typed
+from core.commands import as_typed, how_to_get_model
 from core.device import has_fast_bf16
 from core.errors import UserError
 from core.files import read_json, write_atomically, write_json
@@ -101,7 +101,7 @@ def refuse_no_llm(llm_id: str, revision: str | None, lora_targets: Sequence[str]
 def _missing_llm(llm_id: str, error: Exception) -> UserError:
     return UserError(
         f"{llm_id}: expected a causal language model (folder or hub id), found: {_first_line(error)}; "
-        f"where there is a network, run: python scripts/fetch_models.py --model {llm_id}"
+        f"{how_to_get_model(llm_id)}"
     )
 
 
@@ -144,9 +144,15 @@ def read_saved(folder: Path) -> SavedSpeechLLM:
     folder = find_saved(folder)
     config = read_json(folder / "config.json")
     kind, version = config.get("format"), config.get("format_version")
-    if kind != FORMAT or (version or 0) > FORMAT_VERSION:
+    if kind != FORMAT:
+        found = config.get("model_type") or "something else"
         raise UserError(
-            f"{folder}: expected '{FORMAT}' up to version {FORMAT_VERSION}, found '{kind}' version {version}"
+            f"{folder}: expected a speech LLM that trainer_base.py has trained, found {found}; name another"
+        )
+    if not isinstance(version or 0, int) or (version or 0) > FORMAT_VERSION:
+        raise UserError(
+            f"{folder}: expected '{FORMAT}' up to version {FORMAT_VERSION}, found version {version}; "
+            "update this project"
         )
     return config
 

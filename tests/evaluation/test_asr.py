@@ -148,7 +148,7 @@ def test_another_precision_or_language_is_another_reading(tiny_whisper_asr):
 
 
 def test_unknown_models_and_languages_are_refused(tiny_whisper_asr, tmp_path):
-    with pytest.raises(UserError, match="fetch_models.py"):
+    with pytest.raises(UserError, match="check the path"):
         load_asr(str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="knows en"):
         load_asr(str(tiny_whisper_asr), language="es")
@@ -320,9 +320,9 @@ def test_a_model_that_is_nowhere_or_no_whisper_says_what_to_run(tmp_path):
     with pytest.raises(UserError) as refused:
         load_asr(name)
     assert str(refused.value) == (
-        f"{name}: expected a Whisper, by folder or hub id, found none; where there is a network, run: "
-        f"python scripts/fetch_models.py --model {name}"
+        f"{name}: expected a Whisper, by folder or hub id, found none; check the path: a model's folder holds its "
+        "config.json and its weights"
     )
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"expected a Whisper, by folder or hub id, found (?!none)[^\n]+; where"):
+    with pytest.raises(UserError, match=r"expected a Whisper, by folder or hub id, found (?!none)[^\n]+; check"):
         load_asr(str(tmp_path))
