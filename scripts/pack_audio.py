@@ -3,8 +3,9 @@
 Reads data/<language>/segments.jsonl and the segments. Writes data/<language>/packed/segments-000000.tar, … in
 webdataset's form (a clip's <id>.wav and <id>.json follow each other) and an index beside each. At the end it writes a
 new segments.jsonl, which names the audio in the tars. The old list stays as segments.unpacked.jsonl; the segments stay
-too, and may be deleted. Every later command works as before. Stopped at any moment and started again, it keeps the tars
-that are whole.
+too, and may be deleted. Every later command works as before; only a training that has not ended cannot go on, since its
+list has changed. Stopped at any moment and started again, it keeps the tars that are whole. Tars of an earlier cut,
+which nothing names any more, are deleted.
 
     python scripts/pack_audio.py --language satere
     python scripts/pack_audio.py --language satere --units exp/satere_units   # their units as well, in the .json
@@ -43,6 +44,7 @@ from core.packed_files import (
     name_key,
     read_index,
     scan_tar,
+    stored_in,
     write_index,
 )
 from languages import data_root, language_help, language_paths, resolve_in
@@ -104,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         units = open_units(args.units, paths["cache"]) if args.units else None
         tars = pack(manifest, folder, units, largest=round(args.shard_mb * 1e6), most=args.shard_clips)
         n_clips = replace_manifest(manifest, tars)
+        n_old = delete_unnamed(folder, manifest)
+    if n_old:
+        print(f"{folder}: {n_old} tars of an earlier cut are deleted; nothing names them")
     print(f"{folder}: {n_clips} clips in tar files; {manifest} names them, {OLD_LIST} is the list of before")
     print(f"{paths['segments']} is no longer read and may be deleted, after a look at docs/data_formats.md")
 
@@ -120,6 +125,16 @@ def pack(manifest: Path, folder: Path, units: UnitSpans | None, *, largest: int,
             place = tar.relative_to(data_root()).as_posix()
             progress.update(sum(row_bytes(row) for row in shard.rows))
             yield from (row | {"audio": f"{place}/{wav}"} for row, (wav, _) in zip(shard.rows, members))
+
+
+def delete_unnamed(folder: Path, manifest: Path) -> int:
+    """Delete the tars, with their indexes, of which the manifest names no clip; returns how many."""
+    named = {Path(stored_in(row["audio"])).name for row in read_manifest(manifest)}
+    old = [tar for tar in sorted(folder.glob("segments-*.tar")) if tar.name not in named]
+    for tar in old:
+        index_file(tar).unlink(missing_ok=True)
+        tar.unlink()
+    return len(old)
 
 
 def row_bytes(row: Mapping[str, object]) -> int:

@@ -28,11 +28,14 @@ from tqdm import tqdm
 
 from annotations.find_annotations import find_annotations, holds_drafts_alone, is_table_of_recordings
 from core.cli import HELP_FORMATTER, given_flags, parse_flags, run_main, says_next
+from core.commands import as_typed
+from core.composed_names import find_typed
 from core.errors import UserError
 from core.exit_codes import EXIT_SOME_FAILED
 from core.files import hash_files, read_json, write_json
 from core.locks import only_run
 from core.process_pool import run_in_processes
+from core.records import SPLITS
 from core.wording import name_some, printable
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.copied_recordings import find_copies
@@ -193,6 +196,8 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
             f"--join_clips {args.join_clips}: expected 0, or twice --min_duration ({2 * args.min_duration}) to "
             f"--max_duration ({args.max_duration}) seconds"
         )
+    if args.annotations not in (BESIDE, NOWHERE):  # the next run may begin in another folder
+        args.annotations = str(find_typed(Path(args.annotations)).absolute())
     if args.num_workers < 1:
         raise UserError(f"--num_workers {args.num_workers}: expected 1 or more")
     return args
@@ -263,6 +268,11 @@ def read_annotation_files(sources: dict[str, Path], where: str) -> dict[str, Pat
     """
     if where == NOWHERE:
         return {}
+    if where != BESIDE and not Path(where).is_dir():
+        raise UserError(
+            f"--annotations {where}: expected a folder of annotations, found none; check the path, or give "
+            "--annotations beside for those that lie beside the recordings"
+        )
     found, _ = find_annotations(sources)
     if where != BESIDE:
         named, unused = find_annotations(sources, Path(where))
@@ -413,6 +423,9 @@ def main() -> int:
     print_report(tally, failed, there, paths, args.vad)
     if gone:
         print(describe_gone(gone, made_before(args.language)))
+        if empty := [split for split in SPLITS if not tally.split_seconds[split]]:
+            deal = as_typed("rm", paths["splits"])
+            print(f"nothing is left in {' and '.join(empty)}; to deal the recordings again: {deal}, and this again")
     if too_many:
         print(
             f"error: {describe_too_many(len(failed), n_sources, args.max_failed)}",

@@ -628,7 +628,8 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
     )
     ensemble = [Path(folder) for folder in args.ensemble]
     add_heads(model, ensemble)
-    own = is_input(args.exp, input_files(args))
+    # A corpus that was cut or packed again since is still the model's own.
+    own = is_input(args.exp, input_files(args)) or is_same_folder(read_arguments(args.exp).get("data"), args.data)
     for split, items in load_splits(args, args.test_splits).items():
         source = open_features(args, accelerator, [(items, (1.0,))])
         write_predictions(
@@ -646,6 +647,10 @@ def generate(args: argparse.Namespace, accelerator: Accelerator) -> None:
         )
     if accelerator.is_main_process and own and len(args.test_splits) == 1 and not (args.fold or ensemble):
         copy_single_split(args.exp, args.test_splits[0])
+
+
+def is_same_folder(before: str | None, now: Path) -> bool:
+    return before is not None and Path(before).resolve() == now.resolve()
 
 
 def enter_experiment(args: argparse.Namespace) -> None:

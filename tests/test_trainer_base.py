@@ -188,6 +188,18 @@ def test_training_goes_on_from_other_weights(world, finished):
     assert "taken over, but for" in said and "connector." in said
 
 
+def test_a_corpus_that_was_cut_or_packed_again_is_still_the_models_own(world, finished):
+    manifest, before = world["data"] / "segments.jsonl", (world["data"] / "segments.jsonl").read_text()
+    predictions = finished / "test_predictions.json"
+    predictions.unlink()
+    try:
+        manifest.write_text(before.replace("{", "{ "))
+        run_to_end("trainer_base", ["--exp", finished, "--do_generate", "--cpu"], roots=world["root"])
+    finally:
+        manifest.write_text(before)
+    assert predictions.is_file() and not [*finished.glob("spanish_*")]
+
+
 def test_a_training_that_starts_from_a_model_is_made_as_that_one_is(world, finished):
     """Nothing but the data, the model and a name: as in the rounds of docs/speech_llm.md."""
     given = ["--data", world["data"], "--from_pretrained", finished, "--do_train", "--steps", 2, "--cpu", "--lr", 1e-9]

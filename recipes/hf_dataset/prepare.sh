@@ -6,6 +6,8 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
+source "$root/scripts/shell_functions.sh"
+case "${1:-}" in -h | --help) show_help && exit 0 ;; esac
 dataset="${1:?usage: bash recipes/hf_dataset/prepare.sh <folder or hub id> [--out data/NAME]}"
 shift
 offline=0

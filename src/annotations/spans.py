@@ -43,6 +43,9 @@ OTHER_TIERS = (
 )
 
 
+UNHEARD = "?"  # stands where a line is to be corrected in which nothing was heard: no text yet
+
+
 class Span(NamedTuple):
     """``start`` and ``end`` in seconds; ``tier`` by its name in the file; ``speaker`` where the file names one."""
 

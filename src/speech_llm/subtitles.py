@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotations.spans import Span
+from annotations.spans import UNHEARD, Span
 from annotations.write_annotations import write_annotations
 from audio.audio_spans import audio_seconds
 from core.files import write_atomically
@@ -16,7 +16,6 @@ TABLE_FORMATS = ("json", "tsv")  # of any number of recordings; the others are o
 WORD_FORMATS = ("json", "vtt", "eaf", "textgrid")  # that hold the time of each word
 RATED_FORMATS = ("json", "tsv", "eaf", "textgrid")  # that hold confidences
 TEXT_TIER, DRAFT_TIER, WORD_TIER, NOTE_TIER = "transcription", "draft", "word", "note"
-UNHEARD = "?"  # stands where a line is to be corrected in which nothing was heard
 
 
 def write_transcript(path: Path, lines: Sequence[TranscriptLine], kind: str, media: Path | None = None) -> None:

@@ -274,7 +274,15 @@ def read_metrics(exp: Path) -> list[dict[str, float]]:
     return rows
 
 
-def cut_metrics(exp: Path, last_step: int) -> None:
-    """Drop the rows after ``last_step``: a resumed run writes them again."""
-    kept = "".join(json.dumps(row) + "\n" for row in read_metrics(exp) if row.get("step", 0) <= last_step)
+def cut_metrics(exp: Path, last_step: int, validated: int) -> None:
+    """Drop the rows that a resumed run writes again: those after ``last_step``, and later validations than the last.
+
+    validated: the step of the last validation that the run has saved. One killed just behind a further one left a row.
+    """
+
+    def is_kept(row: dict) -> bool:
+        is_validation = any(name.startswith("validation_") for name in row)
+        return row.get("step", 0) <= (min(last_step, validated) if is_validation else last_step)
+
+    kept = "".join(json.dumps(row) + "\n" for row in read_metrics(exp) if is_kept(row))
     write_atomically(Path(exp) / "metrics.jsonl", lambda temporary: temporary.write_text(kept, encoding="utf-8"))

@@ -151,7 +151,7 @@ def note_changes(state: Mapping[str, object], conditions: Mapping[str, int | str
 def start_run(exp: Path, progress: Progress, conditions: dict[str, int | str], *, rank0: bool = True) -> Run:
     """From here on a stop signal is caught; rows after the restored step are dropped, to be written again."""
     if rank0:
-        cut_metrics(exp, progress.step)
+        cut_metrics(exp, progress.step, progress.validated)
         (exp / "finished.json").unlink(missing_ok=True)  # a lengthened run is not finished until it is
     return Run(
         exp=exp,

@@ -157,6 +157,22 @@ def test_packing_twice_changes_nothing(tiny_language: dict, capsys: pytest.Captu
     assert {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()} == before
 
 
+def test_tars_of_an_earlier_cut_go(tiny_language: dict) -> None:
+    """What a speaker took back would be copied to a bucket with the others."""
+    manifest = tiny_language["data"] / "spanish" / "segments.jsonl"
+    before = manifest.read_bytes()
+    folder = pack("--shard_clips", "3")
+    (folder / "mine.tar").touch()
+    assert len([*folder.glob("segments-*")]) == 8
+    manifest.write_bytes(before)
+    pack()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "mine.tar",
+        "segments-000000.index.npy",
+        "segments-000000.tar",
+    ]
+
+
 def test_an_address_may_be_given_later(tiny_language: dict) -> None:
     folder = pack()
     pack("--remote", "memory://corpus/packed")

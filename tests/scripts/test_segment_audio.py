@@ -740,6 +740,40 @@ def test_corrections_leave_the_texts_of_other_recordings(raw, tmp_path, monkeypa
     assert fingerprint(raw) == before
 
 
+def test_a_folder_of_annotations_is_known_from_anywhere_and_missed_in_one_line(raw, tmp_path, monkeypatch, capsys):
+    for number in range(3):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    (tmp_path / "corrected").mkdir()
+    unheard = Span("transcription", 8.0, 10.0, "?")
+    path = tmp_path / "corrected" / "session_1.eaf"
+    write_annotations(
+        path, [Span("transcription", 1.0, 4.0, "one"), unheard], form="eaf", media=raw / "session_1.wav", seconds=16.0
+    )
+    monkeypatch.chdir(tmp_path)
+    assert segment(monkeypatch, "--annotations", "corrected") == 0
+    assert texts_by_source(raw) == {"session_1.wav": ["one"]}  # a line that nobody has filled in is no text
+    monkeypatch.chdir(raw)
+    assert segment(monkeypatch) == 0 and texts_by_source(raw) == {"session_1.wav": ["one"]}
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.raises(UserError, match=r"corrected: expected a folder of annotations, .* or give --annotations besi"):
+        segment(monkeypatch)
+
+
+def test_where_a_split_has_lost_its_last_recording_it_is_said_how_to_deal_again(raw, monkeypatch, capsys):
+    for number in range(3):
+        record(raw / f"session_{number}.wav", seconds=16.0, seed=number)
+    assert segment(monkeypatch) == 0
+    splits = raw.parent / "splits.json"
+    (alone,) = [source for source, split in json.loads(splits.read_text()).items() if split == "test"]
+    (raw / alone).unlink()
+    capsys.readouterr()
+    assert segment(monkeypatch) == 0
+    assert f"nothing is left in test; to deal the recordings again: rm {splits}, and this" in capsys.readouterr().out
+    splits.unlink()
+    assert segment(monkeypatch) == 0 and '"test"' in splits.read_text()
+
+
 def test_a_table_beside_the_recordings_is_taken_again_where_it_has_changed(raw, monkeypatch, capsys):
     for number in range(3):
         record(raw / f"session_{number}.wav", seconds=16.0, seed=number)

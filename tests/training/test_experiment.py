@@ -216,6 +216,25 @@ def test_a_phase_that_has_not_finished_names_its_command(exp: Path) -> None:
     require_finished(exp, phase="phase 1", command="bash it")
 
 
+@pytest.mark.parametrize(
+    ("last_step", "validated", "kept"),
+    [
+        (8, 4, [(4, "train"), (4, "validation"), (8, "train")]),  # killed behind a validation that was not saved
+        (8, 8, [(4, "train"), (4, "validation"), (8, "train"), (8, "validation")]),
+        (4, 8, [(4, "train"), (4, "validation")]),
+    ],
+)
+def test_a_validation_that_comes_again_is_not_there_twice(
+    exp: Path, last_step: int, validated: int, kept: list[tuple[int, str]]
+) -> None:
+    for step in (4, 8):
+        append_metrics(exp, {"step": step, "train_loss": 0.5, "validating": 1})
+        append_metrics(exp, {"step": step, "validation_loss": 0.4})
+    cut_metrics(exp, last_step, validated)
+    found = [(row["step"], "validation" if "validation_loss" in row else "train") for row in read_metrics(exp)]
+    assert found == kept
+
+
 def test_rows_of_a_killed_run_are_cut_at_the_step_it_resumes_from(exp: Path) -> None:
     assert read_metrics(exp) == []
     for step in (5, 10, 15):
@@ -223,5 +242,5 @@ def test_rows_of_a_killed_run_are_cut_at_the_step_it_resumes_from(exp: Path) -> 
     with open(exp / "metrics.jsonl", "a") as out:
         out.write('{"step": 20, "sec')
     assert [row["step"] for row in read_metrics(exp)] == [5, 10, 15]
-    cut_metrics(exp, 10)
+    cut_metrics(exp, 10, 10)
     assert (exp / "metrics.jsonl").read_text() == '{"step": 5, "seconds": 0.5}\n{"step": 10, "seconds": 0.5}\n'
