@@ -39,7 +39,7 @@ from core.records import SPLITS
 from core.wording import name_some, printable
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.copied_recordings import find_copies
-from segmentation.copied_tables import copy_tables
+from segmentation.copied_tables import copy_tables, differ
 from segmentation.cut_recording import (
     DETECTORS,
     ENERGY,
@@ -382,8 +382,9 @@ def main() -> int:
     paths = language_paths(args.language, args.tag)
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
     survey = survey_recordings(args.language, paths["raw"])
-    with only_run(paths["data"]):
-        copy_tables(paths["raw"], paths, known_only=True)
+    if differ(paths["raw"], paths):
+        with only_run(paths["data"]):
+            copy_tables(paths["raw"], paths, known_only=True)
     texts = read_texts(paths)
     annotated = read_annotation_files(survey.recordings, args.annotations)
     say_ignored(survey, paths["raw"], annotated.values())

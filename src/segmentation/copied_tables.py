@@ -9,6 +9,8 @@ from pathlib import Path
 from core.files import hash_files, read_json, write_json
 from segmentation.tables import TABLE_NAMES, TABLE_SUFFIXES, find_table
 
+RECORD = "copied_tables.json"  # name of a table -> SHA-256 of what was copied
+
 
 def copy_tables(folder: Path, paths: dict[str, Path], *, known_only: bool = False) -> list[str]:
     """Copy the tables of texts and speakers, where ``folder`` holds them, to where segment_audio.py reads them.
@@ -17,7 +19,7 @@ def copy_tables(folder: Path, paths: dict[str, Path], *, known_only: bool = Fals
     that is said; one that is gone from ``folder`` goes there too. known_only: only those that were copied before, or
     that are not there at all. Returns the names of the tables that ``folder`` holds.
     """
-    record = paths["cache"] / "copied_tables.json"
+    record = paths["cache"] / RECORD
     copied = read_json(record) if record.is_file() else {}
     names, hashes = [], {}
     for name in TABLE_NAMES:
@@ -40,6 +42,14 @@ def copy_tables(folder: Path, paths: dict[str, Path], *, known_only: bool = Fals
     if hashes != copied:
         write_json(record, hashes)
     return names
+
+
+def differ(folder: Path, paths: dict[str, Path]) -> bool:
+    """Whether ``folder`` holds other tables than those that were copied from it."""
+    record = paths["cache"] / RECORD
+    copied = read_json(record) if record.is_file() else {}
+    given = {name: table for name in TABLE_NAMES if (table := find_table(folder / f"{name}.tsv"))}
+    return copied != {name: hash_files([table]) for name, table in given.items()}
 
 
 def replace_tables(there: list[Path], given: Path, target: Path, *, known: bool) -> None:
