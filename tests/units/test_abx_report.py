@@ -59,3 +59,4 @@ def test_without_two_triphones_to_compare_there_is_no_score() -> None:
     nameless = [{name: row[name] for name in ("units", "durations")} for row in utterances]
     items, units = find_utterance_items(nameless, PhoneLabels(labels.names, {"": labels.spans["0.wav"]}))
     assert len(units) == 4 and set(items.speaker) == {0} and set(items.utterance) == {0, 1, 2, 3}
+    assert items.start[items.utterance == 0].tolist() == [*range(0, 140, 5)], "triphones from the beginning on"

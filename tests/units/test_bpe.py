@@ -51,7 +51,7 @@ def test_units_and_text_are_inverse_over_the_whole_alphabet() -> None:
     assert text_to_units("").shape == (0,)
 
 
-@pytest.mark.parametrize("units", [[-1], [MAX_UNITS]])
+@pytest.mark.parametrize("units", [[-1], [MAX_UNITS], [0, MAX_UNITS + 1]])
 def test_units_outside_the_alphabet_are_refused(units: list[int]) -> None:
     with pytest.raises(UserError, match="unit ids"):
         units_to_text(units)

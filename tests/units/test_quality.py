@@ -422,12 +422,14 @@ def test_chance_is_not_measured_where_there_is_nothing_to_deal() -> None:
 
 def test_chance_is_measured_up_to_so_many_frames_and_between_every_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [utterance([0, 1], [2, 3]) | {"split": split} for split in ("test", "train", "val")]
-    rows.append(utterance([], []) | {"split": "train"})
+    rows.insert(1, utterance([], []) | {"split": "train"})
     monkeypatch.setattr("units.random_splits.MOST_FRAMES", 15)
     chance = measure_chance(rows, n_units=2, seed=0)
     assert chance.drift_bits == {name: pytest.approx(0.0) for name in ("train-val", "train-test", "val-test")}
     assert chance.bits_per_second == {"val": 0.0, "test": 0.0}
-    assert measure_chance(rows[::2], n_units=2, seed=0).bits_per_second == {}, "without train there is no difference"
+    assert measure_chance([rows[0], rows[-1]], n_units=2, seed=0).bits_per_second == {}, (
+        "without train there is no difference"
+    )
     monkeypatch.setattr("units.random_splits.MOST_FRAMES", 14)
     assert measure_chance(rows, n_units=2, seed=0) == NO_CHANCE
 
@@ -442,6 +444,11 @@ def test_what_chance_makes_is_the_95th_percentile_of_forty_deals(monkeypatch: py
     chance = measure_chance(rows, n_units=2, seed=0)
     assert chance.drift_bits["train-val"] == pytest.approx(38.05) == chance.bits_per_second["val"]
     assert next(numbers, None) is None
+    numbers = iter(range(1, 41))
+    hours = [utterance([0, 1], [3_599_994, 1]) | {"split": "train"}, rows[1]]
+    assert measure_chance(hours, n_units=2, seed=0) == chance, "twenty hours to the frame"
+    hours[1]["durations"][1] += 1
+    assert measure_chance(hours, n_units=2, seed=0) == NO_CHANCE
 
 
 def test_splits_dealt_by_chance_hold_as_many_frames_as_the_real_ones() -> None:

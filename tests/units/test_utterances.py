@@ -12,7 +12,14 @@ from core.errors import UserError
 from core.packed_files import name_key
 from synthetic import write_segments, write_units
 from units.corpus import frame_units, read_corpus, write_corpus
-from units.utterances import count_frames, known_speakers, load_utterances, named_speakers
+from units.utterances import (
+    count_frames,
+    count_units,
+    known_speakers,
+    load_utterances,
+    named_speakers,
+    speaker_numbers,
+)
 
 
 @pytest.mark.parametrize(("n_units", "kind"), [(300, np.int16), (65_534, np.int32)])
@@ -65,6 +72,9 @@ def test_a_table_is_a_sequence_that_reads_what_it_is_asked_for(tmp_path: Path) -
     ]
     lengths = [len(one.frame_units) for one in loaded]
     assert [len(one.f0) for one in loaded] == lengths and all(one.f0.any() for one in loaded)
+    entries = list(read_corpus(corpus))[:3]
+    assert count_units(loaded).tolist() == [len(entry["units"]) for entry in entries]
+    assert speaker_numbers(loaded).tolist() == [0, -1, 1]
     for some in (loaded, list(loaded)):
         assert count_frames(some).tolist() == lengths and named_speakers(some) == {"ana", "ben"}
 
