@@ -16,7 +16,7 @@ Pair = tuple[str, Path, Path]
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Pair:
-    save_audio(tmp_path / "a.wav", speech_like(0.5, seed=0))
+    save_audio(tmp_path / "a.wav", speech_like(8_001 / 16_000, seed=0))
     save_audio(tmp_path / "b.wav", speech_like(0.4, seed=1))
     return "one", tmp_path / "a.wav", tmp_path / "b.wav"
 
@@ -24,8 +24,8 @@ def pair(tmp_path: Path) -> Pair:
 def test_a_row_has_the_length_of_the_original_and_by_how_much_the_other_is_longer(pair: Pair) -> None:
     (row,) = score_files([pair], num_workers=1)
     (turned,) = score_files([("other", *pair[:0:-1])], num_workers=1)
-    assert (row["id"], row["duration"], row["length_difference_samples"]) == ("one", 0.5, -1600)
-    assert (turned["duration"], turned["length_difference_samples"]) == (0.4, 1600)
+    assert (row["id"], row["duration"], row["length_difference_samples"]) == ("one", 0.5001, -1601)
+    assert (turned["duration"], turned["length_difference_samples"]) == (0.4, 1601)
     assert [*row][3:] == [
         "mcd_db",
         "mcd_dtw_db",

@@ -9,6 +9,7 @@ import validate_units
 from core.errors import UserError
 from independent_scores import N_PHONES, N_UNITS, discophon_scores, make_example, our_scores
 from synthetic import write_units
+from units.corpus import deduplicate
 from units.phone_labels import SILENCE, phones_at, read_phones
 from units.phone_report import LabelledUtterance, PhoneSummary, label_utterances, summarize_phones
 from units.phone_scores import (
@@ -106,6 +107,9 @@ def test_controls_keep_number_and_durations() -> None:
     rng, units = np.random.default_rng(0), np.array([1, 1, 2, 3, 3, 3, 2])
     shuffled = shuffle_runs(units, rng)
     assert np.bincount(shuffled).tolist() == np.bincount(units).tolist()
+    runs = np.array([1, 1, 2, 3, 3, 3, 4, 5, 5])
+    for _ in range(5):
+        assert sorted(zip(*deduplicate(shuffle_runs(runs, rng)))) == [(1, 2), (2, 1), (3, 3), (4, 1), (5, 2)]
     cuts = random_cuts(30, 40, rng)
     assert len(np.unique(cuts)) == 30 and (np.diff(cuts) > 0).all() and 20 <= cuts.min() <= cuts.max() <= 780
 
