@@ -17,7 +17,14 @@ from models.pitch_embedding import REFERENCE_F0
 from models.prosody_predictor import DURATION_EDGES, class_midpoints
 from units.corpus import deduplicate
 from units.selection import EVERYTHING, Selection
-from units.utterances import PADDING_UNIT, UtteranceTable, count_units, load_utterances, speaker_numbers
+from units.utterances import (
+    COUNTED_AT_ONCE,
+    PADDING_UNIT,
+    UtteranceTable,
+    count_units,
+    load_utterances,
+    speaker_numbers,
+)
 
 CORPUS = ""  # the name under which the statistics of all speakers together are kept
 FEWEST_VOICED_FRAMES = 100  # 2 s: a speaker with less takes the corpus' statistics
@@ -93,11 +100,21 @@ def choose_counted(table: ProsodyTable) -> np.ndarray:
     if len(table) <= MOST_COUNTED:
         return np.arange(len(table))
     speakers = speaker_numbers(table.utterances)
-    order = np.argsort(speakers, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(speakers[order])) + 1)
-    most = max(FEWEST_COUNTED, MOST_COUNTED // len(groups))
-    chosen = [rows[np.arange(min(most, len(rows))) * len(rows) // min(most, len(rows))] for rows in groups]
-    return np.sort(np.concatenate(chosen))
+    totals = np.bincount(speakers + 1)  # nobody is named as -1
+    wanted = np.minimum(totals, max(FEWEST_COUNTED, MOST_COUNTED // np.count_nonzero(totals)))
+    seen, chosen = np.zeros_like(totals), []
+    for start in range(0, len(speakers), COUNTED_AT_ONCE):
+        group = speakers[start : start + COUNTED_AT_ONCE] + 1
+        order = np.argsort(group, kind="stable")
+        counts = np.bincount(group, minlength=len(totals))
+        place = np.empty(len(group), np.int64)  # of each among its speaker's utterances
+        place[order] = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+        place += seen[group]
+        seen += counts
+        # So many are chosen before it, and so many with it.
+        before, after = (-(-(place + more) * wanted[group] // totals[group]) for more in (0, 1))
+        chosen.append(start + np.flatnonzero(after > before))
+    return np.concatenate(chosen)
 
 
 def pitch_statistics(utterances: Iterable[ProsodyUtterance]) -> Statistics:
@@ -157,7 +174,7 @@ def fold_of(row: int) -> int:
 
 @functools.lru_cache(maxsize=2)
 def _epoch_order(n_crops: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(n_crops)
+    return np.random.default_rng((seed, epoch)).permutation(np.arange(n_crops, dtype=np.int32))
 
 
 def draw_batch(

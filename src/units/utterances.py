@@ -16,6 +16,7 @@ from units.unit_table import UnitTable, map_units, open_names, open_table, read_
 
 PADDING_UNIT = -1
 DATES_ASKED = 4096  # audio files whose dates a start looks at
+COUNTED_AT_ONCE = 65_536  # utterances
 
 
 class LoadedUtterance(NamedTuple):
@@ -135,10 +136,17 @@ def speaker_numbers(utterances: UtteranceTable) -> np.ndarray:
 
 def count_units(utterances: UtteranceTable) -> np.ndarray:
     """(U,) int32 deduplicated units of the first stream, without reading names or F0."""
-    first, n_frames = (read_column(utterances.table, name)[utterances.rows] for name in ("first_frame", "n_frames"))
-    units = map_units(utterances.table)[:, 0]
-    spans = (units[start : start + length] for start, length in zip(first.tolist(), n_frames.tolist()))
-    return np.fromiter((1 + np.count_nonzero(span[1:] != span[:-1]) for span in spans), np.int32, len(first))
+    first, n_frames = (read_column(utterances.table, name) for name in ("first_frame", "n_frames"))
+    units, found = map_units(utterances.table)[:, 0], np.empty(len(utterances), np.int32)
+    for start in range(0, len(found), COUNTED_AT_ONCE):  # Python's numbers of millions would take half a gigabyte
+        rows = utterances.rows[start : start + COUNTED_AT_ONCE]
+        spans = zip(first[rows].tolist(), n_frames[rows].tolist())
+        found[start : start + len(rows)] = [_count_runs(units[begin : begin + length]) for begin, length in spans]
+    return found
+
+
+def _count_runs(span: np.ndarray) -> int:
+    return 1 + np.count_nonzero(span[1:] != span[:-1])
 
 
 def known_speakers(speakers: Iterable[str | None], table: Path) -> list[str]:

@@ -88,7 +88,7 @@ def test_a_crop_has_the_frames_of_its_units() -> None:
     assert (crop.voiced == (utterance.f0[first : first + len(crop.voiced)] > 0)).all()
 
 
-def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
+def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table gives what a list of all its utterances gives, and holds none of them."""
     cache = tiny_units["data"] / "spanish" / "cache"
     fill_f0_cache(cache, [(row["id"], tiny_units["data"] / row["audio"]) for row in tiny_units["rows"]], num_workers=1)
@@ -104,6 +104,7 @@ def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
     voiced = np.log(np.concatenate([one.f0[one.f0 > 0] for one in held]).astype(np.float64))
     assert all(type(value) is float for value in statistics[CORPUS])  # a checkpoint takes nothing else
     assert len(voiced) > UNIT_RATE and statistics[CORPUS] == pytest.approx([voiced.mean(), voiced.std()])
+    monkeypatch.setattr("units.utterances.COUNTED_AT_ONCE", 4)
     assert np.array_equal(
         count_crops(table, 10), np.repeat(range(6), [max(1, round(len(one.units) / 10)) for one in held])
     )
@@ -112,6 +113,7 @@ def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
         assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 100])
 @pytest.mark.parametrize(
     ("speakers", "most", "fewest", "expected"),
     [
@@ -123,11 +125,12 @@ def test_a_corpus_is_read_when_it_is_asked_for(tiny_units: dict) -> None:
     ],
 )
 def test_averages_of_a_large_corpus_are_taken_over_each_speakers_share(
-    monkeypatch: pytest.MonkeyPatch, speakers: list[int], most: int, fewest: int, expected: list[int]
+    monkeypatch: pytest.MonkeyPatch, at_once: int, speakers: list[int], most: int, fewest: int, expected: list[int]
 ) -> None:
     monkeypatch.setattr(batches, "MOST_COUNTED", most)
     monkeypatch.setattr(batches, "FEWEST_COUNTED", fewest)
     monkeypatch.setattr(batches, "speaker_numbers", np.array)
+    monkeypatch.setattr(batches, "COUNTED_AT_ONCE", at_once)
     assert choose_counted(ProsodyTable(speakers)).tolist() == expected
 
 
