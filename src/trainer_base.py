@@ -372,6 +372,7 @@ def describe_model(args: argparse.Namespace, data: Data, pieces: list[list[int]]
         "ctc_compress": args.ctc_compress,
         "ctc_embedding": args.ctc_embedding,
         "ctc_draft": args.ctc_draft,
+        "ctc_tokens": args.ctc_tokens,
         "draft_noise": args.draft_noise,
         "text_only": args.text_only,
         "lora": lora if args.lora_r else None,

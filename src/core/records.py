@@ -653,6 +653,7 @@ class SpeechLLMConfig(TypedDict):
     ctc_compress: NotRequired[bool]
     ctc_embedding: NotRequired[bool]
     ctc_draft: NotRequired[bool]
+    ctc_tokens: NotRequired[bool]  # the LLM reads its own tokens as the head spells them
     draft_noise: NotRequired[float]  # nats
     text_only: NotRequired[bool]  # the LLM reads no audio
     lora: NotRequired[LoraConfig | None]

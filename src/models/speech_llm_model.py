@@ -30,6 +30,7 @@ from models.ctc import (
     noisy_log_probs,
     view_differences,
 )
+from models.spelled_tokens import spell_tokens
 from models.token_losses import sum_token_losses
 
 ALL_PROJECTIONS = "all-linear"  # of the LLM but its output, as peft calls them
@@ -90,6 +91,9 @@ class SpeechLLMBase(nn.Module):
         self.ensemble = nn.ModuleList()  # of further heads, each with a connector: see ``add_head``
         self.text_only = bool(config.get("text_only"))
         self.compresses, self.drafts_text = bool(config.get("ctc_compress")), bool(config.get("ctc_draft"))
+        self.spells_tokens = bool(config.get("ctc_tokens"))
+        if self.spells_tokens and not tokenizer.is_fast:
+            raise UserError("--ctc_tokens: expected a fast tokenizer (tokenizers) of the LLM, found a slow one")
         self.characters = characters
         self.pieces = config.get("pieces") or chat_pieces(tokenizer, config["prompt"], draft=self.drafts_text)
         self.config = config | {"pieces": self.pieces}
@@ -177,6 +181,8 @@ class SpeechLLMBase(nn.Module):
     def audio_embeddings(self, speech: EncodedSpeech) -> list[torch.Tensor]:
         """What the LLM reads of each utterance: list of (R, E) float32."""
         hidden, lengths, log_probs = speech
+        if self.spells_tokens:
+            return self.spelled_tokens(log_probs, lengths)
         probabilities = log_probs.exp() if log_probs is not None else None
         if self.compresses:
             hidden, probabilities, lengths = compress(hidden, log_probs, lengths)
@@ -185,12 +191,26 @@ class SpeechLLMBase(nn.Module):
             positions = positions + self.spelling(probabilities)
         return [row[:length] for row, length in zip(positions, lengths.tolist())]
 
+    def spelled_tokens(self, log_probs: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        """The CTC head's reading in tokens, by their posteriors: list of (tokens, E) float32."""
+        return spell_tokens(
+            log_probs,
+            lengths,
+            path=self.drafted_path(log_probs),
+            characters=self.characters,
+            tokenizer=self.tokenizer,
+            embed=self.llm.get_input_embeddings(),
+            spelling=self.spelling,
+        )
+
+    def drafted_path(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """(B, P, V) nats whose best path is read; in training with noise, so that the LLM learns to doubt it."""
+        noise = self.draft_noise if self.training else 0.0
+        return noisy_log_probs(log_probs.detach(), noise) if noise else log_probs.detach()
+
     def drafts(self, speech: EncodedSpeech) -> list[str]:
-        """The CTC head's reading; in training with noise, so that the LLM learns to doubt it."""
-        log_probs = speech.log_probs.detach()
-        if self.training and self.draft_noise:
-            log_probs = noisy_log_probs(log_probs, self.draft_noise)
-        rows = greedy_labels(log_probs, speech.lengths)
+        """The CTC head's reading (``drafted_path``)."""
+        rows = greedy_labels(self.drafted_path(speech.log_probs), speech.lengths)
         return ["".join(self.characters[label - 1] for label in row).strip() for row in rows]
 
     def prompts(self, speech: EncodedSpeech) -> list[torch.Tensor]:

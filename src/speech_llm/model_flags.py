@@ -128,4 +128,14 @@ def add_ctc_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--ctc_embedding", action="store_true", help="add the posterior-weighted embedded characters")
     group.add_argument("--ctc_draft", action="store_true", help="give the LLM the CTC head's reading as text")
-    group.add_argument("--draft_noise", type=float, default=0.0, help="strongest Gumbel noise on it in training (nats)")
+    group.add_argument(
+        "--ctc_tokens",
+        action="store_true",
+        help="the LLM reads its own tokens as the CTC head spells them, each weighted by the posterior of its letters",
+    )
+    group.add_argument(
+        "--draft_noise",
+        type=float,
+        default=0.0,
+        help="strongest Gumbel noise (nats) in training on what --ctc_draft or --ctc_tokens read",
+    )

@@ -206,8 +206,10 @@ def check_ctc(args: argparse.Namespace) -> None:
     has_head = trains_ctc(args)
     if not has_head and (args.ctc_compress or args.ctc_embedding or args.ctc_draft):
         raise UserError("--ctc_compress, --ctc_embedding and --ctc_draft need a CTC head: give --ctc_warmup_steps")
-    if args.draft_noise and not args.ctc_draft:
-        raise UserError("--draft_noise needs --ctc_draft")
+    if args.ctc_tokens and not (args.ctc_compress and args.ctc_embedding):
+        raise UserError("--ctc_tokens is a kind of --ctc_compress and --ctc_embedding: give both")
+    if args.draft_noise and not (args.ctc_draft or args.ctc_tokens):
+        raise UserError("--draft_noise needs --ctc_draft or --ctc_tokens")
     if args.ctc_consistency and not args.ctc_warmup_steps:
         raise UserError("--ctc_consistency: of the steps of CTC alone; give --ctc_warmup_steps")
     if args.text_only and args.ctc_loss_weight:
