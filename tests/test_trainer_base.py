@@ -492,6 +492,7 @@ def test_an_experiment_of_the_old_flag_names_continues(world):
         ([], "nothing to do"),
         (["--do_train", "--ctc_compress"], "CTC head"),
         (["--do_train", "--draft_noise", "1"], "--ctc_draft"),
+        (["--do_train", "--ctc_warmup_steps", "4", "--ctc_tokens"], "--ctc_tokens is a kind of"),
         (["--do_train", "--steps", "5", "--max_minutes", "1"], "exclude"),
         (["--do_train", "--front_end", "units"], "--units_exp"),
         (["--do_train", "--bsize", "0"], "--batch_size"),
