@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from models.ctc import BLANK, compress
+from models.ctc import BLANK, compress, greedy_labels
 
 
 def token_spans(tokenizer, text: str) -> list[tuple[int, int, int]]:
@@ -45,22 +45,34 @@ def spell_tokens(
     log_probs: (B, P, V) nats. path: as log_probs, with or without noise; its best path is what is spelled. embed: (T,)
     tokens -> (T, E). spelling: (T, V) probabilities -> (T, E) (``models.ctc.CharacterEmbedding``).
     """
-    probabilities, heard, n_letters = compress(log_probs.exp(), path, lengths)
-    rows = []
-    for row, letters, count in zip(probabilities, heard.argmax(-1), n_letters.tolist()):
-        text = "".join(characters[label - 1] for label in letters[:count].tolist() if label != BLANK)
-        spans = token_spans(tokenizer, text)
-        if not spans:
-            rows.append(spelling(row[:1]))
-            continue
-        members = _members(spans, len(text)).to(row.device)
-        letter_nats = row[:count].gather(1, letters[:count, None])[:, 0].clamp_min(1e-6).log()
-        letter_nats = letter_nats - row[:count, BLANK + 1 :].sum(-1).clamp_min(1e-6).log()
-        weights = (members @ letter_nats).exp()[:, None]
-        means = members / members.sum(-1, keepdim=True) @ row[:count]
-        tokens = embed(torch.tensor([token for token, _, _ in spans], device=row.device)).float()
-        rows.append(weights * tokens + (1 - weights) * spelling(means))
-    return rows
+    texts = [(row, "".join(characters[label - 1] for label in row)) for row in greedy_labels(path, lengths)]
+    # Products of many posteriors: not in the half precision that LLMs compute in.
+    with torch.autocast(log_probs.device.type, enabled=False):
+        probabilities, _, _ = compress(log_probs.float().exp(), path, lengths)
+        return [
+            _weigh(letters, labels, token_spans(tokenizer, text), embed, spelling)
+            for letters, (labels, text) in zip(probabilities, texts)
+        ]
+
+
+def _weigh(
+    letters: torch.Tensor,
+    labels: list[int],
+    spans: list[tuple[int, int, int]],
+    embed: Callable[[torch.Tensor], torch.Tensor],
+    spelling: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """(R, V) probabilities, the label of each letter, ``token_spans`` of the text -> (T, E)."""
+    if not spans:
+        return spelling(letters[:1])
+    letters, device = letters[: len(labels)], letters.device
+    members = _members(spans, len(labels)).to(device)
+    own = letters.gather(1, torch.tensor(labels, device=device)[:, None])[:, 0]
+    nats = own.clamp_min(1e-6).log() - letters[:, BLANK + 1 :].sum(-1).clamp_min(1e-6).log()
+    weights = (members @ nats).exp()[:, None]
+    means = members / members.sum(-1, keepdim=True) @ letters
+    tokens = embed(torch.tensor([token for token, _, _ in spans], device=device)).float()
+    return weights * tokens + (1 - weights) * spelling(means)
 
 
 def _members(spans: list[tuple[int, int, int]], n_letters: int) -> torch.Tensor:

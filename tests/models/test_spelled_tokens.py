@@ -64,6 +64,15 @@ def test_another_path_is_spelled_by_the_posteriors_it_has() -> None:
     torch.testing.assert_close(found, 0.25 * TABLE[token] + 0.75 * SPELLING(heard.exp()[0, :1]), atol=1e-4, rtol=1e-4)
 
 
+def test_a_letter_that_half_precision_cannot_tell_from_the_blank_is_spelled() -> None:
+    heard = posteriors("ab", sure=1.0, blank=0.4999)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = spell(heard)
+    torch.testing.assert_close(
+        found, TABLE[byte_tokenizer().encode("ab", add_special_tokens=False)], atol=1e-4, rtol=1e-4
+    )
+
+
 def test_silence_is_one_position_and_gradients_reach_the_head() -> None:
     assert spell(posteriors("a", blank=1.0)).shape == (1, SIZE)
     heard = posteriors("ab", sure=0.8).requires_grad_()
