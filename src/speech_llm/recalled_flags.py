@@ -13,7 +13,8 @@ COLUMN_FLAGS = ("text_field", "audio_field", "id_field")
 MODEL_FLAGS = ("front_end", "speech_enc_id", "speech_enc_layer", "padding", "units_exp", "bpe_exp")
 MODEL_FLAGS += ("llm_id", "llm_revision", "llm_bits", "prompt", "lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 MODEL_FLAGS += ("connector", "merge_frames", "factor", "width", "n_layers", "n_heads", "feedforward")
-MODEL_FLAGS += ("norm", "no_final_norm", "no_positions", "ctc_compress", "ctc_embedding", "ctc_draft", "draft_noise")
+MODEL_FLAGS += ("norm", "no_final_norm", "no_positions", "ctc_compress", "ctc_embedding", "ctc_tokens")
+MODEL_FLAGS += ("ctc_draft", "draft_noise")
 HEAD_FLAGS = frozenset({"ctc_warmup_steps", "ctc_loss_weight", "text_only"})  # each says how a CTC head is trained
 
 
@@ -45,6 +46,8 @@ def recall_model(folder: Path, flags: Mapping[str, object], given: Set[str]) -> 
     began = read_arguments(folder)
     found = {name: began[name] for name in MODEL_FLAGS if name in began and name in flags and name not in given}
     found |= {name: Path(found[name]) for name in PATH_FLAGS if found.get(name) is not None}
+    if flags.get("text_only"):  # the LLM reads no draft then
+        found = {name: value for name, value in found.items() if name not in ("ctc_draft", "draft_noise")}
     if given & HEAD_FLAGS or not began:
         return {**flags} | found
     if began.get("text_only"):

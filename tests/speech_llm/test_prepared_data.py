@@ -1,5 +1,6 @@
 """Which data a trainer reads that is told none, and which flags it needs to be told again."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 
 from core.errors import UserError
 from core.files import write_json
+from speech_llm.model_flags import add_connector_flags, add_ctc_flags, add_front_end_flags, add_llm_flags
 from speech_llm.prepared_data import choose_data
-from speech_llm.recalled_flags import recall_flags, recall_model
+from speech_llm.recalled_flags import MODEL_FLAGS, recall_flags, recall_model
 
 
 @pytest.fixture
@@ -66,6 +68,22 @@ def test_a_training_that_starts_from_a_model_is_made_as_that_one_is(
     found = recall_model(tmp_path, flags | given, set(given))
     assert (found["factor"], found["ctc_warmup_steps"], found["ctc_loss_weight"]) == expected
     assert found["lr"] == 0.2 and found["steps"] == 50
+
+
+def test_every_flag_of_a_model_is_recalled_or_of_its_training_alone() -> None:
+    parser = argparse.ArgumentParser()
+    for add in (add_front_end_flags, add_llm_flags, add_connector_flags, add_ctc_flags):
+        add(parser.add_argument_group("x"))
+    of_training = {"text_only", "ctc_warmup_steps", "ctc_lr", "ctc_loss_weight", "ctc_consistency", "dropout"}
+    of_training |= {"top_lr_share", "feature_cache", "no_feature_cache"}
+    names = {action.dest for action in parser._actions} - {"help"}
+    assert names - of_training == set(MODEL_FLAGS) - {"llm_bits"}
+
+
+def test_an_llm_that_is_taught_texts_reads_no_draft(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"arguments": {"ctc_draft": True, "draft_noise": 1.0, "factor": 2}})
+    flags = {"text_only": True, "ctc_draft": False, "draft_noise": 0.0, "factor": None, "steps": 9}
+    assert recall_model(tmp_path, flags, {"text_only"}) == flags | {"factor": 2}
 
 
 def test_where_nothing_says_how_a_training_goes_on_it_is_asked(tmp_path: Path) -> None:
