@@ -100,9 +100,7 @@ def choose_counted(table: ProsodyTable) -> np.ndarray:
     if len(table) <= MOST_COUNTED:
         return np.arange(len(table))
     speakers = speaker_numbers(table.utterances)
-    totals = np.zeros(speakers.max() + 2, np.int64)  # nobody is named as -1
-    for part in np.split(speakers, range(COUNTED_AT_ONCE, len(speakers), COUNTED_AT_ONCE)):
-        totals += np.bincount(part + 1, minlength=len(totals))
+    totals = np.bincount(speakers + 1)  # nobody is named as -1
     wanted = np.minimum(totals, max(FEWEST_COUNTED, MOST_COUNTED // np.count_nonzero(totals)))
     seen, chosen = np.zeros_like(totals), []
     for start in range(0, len(speakers), COUNTED_AT_ONCE):
@@ -165,10 +163,8 @@ def count_crops(utterances: Iterable[ProsodyUtterance], crop_units: int) -> np.n
         n_units = count_units(utterances.utterances)
     else:
         n_units = np.fromiter((len(utterance.units) for utterance in utterances), np.int32)
-    # In place, a part at a time: fractions of five million would take eighty megabytes.
-    for part in np.split(n_units, range(COUNTED_AT_ONCE, len(n_units), COUNTED_AT_ONCE)):
-        part[:] = np.maximum(1, np.round(part / crop_units))
-    return np.repeat(np.arange(len(n_units), dtype=np.int32), n_units)
+    slots = np.maximum(1, np.round(n_units / crop_units)).astype(np.int32)
+    return np.repeat(np.arange(len(slots), dtype=np.int32), slots)
 
 
 def fold_of(row: int) -> int:
