@@ -39,7 +39,7 @@ from core.records import SPLITS
 from core.wording import name_some, printable
 from languages import add_language_flags, command_for, data_root, language_paths, resolve_in
 from segmentation.copied_recordings import find_copies
-from segmentation.copied_tables import copy_tables, differ
+from segmentation.copied_tables import copy_tables, tables_differ
 from segmentation.cut_recording import (
     DETECTORS,
     ENERGY,
@@ -140,7 +140,8 @@ def add_cutting_flags(parser: argparse.ArgumentParser) -> None:
         default=BESIDE,
         metavar="FOLDER",
         help="cut at annotations of ELAN, Praat, Audacity, subtitles or tables, which give speakers and texts too: a "
-        "folder of them; beside: those that lie beside a recording under its name; none: cut at pauses (beside)",
+        "folder of them, which count for more than those beside a recording; beside: those that lie beside a recording "
+        "under its name; none: cut at pauses (beside)",
     )
     cutting.add_argument(
         "--text_tier", nargs="+", default=[], help="tiers that hold what is said (chosen by their names)"
@@ -382,7 +383,7 @@ def main() -> int:
     paths = language_paths(args.language, args.tag)
     flags = CutFlags(*(getattr(args, name) for name in CutFlags._fields))
     survey = survey_recordings(args.language, paths["raw"])
-    if differ(paths["raw"], paths):
+    if tables_differ(paths["raw"], paths):
         with only_run(paths["data"]):
             copy_tables(paths["raw"], paths, known_only=True)
     texts = read_texts(paths)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from annotations.read_annotations import linked_media, read_annotations
-from annotations.spans import choose_text_tiers, kind_of_tier, tier_names
+from annotations.spans import DRAFT, UNHEARD, kind_of_tier, written_spans
 from core.composed_names import composed
 from core.errors import UserError
 from core.tables import read_table
@@ -14,7 +14,6 @@ SUFFIXES = (".eaf", ".textgrid", ".srt", ".vtt")
 # Tables and text files may be anything: they count only where the user names their folder.
 TABLES = (".csv", ".tsv", ".xlsx")
 NAMED_SUFFIXES = (*SUFFIXES, ".txt", *TABLES)
-DRAFT = "draft"  # kind of tier
 
 
 def find_annotations(sources: Mapping[str, Path], folder: Path | None = None) -> tuple[dict[str, Path], list[Path]]:
@@ -46,7 +45,8 @@ def holds_drafts_alone(path: Path) -> bool:
         spans = read_annotations(path)
     except UserError:  # told where it is read to be used
         return False
-    return bool(spans) and not choose_text_tiers(spans) and DRAFT in map(kind_of_tier, tier_names(spans))
+    is_queue = any(kind_of_tier(span.tier) == DRAFT or span.text.strip() == UNHEARD for span in spans)
+    return is_queue and not written_spans(spans)
 
 
 def is_table_of_recordings(path: Path, sources: Iterable[str]) -> bool:

@@ -43,6 +43,7 @@ OTHER_TIERS = (
 )
 
 
+DRAFT = "draft"  # kind of tier: what a recogniser has heard and nobody has corrected
 UNHEARD = "?"  # stands where a line is to be corrected in which nothing was heard: no text yet
 
 
@@ -89,3 +90,9 @@ def choose_text_tiers(spans: Sequence[Span], wanted: Sequence[str] = ()) -> list
         return [tier for tier in named if TEXT_TIERS.index(kind_of_tier(tier)) == best]
     depending = {span.tier for span in spans if span.parent}
     return [tier for tier in tiers if tier not in depending and kind_of_tier(tier) not in OTHER_TIERS]
+
+
+def written_spans(spans: Sequence[Span], wanted: Sequence[str] = ()) -> list[Span]:
+    """The spans of ``choose_text_tiers``, but for lines that nobody has filled in yet."""
+    tiers = choose_text_tiers(spans, wanted)
+    return [span for span in spans if span.tier in tiers and span.text.strip() != UNHEARD]

@@ -44,7 +44,7 @@ def copy_tables(folder: Path, paths: dict[str, Path], *, known_only: bool = Fals
     return names
 
 
-def differ(folder: Path, paths: dict[str, Path]) -> bool:
+def tables_differ(folder: Path, paths: dict[str, Path]) -> bool:
     """Whether ``folder`` holds other tables than those that were copied from it."""
     record = paths["cache"] / RECORD
     copied = read_json(record) if record.is_file() else {}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from annotations.read_annotations import read_annotations
-from annotations.spans import UNHEARD, choose_text_tiers, tier_names
+from annotations.spans import choose_text_tiers, tier_names, written_spans
 from audio.audio_io import save_audio, stream_audio
 from audio.full_scale import full_scale_gain
 from audio.native_sound import describe_container, is_opposed
@@ -306,7 +306,7 @@ def read_pieces(job: CutJob, seconds: float) -> AnnotatedPlan:
         found = ", ".join(tier_names(spans))
         wanted = f"the tier {' or '.join(job.text_tiers)}" if job.text_tiers else "a tier of texts"
         raise UserError(f"{job.annotations}: expected {wanted}, found {found}; name one with --text_tier")
-    spoken = [span for span in spans if span.tier in tiers and span.text.strip() != UNHEARD]
+    spoken = written_spans(spans, job.text_tiers)
     _, _, _, min_duration, max_duration = job.flags
     return plan_annotated(spoken, n_seconds=seconds, min_duration=min_duration, max_duration=max_duration)
 

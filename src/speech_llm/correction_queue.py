@@ -10,7 +10,7 @@ from pathlib import Path
 
 from annotations.find_annotations import find_annotations
 from annotations.read_annotations import read_annotations
-from annotations.spans import UNHEARD, Span, choose_text_tiers
+from annotations.spans import Span, written_spans
 from core.composed_names import composed
 from core.records import TranscriptLine
 from core.text_normalisation import normalise_text
@@ -59,12 +59,7 @@ def read_corrected(sources: Mapping[str, Path], folder: Path) -> dict[str, list[
         return _read_segments(sources, folder / "segments.jsonl")
     found, _ = find_annotations(sources, folder)
     spans = {source: read_annotations(path) for source, path in found.items()}
-    return {source: _texts_of(own) for source, own in spans.items()}
-
-
-def _texts_of(spans: Sequence[Span]) -> list[Span]:
-    tiers = choose_text_tiers(spans)
-    return [span for span in spans if span.tier in tiers and span.text.strip() != UNHEARD]
+    return {source: written_spans(own) for source, own in spans.items()}
 
 
 def _read_segments(sources: Mapping[str, Path], manifest: Path) -> dict[str, list[Span]]:

@@ -34,8 +34,8 @@ def take_over(model: SpeechLLMBase, folder: Path) -> list[str]:
         if name in weights and name in own and weights[name].shape[1:] == own[name].shape[1:]:
             weights[name] = match_letters(own[name], weights[name], model.characters, characters, n_first)
     left_out = model.load_trained(weights, strict=False)
-    but = f", but for {len(left_out)} weights: {name_some(left_out, 4)}" if left_out else " whole"
-    log.info("%s: taken over%s", folder, but)
+    how_much = f", but for {len(left_out)} weights: {name_some(left_out, 4)}" if left_out else " whole"
+    log.info("%s: taken over%s", folder, how_much)
     if new := sorted(set(model.characters) - set(characters)):
         log.info(
             "%s: has never heard %d letters, which are learnt from the beginning: %s", folder, len(new), "".join(new)

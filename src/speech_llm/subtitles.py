@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotations.spans import UNHEARD, Span
+from annotations.spans import DRAFT, UNHEARD, Span
 from annotations.write_annotations import write_annotations
 from audio.audio_spans import audio_seconds
 from core.files import write_atomically
@@ -15,7 +15,7 @@ SUFFIXES = {"textgrid": "TextGrid"}  # of files, where it is not the name of the
 TABLE_FORMATS = ("json", "tsv")  # of any number of recordings; the others are of one
 WORD_FORMATS = ("json", "vtt", "eaf", "textgrid")  # that hold the time of each word
 RATED_FORMATS = ("json", "tsv", "eaf", "textgrid")  # that hold confidences
-TEXT_TIER, DRAFT_TIER, WORD_TIER, NOTE_TIER = "transcription", "draft", "word", "note"
+TEXT_TIER, DRAFT_TIER, WORD_TIER, NOTE_TIER = "transcription", DRAFT, "word", "note"
 
 
 def write_transcript(path: Path, lines: Sequence[TranscriptLine], kind: str, media: Path | None = None) -> None:

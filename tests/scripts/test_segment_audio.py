@@ -694,6 +694,13 @@ def test_a_session_in_elan_gives_speakers_texts_and_overlaps(raw, monkeypatch, c
     assert not any(row.get("text") for row in read_manifest(raw))
 
 
+def test_one_recording_that_is_cut_at_its_annotations_is_counted(raw, monkeypatch, capsys):
+    record(raw / "session_0.wav", seconds=16.0)
+    annotate(raw / "session_0.eaf", SESSION)
+    assert segment(monkeypatch) == 0
+    assert "\n1 recordings are cut at their annotations" in capsys.readouterr().out
+
+
 def test_annotations_that_change_or_lack_the_tier_asked_for(raw, monkeypatch, capsys):
     for number in range(3):
         record(raw / f"session_{number}.wav", seconds=16.0, seed=number)

@@ -77,6 +77,11 @@ def test_a_queue_of_drafts_alone_and_a_table_of_several_recordings_are_known(tmp
     eaf = tmp_path / "a.eaf"
     write_annotations(eaf, line_spans([line]), form="eaf", media=tmp_path / "a.wav", seconds=1.0)
     assert holds_drafts_alone(eaf)
+    unheard = line | {"text": "", "rank": 1}  # nobody has filled it in
+    write_annotations(eaf, line_spans([unheard]), form="eaf", media=tmp_path / "a.wav", seconds=1.0)
+    assert holds_drafts_alone(eaf)
+    write_annotations(eaf, line_spans([unheard | {"text": "ʼã"}]), form="eaf", media=tmp_path / "a.wav", seconds=1.0)
+    assert not holds_drafts_alone(eaf)
     table, labels = tmp_path / "queue.tsv", tmp_path / "labels.tsv"
     table.write_text("source\tstart\tend\ttext\na.wav\t0\t1\tone\n", encoding="utf-8")
     labels.write_text("0.0\tone\n", encoding="utf-8")
