@@ -6,7 +6,7 @@ Reads a trained model and recordings; prints the texts, or writes them to --out.
     python src/transcribe.py --model exp/x interview.mp3 --out interview.srt
     python src/transcribe.py --model exp/x recordings/ --out transcripts.tsv
     python src/transcribe.py --model exp/x recordings/ --out subtitles/ --format vtt
-    python src/transcribe.py --model exp/x recordings/ --out to_correct/ --format eaf --least_sure 10
+    python src/transcribe.py --model exp/x data/x/raw --corrected data/x --out to_correct/ --format eaf --least_sure 10
 
 Recordings are cut at their pauses first. With --out, every text is kept at once: a killed command that is started again
 continues. Recordings that cannot be read are named at the end, the others are transcribed, and the exit code is 3.
